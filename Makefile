@@ -1,0 +1,54 @@
+# Everything needed on a fresh machine: Python 3.11 or newer, git, make and a package index.
+#   make demo    installs, makes a ten-minute video, asks it three questions
+#   make test    installs, lints, checks types, tests
+
+PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The pure rooms: typed strictly.
+ROOMS := $(wildcard $(addprefix src/bvllm/,primitives types.py stages methods video))
+CODE := $(wildcard src tests examples benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test quick lint types format wheel clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+install: $(STAMP) ## make the virtual environment, or bring it up to date
+
+# Skipped while newer than the two files that decide what is installed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	  f"Python must be 3.11 or newer, got {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## a ten-minute video, three questions, the evidence
+	@$(BIN)/python examples/demo.py
+
+test: lint types ## everything that must hold before a change lands
+	@$(BIN)/python -m pytest -q -n 2
+
+quick: $(STAMP) ## the tests that take no more than a few seconds each
+	@$(BIN)/python -m pytest -q -n 2 -m 'not slow'
+
+lint: $(STAMP) ## ruff: rules and layout
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE)
+
+types: $(STAMP) ## mypy --strict on the pure rooms
+	@$(BIN)/mypy --strict --no-error-summary $(ROOMS)
+
+format: $(STAMP) ## mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+wheel: $(STAMP) ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what was built, the virtual environment included
+	rm -rf $(VENV) dist build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

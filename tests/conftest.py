@@ -1,0 +1,39 @@
+"""What every test gets: one thread per worker, fixed seeds, no network."""
+
+import os
+import socket
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# The workers of pytest-xdist share the cores; a torch pool in each would only fight over them.
+torch.set_num_threads(1)
+
+# Shared machines stall; a deadline would turn a busy neighbour into a failure.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@pytest.fixture(autouse=True)
+def _same_seed_every_time() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that leaves this machine fails at once, and says where it wanted to go."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address):
+        if isinstance(address, tuple) and address[0] not in LOOPBACK:
+            raise AssertionError(f"a test must stay on this machine, got a connection to {address}: use a local file")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
