@@ -1,0 +1,132 @@
+"""The README is run: Python blocks are executed, shell lines checked against make, pip and the command line."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import typer.main
+
+from bvllm.cli import app
+
+REPO = Path(__file__).parents[1]
+README = (REPO / "README.md").read_text(encoding="utf-8")
+# A block marked `text` is for reading; every other language must be known here.
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = [(match[1], match[2]) for match in FENCE.finditer(README)]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "THIRD_PARTY.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+]
+
+
+def shell_lines() -> list[str]:
+    text = "\n".join(body for language, body in BLOCKS if language == "bash").replace("\\\n", " ")
+    lines = (line.split(" #")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture
+def folder_with_a_video(tmp_path, monkeypatch) -> Path:
+    """The README speaks of `video.mp4`: eight seconds of moving colour, in the current folder."""
+    rng = np.random.default_rng(0)
+    with av.open(str(tmp_path / "video.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(32):
+            picture = np.broadcast_to(rng.integers(0, 255, 3, dtype=np.uint8), (64, 96, 3))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+            )
+        container.mux(stream.encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_block_has_a_known_language():
+    assert {language for language, _ in BLOCKS} <= {"bash", "python", "text"}
+    assert {"bash", "python"} <= {language for language, _ in BLOCKS}, (
+        "the README must show both, or this file tests nothing"
+    )
+
+
+def test_the_python_blocks_run_in_order(folder_with_a_video, capsys):
+    """One namespace for all of them, as a reader would paste them."""
+    namespace: dict[str, object] = {"__name__": "readme"}
+    for language, body in BLOCKS:
+        if language == "python":
+            exec(compile(body, "README.md", "exec"), namespace)
+    assert "frame " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("bvllm ")])
+def test_the_command_line_understands(line, folder_with_a_video):
+    """Parsed for real, with types and files checked; only the command's body is not run."""
+    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    assert not hasattr(command, "commands"), f"{line}: no such command among {sorted(command.commands)}"
+    if "--help" in words:
+        words.remove("--help")
+        assert not words, f"{line}: --help stands alone"
+    else:
+        command.make_context("bvllm", words)
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if not line.startswith("bvllm ")])
+def test_make_and_pip_know_what_is_named(line):
+    tool, *words = shlex.split(line)
+    if tool == "make":
+        targets = re.findall(r"^([a-z]+):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert words
+        assert set(words) <= set(targets), f"{line}: the Makefile has {targets}"
+    elif tool == "pip":
+        extras = {
+            extra for word in words for found in re.findall(r"\[(.+)\]", word) for extra in found.split(",")
+        }
+        project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert words[0] == "install"
+        assert extras <= set(project["optional-dependencies"]), f"{line}: no such extra"
+    else:
+        pytest.fail(f"{line}: teach this test to check {tool}, or mark the block as text")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_file_leads_somewhere(page):
+    text = (REPO / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    for link in links:
+        if "://" not in link:
+            assert ((REPO / page).parent / link).exists(), f"{page}: {link} leads nowhere"
+
+
+def tree_entries() -> list[str]:
+    """Paths that the annotated tree names, below the folder each stands in."""
+    tree = next(body for language, body in BLOCKS if language == "text" and body.startswith("src/bvllm/"))
+    found, top = [], ""
+    for line in tree.splitlines():
+        word = line.split()[0]
+        top = top if line.startswith(" ") else word
+        found.append(top + word if line.startswith(" ") else word)
+    return found
+
+
+@pytest.mark.parametrize("entry", tree_entries())
+def test_the_tree_tells_what_is_there(entry):
+    assert (REPO / entry).exists(), f"README tree: {entry} is not there"
+
+
+def test_the_tree_leaves_no_room_out():
+    rooms = {
+        f"src/bvllm/{p.name}" + "/" * p.is_dir()
+        for p in (REPO / "src/bvllm").iterdir()
+        if not p.name.startswith("_")
+    }
+    assert rooms - {"src/bvllm/py.typed"} <= {e.replace("assets/nano/", "assets/") for e in tree_entries()}
