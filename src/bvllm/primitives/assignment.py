@@ -1,0 +1,134 @@
+"""One plan for every hard reduction: which output each input joins.
+
+Pruning sends some inputs nowhere, merging sends several to one place, pooling is merging on a grid. The
+decision is kept apart from carrying it out (as in ToMe, arXiv 2210.09461), so that features, sizes, times
+and positions can never disagree about what became of a token.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DROP = -1
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Where every input goes, and which input each output stands on.
+
+    Attributes:
+        target: (inputs,) output that each input joins, or DROP.
+        anchor: (outputs,) input that each output stands on, ascending; its place and time are kept.
+
+    Example:
+        >>> plan = Assignment.merge(torch.tensor([0, 0, 2]))
+        >>> plan.mean(torch.tensor([1.0, 3.0, 5.0]), size=torch.ones(3)).tolist()
+        [2.0, 5.0]
+    """
+
+    target: Tensor
+    anchor: Tensor
+
+    def __post_init__(self) -> None:
+        for name, value in (("target", self.target), ("anchor", self.anchor)):
+            if value.ndim != 1 or value.is_floating_point():
+                raise ValueError(
+                    f"{name} must be one row of integers, got {value.dtype} of shape {tuple(value.shape)}: "
+                    "give one index per entry"
+                )
+
+    def __len__(self) -> int:
+        return len(self.anchor)
+
+    @property
+    def inputs(self) -> int:
+        """How many entries the plan decides about."""
+        return len(self.target)
+
+    @classmethod
+    def identity(cls, n: int, device: torch.device | None = None) -> "Assignment":
+        """Everything stays where it is."""
+        index = torch.arange(n, device=device)
+        return cls(index, index)
+
+    @classmethod
+    def keep(cls, index: Tensor, inputs: int) -> "Assignment":
+        """Keep `index`, in the order of the inputs, and drop the rest.
+
+        Errors:
+            ValueError where an index is out of range or named twice.
+
+        Example:
+            >>> Assignment.keep(torch.tensor([3, 1]), inputs=4).target.tolist()
+            [-1, 0, -1, 1]
+        """
+        anchor = index.sort().values
+        if len(anchor) and not 0 <= int(anchor[0]) <= int(anchor[-1]) < inputs:
+            raise ValueError(
+                f"index must lie in 0..{inputs - 1}, got {int(anchor[0])}..{int(anchor[-1])}: "
+                "keep only entries that are there"
+            )
+        if bool((anchor[1:] == anchor[:-1]).any()):
+            raise ValueError(f"index must name every entry once, got {anchor.tolist()}: remove the repeats")
+        target = torch.full((inputs,), DROP, device=index.device)
+        target[anchor] = torch.arange(len(anchor), device=index.device)
+        return cls(target, anchor)
+
+    @classmethod
+    def merge(cls, into: Tensor) -> "Assignment":
+        """Input `i` joins `into[i]`, or stays where `into[i] == i`; chains are followed to their end.
+
+        Errors:
+            ValueError where an index is out of range or a chain runs in a circle.
+
+        Example:
+            >>> Assignment.merge(torch.tensor([0, 0, 1, 3])).target.tolist()
+            [0, 0, 0, 1]
+        """
+        if len(into) and not 0 <= int(into.min()) <= int(into.max()) < len(into):
+            raise ValueError(
+                f"into must lie in 0..{len(into) - 1}, got {int(into.min())}..{int(into.max())}: "
+                "join only entries that are there"
+            )
+        for _ in range(len(into).bit_length() + 1):  # every step doubles the stretch of chain it jumps
+            further = into[into]
+            if torch.equal(further, into):
+                anchor, target = torch.unique(into, return_inverse=True)
+                return cls(target, anchor)
+            into = further
+        raise ValueError("into must lead every entry to one that stays, got a circle: let one of them stay")
+
+    def then(self, later: "Assignment") -> "Assignment":
+        """Both plans as one: `later` decides over the outputs of this one."""
+        if later.inputs != len(self):
+            raise ValueError(
+                f"the later plan must decide about {len(self)} entries, got {later.inputs}: "
+                "make it from what this plan leaves"
+            )
+        if not len(self):
+            return Assignment(self.target, self.anchor)
+        target = torch.where(self.target == DROP, DROP, later.target[self.target.clamp_min(0)])
+        return Assignment(target, self.anchor[later.anchor])
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Add up what joins each output: (inputs, ...) -> (outputs, ...)."""
+        if len(x) != self.inputs:
+            raise ValueError(
+                f"x must have {self.inputs} entries, got {len(x)}: the plan was made for another x"
+            )
+        kept = self.target != DROP
+        empty = x.new_zeros(len(self), *x.shape[1:])
+        if x.device.type == "cpu":
+            return empty.index_add(0, self.target[kept], x[kept])
+        # index_add adds in no fixed order on an accelerator; this one sorts first, so its sums repeat.
+        return empty.index_put((self.target[kept],), x[kept], accumulate=True)
+
+    def mean(self, x: Tensor, size: Tensor) -> Tensor:
+        """Average what joins each output, every input counting `size` times.
+
+        Sums run in float32 at least: a half-precision sum of a thousand tokens keeps three digits.
+        """
+        wide = torch.promote_types(x.dtype, torch.float32)
+        weight = size.to(wide).reshape(-1, *[1] * (x.ndim - 1))
+        return (self.sum(x.to(wide) * weight) / self.sum(weight)).to(x.dtype)

@@ -1,0 +1,53 @@
+"""From scores to a choice: hard for inference, soft and noisy for training."""
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+Mode = Literal["hard", "gumbel", "softmax"]
+TAU = 0.1  # B-VLLM (arXiv 2412.09919), Sec. 4; best in its ablation. The released code: 0.5
+
+
+def choose(
+    logits: Tensor, *, tau: float = TAU, mode: Mode = "hard", generator: Generator | None = None
+) -> Tensor:
+    """Let every row of `logits` choose among its columns.
+
+    `hard` is the arg-max as a one-hot row (the first column wins a tie) and repeats itself. `gumbel`
+    is softmax((logits + Gumbel noise) / tau): gradients reach every column. `softmax` is the same
+    without noise. As tau goes to 0, all draws of `gumbel` become one-hot.
+
+    Args:
+        logits: (..., L, T) scores; -inf marks a column that must not be chosen.
+        tau: temperature that divides the logits, above 0; unused by `hard`.
+        mode: how to choose.
+        generator: source of the noise, to repeat a draw.
+
+    Returns:
+        (..., L, T) rows that sum to 1, of the dtype of `logits`.
+
+    Errors:
+        ValueError where tau is not positive, the mode is unknown, or a row has nothing to choose from.
+
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.2, eq. 1; Gumbel-softmax: arXiv 1611.01144.
+
+    Example:
+        >>> choose(torch.tensor([[0.0, 2.0, 2.0]])).tolist()
+        [[0.0, 1.0, 0.0]]
+    """
+    if not tau > 0:
+        raise ValueError(f"tau must be above 0, got {tau}: use mode='hard' for the limit")
+    if not bool(logits.isfinite().any(dim=-1).all()):
+        raise ValueError(
+            "logits must hold a finite score in every row, got a row without one: unmask at least one column"
+        )
+    if mode == "hard":
+        return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if mode == "gumbel":
+        wide = wide - torch.empty_like(wide).exponential_(generator=generator).log()
+    elif mode != "softmax":
+        raise ValueError(f"mode must be 'hard', 'gumbel' or 'softmax', got {mode!r}: use one of these")
+    return (wide / tau).softmax(dim=-1).to(logits.dtype)

@@ -1,0 +1,96 @@
+"""Who goes with whom: three matchings over the rows of a matrix."""
+
+import torch
+from torch import Tensor
+
+from bvllm.primitives.similarity import cosine
+
+
+def match_earlier(x: Tensor, threshold: float) -> Tensor:
+    """For each row, its most similar earlier row, if similar enough.
+
+    Rows are frames oldest first, so a duplicate folds into the frame seen before it and time
+    never runs backwards. The first row has nothing before it and always stays.
+
+    Args:
+        x: (T, C) one vector per frame.
+        threshold: cosine in [-1, 1] that a pair must exceed to count as the same.
+
+    Returns:
+        (T,) index of the earlier row, or the row's own index where none is close enough.
+
+    Source: the released code of B-VLLM (arXiv 2412.09919), Sec. 3.3.
+
+    Example:
+        >>> match_earlier(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), threshold=0.9).tolist()
+        [0, 0, 2]
+    """
+    later = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu()
+    best, index = cosine(x).masked_fill(later, -torch.inf).max(dim=-1)
+    return torch.where(best > threshold, index, torch.arange(len(x), device=x.device))
+
+
+def match_bipartite(x: Tensor, pairs: int) -> Tensor:
+    """Deal rows alternately into two sets and join the `pairs` most similar couples across.
+
+    Every even row looks for its best odd row; the `pairs` even rows that found the closest one join it.
+    Ties go to the earlier row, so the same rows always give the same matching.
+
+    Args:
+        x: (K, C) one vector per token.
+        pairs: how many even rows join an odd one, at most K // 2.
+
+    Returns:
+        (K,) the row each row joins, or its own index where it stays.
+
+    Errors:
+        ValueError where `pairs` is outside 0..K // 2.
+
+    Source: ToMe (arXiv 2210.09461), Sec. 3, "Bipartite Soft Matching".
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.5]])
+        >>> match_bipartite(x, pairs=1).tolist()
+        [0, 1, 1, 3]
+    """
+    if not 0 <= pairs <= len(x) // 2:
+        raise ValueError(
+            f"pairs must lie in 0..{len(x) // 2} for {len(x)} rows, got {pairs}: take another round"
+        )
+    into = torch.arange(len(x), device=x.device)
+    if pairs:
+        even, odd = into[::2], into[1::2]
+        best, match = cosine(x[even], x[odd]).max(dim=-1)
+        closest = best.argsort(descending=True, stable=True)[:pairs]
+        into = into.index_put((even[closest],), odd[match[closest]])
+    return into
+
+
+def farthest_first(x: Tensor, keep: int) -> Tensor:
+    """Greedy max-min selection: `keep` rows, each as far as can be from those chosen before it.
+
+    The first is the row whose nearest neighbour is farthest away. Distance is 1 - cosine.
+
+    Args:
+        x: (K, C) one vector per token.
+        keep: how many rows to choose, 1..K.
+
+    Returns:
+        (keep,) indices in the order in which they were chosen.
+
+    Source: DivPrune (arXiv 2503.02175), Sec. 3.3.
+
+    Example:
+        >>> farthest_first(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), keep=2).tolist()
+        [2, 0]
+    """
+    if not 1 <= keep <= len(x):
+        raise ValueError(f"keep must lie in 1..{len(x)}, got {keep}: choose among the rows that are there")
+    distance = (1 - cosine(x)).fill_diagonal_(torch.inf)
+    chosen = distance.amin(dim=-1).argmax()[None]
+    nearest = distance[chosen[0]].clone()
+    for _ in range(keep - 1):
+        nearest[chosen] = -torch.inf
+        chosen = torch.cat([chosen, nearest.argmax()[None]])
+        nearest = torch.minimum(nearest, distance[chosen[-1]])
+    return chosen

@@ -1,0 +1,58 @@
+"""Average pooling as a matrix, so that what was pooled where can be shown."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def pooling_weights(size: int, keep: int, device: torch.device | None = None) -> Tensor:
+    """Adaptive average pooling of a line of `size` cells to `keep` cells, as a matrix.
+
+    Cell k averages the inputs from floor(k size / keep) up to ceil((k + 1) size / keep).
+
+    Returns:
+        (keep, size) rows that sum to 1.
+
+    Example:
+        >>> pooling_weights(3, 2).tolist()
+        [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+    """
+    if min(size, keep) < 1:
+        raise ValueError(
+            f"size and keep must be at least 1, got {size} and {keep}: pool something to something"
+        )
+    k, cell = torch.arange(keep, device=device)[:, None], torch.arange(size, device=device)
+    inside = (cell >= k * size // keep) & (cell < -(-(k + 1) * size // keep))
+    return inside / inside.sum(dim=-1, keepdim=True)
+
+
+def grid_shape(cells: int) -> tuple[int, int]:
+    """The (rows, columns) nearest to a square that hold exactly `cells`; never more rows than columns.
+
+    Example:
+        >>> grid_shape(64), grid_shape(32), grid_shape(7)
+        ((8, 8), (4, 8), (1, 7))
+    """
+    rows = next(r for r in range(math.isqrt(cells), 0, -1) if cells % r == 0)
+    return rows, cells // rows
+
+
+def grid_pooling_weights(cells: int, keep: int, device: torch.device | None = None) -> Tensor:
+    """Adaptive average pooling of a grid of patches to a smaller grid, as a matrix.
+
+    Returns:
+        (keep, cells) rows that sum to 1; grids are read row by row.
+
+    Example:
+        >>> grid_pooling_weights(4, 1).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
+    """
+    if min(cells, keep) < 1:
+        raise ValueError(
+            f"cells and keep must be at least 1, got {cells} and {keep}: pool something to something"
+        )
+    (rows, columns), (keep_rows, keep_columns) = grid_shape(cells), grid_shape(keep)
+    return torch.kron(
+        pooling_weights(rows, keep_rows, device), pooling_weights(columns, keep_columns, device)
+    )

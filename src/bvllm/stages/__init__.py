@@ -1,0 +1,1 @@
+"""The paper, one section a file: choose frames, merge them, sample tokens, merge them."""

@@ -1,0 +1,120 @@
+"""Temporal frame token merging (B-VLLM, arXiv 2412.09919, Sec. 3.3, eq. 2-5).
+
+Several queries may point at the same frame. Rows of S are put back in the order of time, and rows that point
+alike become one row, their mean. It all happens on S, before a single patch feature is needed:
+
+    t_i = sum_j S_ij t_j, rows sorted by t_i    the order of time
+    c_ij = cos(S_i, S_j)                        the plain cosine of two rows
+    j joins i  where  c_ij >= gamma, i < j      duplicates follow the earliest leader
+    S_i <- mean of all rows that i stands for   and again, until no two rows are alike
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bvllm.primitives.assignment import DROP, Assignment
+from bvllm.primitives.matching import match_earlier
+from bvllm.primitives.similarity import cosine
+
+GAMMA = 0.75  # B-VLLM, Sec. 4
+
+
+def order_by_time(S: Tensor, seconds: Tensor) -> Tensor:
+    """The order of the rows of S by the time they point at, oldest first; equals keep their order.
+
+    Args:
+        S: (L, T) rows that sum to 1.
+        seconds: (T,) presentation times.
+
+    Returns:
+        (L,) indices: `S[order_by_time(S, seconds)]` is sorted.
+
+    Example:
+        >>> S = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> order_by_time(S, torch.tensor([3.0, 8.0])).tolist()
+        [1, 0, 2]
+    """
+    _check(S)
+    if seconds.shape != S.shape[1:]:
+        raise ValueError(
+            f"seconds must have one time for each of the {S.shape[1]} columns of S, "
+            f"got shape {tuple(seconds.shape)}: take both from one clip"
+        )
+    return (S.double() @ seconds.double()).argsort(stable=True)
+
+
+@dataclass(frozen=True)
+class SimilarFrameMerging:
+    """Rows of S that point alike become one, leader by leader; no frame's content is ever lost.
+
+    In a round the earliest row leads, takes all later rows alike, and the next row left leads on. Merged rows
+    are means in which every original row counts once, and rounds repeat until no two rows are alike, so a row
+    that merges into a merged row arrives at the leader that survives. One-hot rows need a single round.
+
+    Attributes:
+        threshold: gamma; the plain cosine at which two rows are the same (Sec. 4: 0.75).
+        released: what the authors' code does instead of what the paper says: (cos + 1) / 2 against the
+            threshold, so 0.75 means a cosine of 0.5; one pass in which every row goes to its most similar
+            earlier row; a row whose goal was itself merged away is lost (DROP).
+
+    Errors:
+        ValueError where the threshold is outside (0, 1].
+
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.3, eq. 2-5.
+
+    Example:
+        >>> S = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        >>> plan = SimilarFrameMerging().assign(S)
+        >>> plan.target.tolist(), plan.sum(torch.ones(3)).tolist()
+        ([0, 0, 1], [2.0, 1.0])
+    """
+
+    threshold: float = GAMMA
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}: the paper uses {GAMMA}")
+
+    def assign(self, S: Tensor) -> Assignment:
+        """Decide which rows of S (L, T), oldest first, become one."""
+        _check(S)
+        if self.released:
+            return _one_pass(S.detach(), 2 * self.threshold - 1)
+        S = S.detach()
+        plan, once = Assignment.identity(len(S), S.device), torch.ones(len(S), device=S.device)
+        while True:
+            alike = cosine(plan.mean(S, once)) >= self.threshold
+            step = Assignment.merge(_follow_leaders(alike))
+            if len(step) == len(plan):
+                return plan
+            plan = plan.then(step)
+
+
+def _follow_leaders(alike: Tensor) -> Tensor:
+    """For each row the leader it follows: the earliest row like it that follows nobody."""
+    rows = alike.tolist()  # at most L* of them: cheaper here than as a tensor loop on an accelerator
+    into = list(range(len(rows)))
+    for leader, row in enumerate(rows):
+        if into[leader] == leader:
+            for later in range(leader + 1, len(rows)):
+                if row[later] and into[later] == later:
+                    into[later] = leader
+    return torch.tensor(into, dtype=torch.long, device=alike.device)
+
+
+def _one_pass(S: Tensor, threshold: float) -> Assignment:
+    """The released code's single pass, losses included."""
+    into = match_earlier(S, threshold)
+    stays = into == torch.arange(len(S), device=S.device)
+    outputs = stays.cumsum(0) - 1
+    return Assignment(torch.where(stays[into], outputs[into], DROP), stays.nonzero()[:, 0])
+
+
+def _check(S: Tensor) -> None:
+    if S.ndim != 2 or not len(S):
+        raise ValueError(
+            f"S must be (queries, frames) of one clip, got shape {tuple(S.shape)}: pass one clip at a time"
+        )
