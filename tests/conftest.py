@@ -33,7 +33,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def guarded(self: socket.socket, address):
         if isinstance(address, tuple) and address[0] not in LOOPBACK:
-            raise AssertionError(f"a test must stay on this machine, got a connection to {address}: use a local file")
+            raise AssertionError(
+                f"a test must stay on this machine, got a connection to {address}: use a local file"
+            )
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
