@@ -55,6 +55,13 @@ class Clip:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def columns(self) -> int:
+        """Width of the grid of patches where nobody says: a square's, or all N where N is no square."""
+        patches = self.features.shape[1]
+        side = math.isqrt(patches)
+        return side if side * side == patches else patches
+
     def reduce(self, plan: Assignment) -> "Clip":
         """Carry out a plan over the frame axis."""
         return Clip(
@@ -68,12 +75,10 @@ class Clip:
         """Forget the frame axis: T frames of N patches become T*N tokens in reading order.
 
         Args:
-            columns: patches in one row of the grid; None takes the grid as square, or as one row where
-                N is no square number.
+            columns: patches in one row of the grid; None takes `self.columns`.
         """
         patches = self.features.shape[1]
-        if columns is None:
-            columns = math.isqrt(patches) if math.isqrt(patches) ** 2 == patches else patches
+        columns = self.columns if columns is None else columns
         if columns < 1 or patches % columns:
             raise ValueError(
                 f"columns must divide the {patches} patches of a frame, got {columns}: pass the grid's width"
