@@ -1,0 +1,27 @@
+"""Video in: files, bytes and pictures to frames with true seconds, streamed, safely.
+
+Imports nothing from the rest of the package. See docs/video.md.
+"""
+
+from .errors import KINDS, Kind, VideoError
+from .frames import FrameChunk, FrameList
+from .limits import Limits
+from .reader import Source, VideoStream, probe, read_video
+from .report import VideoInfo, VideoReport
+from .sampling import SamplingPlan
+
+__all__ = [
+    "KINDS",
+    "FrameChunk",
+    "FrameList",
+    "Kind",
+    "Limits",
+    "SamplingPlan",
+    "Source",
+    "VideoError",
+    "VideoInfo",
+    "VideoReport",
+    "VideoStream",
+    "probe",
+    "read_video",
+]

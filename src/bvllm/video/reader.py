@@ -1,0 +1,121 @@
+"""`read_video`: any source to frames with seconds, a chunk at a time."""
+
+from collections.abc import Iterator
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from .errors import VideoError
+from .file_frames import FileFrames
+from .frames import FrameChunk, FrameList, resize
+from .limits import Limits
+from .list_frames import ListFrames
+from .report import VideoInfo, VideoReport
+from .sampling import SamplingPlan
+from .sources import FileSource
+
+Source = FileSource | FrameList
+
+
+def read_video(
+    source: Source,
+    plan: SamplingPlan = SamplingPlan(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    size: tuple[int, int] | None = None,
+    chunk: int = 32,
+    threads: int = 1,
+) -> "VideoStream":
+    """Opens a video; iterate over what comes back to read it.
+
+    Frames are decoded as they are asked for, converted only if they are kept, and resized before they are
+    gathered, so that an hour takes the memory of a minute.
+
+    Args:
+        source: a path, bytes, a binary file object, or a `FrameList` of pictures with their seconds.
+        plan: which frames to keep.
+        limits: what the video may cost.
+        size: (height, width) of every frame, the shape of the picture ignored; None keeps each picture as
+            shown.
+        chunk: frames handed on at a time.
+        threads: decoding threads.
+
+    Errors: `VideoError`; see its `kind`. A file that ends early or is damaged in places is no error as long
+        as one frame can be decoded: `report.truncated`, `report.damaged` and `report.warnings` say so.
+
+    Example:
+        >>> frames = FrameList(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), (0.0, 0.5, 1.0, 1.5))
+        >>> with read_video(frames, SamplingPlan(fps=1.0), size=(4, 4)) as video:
+        ...     chunks = [(chunk.pixels.shape, chunk.seconds.tolist()) for chunk in video]
+        >>> chunks
+        [(torch.Size([2, 3, 4, 4]), [0.0, 1.0])]
+    """
+    for name, value in (("chunk", chunk), ("threads", threads), *(("size", side) for side in size or ())):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}: use a larger number")
+    if isinstance(source, FrameList):
+        return VideoStream(ListFrames(source, plan), size, chunk)
+    return VideoStream(FileFrames(source, plan, limits, size, threads), size, chunk)
+
+
+def probe(source: Source, limits: Limits = Limits()) -> VideoInfo:  # noqa: B008 - frozen
+    """What a video is, from its container and first frame; sources, limits and errors as for `read_video`."""
+    with read_video(source, limits=limits) as video:
+        return video.info
+
+
+class VideoStream:
+    """The frames of one video, in chunks, once. Close it, or use it as a context manager."""
+
+    def __init__(self, frames: FileFrames | ListFrames, size: tuple[int, int] | None, chunk: int) -> None:
+        self._frames = frames
+        self._size = size
+        self._chunk = chunk
+        self._started = False
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the video is."""
+        return self._frames.info
+
+    @property
+    def report(self) -> VideoReport:
+        """What was read so far; `complete` once everything was."""
+        return self._frames.report
+
+    def __iter__(self) -> Iterator[FrameChunk]:
+        if self._started:
+            raise VideoError(
+                "usage", "a video stream must be read once, got a second loop: call read_video again"
+            )
+        self._started = True
+        pictures: list[Tensor] = []
+        seconds: list[float] = []
+        for picture, second in self._frames:
+            small = picture if self._size is None else resize(picture, self._size)
+            changed = (
+                bool(pictures) and small.shape != pictures[0].shape
+            )  # a chunk is one tensor: sizes must agree
+            if changed or len(pictures) == self._chunk:
+                yield _gather(pictures, seconds)
+                pictures, seconds = [], []
+            pictures.append(small)
+            seconds.append(second)
+        if pictures:
+            yield _gather(pictures, seconds)
+
+    def __enter__(self) -> "VideoStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file; a file object that the caller opened stays open."""
+        self._frames.close()
+
+
+def _gather(pictures: list[Tensor], seconds: list[float]) -> FrameChunk:
+    return FrameChunk(torch.stack(pictures), torch.tensor(seconds, dtype=torch.float64))

@@ -1,0 +1,49 @@
+"""What a video is, and what was done with it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container and the first frame say.
+
+    `width` and `height` are those of the picture as shown: upright, with square pixels. `duration_seconds`,
+    `frames` and `frame_rate` are the container's claims and may be wrong or None; the report has what was
+    found.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    stored_width: int
+    stored_height: int
+    rotation: int  # clockwise degrees that were undone, after mirroring
+    mirrored: bool
+    pixel_format: str
+    duration_seconds: float | None
+    frame_rate: float | None
+    frames: int | None
+    bytes: int
+    still: bool
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What was asked of a video and what it gave; complete once the stream was read to its end.
+
+    `asked` targets were met by `got` frames; the other `skipped` ones fell on a frame that was kept
+    already, or on nothing that could be decoded. `substituted` of the `decoded` frames had no usable time
+    of their own.
+    """
+
+    asked: int = 0
+    got: int = 0
+    skipped: int = 0
+    substituted: int = 0
+    decoded: int = 0
+    damaged: int = 0  # packets that failed and frames that the decoder patched up
+    seconds: float = 0.0  # from the first frame to the end of the last
+    warnings: tuple[str, ...] = ()
+    truncated: bool = False  # the file, or a limit, ended the video early
+    complete: bool = False

@@ -1,0 +1,218 @@
+"""Opening a file with FFmpeg so that it reads nothing else.
+
+A video file may be a playlist in disguise: by default FFmpeg follows it to other files and into the
+network, whatever its name. So FFmpeg gets a reader without a name, a short list of containers and codecs,
+and no protocol at all. Options that FFmpeg does not know are ignored without a word; `self_test` therefore
+proves once per process that ours are honoured.
+"""
+
+import errno
+import io
+from functools import cache
+from typing import BinaryIO
+
+import av
+import av.error
+import av.logging
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream as AvVideoStream
+
+from .errors import VideoError
+
+# Names of demuxers.
+FORMATS = "mov,matroska,avi,mpegts,flv,asf,mpeg,ogg,ivf,gif,apng,webp_pipe,png_pipe,jpeg_pipe,h264,hevc"
+CODECS = (
+    "h264,hevc,libdav1d,av1,vp8,vp9,mpeg4,mpeg1video,mpeg2video,mjpeg,gif,webp,png,apng,prores,h263,flv1,flv,"
+    "wmv1,wmv2,wmv3,vc1,msmpeg4v3,msmpeg4,ffv1,qtrle,theora,rawvideo"
+)
+PROBED_AUDIO = "aac,mp3,mp3float,opus,vorbis,ac3,flac,pcm_s16le"  # looked at while probing, never decoded
+PROBING = {
+    "protocol_whitelist": "none",  # no protocol has this name: our reader needs none
+    "max_streams": "32",
+    "probesize": "5000000",
+    "analyzeduration": "5000000",
+    "max_probe_packets": "500",
+}
+IO_TIMEOUT_SECONDS = 5.0
+STILL_FORMATS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe"})
+
+
+class NamelessReader:
+    """Reads from a file and has no name: nothing is guessed from it, no relative path starts at it.
+
+    Its methods never raise: PyAV would keep the exception and raise it later, out of place and without a
+    type.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failed = False
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except Exception:  # a caller's file object may raise anything
+            self.failed = True
+            return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except Exception:  # as above; FFmpeg also seeks to absurd places in damaged files
+            return -errno.EINVAL
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Left to the owner of the file."""
+
+
+def open_container(
+    file: BinaryIO, *, max_pixels: int, threads: int, formats: str = FORMATS
+) -> InputContainer:
+    """An opened container of an allowed format.
+
+    Errors: `VideoError` of kind unsupported_container, corrupt, limit or io.
+    """
+    self_test()
+    reader = NamelessReader(file)
+    decoder = {**_decoder_options(max_pixels), "threads": str(threads)}
+    decoder["codec_whitelist"] += f",{PROBED_AUDIO}"
+    try:
+        return av.open(
+            reader,
+            mode="r",
+            options=decoder,
+            container_options={**PROBING, "format_whitelist": formats},
+            metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the pictures
+            timeout=(IO_TIMEOUT_SECONDS, IO_TIMEOUT_SECONDS),
+            io_open=_deny,
+        )
+    except (av.FFmpegError, MemoryError, OverflowError, ValueError, RuntimeError) as error:
+        raise _open_error(error, failed=reader.failed) from None
+
+
+def choose_stream(container: InputContainer) -> AvVideoStream:
+    """The moving picture: no cover, the default one if several, then the largest; others are switched off."""
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        raise VideoError(
+            "no_video", "file must hold a video stream, got none: it may be audio or subtitles only"
+        )
+    chosen = max(streams, key=_preference)
+    for stream in container.streams:
+        if stream is not chosen:
+            stream.discard = Discard.all
+    return chosen
+
+
+def prepare_decoder(stream: AvVideoStream, *, max_pixels: int, threads: int) -> None:
+    """Sets the limits on the decoder itself: those given to `av.open` do not reach it.
+
+    Errors: `VideoError` of kind unsupported_codec or limit.
+    """
+    context = stream.codec_context
+    name = context.codec.name if context is not None and context.codec is not None else None
+    if name not in CODECS.split(","):
+        raise VideoError(
+            "unsupported_codec", f"codec must be on the list of allowed ones, got {name}: convert the video"
+        )
+    if context.width * context.height > max_pixels:
+        raise too_large(max_pixels)
+    context.options = _decoder_options(max_pixels)
+    context.thread_count = threads
+    context.thread_type = "SLICE" if threads == 1 else "AUTO"
+
+
+def too_large(max_pixels: int) -> VideoError:
+    """The error for a picture beyond the limit; one sentence for all the places that notice."""
+    return VideoError(
+        "limit",
+        f"picture must have at most {max_pixels} pixels, got more: raise max_pixels or max_image_pixels",
+    )
+
+
+def said(error: BaseException) -> str:
+    """What FFmpeg logged with an error. To classify it only: it may hold paths and addresses."""
+    return f"{error} {getattr(error, 'log', '')}"
+
+
+@cache
+def self_test() -> None:
+    """Proves that this build of FFmpeg honours the options that bind it. Takes a millisecond or two.
+
+    Errors: `RuntimeError` if one is not honoured; then no video is opened at all.
+    """
+    av.logging.set_level(av.logging.PANIC)  # quiet, but errors keep their log, by which we classify them
+    for what, honoured in (
+        ("format_whitelist", _refuses_playlist()),
+        ("max_pixels", _refuses_gif({"max_pixels": "4"}, because="pixel")),
+        ("codec_whitelist", _refuses_gif({"codec_whitelist": "h264"}, because="hitelist")),
+    ):
+        if not honoured:
+            raise RuntimeError(
+                f"FFmpeg must honour {what}, got a build that ignores it: install av from its wheel"
+            )
+
+
+def _refuses_playlist() -> bool:
+    playlist = NamelessReader(io.BytesIO(b"ffconcat version 1.0\nfile none\n"))
+    try:
+        av.open(
+            playlist, mode="r", container_options={**PROBING, "format_whitelist": FORMATS}, io_open=_deny
+        ).close()
+    except av.FFmpegError as error:
+        return "hitelist" in said(error)
+    return False
+
+
+# A picture of 3 x 3 pixels, all of it.
+TINY_GIF = b"GIF89a\x03\0\x03\0\x80\0\0\0\0\0\xff\xff\xff\x2c\0\0\0\0\x03\0\x03\0\0\x02\x03\x44\x02\x05\0;"
+
+
+def _refuses_gif(options: dict[str, str], because: str) -> bool:
+    with av.open(NamelessReader(io.BytesIO(TINY_GIF)), mode="r", format="gif") as container:
+        context = container.streams.video[0].codec_context
+        context.options = options
+        try:
+            for packet in container.demux(video=0):
+                packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            return because in said(error)
+    return False
+
+
+def _decoder_options(max_pixels: int) -> dict[str, str]:
+    return {"max_pixels": str(max_pixels), "codec_whitelist": CODECS}
+
+
+def _preference(stream: AvVideoStream) -> tuple[bool, int]:
+    context = stream.codec_context
+    area = context.width * context.height if context is not None else 0
+    return bool(stream.disposition & Disposition.default), area
+
+
+def _deny(url: str, flags: int, options: dict[str, str]) -> None:
+    raise PermissionError("a video may not open other files")
+
+
+def _open_error(error: BaseException, *, failed: bool) -> VideoError:
+    if failed:
+        return VideoError("io", "video file object must be readable, got one that fails: reopen it")
+    if "hitelist" in said(error):
+        return VideoError(
+            "unsupported_container",
+            "file must be a video of an allowed type, got another: convert it to mp4 or webm",
+        )
+    if isinstance(error, av.error.ExitError):
+        return VideoError(
+            "limit", "file must open within seconds, got one that does not: copy it to a faster disk"
+        )
+    if isinstance(error, MemoryError | OverflowError):
+        return VideoError("limit", "file must open in little memory, got one that does not: convert it")
+    return VideoError(
+        "corrupt", "file must be a video, got data that no allowed format fits: check or convert it"
+    )

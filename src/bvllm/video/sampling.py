@@ -1,0 +1,93 @@
+"""Which frames to keep: one every 1/fps seconds of presentation time, or all, with an optional cap."""
+
+import math
+from dataclasses import dataclass
+
+# Two clocks that mean the same moment may differ by rounding; a microsecond is far below any frame's length.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """What to keep of a video.
+
+    Targets lie at k / fps seconds after the first frame. Each target takes the first frame at or after it;
+    a frame that answers several targets (a slide that stays for a minute) is kept once.
+
+    Args:
+        fps: targets per second; None keeps every frame.
+        max_frames: at most so many frames. A longer plan is thinned evenly: the middle targets of
+            `max_frames` equal parts stay, so what a capped plan keeps is a part of what the plan alone
+            would keep.
+
+    Example:
+        >>> SamplingPlan(fps=2.0, max_frames=64)
+        SamplingPlan(fps=2.0, max_frames=64)
+    """
+
+    fps: float | None = 1.0
+    max_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not (self.fps > 0 and math.isfinite(self.fps)):
+            raise ValueError(f"fps must be positive, got {self.fps}: use 1.0, or None for every frame")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError(f"max_frames must be at least 1, got {self.max_frames}: use None for no cap")
+
+    def targets(self, frames: int, seconds: float) -> int:
+        """How many targets a video of so many frames and so many seconds has."""
+        if self.fps is None:
+            return frames
+        return max(1, math.ceil(seconds * self.fps - TOLERANCE)) if frames else 0
+
+
+class Picker:
+    """Walks over frames in time and says which to keep; remembers a few numbers, whatever the length.
+
+    Works on a position axis where targets are whole numbers: seconds x fps, or the frame's ordinal if every
+    frame is wanted.
+
+    Args:
+        plan: what to keep.
+        planned: number of targets of the whole video, needed only to thin them to `plan.max_frames`.
+
+    Example:
+        >>> picker = Picker(SamplingPlan(fps=1.0))
+        >>> [picker.take(i, seconds) for i, seconds in enumerate([0.0, 0.4, 0.8, 1.2, 1.6, 4.0])]
+        [True, False, False, True, False, True]
+        >>> picker.asked, picker.got  # targets 0 to 4; the last frame answers three of them
+        (5, 3)
+    """
+
+    def __init__(self, plan: SamplingPlan, planned: int | None = None) -> None:
+        self.plan = plan
+        self.asked = 0
+        self.got = 0
+        cap = plan.max_frames
+        self._thin = (planned, cap) if cap is not None and planned is not None and planned > cap else None
+
+    def take(self, ordinal: int, seconds: float) -> bool:
+        """Whether the frame answers a target that no frame before it answered."""
+        position = float(ordinal) if self.plan.fps is None else seconds * self.plan.fps
+        return self._reach(math.floor(position + TOLERANCE * (self.plan.fps or 1.0)) + 1)
+
+    def close(self, end_seconds: float, *, can_stand_in: bool) -> bool:
+        """Whether the last frame must stand in for targets between it and the end of the video."""
+        if self.plan.fps is None:
+            return False
+        return self._reach(math.ceil((end_seconds - TOLERANCE) * self.plan.fps), usable=can_stand_in)
+
+    def _reach(self, whole: int, *, usable: bool = True) -> bool:
+        reached = self._thinned(whole)
+        room = self.plan.max_frames is None or self.got < self.plan.max_frames
+        fresh = usable and room and reached > self.asked
+        self.asked = max(self.asked, reached)
+        self.got += fresh
+        return fresh
+
+    def _thinned(self, whole: int) -> int:
+        """How many of the first `whole` targets stay when n are thinned to m: (2j+1) n < 2 m whole."""
+        if self._thin is None:
+            return whole
+        n, m = self._thin
+        return max(0, min(m, -(-(2 * whole * m - n) // (2 * n))))
