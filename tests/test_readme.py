@@ -35,7 +35,8 @@ def shell_lines() -> list[str]:
 
 @pytest.fixture
 def folder_with_a_video(tmp_path, monkeypatch) -> Path:
-    """The README speaks of `video.mp4`: eight seconds of moving colour, in the current folder."""
+    """The README speaks of `video.mp4`, eight seconds of changing colour, and of a folder `world`."""
+    (tmp_path / "world").mkdir()
     rng = np.random.default_rng(0)
     with av.open(str(tmp_path / "video.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=4)
