@@ -91,13 +91,13 @@ class Assignment:
                 f"into must lie in 0..{len(into) - 1}, got {int(into.min())}..{int(into.max())}: "
                 "join only entries that are there"
             )
-        for _ in range(len(into).bit_length() + 1):  # every step doubles the stretch of chain it jumps
-            further = into[into]
-            if torch.equal(further, into):
-                anchor, target = torch.unique(into, return_inverse=True)
-                return cls(target, anchor)
-            into = further
-        raise ValueError("into must lead every entry to one that stays, got a circle: let one of them stay")
+        end = into
+        for _ in range(len(into).bit_length()):  # every step doubles the stretch of chain it jumps
+            end = end[end]
+        if not torch.equal(into[end], end):
+            raise ValueError("into must lead every entry to one that stays, got a circle: let one of it stay")
+        anchor, target = torch.unique(end, return_inverse=True)
+        return cls(target, anchor)
 
     def then(self, later: "Assignment") -> "Assignment":
         """Both plans as one: `later` decides over the outputs of this one."""

@@ -29,7 +29,7 @@ def choose(
         (..., L, T) rows that sum to 1, of the dtype of `logits`.
 
     Errors:
-        ValueError where tau is not positive, the mode is unknown, or a row has nothing to choose from.
+        ValueError where tau is not positive, the mode is unknown, or a row holds NaN or no finite score.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3.2, eq. 1; Gumbel-softmax: arXiv 1611.01144.
 
@@ -39,9 +39,10 @@ def choose(
     """
     if not tau > 0:
         raise ValueError(f"tau must be above 0, got {tau}: use mode='hard' for the limit")
-    if not bool(logits.isfinite().any(dim=-1).all()):
+    if bool(logits.isnan().any()) or not bool(logits.isfinite().any(dim=-1).all()):
         raise ValueError(
-            "logits must hold a finite score in every row, got a row without one: unmask at least one column"
+            "logits must be numbers, a finite one in every row, got NaN or a row without: "
+            "unmask at least one column, and look for NaN in the frame features"
         )
     if mode == "hard":
         return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)

@@ -37,7 +37,7 @@ class Pipeline(nn.Module):
     Args:
         select_frames: the paper's selector, or a method that keeps at most `budget.frames`.
         merge_frames: the paper's merging of the rows of S, or a method that looks at the frames.
-        sample_tokens: the paper's sampler, pooling, or a method that keeps a frame's even share of the budget.
+        sample_tokens: the paper's sampler, pooling, or a method that keeps each frame's share of the budget.
         merge_tokens: a method that ends on `budget.tokens`.
         choice: how the selector chooses in training; at inference it is always the arg-max.
         tau: temperature of that choice (Sec. 4: 0.1).
@@ -157,7 +157,7 @@ def select(
     certainty = logits[:keep][order].detach().float().softmax(dim=-1)[kept]
     sure = certainty.gather(1, frames[target, None])[:, 0]
     scores = sure.new_zeros(len(plan)).scatter_reduce(0, target, sure, "amax")
-    # A soft row may stand on a frame before that of an earlier row; the clock of the tokens must not run back.
+    # A soft row may stand on a frame before that of an earlier row; the tokens' clock must not run back.
     rows = frames.argsort(stable=True)
     frames = frames[rows]
     return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
@@ -189,8 +189,8 @@ def sampled_tokens(
     """
     if attention.shape[:2] != tokens.shape[:2] or not len(tokens) == len(seconds) == len(frames):
         raise ValueError(
-            f"tokens, attention, seconds and frames must be of the same frames, got {tuple(tokens.shape)}, "
-            f"{tuple(attention.shape)}, {tuple(seconds.shape)}, {tuple(frames.shape)}: sample every frame once"
+            "tokens, attention, seconds and frames must be of the same frames, got shapes "
+            f"{[tuple(x.shape) for x in (tokens, attention, seconds, frames)]}: sample every frame once"
         )
     each = tokens.shape[1]
     row, column = most_attended(attention, columns)

@@ -1,0 +1,69 @@
+"""Who goes with whom."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bvllm.primitives.matching import farthest_first, match_bipartite, match_earlier
+from bvllm.primitives.similarity import cosine
+
+
+def test_match_earlier_takes_the_most_similar_earlier_row():
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.5], [1.0, 0.4], [0.0, -1.0]])
+    assert match_earlier(x, threshold=0.8).tolist() == [0, 0, 1, 3]
+    assert match_earlier(x, threshold=1.0).tolist() == [0, 1, 2, 3]
+
+
+def test_match_bipartite_by_hand():
+    # evens 0, 2, 4 look at odds 1, 3: 0 finds 3 (cosine 0.99), 2 finds 1 (1.0), 4 finds 3 (0.60)
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [1.0, 0.1], [0.5, -0.8]])
+    assert match_bipartite(x, pairs=0).tolist() == [0, 1, 2, 3, 4]
+    assert match_bipartite(x, pairs=1).tolist() == [0, 1, 1, 3, 4]
+    assert match_bipartite(x, pairs=2).tolist() == [3, 1, 1, 3, 4]
+
+
+def test_ties_go_to_the_earlier_row():
+    assert match_bipartite(torch.ones(6, 2), pairs=2).tolist() == [1, 1, 1, 3, 4, 5]
+
+
+@given(st.integers(1, 20), st.data())
+def test_match_bipartite_joins_exactly_so_many_even_rows_to_odd_ones(rows, data):
+    pairs = data.draw(st.integers(0, rows // 2))
+    x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 999))))
+    into = match_bipartite(x, pairs)
+    moved = (into != torch.arange(rows)).nonzero()[:, 0]
+    assert len(moved) == pairs
+    assert (moved % 2 == 0).all()
+    assert (into[moved] % 2 == 1).all()
+    if 0 < pairs < rows // 2:
+        best = cosine(x[::2], x[1::2]).max(-1).values
+        left = [i for i in range(0, rows, 2) if i not in moved.tolist()]
+        assert best[moved // 2].min() >= best[torch.tensor(left) // 2].max()
+
+
+@given(st.integers(1, 10), st.data())
+def test_farthest_first_chooses_distinct_rows(rows, data):
+    keep = data.draw(st.integers(1, rows))
+    chosen = farthest_first(torch.randn(rows, 4), keep).tolist()
+    assert len(chosen) == len(set(chosen)) == keep
+
+
+def test_farthest_first_chooses_by_max_min_distance():
+    angle = torch.tensor([0.0, 0.1, 0.2, 2.0, 3.0])
+    x = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    # 3 and 4 are each other's neighbours at 1 rad; 3 comes first, then what is farthest from it: 0
+    assert farthest_first(x, 3).tolist() == [3, 0, 4]
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        (lambda: match_bipartite(torch.zeros(5, 2), 3), r"pairs must lie in 0\.\.2 for 5 rows, got 3"),
+        (lambda: match_bipartite(torch.zeros(5, 2), -1), r"pairs must lie in 0\.\.2 for 5 rows, got -1"),
+        (lambda: farthest_first(torch.zeros(5, 2), 6), r"keep must lie in 1\.\.5, got 6"),
+    ],
+)
+def test_messages(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        wrong()
