@@ -1,4 +1,4 @@
-"""The README is run: Python blocks are executed, shell lines checked against make, pip and the command line."""
+"""The README is run: Python blocks are executed, shell lines are parsed by make, pip and the command line."""
 
 import re
 import shlex
