@@ -3,9 +3,13 @@
 import ast
 import re
 import subprocess
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+import bvllm
 
 REPO = Path(__file__).parents[1]
 SOURCES = sorted((REPO / "src").rglob("*.py"))
@@ -29,6 +33,7 @@ HTTP_CLIENTS = {
     "websockets",
 }
 UNSAFE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+UNSAFE_CALLS = {"torch.load", "eval", "exec", "numpy.load", "np.load"}
 
 
 def tree(path: Path) -> ast.Module:
@@ -39,7 +44,9 @@ def name(path: Path) -> str:
     return str(path.relative_to(REPO))
 
 
-each_source = pytest.mark.parametrize("path", SOURCES, ids=name)
+def offenders(rule: Callable[[Path], Iterable[str]]) -> str:
+    """Every breach of a rule in the package, one a line; empty where there is none."""
+    return "\n".join(f"{name(path)}{breach}" for path in SOURCES for breach in rule(path))
 
 
 def tracked_files() -> list[Path]:
@@ -89,54 +96,82 @@ def broad_handlers(source: str) -> list[int]:
     return found
 
 
-@each_source
-def test_files_stay_short(path):
+def too_long(path: Path) -> Iterator[str]:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES, (
-        f"{name(path)} must have at most {MOST_LINES} lines, got {lines}: split it by idea"
-    )
+    if lines > MOST_LINES:
+        yield f": {lines} lines, at most {MOST_LINES}: split it by idea"
 
 
-@each_source
-def test_functions_stay_short(path):
+def long_functions(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
-            assert lines <= MOST_FUNCTION_LINES, f"{name(path)}:{node.lineno} {node.name} has {lines} lines"
+            if lines > MOST_FUNCTION_LINES:
+                yield f":{node.lineno} {node.name} has {lines} lines, at most {MOST_FUNCTION_LINES}"
 
 
-@each_source
-def test_only_the_command_line_prints(path):
-    if "cli" not in path.parts:
-        assert "print" not in calls(path), f"{name(path)}:{calls(path).get('print')}: return it, or log it"
+def prints(path: Path) -> Iterator[str]:
+    if "cli" not in path.parts and "print" in calls(path):
+        yield f":{calls(path)['print']} prints: return it, or log it"
 
 
-@each_source
-def test_every_broad_except_says_why(path):
-    lines = broad_handlers(path.read_text(encoding="utf-8"))
-    assert not lines, (
-        f"{name(path)}: lines {lines} catch everything: name the errors, or say why in a comment"
-    )
+def unexplained_handlers(path: Path) -> Iterator[str]:
+    for line in broad_handlers(path.read_text(encoding="utf-8")):
+        yield f":{line} catches everything: name the errors, or say why in a comment"
 
 
-@each_source
-def test_the_package_opens_no_connection(path):
-    found = imported(path) & HTTP_CLIENTS
-    assert not found, f"{name(path)} must not import {found}: bvllm reads local files and bytes"
+def connections(path: Path) -> Iterator[str]:
+    for module in sorted(imported(path) & HTTP_CLIENTS):
+        yield f" imports {module}: bvllm reads local files and bytes"
 
 
-@each_source
-def test_nothing_that_is_read_can_run_code(path):
-    found = imported(path) & UNSAFE_LOADERS
-    assert not found, f"{name(path)} must not import {found}: safetensors and JSON carry everything"
-    for call in ("torch.load", "eval", "exec", "numpy.load", "np.load"):
-        assert call not in calls(path), f"{name(path)}:{calls(path).get(call)} must not call {call}"
+def code_runners(path: Path) -> Iterator[str]:
+    for module in sorted(imported(path) & UNSAFE_LOADERS):
+        yield f" imports {module}: safetensors and JSON carry everything"
+    for call in sorted(UNSAFE_CALLS & calls(path).keys()):
+        yield f":{calls(path)[call]} calls {call}"
 
 
-@each_source
-def test_every_module_says_what_it_is_for(path):
+def unexplained_modules(path: Path) -> Iterator[str]:
     module = tree(path)
-    assert not module.body or ast.get_docstring(module), f"{name(path)} must begin with a docstring"
+    if module.body and not ast.get_docstring(module):
+        yield " must begin with a docstring"
+
+
+RULES = [
+    too_long,
+    long_functions,
+    prints,
+    unexplained_handlers,
+    connections,
+    code_runners,
+    unexplained_modules,
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_package_keeps_the_rule(rule):
+    assert SOURCES
+    assert not offenders(rule), "\n" + offenders(rule)
+
+
+BREACHES = {
+    too_long: "x = 1\n" * (MOST_LINES + 1),
+    long_functions: "def f():\n" + "    x = 1\n" * MOST_FUNCTION_LINES,
+    prints: "print(1)\n",
+    unexplained_handlers: "try:\n    f()\nexcept Exception:\n    g()\n",
+    connections: "from urllib.request import urlopen\n",
+    code_runners: "import torch\ntorch.load('x')\n",
+    unexplained_modules: "x = 1\n",
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_each_rule_sees_its_breach(rule, tmp_path):
+    (tmp_path / "good.py").write_text('"""A page of nothing."""\n\n\ndef f() -> int:\n    return 1\n')
+    (tmp_path / "bad.py").write_text(BREACHES[rule])
+    assert list(rule(tmp_path / "bad.py"))
+    assert not list(rule(tmp_path / "good.py"))
 
 
 def test_no_tracked_file_names_a_machine():
@@ -149,10 +184,6 @@ def test_no_tracked_file_names_a_machine():
 
 
 def test_the_version_is_said_once_and_the_same():
-    import tomllib
-
-    import bvllm
-
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert bvllm.__version__ == project["version"]
     assert f"version: {bvllm.__version__}" in (REPO / "CITATION.cff").read_text(encoding="utf-8")
