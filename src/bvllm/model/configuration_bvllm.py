@@ -1,0 +1,165 @@
+"""What a B-VLLM is made of, and which of the paper's options are switched on."""
+
+import copy
+import difflib
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, InstructBlipQFormerConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from bvllm.model.slots import SlotRule
+from bvllm.model.vision_tower import patch_count, tower_of
+from bvllm.types import Budget
+
+OPTIONS = {
+    "frame_selector": ("qformer", "resampler", "uniform", "none"),
+    "frame_feature": ("cls", "mean", "max", "qformer"),
+    "choice": ("gumbel", "softmax"),
+    "token_sampler": ("qformer", "pool", "none"),
+}
+COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
+
+
+@strict
+class BVLLMConfig(PreTrainedConfig):
+    """Configuration of a B-VLLM: a vision tower, two Q-Formers, a language model, and the paper's numbers.
+
+    Sub-configurations may be given as objects, as dictionaries with a `model_type`, or left out (CLIP ViT-B/32,
+    InstructBLIP's Q-Former, Qwen2). What is given is copied, never changed; both Q-Formers are then told the
+    width of the tower, which is what they read.
+
+    Args:
+        vision_config: one of the towers of `bvllm.model.vision_tower.TOWERS`.
+        frame_qformer_config: of the frame selector (Sec. 3.2); its width and depth also shape a "resampler".
+        spatial_qformer_config: of the token sampler (Sec. 3.4).
+        text_config: any decoder that `AutoModelForCausalLM` knows.
+        num_selected_frames: L*, queries of the frame selector.
+        tokens_per_frame: R, queries of the token sampler. With `token_sampler="none"` it becomes N.
+        budget_tokens: theta, visual tokens of one clip.
+        tau: temperature of eq. 1; the released code has 0.5.
+        gamma: cosine of eq. 4 at which two rows of S are the same.
+        frame_selector: "qformer", "resampler" (blind to the question; Table 4), "uniform" or "none" (all frames).
+        frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what one
+            more query ("qformer") reads from them.
+        choice: how frames are chosen in training; at inference always the arg-max.
+        merge_frames: Sec. 3.3; off, queries that agree spend their tokens twice.
+        token_sampler: "qformer", "pool" (average pooling to R) or "none" (all patches).
+        merge_tokens: Sec. 3.4; off, tokens beyond the budget are thinned evenly instead of merged.
+        vision_feature_layer: hidden state of the tower that gives the patches; 0 is the embeddings.
+        time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
+        clock: add the frame's time to its tokens, so that the language model can tell it.
+        video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
+        image_token_id: the same as the video's, as images are clips of one frame.
+        projector_hidden_act: between the projector's two layers.
+        initializer_range: of new weights.
+
+    Errors:
+        ValueError where an option is unknown, or a number is out of range.
+
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 4.1. `time_channels` and `clock` are ours.
+
+    Example:
+        >>> BVLLMConfig(num_selected_frames=16, frame_selector="uniform").budget
+        Budget(tokens=512, frames=16)
+    """
+
+    model_type = "bvllm"
+    sub_configs = {
+        "vision_config": AutoConfig,
+        "frame_qformer_config": InstructBlipQFormerConfig,
+        "spatial_qformer_config": InstructBlipQFormerConfig,
+        "text_config": AutoConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    frame_qformer_config: dict | PreTrainedConfig | None = None
+    spatial_qformer_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    num_selected_frames: int = 32
+    tokens_per_frame: int = 32
+    budget_tokens: int = 512
+    tau: float = 0.1
+    gamma: float = 0.75
+    frame_selector: str = "qformer"
+    frame_feature: str = "cls"
+    choice: str = "gumbel"
+    merge_frames: bool = True
+    token_sampler: str = "qformer"
+    merge_tokens: bool = True
+    vision_feature_layer: int = -2
+    time_channels: int = 0
+    clock: bool = True
+    video_token_id: int = 151665
+    image_token_id: int | None = None
+    projector_hidden_act: str = "gelu"
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        self.vision_config = _sub_config(self.vision_config, "clip_vision_model")
+        self.frame_qformer_config = _sub_config(self.frame_qformer_config, "instructblip_qformer")
+        self.spatial_qformer_config = _sub_config(self.spatial_qformer_config, "instructblip_qformer")
+        self.text_config = _sub_config(self.text_config, "qwen2")
+        for name, known in OPTIONS.items():
+            _check_option(name, getattr(self, name), known)
+        self._check_numbers()
+        for reader in (self.frame_qformer_config, self.spatial_qformer_config):
+            reader.encoder_hidden_size = self.vision_config.hidden_size
+        if self.token_sampler == "none":
+            self.tokens_per_frame = patch_count(self.vision_config)
+        if self.image_token_id is None:
+            self.image_token_id = self.video_token_id
+        # Saved with the text configuration of most language models; transformers looks for it here.
+        self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
+        super().__post_init__(**kwargs)
+
+    @property
+    def budget(self) -> Budget:
+        """What one clip may cost where the caller names no budget of their own."""
+        return Budget(tokens=self.budget_tokens, frames=self.num_selected_frames)
+
+    @property
+    def slots(self) -> SlotRule:
+        """How many placeholders stand for a clip."""
+        return SlotRule(
+            self.num_selected_frames,
+            self.tokens_per_frame,
+            self.budget_tokens,
+            choose=self.frame_selector != "none",
+            merge_frames=self.merge_frames or self.frame_selector == "uniform",
+        )
+
+    def _check_numbers(self) -> None:
+        tower_of(self.vision_config)
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}: raise it")
+        if not self.tau > 0:
+            raise ValueError(f"tau must be above 0, got {self.tau}: the paper uses 0.1")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper uses 0.75")
+        if self.time_channels < 0:
+            raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
+        states = self.vision_config.num_hidden_layers + 1
+        if not -states <= self.vision_feature_layer < states:
+            raise ValueError(
+                f"vision_feature_layer must lie in {-states}..{states - 1}, got {self.vision_feature_layer}: "
+                "-2 is the last hidden state but one"
+            )
+
+
+def _sub_config(given: dict | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
+    """A configuration of its own: ours are told the tower's width, and the caller's must stay as it is."""
+    if isinstance(given, PreTrainedConfig):
+        return copy.deepcopy(given)
+    settings = dict(given or {})
+    return CONFIG_MAPPING[settings.pop("model_type", model_type)](**settings)
+
+
+def _check_option(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}, got {value!r}: "
+            + (f"did you mean {near[0]!r}?" if near else "use one of these")
+        )

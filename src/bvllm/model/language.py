@@ -1,0 +1,57 @@
+"""What stands between a decoder's last state and its logits, where it is more than a matrix."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+Rule = Callable[[Tensor, PreTrainedConfig], Tensor]
+
+
+def _softcap(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    cap = config.final_logit_softcapping
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _multiply(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    return logits * config.logit_scale
+
+
+def _divide(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    return logits / config.logits_scaling
+
+
+def _falcon(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    return logits * config.lm_head_multiplier
+
+
+# What the decoder's own `ForCausalLM` does after its head; the bare decoder inside a B-VLLM loses it.
+LOGIT_RULES: dict[str, Rule] = {
+    "gemma2": _softcap,
+    "gemma3_text": _softcap,
+    "cohere": _multiply,
+    "cohere2": _multiply,
+    "granite": _divide,
+    "granitemoe": _divide,
+    "granitemoehybrid": _divide,
+    "falcon_h1": _falcon,
+}
+BIASED_HEADS = frozenset({"phi", "gptj", "codegen"})
+
+
+def build_head(config: PreTrainedConfig) -> nn.Linear:
+    """The language model's head: (D) -> (vocabulary)."""
+    return nn.Linear(config.hidden_size, config.vocab_size, bias=config.model_type in BIASED_HEADS)
+
+
+def finish_logits(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    """What the family does to its logits after the head."""
+    rule = LOGIT_RULES.get(config.model_type)
+    return logits if rule is None else rule(logits, config)
+
+
+def embedding_name(language_model: PreTrainedModel) -> str:
+    """Dotted name of the weight of the input embeddings, for tying the head to it."""
+    table = language_model.get_input_embeddings()
+    return next(f"{name}.weight" for name, module in language_model.named_modules() if module is table)

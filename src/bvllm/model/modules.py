@@ -1,0 +1,112 @@
+"""The small learned parts between the towers, and the builders of the larger ones."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.stages.qformer import QFormer
+from bvllm.stages.resampler import Resampler
+from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
+from bvllm.stages.select_frames import FrameSelector
+
+ROUNDING = 1e-3  # a frame at 59.9999 s is shown as 01:00
+
+
+class Projector(nn.Module):
+    """From the sampler's width H to the language model's D: two layers, as in LLaVA-1.5 (arXiv 2310.03744)."""
+
+    def __init__(self, width: int, target: int, activation: str) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, target)
+        self.act = ACT2FN[activation]
+        self.linear_2 = nn.Linear(target, target)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(K, H) -> (K, D)."""
+        return self.linear_2(self.act(self.linear_1(tokens.to(self.linear_1.weight.dtype))))
+
+
+class ClockEmbedding(nn.Module):
+    """The time of a token as three learned vectors, for hour, minute and second: the digits of a clock.
+
+    All start at zero, so that a new clock changes nothing. The language model can then say when something
+    is shown, to the second, up to a day.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hours = nn.Embedding(24, width)
+        self.minutes = nn.Embedding(60, width)
+        self.seconds = nn.Embedding(60, width)
+        for table in (self.hours, self.minutes, self.seconds):
+            nn.init.zeros_(table.weight)
+
+    def forward(self, seconds: Tensor) -> Tensor:
+        """(K,) seconds -> (K, D)."""
+        whole = (seconds.double() + ROUNDING).long().clamp_min(0)
+        return self.hours(whole // 3600 % 24) + self.minutes(whole // 60 % 60) + self.seconds(whole % 60)
+
+
+class FrameReader(nn.Module):
+    """One learned query that reads the patches of a frame: `frame_feature="qformer"`."""
+
+    def __init__(self, config: PreTrainedConfig, channels: int) -> None:
+        super().__init__()
+        self.reader = QFormer(config, num_queries=1)
+        self.proj = nn.Linear(config.hidden_size, channels)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(t, N, C) -> (t, C)."""
+        return self.proj(self.reader(patches).queries[:, 0])
+
+
+def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
+    """The learned selector, or None where frames are chosen without one."""
+    if config.frame_selector not in ("qformer", "resampler"):
+        return None
+    reader_config, channels = config.frame_qformer_config, config.vision_config.hidden_size
+    reader: QFormer | Resampler
+    if config.frame_selector == "qformer":
+        reader = QFormer(reader_config, config.num_selected_frames)
+    else:
+        reader = Resampler(
+            channels,
+            reader_config.hidden_size,
+            config.num_selected_frames,
+            layers=reader_config.num_hidden_layers,
+            heads=reader_config.num_attention_heads,
+        )
+    return FrameSelector(reader, reader.width, channels, config.time_channels)
+
+
+def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | None:
+    """What turns N patches into R tokens, or None where all patches stay."""
+    if config.token_sampler == "none":
+        return None
+    if config.token_sampler == "pool":
+        return PooledTokens(config.tokens_per_frame)
+    return TokenSampler(QFormer(config.spatial_qformer_config, config.tokens_per_frame))
+
+
+def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:
+    """The reader behind `frame_feature="qformer"`, shaped like the token sampler."""
+    if config.frame_feature != "qformer":
+        return None
+    return FrameReader(copy.deepcopy(config.spatial_qformer_config), config.vision_config.hidden_size)
+
+
+def build_projector(config: BVLLMConfig) -> Projector:
+    """The bridge, as wide as what comes out of the sampler."""
+    sampled = config.token_sampler == "qformer"
+    width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
+    return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
+
+
+def every_patch(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """No sampling: each token is its patch, and looks at it alone."""
+    count = patches.shape[1]
+    return patches, torch.eye(count, device=patches.device).expand(len(patches), -1, -1)

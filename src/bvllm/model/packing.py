@@ -1,0 +1,97 @@
+"""Placeholders and what fills them: which slots are used, closing the gaps, and the way back.
+
+A prompt holds as many placeholders as a clip could need. Only after selection and merging is it known how
+many are used. The language model must run on a row without gaps: positions then count what is there, and
+an unused slot costs nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def used_slots(placeholders: Tensor, lengths: list[int], slots: list[int] | None) -> Tensor:
+    """Which placeholders get a token: the first n_i of each clip's.
+
+    Args:
+        placeholders: (B, S) True where the prompt has the video token.
+        lengths: n_i, tokens of each clip, in reading order.
+        slots: how many placeholders were written for each clip, if known. Where that does not add up, each
+            run of placeholders counts as a clip.
+
+    Errors:
+        ValueError where the placeholders do not fit the clips.
+
+    Example:
+        >>> row = torch.tensor([[False, True, True, True, False]])
+        >>> used_slots(row, [2], None).tolist()
+        [[False, True, True, False, False]]
+    """
+    total = int(placeholders.sum())
+    if total == sum(lengths):
+        return placeholders
+    groups = slots if slots is not None and sum(slots) == total else _runs(placeholders)
+    if len(groups) != len(lengths) or any(n > group for n, group in zip(lengths, groups)):
+        raise ValueError(
+            f"the prompt must have placeholders for clips of {lengths} visual tokens, got groups of {groups}: "
+            "write them with BVLLMProcessor, built from the model's configuration"
+        )
+    used = placeholders.clone()
+    used[placeholders] = torch.cat([torch.arange(g) < n for n, g in zip(lengths, groups)]).to(used.device)
+    return used
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Rows without gaps, and where each place of the caller's layout went.
+
+    Attributes:
+        keep: (B, S) places that stay.
+        filled: (B, P) True where the packed row holds something; the rest is padding.
+        source: (B, S) for every place, the packed place it reads its state from. A dropped place reads the
+            last one that stays before it, so that a text token right after unused slots is still predicted
+            from the last visual token.
+    """
+
+    keep: Tensor
+    filled: Tensor
+    source: Tensor
+
+    @classmethod
+    def of(cls, keep: Tensor, *, left: bool) -> "Packing":
+        """Close the gaps; `left` says on which side rows are padded to one width."""
+        counts = keep.sum(dim=1, keepdim=True)
+        width = int(counts.max())
+        place = torch.arange(width, device=keep.device)
+        start = width - counts if left else torch.zeros_like(counts)
+        filled = (place >= start) & (place < start + counts)
+        source = start + (keep.long().cumsum(dim=1) - 1).clamp_min(0)
+        return cls(keep, filled, source)
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, P) the packed rows' attention mask."""
+        return self.filled.long()
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, P) positions that count what is there."""
+        return (self.mask.cumsum(dim=1) - 1).clamp_min(0)
+
+    def pack(self, x: Tensor, fill: float = 0) -> Tensor:
+        """(B, S, ...) -> (B, P, ...)."""
+        packed = x.new_full((*self.filled.shape, *x.shape[2:]), fill)
+        packed[self.filled] = x[self.keep]
+        return packed
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """(B, P, D) -> (B, S, D): states in the caller's layout, so that labels and logits still line up."""
+        return x.gather(1, self.source[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _runs(placeholders: Tensor) -> list[int]:
+    """Lengths of the unbroken stretches, row by row."""
+    edges = torch.nn.functional.pad(placeholders.long(), (1, 1)).diff(dim=1)
+    starts, ends = (edges == 1).nonzero(), (edges == -1).nonzero()
+    return (ends[:, 1] - starts[:, 1]).tolist()

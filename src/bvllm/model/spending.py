@@ -1,0 +1,54 @@
+"""Sampled tokens of many clips to each clip's budget."""
+
+import torch
+from torch import Tensor
+
+from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.pooling import grid_shape
+from bvllm.stages.merge_tokens import BipartiteMerging
+from bvllm.stages.pipeline import sampled_tokens
+from bvllm.types import FrameSelection, Tokens
+
+
+def questions_per_frame(
+    question_ids: Tensor | None, question_mask: Tensor | None, selections: list[FrameSelection]
+) -> tuple[Tensor | None, Tensor | None]:
+    """(B, Q) questions -> (sum F_i, Q): every frame is read with the question of its clip."""
+    if question_ids is None:
+        return None, None
+    counts = torch.tensor([len(s) for s in selections], device=question_ids.device)
+    mask = torch.ones_like(question_ids) if question_mask is None else question_mask
+    return question_ids.repeat_interleave(counts, 0), mask.repeat_interleave(counts, 0)
+
+
+def tokens_of_clips(
+    sampled: Tensor, attention: Tensor, selections: list[FrameSelection]
+) -> tuple[list[Tokens], list[Tensor]]:
+    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place.
+
+    Errors:
+        ValueError where there are more or fewer frames than the selections hold.
+    """
+    counts = [len(s) for s in selections]
+    if len(sampled) != sum(counts):
+        raise ValueError(
+            f"patches must be given for the {sum(counts)} chosen frames, got {len(sampled)}: "
+            "one entry for each row of every selection, in order"
+        )
+    columns = grid_shape(attention.shape[-1])[1]
+    maps = list(attention.split(counts))
+    tokens = [
+        sampled_tokens(part, looks, s.seconds.to(part.device), s.frames.to(part.device), columns)
+        for part, looks, s in zip(sampled.split(counts), maps, selections)
+    ]
+    return tokens, maps
+
+
+def fit(tokens: Tokens, keep: int, *, merge: bool) -> Tokens:
+    """At most `keep` tokens: merged (Sec. 3.4), or thinned evenly, which is what is left without merging."""
+    if len(tokens) <= keep:
+        return tokens
+    if merge:
+        return tokens.reduce(BipartiteMerging().assign(tokens, keep))
+    spread = (2 * torch.arange(keep, device=tokens.features.device) + 1) * len(tokens) // (2 * keep)
+    return tokens.reduce(Assignment.keep(spread, len(tokens)))

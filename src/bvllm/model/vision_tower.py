@@ -1,0 +1,113 @@
+"""The vision towers that fit, one record each: what is [CLS], and where the patches begin."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from transformers import (
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    InstructBlipVisionConfig,
+    InstructBlipVisionModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+Triple = tuple[float, float, float]
+CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+HALF: Triple = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """How to read one family of vision transformers.
+
+    Attributes:
+        model: the class.
+        frame: what stands for a whole frame: the pooled output, or the first token after the last LayerNorm.
+        mean, std: of the pixels the family was trained on; RGB in [0, 1].
+        classes: [CLS] tokens before the patches.
+        registers: whether the configuration's register tokens follow them.
+    """
+
+    model: type[PreTrainedModel]
+    frame: Literal["pooled", "first"]
+    mean: Triple
+    std: Triple
+    classes: int = 1
+    registers: bool = False
+
+    def prefix(self, config: PreTrainedConfig) -> int:
+        """How many tokens come before the patches."""
+        return self.classes + (config.num_register_tokens if self.registers else 0)
+
+
+# CLIP normalises [CLS] in its pooled output only. The ViT-g of BLIP-2 and InstructBLIP normalises its pooled
+# output twice, so there the first token is the one that its Q-Former was trained on. SigLIP has no [CLS]; its
+# attention head stands in for it.
+TOWERS: dict[type[PreTrainedConfig], Tower] = {
+    CLIPVisionConfig: Tower(CLIPVisionModel, "pooled", CLIP_MEAN, CLIP_STD),
+    SiglipVisionConfig: Tower(SiglipVisionModel, "pooled", HALF, HALF, classes=0),
+    Dinov2Config: Tower(Dinov2Model, "first", IMAGENET_MEAN, IMAGENET_STD),
+    Dinov2WithRegistersConfig: Tower(
+        Dinov2WithRegistersModel, "first", IMAGENET_MEAN, IMAGENET_STD, registers=True
+    ),
+    InstructBlipVisionConfig: Tower(InstructBlipVisionModel, "first", CLIP_MEAN, CLIP_STD),
+    Blip2VisionConfig: Tower(Blip2VisionModel, "first", CLIP_MEAN, CLIP_STD),
+}
+
+
+def tower_of(config: PreTrainedConfig) -> Tower:
+    """The record of a vision configuration.
+
+    Errors:
+        ValueError where the family is not in the table.
+    """
+    if type(config) not in TOWERS:
+        known = ", ".join(sorted(entry.model_type for entry in TOWERS))
+        raise ValueError(
+            f"vision_config must be one of {known}, got {config.model_type!r}: use such a tower, "
+            "or add its record to bvllm/model/vision_tower.py"
+        )
+    return TOWERS[type(config)]
+
+
+def frame_size(config: PreTrainedConfig) -> tuple[int, int]:
+    """(height, width) in pixels of what the tower looks at."""
+    return _pair(config.image_size)
+
+
+def patch_count(config: PreTrainedConfig) -> int:
+    """N, patches per frame."""
+    (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
+    return (height // rows) * (width // columns)
+
+
+def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
+    """(t, 3, H, W) -> (t, C): what stands for each frame."""
+    output = tower(pixel_values=pixels)
+    return (
+        output.pooler_output if tower_of(tower.config).frame == "pooled" else output.last_hidden_state[:, 0]
+    )
+
+
+def patch_features(tower: PreTrainedModel, pixels: Tensor, layer: int) -> Tensor:
+    """(t, 3, H, W) -> (t, N, C): the patches as they leave `layer`, [CLS] and registers cut off."""
+    # A list of indices makes transformers keep these layers only, from 5.23; before, it keeps them all.
+    states = tower(pixel_values=pixels, output_hidden_states=[layer]).hidden_states[layer]
+    return states[:, tower_of(tower.config).prefix(tower.config) :]
+
+
+def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
