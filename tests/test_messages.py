@@ -5,8 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from torch import zeros
 
 import bvllm
+from bvllm.app.model_name import resolve_model
+from bvllm.primitives.choice import choose
+from bvllm.stages.merge_frames import SimilarFrameMerging
+from bvllm.types import Budget, Clip
+from bvllm.video import SamplingPlan
 
 ROOT = Path(bvllm.__file__).parent
 # <what> must <rule>, got <value>: <what to change>
@@ -63,3 +69,25 @@ def test_the_rule_itself(source, good):
     [(line, text)] = raised_messages(source)
     assert line == 1
     assert bool(HOUSE.search(text)) is good
+
+
+@pytest.mark.parametrize(
+    "wrong, names, says",
+    [
+        (lambda: Budget(tokens=0), "budget.tokens", "got 0"),
+        (lambda: Budget(frames=-3), "budget.frames", "got -3"),
+        (lambda: Clip(zeros(2, 8), zeros(2), zeros(2), zeros(2)), "features", "got shape (2, 8)"),
+        (lambda: Clip(zeros(2, 4, 8), zeros(3), zeros(2), zeros(2)), "seconds", "got shape (3,)"),
+        (lambda: SimilarFrameMerging(threshold=1.5), "threshold", "got 1.5"),
+        (lambda: choose(zeros(2, 3), tau=0.0), "tau", "got 0"),
+        (lambda: SamplingPlan(fps=0.0), "fps", "got 0"),
+        (lambda: resolve_model("namo"), "model", "'namo'"),
+    ],
+)
+def test_what_a_person_sees(wrong, names, says):
+    """The same form where values are in it: which one, what it was, what to do."""
+    with pytest.raises(ValueError, match=HOUSE.pattern) as error:
+        wrong()
+    assert names in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
