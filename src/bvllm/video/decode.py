@@ -1,6 +1,5 @@
 """Every frame of the chosen stream, in display order, as far as the file can be decoded."""
 
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -10,11 +9,13 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
+from .clock import Clock
 from .errors import VideoError
 from .limits import Limits
 from .safe_open import said, too_large
 
 MICROSECONDS = 1_000_000
+ONE_PICTURE_EACH = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video"})
 
 
 class Decoder:
@@ -25,9 +26,12 @@ class Decoder:
     """
 
     def __init__(
-        self, container: InputContainer, stream: AvVideoStream, limits: Limits, max_pixels: int
+        self, container: InputContainer, stream: AvVideoStream, limits: Limits, max_pixels: int, clock: Clock
     ) -> None:
         self.packets = 0
+        self.gaps = 0  # packets that the demuxer knows to be incomplete
+        self.hidden = 0  # packets that an edit list does not show
+        self.interlaced = False
         self.frames = 0
         self.errors = 0
         self.patched = 0  # frames that the decoder itself calls corrupt
@@ -37,12 +41,11 @@ class Decoder:
         self._stream = stream
         self._limits = limits
         self._max_pixels = max_pixels
-        self._spent = 0.0
+        self._clock = clock
         # The stream's, since the last frames out of a decoder do not know theirs.
         self._tick = stream.time_base or Fraction(1, MICROSECONDS)
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        started = time.monotonic()
         for packet in self._packets():
             for frame in self._decode(packet):
                 if frame.width * frame.height > self._max_pixels:
@@ -50,19 +53,28 @@ class Decoder:
                     break
                 self.frames += 1
                 self.patched += bool(frame.is_corrupt)
-                self._spent += time.monotonic() - started
+                self.interlaced = self.interlaced or bool(frame.interlaced_frame)
                 yield frame
-                started = time.monotonic()
                 if self.frames >= self._limits.max_decoded_frames:
                     self._stop("max_decoded_frames")
                     break
-            if self._spent + time.monotonic() - started > self._limits.max_wall_seconds:
+            if self._clock.seconds() > self._limits.max_wall_seconds:
                 self._stop("max_wall_seconds")
             if self.errors >= self._limits.max_errors:
                 self._stop("max_errors")
             if self.stopped:
                 return
         self.finished = True
+
+    @property
+    def lost(self) -> int:
+        """Packets that gave no picture and no error, as after a cut in the middle of a group of pictures.
+
+        Known only where each packet holds one picture.
+        """
+        if not self.finished or self.interlaced or self._stream.codec_context.name not in ONE_PICTURE_EACH:
+            return 0
+        return max(0, self.packets - self.hidden - self.frames - self.errors)
 
     def seconds(self, frame: av.VideoFrame) -> float | None:
         """The presentation time the container gives, in its own clock."""
@@ -91,6 +103,8 @@ class Decoder:
                 break
             if packet.size:
                 self.packets += 1
+                self.gaps += packet.is_corrupt
+                self.hidden += packet.is_discard
                 yield packet
         yield None
 

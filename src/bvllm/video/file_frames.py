@@ -7,17 +7,20 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AvVideoStream
 from torch import Tensor
 
+from .clock import Clock
 from .decode import MICROSECONDS, Decoder, rate_of
 from .errors import VideoError
+from .exif import photo_orientation
 from .limits import Limits
-from .orientation import of_photo
 from .picture import Developer
 from .report import VideoInfo, VideoReport
 from .safe_open import STILL_FORMATS, choose_stream, open_container, prepare_decoder
 from .sampling import Picker, SamplingPlan
 from .sources import FileSource, open_source
 from .span import measure
+from .structure import Structure, inspect
 from .timeline import Timeline
+from .verdict import Evidence
 
 SANE_PIXEL_RATIO = (0.01, 100.0)
 
@@ -36,7 +39,9 @@ class FileFrames:
         self._file = open_source(source, limits)
         self._owned = self._file is not source
         self._limits = limits
+        self._structure = Structure()
         self._threads = threads
+        self._clock = Clock()
         self._container: InputContainer | None = None
         self._end = 0.0
         self._too_long = False
@@ -48,34 +53,42 @@ class FileFrames:
             raise
 
     def _open(self, plan: SamplingPlan, size: tuple[int, int] | None) -> None:
+        self._structure = inspect(self._file)
         planned = None
         if plan.max_frames is not None:
             with self._open_container() as container:
-                planned = plan.targets(*measure(container, choose_stream(container)))
-        photo = of_photo(self._file)
+                planned = plan.targets(
+                    *measure(container, choose_stream(container), self._limits, self._clock)
+                )
+        photo = photo_orientation(self._file)
         container = self._container = self._open_container()
         stream = choose_stream(container)
         still = container.format.name in STILL_FORMATS
         max_pixels = self._limits.max_image_pixels if still else self._limits.max_pixels
         prepare_decoder(stream, max_pixels=max_pixels, threads=self._threads)
         self._developer = Developer(size, _pixel_ratio(stream), photo if still else None)
-        self._decoder = Decoder(container, stream, self._limits, max_pixels)
+        self._decoder = Decoder(container, stream, self._limits, max_pixels, self._clock)
         self._timeline = Timeline(rate_of(stream))
         self._picker = Picker(plan, planned)
         self._frames = iter(self._decoder)
         self._first = next(self._frames, None)
         if self._first is None:
             raise _nothing_decoded(self._decoder.stopped)
+        self._claimed = float(stream.duration * (stream.time_base or 0)) if stream.duration else None
         self.info = self._describe(container, stream, self._first, still=still)
+        self._clock.pause()
 
     def _open_container(self) -> InputContainer:
         self._file.seek(0)
         most = max(self._limits.max_pixels, self._limits.max_image_pixels)
-        return open_container(self._file, max_pixels=most, threads=self._threads)
+        return open_container(
+            self._file, max_pixels=most, threads=self._threads, mp4_checked=self._structure.is_mp4
+        )
 
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:
         frame, self._first = self._first, None  # not held: one decoded frame at a time
         ordinal, kept, seconds = 0, False, 0.0
+        self._clock.resume()
         while frame is not None:
             seconds = self._timeline.place(self._decoder.seconds(frame))
             if seconds > self._limits.max_seconds:
@@ -86,36 +99,48 @@ class FileFrames:
             )
             kept = self._picker.take(ordinal, seconds)
             if kept:
-                yield self._developer.develop(frame), seconds
+                yield self._hand_on(frame), seconds
+                self._clock.resume()
             ordinal += 1
             last, frame = frame, next(self._frames, None)
         if self._picker.close(self._end, can_stand_in=not kept):
-            yield self._developer.develop(last), seconds
+            yield self._hand_on(last), seconds
         self._complete = True
+
+    def _hand_on(self, frame: av.VideoFrame) -> Tensor:
+        picture = self._developer.develop(frame)
+        self._clock.pause()
+        return picture
 
     @property
     def report(self) -> VideoReport:
-        """Counts so far, and once complete a verdict on the file."""
-        decoder, picker = self._decoder, self._picker
-        limit = "max_seconds" if self._too_long else decoder.stopped
-        warnings = []
-        if limit:
-            warnings.append(
-                f"limit: stopped at Limits.{limit} = {getattr(self._limits, limit)}, the rest was not read"
-            )
-        damaged = decoder.errors + decoder.patched
-        if damaged:
-            warnings.append(f"damage: {damaged} packets or frames could not be decoded cleanly")
+        """Counts so far, and what there is to say about the file."""
+        evidence, picker = self._evidence(), self._picker
         return VideoReport(
             asked=picker.asked,
             got=picker.got,
             skipped=picker.asked - picker.got,
             substituted=self._timeline.substituted,
-            decoded=decoder.frames,
-            damaged=damaged,
+            decoded=self._decoder.frames,
+            damaged=evidence.damaged,
             seconds=self._end,
-            warnings=tuple(warnings),
-            truncated=limit is not None,
+            warnings=evidence.warnings,
+            truncated=evidence.truncated,
+            complete=self._complete,
+        )
+
+    def _evidence(self) -> Evidence:
+        decoder = self._decoder
+        limit = "max_seconds" if self._too_long else decoder.stopped
+        return Evidence(
+            limit=(limit, float(self._limits.__dict__[limit])) if limit else None,
+            ends_early=self._structure.ends_early,
+            damaged=decoder.errors + decoder.patched + decoder.lost,
+            gaps=decoder.gaps,
+            frames=decoder.packets,
+            seconds=self._end,
+            claimed_frames=self.info.frames if self._structure.counts_frames else None,
+            claimed_seconds=self._claimed,
             complete=self._complete,
         )
 

@@ -19,7 +19,7 @@ class Limits:
         max_image_pixels: the same for a still image; the default admits a 48-megapixel photo.
         max_seconds: presentation time from the first frame on.
         max_decoded_frames: frames that the decoder may put out, kept or not.
-        max_wall_seconds: time spent inside reading, the consumer's own time left out.
+        max_wall_seconds: time spent opening and reading, the consumer's own time left out.
         max_errors: decoding errors after which we stop trying.
         root: a folder that the file must really lie in, links resolved; None allows any.
 

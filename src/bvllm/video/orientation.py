@@ -1,17 +1,15 @@
-"""Which way is up: the display matrix of a video, the EXIF tag of a photo."""
+"""Which way is up in a video: its display matrix."""
 
 import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import cast
 
 import av
 from av.sidedata.sidedata import SideData
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-EXIF_ORIENTATION = 0x0112
 DISPLAY_MATRIX_BYTES = 36
 SMALLEST_DETERMINANT = 1 << 20  # 16.16 fixed point: below this the matrix shows nothing
 
@@ -41,19 +39,6 @@ class Orientation:
         return self.rotation % 180 == 90
 
 
-# EXIF 2.32, table 6: the eight values of the orientation tag.
-EXIF = {
-    1: Orientation(),
-    2: Orientation(0, mirrored=True),
-    3: Orientation(180),
-    4: Orientation(180, mirrored=True),
-    5: Orientation(270, mirrored=True),
-    6: Orientation(90),
-    7: Orientation(90, mirrored=True),
-    8: Orientation(270),
-}
-
-
 def from_matrix(matrix: bytes) -> Orientation:
     """The nearest upright orientation to an FFmpeg display matrix (nine int32 in native order)."""
     a, b, _, c, d = struct.unpack("=9i", matrix[:DISPLAY_MATRIX_BYTES])[:5]
@@ -75,16 +60,6 @@ def of_frame(frame: av.VideoFrame) -> Orientation:
         for data in sides:
             if data.type.name == "DISPLAYMATRIX" and len(bytes(data)) >= DISPLAY_MATRIX_BYTES:
                 return from_matrix(bytes(data))
-    except ValueError:  # PyAV 18.1 does not know EXIF side data; photos are handled by `of_photo`
+    except ValueError:  # PyAV 18.1 does not know EXIF side data; `exif` reads it from photos
         return Orientation()
     return Orientation()
-
-
-def of_photo(file: BinaryIO) -> Orientation:
-    """The EXIF orientation of a JPEG, PNG or WebP file; upright where there is none."""
-    file.seek(0)
-    try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as image:
-            return EXIF.get(image.getexif().get(EXIF_ORIENTATION, 1), Orientation())
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return Orientation()  # no EXIF that can be read; whether there is a picture, the decoder says

@@ -17,6 +17,9 @@ from .sources import FileSource
 
 Source = FileSource | FrameList
 
+# Pictures kept at their own size may be large; a chunk of them is cut short here.
+CHUNK_BYTES = 128 << 20
+
 
 def read_video(
     source: Source,
@@ -37,7 +40,7 @@ def read_video(
         limits: what the video may cost.
         size: (height, width) of every frame, the shape of the picture ignored; None keeps each picture as
             shown.
-        chunk: frames handed on at a time.
+        chunk: frames handed on at a time; fewer where they would take more than 128 MB.
         threads: decoding threads.
 
     Errors: `VideoError`; see its `kind`. A file that ends early or is damaged in places is no error as long
@@ -96,7 +99,8 @@ class VideoStream:
             changed = (
                 bool(pictures) and small.shape != pictures[0].shape
             )  # a chunk is one tensor: sizes must agree
-            if changed or len(pictures) == self._chunk:
+            full = len(pictures) == self._chunk or len(pictures) * small.numel() > CHUNK_BYTES
+            if changed or full:
                 yield _gather(pictures, seconds)
                 pictures, seconds = [], []
             pictures.append(small)

@@ -69,10 +69,8 @@ class NamelessReader:
         """Left to the owner of the file."""
 
 
-def open_container(
-    file: BinaryIO, *, max_pixels: int, threads: int, formats: str = FORMATS
-) -> InputContainer:
-    """An opened container of an allowed format.
+def open_container(file: BinaryIO, *, max_pixels: int, threads: int, mp4_checked: bool) -> InputContainer:
+    """An opened container of an allowed format; mp4 only if its tables were looked at first.
 
     Errors: `VideoError` of kind unsupported_container, corrupt, limit or io.
     """
@@ -85,7 +83,10 @@ def open_container(
             reader,
             mode="r",
             options=decoder,
-            container_options={**PROBING, "format_whitelist": formats},
+            container_options={
+                **PROBING,
+                "format_whitelist": FORMATS if mp4_checked else FORMATS.removeprefix("mov,"),
+            },
             metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the pictures
             timeout=(IO_TIMEOUT_SECONDS, IO_TIMEOUT_SECONDS),
             io_open=_deny,

@@ -1,0 +1,251 @@
+"""The skeleton of an mp4 file, read in Python before FFmpeg sees it.
+
+FFmpeg builds an index from the sample tables while it opens a file, and believes them: 600 bytes that claim
+40 million samples cost 1.4 GB, and no option of FFmpeg stops it. Here the claims are added up, and those
+that the bytes cannot hold are refused. The same walk finds out whether the file ends before its last box
+does.
+
+Source: ISO/IEC 14496-12 (box layouts), libavformat/mov.c (what is believed).
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from .errors import VideoError
+
+TOP_LEVEL = frozenset(
+    (
+        b"ftyp",
+        b"moov",
+        b"mdat",
+        b"moof",
+        b"free",
+        b"skip",
+        b"wide",
+        b"styp",
+        b"sidx",
+        b"uuid",
+        b"pnot",
+        b"mfra",
+        b"meta",
+    )
+)
+CONTAINERS = frozenset(
+    (
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"edts",
+        b"moof",
+        b"traf",
+        b"mvex",
+        b"udta",
+        b"dinf",
+        b"wave",
+    )
+)
+HIDDEN_MOOV = frozenset((b"mvhd", b"cmov"))  # FFmpeg takes a `free` box that begins so for a moov
+DEEPEST = 12  # FFmpeg itself stops at 10
+MOST_BOXES = 2_000_000
+MOST_SAMPLES = 12_000_000  # in all tracks: a day of 60 frames a second with sound
+MOST_FREE_SAMPLES = 1_000_000  # that cost the file no bytes in a table
+MOST_EDITED = 20_000_000  # edits x samples: each edit may list every sample again
+CHUNK_SAMPLES = 1024  # FFmpeg makes an index entry per so many samples of plain sound
+BLOCK = 1 << 20
+
+
+@dataclass
+class Track:
+    """What one track claims."""
+
+    sound: bool = False
+    samples: int = 0
+    sample_bytes: int = 0  # size of every sample, 0 where each has its own
+    timed: int = 0  # samples that the time tables speak of
+    plain: bool = False  # one tick per sample: uncompressed sound, indexed by chunk
+    per_chunk: int = 0
+    chunks: int = 0
+    edits: int = 0
+
+    @property
+    def entries(self) -> int:
+        """Upper bound of the index that FFmpeg builds."""
+        if self.sound and self.plain:
+            return self.chunks * (self.per_chunk // CHUNK_SAMPLES + 1)
+        return max(self.samples, self.timed)
+
+
+@dataclass
+class Mp4:
+    """What the walk found."""
+
+    size: int
+    boxes: int = 0
+    known: bool = False
+    ends_early: bool = False
+    free_samples: int = 0
+    tracks: list[Track] = field(default_factory=lambda: [Track()])
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether an edit list may show other frames than the file holds."""
+        return any(track.edits for track in self.tracks)
+
+
+def inspect(file: BinaryIO, size: int) -> Mp4 | None:
+    """Walks over the boxes; None if the file is no mp4.
+
+    Errors: `VideoError` of kind limit where the tables claim more than they may, unsupported_container
+        where they are hidden.
+    """
+    found = Mp4(size)
+    _walk(file, found, 0, size, depth=0)
+    if not found.known:
+        return None
+    _judge(found)
+    return found
+
+
+def _walk(file: BinaryIO, found: Mp4, start: int, end: int, depth: int) -> None:
+    if depth > DEEPEST:
+        raise VideoError(
+            "limit", f"mp4 boxes must nest at most {DEEPEST} deep, got deeper ones: remux the file"
+        )
+    while start + 8 <= end:
+        found.boxes += 1
+        if found.boxes > MOST_BOXES:
+            raise VideoError("limit", f"mp4 must have at most {MOST_BOXES} boxes, got more: remux the file")
+        file.seek(start)
+        head = file.read(16)
+        length, kind = struct.unpack(">I4s", head[:8])
+        body = start + 8
+        if length == 1 and len(head) == 16:
+            length, body = struct.unpack(">Q", head[8:])[0], start + 16
+        elif length == 0:
+            length = end - start
+        if length < body - start or (
+            depth == 0 and kind not in TOP_LEVEL and not found.known and not kind.isalnum()
+        ):
+            return
+        if depth == 0 and kind in TOP_LEVEL:
+            found.known = True
+            found.ends_early = found.ends_early or start + length > end
+        _enter(file, found, kind, body, min(end, start + length), depth)
+        start += length
+
+
+def _enter(file: BinaryIO, found: Mp4, kind: bytes, start: int, end: int, depth: int) -> None:
+    if kind == b"cmov":
+        raise VideoError(
+            "unsupported_container", "mp4 header must not be compressed, got one that is: remux the file"
+        )
+    if kind == b"trak":
+        found.tracks.append(Track())
+    if kind in (b"free", b"hoov"):
+        file.seek(start)
+        hidden = file.read(8)[4:] in HIDDEN_MOOV
+        if hidden:
+            _walk(file, found, start, end, depth + 1)
+    elif kind in CONTAINERS:
+        _walk(file, found, start, end, depth + 1)
+    elif kind == b"meta" and depth:
+        _walk(file, found, start + 4, end, depth + 1)
+    elif kind in READERS:
+        file.seek(start)
+        READERS[kind](file, found, end - start)
+
+
+def _sizes(file: BinaryIO, found: Mp4, room: int) -> None:
+    _, fixed, count = _unpack(">III", file)
+    track = found.tracks[-1]
+    track.sample_bytes = fixed
+    track.samples = count if fixed else min(count, max(0, room - 12) // 4)
+
+
+def _small_sizes(file: BinaryIO, found: Mp4, room: int) -> None:
+    _, bits, count = _unpack(">III", file)
+    found.tracks[-1].samples = min(count, max(0, room - 12) * 8 // (bits & 0xFF or 4))
+
+
+def _times(file: BinaryIO, found: Mp4, room: int) -> None:
+    _, count = _unpack(">II", file)
+    track, total, first_delta = found.tracks[-1], 0, 0
+    left = min(count, max(0, room - 8) // 8)
+    for begin in range(0, left, BLOCK):
+        pairs = np.frombuffer(file.read(8 * min(BLOCK, left - begin)), dtype=">u4")
+        first_delta = first_delta or (int(pairs[1]) if len(pairs) > 1 else 0)
+        total += int(pairs[: len(pairs) // 2 * 2 : 2].sum(dtype=np.int64))
+    track.timed = max(track.timed, total)
+    track.plain = track.plain or (left == 1 and first_delta == 1)
+
+
+def _chunk_lengths(file: BinaryIO, found: Mp4, room: int) -> None:
+    _, count = _unpack(">II", file)
+    left = min(count, max(0, room - 8) // 12)
+    for begin in range(0, left, BLOCK):
+        rows = np.frombuffer(file.read(12 * min(BLOCK, left - begin)), dtype=">u4")
+        longest = rows[1 : len(rows) // 3 * 3 : 3]
+        found.tracks[-1].per_chunk = max(found.tracks[-1].per_chunk, int(longest.max(initial=0)))
+
+
+def _chunks(file: BinaryIO, found: Mp4, room: int) -> None:
+    found.tracks[-1].chunks = min(_unpack(">II", file)[1], max(0, room - 8) // 4)
+
+
+def _edits(file: BinaryIO, found: Mp4, room: int) -> None:
+    found.tracks[-1].edits = min(_unpack(">II", file)[1], max(0, room - 8) // 12)
+
+
+def _run(file: BinaryIO, found: Mp4, room: int) -> None:
+    flags, count = _unpack(">II", file)
+    if flags & 0xF00:  # each sample has four bytes or more of its own
+        found.tracks[-1].samples += min(count, room // 4)
+    else:
+        found.free_samples += count
+
+
+def _handler(file: BinaryIO, found: Mp4, room: int) -> None:
+    found.tracks[-1].sound = file.read(12)[8:] == b"soun"
+
+
+READERS = {
+    b"stsz": _sizes,
+    b"stz2": _small_sizes,
+    b"stts": _times,
+    b"ctts": _times,
+    b"stsc": _chunk_lengths,
+    b"stco": _chunks,
+    b"co64": _chunks,
+    b"elst": _edits,
+    b"trun": _run,
+    b"hdlr": _handler,
+}
+
+
+def _judge(found: Mp4) -> None:
+    free = found.free_samples
+    for track in found.tracks:
+        fits = track.samples * track.sample_bytes <= found.size or (track.sound and track.plain)
+        free += track.samples if track.sample_bytes and not fits else 0
+        if track.edits > 1 and track.edits * track.samples > MOST_EDITED:
+            raise _bomb(track.edits * track.samples)
+    total = sum(track.entries for track in found.tracks)
+    if free > MOST_FREE_SAMPLES or total > MOST_SAMPLES:
+        raise _bomb(max(free, total))
+
+
+def _bomb(claimed: int) -> VideoError:
+    return VideoError(
+        "limit",
+        f"mp4 tables must describe samples that the file can hold, got a claim of {claimed}: remux the file",
+    )
+
+
+def _unpack(layout: str, file: BinaryIO) -> tuple[int, ...]:
+    size = struct.calcsize(layout)
+    return struct.unpack(layout, file.read(size).ljust(size, b"\0"))
