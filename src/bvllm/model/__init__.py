@@ -1,11 +1,20 @@
 """B-VLLM as Hugging Face knows models: configuration, model, processor. Importing it registers them."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+)
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # top level: torchvision only
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration, BVLLMModel
 from bvllm.model.outputs import BVLLMVisualOutput
+from bvllm.model.processing_bvllm import BVLLMProcessor
 from bvllm.model.question import split_options
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
 from bvllm.model.visual import BVLLMPreTrainedModel
 
 __all__ = [
@@ -13,6 +22,8 @@ __all__ = [
     "BVLLMForConditionalGeneration",
     "BVLLMModel",
     "BVLLMPreTrainedModel",
+    "BVLLMProcessor",
+    "BVLLMVideoProcessor",
     "BVLLMVisualOutput",
     "register",
     "split_options",
@@ -25,6 +36,8 @@ def register() -> None:
     AutoModel.register(BVLLMConfig, BVLLMModel, exist_ok=True)
     AutoModelForImageTextToText.register(BVLLMConfig, BVLLMForConditionalGeneration, exist_ok=True)
     AutoModelForMultimodalLM.register(BVLLMConfig, BVLLMForConditionalGeneration, exist_ok=True)
+    AutoVideoProcessor.register(BVLLMConfig, BVLLMVideoProcessor, exist_ok=True)
+    AutoProcessor.register(BVLLMConfig, BVLLMProcessor, exist_ok=True)
 
 
 register()

@@ -24,9 +24,9 @@ COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
 class BVLLMConfig(PreTrainedConfig):
     """Configuration of a B-VLLM: a vision tower, two Q-Formers, a language model, and the paper's numbers.
 
-    Sub-configurations may be given as objects, as dictionaries with a `model_type`, or left out (CLIP ViT-B/32,
-    InstructBLIP's Q-Former, Qwen2). What is given is copied, never changed; both Q-Formers are then told the
-    width of the tower, which is what they read.
+    Sub-configurations may be given as objects, as dictionaries with a `model_type`, or left out (CLIP
+    ViT-B/32, InstructBLIP's Q-Former, Qwen2). What is given is copied, never changed; both Q-Formers are
+    then told the width of the tower, which is what they read.
 
     Args:
         vision_config: one of the towers of `bvllm.model.vision_tower.TOWERS`.
@@ -38,9 +38,10 @@ class BVLLMConfig(PreTrainedConfig):
         budget_tokens: theta, visual tokens of one clip.
         tau: temperature of eq. 1; the released code has 0.5.
         gamma: cosine of eq. 4 at which two rows of S are the same.
-        frame_selector: "qformer", "resampler" (blind to the question; Table 4), "uniform" or "none" (all frames).
-        frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what one
-            more query ("qformer") reads from them.
+        frame_selector: "qformer", "resampler" (blind to the question; Table 4), "uniform" or "none" (all
+            frames).
+        frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
+            one more query ("qformer") reads from them.
         choice: how frames are chosen in training; at inference always the arg-max.
         merge_frames: Sec. 3.3; off, queries that agree spend their tokens twice.
         token_sampler: "qformer", "pool" (average pooling to R) or "none" (all patches).

@@ -64,7 +64,7 @@ class BVLLMModel(BVLLMVisualModel):
             attention_mask: (B, S).
             position_ids: (B, S); ignored where unused slots are dropped, as positions then change.
             past_key_values: a cache; it holds the packed rows, so `generate` is the way to continue from it.
-            inputs_embeds: (B, S, D) instead of looking up `input_ids`; placeholders are still found by id.
+            inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
             use_cache: whether to return a cache.
             pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
                 see `get_video_features`; clips in the order of their placeholders.
@@ -84,12 +84,8 @@ class BVLLMModel(BVLLMVisualModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)
         packing = None
         if visual is not None:
-            used = self.used_slots(input_ids, visual)
-            tokens = torch.cat(list(visual.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
-            inputs_embeds = inputs_embeds.masked_scatter(used[..., None], tokens)
-            packing = self.packing(input_ids, attention_mask, used)
+            inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
         if packing is not None:
-            inputs_embeds = packing.pack(inputs_embeds)
             attention_mask, position_ids = packing.mask, packing.positions
         output = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -106,6 +102,16 @@ class BVLLMModel(BVLLMVisualModel):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
+
+    def _fill(
+        self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput
+    ) -> tuple[Tensor, Packing | None]:
+        """Put visual tokens into their slots, and close the gaps."""
+        used = self.used_slots(ids, visual)
+        tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
+        embeds = embeds.masked_scatter(used[..., None], tokens)
+        packing = self.packing(ids, mask, used)
+        return (embeds if packing is None else packing.pack(embeds)), packing
 
     def used_slots(self, input_ids: Tensor | None, visual: BVLLMVisualOutput) -> Tensor:
         """(B, S) True where a placeholder gets a visual token."""
@@ -249,6 +255,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         visual = (kwargs.get("mm_encoder_outputs") or {}).get("video")
         if kwargs.get("pixel_values_videos") is not None:
             visual = self.get_video_features(**{k: kwargs.pop(k) for k in PIXELS if k in kwargs})
+        kwargs["suppress_tokens"] = self._never_written(kwargs)
         if visual is None:
             return super().generate(ids, **{k: v for k, v in kwargs.items() if k not in PIXELS})
         mask = kwargs.pop("attention_mask", None)
@@ -266,6 +273,12 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
             return sequences
         output.sequences = sequences
         return output
+
+    def _never_written(self, settings: dict) -> list[int]:
+        """Tokens that no answer may hold: a placeholder would wait for a clip that is not there."""
+        config = settings.get("generation_config") or self.generation_config
+        given = settings.get("suppress_tokens", config.suppress_tokens)
+        return sorted({*(given or ()), self.config.video_token_id, self.config.image_token_id})
 
     def _padding_id(self) -> int:
         """What stands in front of shorter prompts; attention never sees it."""

@@ -17,7 +17,7 @@ ROUNDING = 1e-3  # a frame at 59.9999 s is shown as 01:00
 
 
 class Projector(nn.Module):
-    """From the sampler's width H to the language model's D: two layers, as in LLaVA-1.5 (arXiv 2310.03744)."""
+    """From the sampler's width H to the language model's D, in two layers (LLaVA-1.5, arXiv 2310.03744)."""
 
     def __init__(self, width: int, target: int, activation: str) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ def used_slots(placeholders: Tensor, lengths: list[int], slots: list[int] | None
     groups = slots if slots is not None and sum(slots) == total else _runs(placeholders)
     if len(groups) != len(lengths) or any(n > group for n, group in zip(lengths, groups)):
         raise ValueError(
-            f"the prompt must have placeholders for clips of {lengths} visual tokens, got groups of {groups}: "
+            f"the prompt must have placeholders for clips of {lengths} visual tokens, got {groups}: "
             "write them with BVLLMProcessor, built from the model's configuration"
         )
     used = placeholders.clone()

@@ -90,7 +90,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return not any(p.requires_grad for p in self.vision_tower.parameters())
 
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """First pass: (T, 3, H, W) -> (T, C), one vector per frame; thousands of frames take no more memory."""
+        """First pass: (T, 3, H, W) -> (T, C), one vector per frame; activations are those of 32 frames."""
         return torch.cat([self._encode_frame_chunk(chunk) for chunk in _chunks(pixel_values)])
 
     def encode_patches(self, pixel_values: Tensor) -> Tensor:

@@ -1,0 +1,265 @@
+"""From a chat to the model's inputs: prompt with placeholders, pixels with seconds, the Q-Formers' question.
+
+Nothing here needs torchvision, without which transformers has no video processors of its own: two methods
+that look sub-processors up by name are replaced.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.conversation import DEFAULT_CHAT_TEMPLATE, Conversation, Message
+from bvllm.model.prompts import Prompts
+from bvllm.model.slots import SlotRule
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
+
+VIDEO_TOKEN = "<|video|>"
+LONGEST_QUESTION = 128  # tokens the Q-Formers read; longer ones lose their end
+
+
+class BVLLMProcessor(ProcessorMixin):
+    """Prompts, pixels and questions for a B-VLLM.
+
+    Images are clips of one frame and share the videos' placeholder.
+
+    Args:
+        video_processor: pixels.
+        tokenizer: the language model's; it must know `video_token` as one token.
+        qformer_tokenizer: the Q-Formers'; may be the same tokenizer.
+        chat_template: Jinja that writes `video_token` for each video or image part, with generation marks
+            around what the assistant says. ChatML where None.
+        video_token: the placeholder.
+        num_selected_frames, tokens_per_frame, budget_tokens, choose_frames, merge_frames: see `SlotRule`;
+            as in the model's configuration. `for_model` fills them in.
+
+    Outputs: `input_ids` and `attention_mask` (padded on the left), `pixel_values_videos`, `video_num_frames`,
+    `video_seconds`, `qformer_input_ids` and `qformer_attention_mask` (one row per clip).
+    """
+
+    def __init__(
+        self,
+        video_processor: BVLLMVideoProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        qformer_tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None = None,
+        video_token: str = VIDEO_TOKEN,
+        num_selected_frames: int = 32,
+        tokens_per_frame: int = 32,
+        budget_tokens: int = 512,
+        choose_frames: bool = True,
+        merge_frames: bool = True,
+    ) -> None:
+        self.video_token = video_token
+        self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)
+        if self.video_token_id in (None, tokenizer.unk_token_id):
+            raise ValueError(
+                f"tokenizer must know {video_token!r} as one token, got {self.video_token_id}: "
+                "add it with tokenizer.add_special_tokens"
+            )
+        self.num_selected_frames, self.tokens_per_frame = num_selected_frames, tokens_per_frame
+        self.budget_tokens, self.choose_frames = budget_tokens, choose_frames
+        self.merge_frames = merge_frames
+        template = chat_template or DEFAULT_CHAT_TEMPLATE
+        super().__init__(video_processor, tokenizer, qformer_tokenizer, chat_template=template)
+
+    @classmethod
+    def for_model(
+        cls,
+        config: BVLLMConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        qformer_tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = None,
+        fps: float | None = 1.0,
+    ) -> "BVLLMProcessor":
+        """The processor that counts as the model does, for its tower's pixels."""
+        return cls(
+            BVLLMVideoProcessor.for_tower(config.vision_config, fps=fps),
+            tokenizer,
+            qformer_tokenizer,
+            chat_template,
+            tokenizer.convert_ids_to_tokens(config.video_token_id),
+            config.num_selected_frames,
+            config.tokens_per_frame,
+            config.budget_tokens,
+            config.slots.choose,
+            config.slots.merge_frames,
+        )
+
+    @property
+    def slots(self) -> SlotRule:
+        """How many placeholders stand for a clip; follows the attributes."""
+        return SlotRule(
+            self.num_selected_frames,
+            self.tokens_per_frame,
+            self.budget_tokens,
+            choose=self.choose_frames,
+            merge_frames=self.merge_frames,
+        )
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Everything that the model takes from here."""
+        question = ["qformer_input_ids", "qformer_attention_mask"]
+        return ["input_ids", "attention_mask", *self.video_processor.model_input_names, *question]
+
+    def __call__(
+        self,
+        images: VideoSource | list[VideoSource] | None = None,
+        text: str | list[str] | None = None,
+        videos: VideoSource | list[VideoSource] | None = None,
+        *,
+        qformer_text: str | list[str] | None = None,
+        video_seconds: list[list[float]] | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        add_special_tokens: bool = True,
+        padding: bool = True,
+        return_tensors: str | None = "pt",
+    ) -> BatchFeature:
+        """Prepare prompts that hold one placeholder per clip.
+
+        Args:
+            images: pictures, where there are no videos; put both into `videos` to mix them.
+            text: prompts.
+            videos: clips of all prompts, in reading order.
+            qformer_text: one question per prompt, or one for all; needed with videos.
+            video_seconds, fps, max_frames: see `BVLLMVideoProcessor.preprocess`.
+            add_special_tokens: let the tokenizer add its own; off for rendered chats.
+            padding: pad prompts on the left to one length.
+            return_tensors: "pt", or None for lists of ids.
+
+        Errors:
+            ValueError where placeholders and clips differ in number, or a question is missing.
+        """
+        texts = [text] if isinstance(text, str) else list(text or [])
+        clips = videos if videos is not None else images
+        sources = [] if clips is None else (list(clips) if is_batch(clips) else [clips])
+        reading = {"video_seconds": video_seconds, "fps": fps, "max_frames": max_frames}
+        seen = self.video_processor(sources, **reading) if sources else {}
+        questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
+        prompts = Prompts(texts, add_special_tokens, padding, return_tensors)
+        return BatchFeature(self._assemble(prompts, len(sources), questions, seen))
+
+    def apply_chat_template(
+        self,
+        conversation: list[Message] | list[list[Message]],
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = False,
+        return_dict: bool = True,
+        return_tensors: str | None = "pt",
+        return_assistant_tokens_mask: bool = False,
+        padding: bool = True,
+        processor_kwargs: dict[str, Any] | None = None,
+        visual_tokens: list[int] | None = None,
+        **template_kwargs,
+    ) -> str | list[str] | BatchFeature | Tensor:
+        """Render chats and, with `tokenize`, prepare everything the model takes.
+
+        Frames are chosen for the last user turn of each chat: its text, without options, is what the
+        Q-Formers read.
+
+        Args:
+            conversation: one chat, or a list of chats.
+            chat_template: instead of the processor's.
+            add_generation_prompt, continue_final_message: as in transformers.
+            tokenize: False returns the text, placeholders not yet repeated.
+            return_dict: False returns `input_ids` only.
+            return_assistant_tokens_mask: add `assistant_masks`, 1 on what the assistant says.
+            processor_kwargs: `fps`, `max_frames` or `video_seconds`.
+            visual_tokens: how many tokens each clip has been turned into already; then no pixels are read,
+                and the prompt holds exactly so many placeholders.
+            **template_kwargs: variables of the template; `video_token` is there already.
+        """
+        single = bool(conversation) and isinstance(conversation[0], dict)
+        chats = [conversation] if single else list(conversation)
+        prompts, spans = render_jinja_template(
+            conversations=chats,
+            chat_template=chat_template or self.chat_template,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            return_assistant_tokens_mask=return_assistant_tokens_mask,
+            **{"video_token": self.video_token, **self.tokenizer.special_tokens_map, **template_kwargs},
+        )
+        if not tokenize:
+            return prompts[0] if single else prompts
+        read = [Conversation.of(chat) for chat in chats]
+        sources = [clip for chat in read for clip in chat.clips]
+        needed = sources and visual_tokens is None
+        seen = self.video_processor(sources, **(processor_kwargs or {})) if needed else {}
+        data = self._assemble(
+            Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
+            len(sources),
+            [chat.question for chat in read],
+            seen,
+            visual_tokens,
+        )
+        return BatchFeature(data) if return_dict else data["input_ids"]
+
+    def encode_questions(self, questions: list[str]) -> dict[str, Tensor]:
+        """What the Q-Formers read: one row per question, cut to `LONGEST_QUESTION` tokens."""
+        encoded = self.qformer_tokenizer(
+            questions, padding=True, truncation=True, max_length=LONGEST_QUESTION, return_tensors="pt"
+        )
+        return {
+            "qformer_input_ids": encoded["input_ids"],
+            "qformer_attention_mask": encoded["attention_mask"],
+        }
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:
+        """As upstream, which looks the video processor's class up among names that need torchvision."""
+        if argument_name != "video_processor":
+            return super().check_argument_for_proper_class(argument_name, argument)
+        if not isinstance(argument, BVLLMVideoProcessor):
+            raise TypeError(
+                f"video_processor must be a BVLLMVideoProcessor, got {type(argument).__name__}: "
+                "make one with BVLLMVideoProcessor.for_tower"
+            )
+        return BVLLMVideoProcessor
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
+        """As upstream, without the auto class that needs torchvision."""
+        path, subfolder = pretrained_model_name_or_path, kwargs.pop("subfolder", "")
+        tokenizers = [
+            cls._load_tokenizer_from_pretrained(name, path, subfolder=subfolder, **kwargs)
+            for name in ("tokenizer", "qformer_tokenizer")
+        ]
+        return [BVLLMVideoProcessor.from_dict((processor_dict or {})["video_processor"]), *tokenizers]
+
+    def _assemble(
+        self,
+        prompts: Prompts,
+        clips: int,
+        questions: list[str] | None,
+        seen: Mapping[str, Tensor],
+        counts: list[int] | None = None,
+    ) -> dict[str, Any]:
+        """Prompts, pixels and questions in one dictionary, checked against each other."""
+        written = [text.count(self.video_token) for text in prompts.texts]
+        if sum(written) != clips:
+            raise ValueError(
+                f"prompts must hold one {self.video_token} for each of {clips} clips, got {sum(written)}: "
+                "write one where each video or image belongs, and none in the text of a message"
+            )
+        if not clips:
+            return prompts.tokenize(self.tokenizer, self.video_token, [])
+        if questions is None or len(questions) != len(prompts.texts):
+            raise ValueError(
+                f"qformer_text must be one question for each of {len(prompts.texts)} prompts, "
+                f"got {questions!r}: "
+                "it decides which frames are seen"
+            )
+        if counts is None:
+            counts = [self.slots.count(int(frames)) for frames in seen["video_num_frames"]]
+        asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
+        encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
+        return encoded | dict(seen) | self.encode_questions(asked)

@@ -1,0 +1,169 @@
+"""From a video, a picture or frames to normalised pixels with their seconds; torch only, no torchvision."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedConfig
+from transformers.processing_utils import VideosKwargs
+from transformers.video_processing_utils import VideoProcessorMixin
+
+from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, Triple, frame_size, tower_of
+from bvllm.video import FrameList, Limits, SamplingPlan, read_video
+
+Frames = Tensor | np.ndarray | list[Image.Image] | list[np.ndarray] | list[Tensor]
+VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames
+FLOAT_CHUNK = 64  # frames turned to float at a time
+
+
+class BVLLMVideosKwargs(VideosKwargs, total=False):
+    """What may be overridden when a saved processor is loaded."""
+
+    max_frames: int | None
+
+
+class BVLLMVideoProcessor(VideoProcessorMixin):
+    """Decode, sample, resize to the tower's size, normalise.
+
+    Frames are resized as uint8 with antialiasing while they are decoded, straight to `size`: the whole
+    picture stays visible, at the price of its shape, and no crop hides what a question may ask about.
+
+    Args:
+        size: {"height": h, "width": w} of what the tower sees.
+        image_mean, image_std: of RGB in [0, 1].
+        fps: frames per second to sample from files; None keeps every frame. Bare frames are all kept.
+        max_frames: at most so many frames of a file, evenly thinned; None for no limit.
+
+    Outputs: `pixel_values_videos` (sum T_i, 3, h, w) float32, `video_num_frames` (B,) and `video_seconds`
+    (sum T_i,) float64.
+
+    Example:
+        >>> processor = BVLLMVideoProcessor(size={"height": 8, "width": 8})
+        >>> out = processor([torch.zeros(3, 3, 4, 4, dtype=torch.uint8)], video_seconds=[[0.0, 0.5, 2.0]])
+        >>> tuple(out["pixel_values_videos"].shape), out["video_seconds"].tolist()
+        ((3, 3, 8, 8), [0.0, 0.5, 2.0])
+    """
+
+    model_input_names = ["pixel_values_videos", "video_num_frames", "video_seconds"]
+    valid_kwargs = BVLLMVideosKwargs
+    fps = 1.0
+
+    def __init__(
+        self,
+        size: dict[str, int] | None = None,
+        image_mean: Triple | list[float] = CLIP_MEAN,
+        image_std: Triple | list[float] = CLIP_STD,
+        fps: float | None = 1.0,
+        max_frames: int | None = None,
+        **kwargs,
+    ) -> None:
+        kwargs.pop("video_processor_type", None)  # transformers writes it beside the settings
+        super().__init__(**kwargs)
+        self.size = {"height": 224, "width": 224} if size is None else dict(size)
+        if set(self.size) != {"height", "width"} or min(self.size.values()) < 1:
+            raise ValueError(
+                f"size must hold a height and a width of at least 1, got {size}: use the tower's image_size"
+            )
+        self.image_mean, self.image_std = list(image_mean), list(image_std)
+        self.fps, self.max_frames = fps, max_frames
+
+    @classmethod
+    def for_tower(cls, config: PreTrainedConfig, *, fps: float | None = 1.0) -> "BVLLMVideoProcessor":
+        """The processor that a vision tower was trained with."""
+        height, width = frame_size(config)
+        tower = tower_of(config)
+        return cls({"height": height, "width": width}, tower.mean, tower.std, fps)
+
+    def preprocess(
+        self,
+        videos: VideoSource | list[VideoSource],
+        *,
+        video_seconds: list[list[float]] | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        limits: Limits | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Prepare a batch.
+
+        Args:
+            videos: sources: paths, bytes, binary files, `FrameList`s, uint8 frames, or pictures. A
+                picture becomes a clip of one frame.
+            video_seconds: for sources that are bare frames, the time of each; one a second where None.
+            fps, max_frames: instead of the processor's own.
+            limits: what reading a file may cost.
+            return_tensors: "pt", the only kind there is.
+
+        Errors:
+            ValueError for frames without their times, or an unknown kind of tensor; `bvllm.video.VideoError`
+            for what is wrong with a file.
+        """
+        if return_tensors not in (None, "pt"):
+            raise ValueError(
+                f"return_tensors must be 'pt', got {return_tensors!r}: outputs are torch tensors"
+            )
+        sources = videos if is_batch(videos) else [videos]
+        if video_seconds is not None and len(video_seconds) != len(sources):
+            raise ValueError(
+                f"video_seconds must be given for {len(sources)} videos, got {len(video_seconds)}: "
+                "one row each"
+            )
+        plan = SamplingPlan(fps or self.fps, max_frames or self.max_frames)
+        rows = [None] * len(sources) if video_seconds is None else video_seconds
+        clips = [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
+        return BatchFeature(
+            {
+                "pixel_values_videos": torch.cat([self.normalise(pixels) for pixels, _ in clips]),
+                "video_num_frames": torch.tensor([len(pixels) for pixels, _ in clips]),
+                "video_seconds": torch.cat([seconds for _, seconds in clips]),
+            }
+        )
+
+    def read(
+        self,
+        source: VideoSource,
+        plan: SamplingPlan,
+        limits: Limits,
+        seconds: list[float] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One clip: (T, 3, h, w) uint8 at the tower's size, and (T,) seconds."""
+        if is_picture(source):
+            source = [source]
+        if isinstance(source, Tensor | np.ndarray | list | tuple):
+            source = self._with_seconds(source, seconds)
+        if isinstance(source, FrameList):  # what the caller picked is not sampled again
+            plan = SamplingPlan(fps=None)
+        with read_video(source, plan, limits, (self.size["height"], self.size["width"])) as stream:
+            chunks = list(stream)
+        return torch.cat([c.pixels for c in chunks]), torch.cat([c.seconds for c in chunks])
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(T, 3, h, w) uint8 -> float32 as the tower expects it."""
+        mean = torch.tensor(self.image_mean, device=pixels.device).view(-1, 1, 1)
+        std = torch.tensor(self.image_std, device=pixels.device).view(-1, 1, 1)
+        return torch.cat([(chunk.float() / 255 - mean) / std for chunk in pixels.split(FLOAT_CHUNK)])
+
+    def _with_seconds(self, frames: Frames, seconds: list[float] | None) -> FrameList:
+        if seconds is None:
+            step = 1.0 if self.fps is None else 1.0 / self.fps
+            seconds = [k * step for k in range(len(frames))]
+        if isinstance(frames, np.ndarray):
+            frames = list(frames)
+        elif isinstance(frames, list | tuple) and frames and isinstance(frames[0], Tensor):
+            frames = torch.stack(list(frames))
+        return FrameList(frames, seconds)
+
+
+def is_picture(source: object) -> bool:
+    """Whether a source is one picture: a PIL image, an (H, W[, 3]) array or a (3, H, W) tensor."""
+    if isinstance(source, Image.Image):
+        return True
+    return isinstance(source, np.ndarray | Tensor) and source.ndim in (2, 3)
+
+
+def is_batch(videos: object) -> bool:
+    """Whether this is a list of sources; a list of pictures is one clip."""
+    return isinstance(videos, list | tuple) and not all(is_picture(v) for v in videos)
