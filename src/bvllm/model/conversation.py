@@ -37,11 +37,11 @@ class Conversation:
     """What the model needs to know of a chat beside its text.
 
     Attributes:
-        clips: videos and images, in reading order.
+        clips: videos and images, in reading order; None where a part names no source.
         question: what the last user turn asks, without options.
     """
 
-    clips: tuple[VideoSource, ...]
+    clips: tuple[VideoSource | None, ...]
     question: str
 
     @classmethod
@@ -49,7 +49,7 @@ class Conversation:
         """Read a chat of {"role", "content"} messages; content is text or a list of parts.
 
         Errors:
-            ValueError for a part of an unknown type, or a video part that names no source.
+            ValueError for a part of an unknown type.
 
         Example:
             >>> Conversation.of([{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
@@ -74,10 +74,6 @@ def parts_of(message: Message) -> list[dict]:
     return parts
 
 
-def _source(part: dict) -> VideoSource:
-    key = next((k for k in SOURCE_KEYS if part.get(k) is not None), None)
-    if key is None:
-        raise ValueError(
-            f'a {part["type"]} part must name its source, got {sorted(part)}: add "path" or "{part["type"]}"'
-        )
-    return FrameList(part[key], part["seconds"]) if "seconds" in part else part[key]
+def _source(part: dict) -> VideoSource | None:
+    source = next((part[key] for key in SOURCE_KEYS if part.get(key) is not None), None)
+    return FrameList(source, part["seconds"]) if source is not None and "seconds" in part else source

@@ -13,9 +13,12 @@ from transformers.utils import can_return_tuple
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.language import build_head, embedding_name, finish_logits
+from bvllm.model.modules import ClockEmbedding
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.packing import Packing, used_slots
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel
+
+__all__ = ["BVLLMForConditionalGeneration", "BVLLMModel", "ClockEmbedding"]
 
 PIXELS = (
     "pixel_values_videos",

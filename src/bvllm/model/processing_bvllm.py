@@ -176,7 +176,7 @@ class BVLLMProcessor(ProcessorMixin):
             return_assistant_tokens_mask: add `assistant_masks`, 1 on what the assistant says.
             processor_kwargs: `fps`, `max_frames` or `video_seconds`.
             visual_tokens: how many tokens each clip has been turned into already; then no pixels are read,
-                and the prompt holds exactly so many placeholders.
+                parts need no source, and the prompt holds exactly so many placeholders.
             **template_kwargs: variables of the template; `video_token` is there already.
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
@@ -193,8 +193,14 @@ class BVLLMProcessor(ProcessorMixin):
             return prompts[0] if single else prompts
         read = [Conversation.of(chat) for chat in chats]
         sources = [clip for chat in read for clip in chat.clips]
-        needed = sources and visual_tokens is None
-        seen = self.video_processor(sources, **(processor_kwargs or {})) if needed else {}
+        seen: Mapping[str, Tensor] = {}
+        if sources and visual_tokens is None:
+            if any(source is None for source in sources):
+                raise ValueError(
+                    "every video and image part must name its source, got one that does not: "
+                    'add "path", "video" or "image" to it, or pass visual_tokens'
+                )
+            seen = self.video_processor(sources, **(processor_kwargs or {}))
         data = self._assemble(
             Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
             len(sources),
@@ -204,7 +210,7 @@ class BVLLMProcessor(ProcessorMixin):
         )
         return BatchFeature(data) if return_dict else data["input_ids"]
 
-    def encode_questions(self, questions: list[str]) -> dict[str, Tensor]:
+    def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """What the Q-Formers read: one row per question, cut to `LONGEST_QUESTION` tokens."""
         encoded = self.qformer_tokenizer(
             questions, padding=True, truncation=True, max_length=LONGEST_QUESTION, return_tensors="pt"
@@ -262,4 +268,4 @@ class BVLLMProcessor(ProcessorMixin):
             counts = [self.slots.count(int(frames)) for frames in seen["video_num_frames"]]
         asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
         encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
-        return encoded | dict(seen) | self.encode_questions(asked)
+        return encoded | dict(seen) | self.question_ids(asked)
