@@ -1,0 +1,134 @@
+"""The backbone: visual tokens and text through the decoder, rows without gaps.
+
+States come back in the caller's layout, so that labels, logits and metrics line up with `input_ids`
+whatever the budget left over.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import can_return_tuple
+
+from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.outputs import BVLLMVisualOutput
+from bvllm.model.packing import Packing, used_slots
+from bvllm.model.visual import BVLLMVisualModel
+
+
+class BVLLMModel(BVLLMVisualModel):
+    """The backbone: the visual side and a decoder without its head."""
+
+    def __init__(self, config: BVLLMConfig) -> None:
+        super().__init__(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values_videos: Tensor | None = None,
+        video_num_frames: Tensor | None = None,
+        video_seconds: Tensor | None = None,
+        qformer_input_ids: Tensor | None = None,
+        qformer_attention_mask: Tensor | None = None,
+        mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """Last hidden states, one for each place of `input_ids`.
+
+        Args:
+            input_ids: (B, S) a row may hold any number of clips, or none.
+            attention_mask: (B, S).
+            position_ids: (B, S); ignored where unused slots are dropped, as positions then change.
+            past_key_values: a cache; it holds the packed rows, so `generate` is the way to continue from it.
+            inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
+            use_cache: whether to return a cache.
+            pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
+                see `get_video_features`; clips in the order of their placeholders.
+            mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
+            **kwargs: handed on to the language model.
+        """
+        visual = (mm_encoder_outputs or {}).get("video")
+        if visual is None and pixel_values_videos is not None:
+            visual = self.get_video_features(
+                pixel_values_videos,
+                video_num_frames,
+                video_seconds,
+                qformer_input_ids,
+                qformer_attention_mask,
+            )
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        packing = None
+        if visual is not None:
+            inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
+        if packing is not None:
+            attention_mask, position_ids = packing.mask, packing.positions
+        output = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        states = output.last_hidden_state
+        return BaseModelOutputWithPast(
+            last_hidden_state=states if packing is None else packing.unpack(states),
+            past_key_values=output.past_key_values,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
+
+    def _fill(
+        self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput
+    ) -> tuple[Tensor, Packing | None]:
+        """Put visual tokens into their slots, and close the gaps."""
+        used = self.used_slots(ids, visual)
+        tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
+        embeds = embeds.masked_scatter(used[..., None], tokens)
+        packing = self.packing(ids, mask, used)
+        return (embeds if packing is None else packing.pack(embeds)), packing
+
+    def used_slots(self, input_ids: Tensor | None, visual: BVLLMVisualOutput) -> Tensor:
+        """(B, S) True where a placeholder gets a visual token."""
+        if input_ids is None:
+            raise ValueError(
+                "input_ids must be given with videos, got None: placeholders are found by their id"
+            )
+        slots = None
+        if visual.selections is not None:
+            slots = [self.config.slots.count(s.weights.shape[1]) for s in visual.selections]
+        lengths = [len(tokens) for tokens in visual.pooler_output]
+        return used_slots(input_ids == self.config.video_token_id, lengths, slots)
+
+    def packing(
+        self, input_ids: Tensor, attention_mask: Tensor | None, used: Tensor, *, left: bool | None = None
+    ) -> Packing | None:
+        """How to close the gaps that unused slots leave; None where there are none.
+
+        Args:
+            used: (B, S) from `used_slots`.
+            left: on which side to pad; None keeps the side the caller pads on.
+        """
+        unused = (input_ids == self.config.video_token_id) & ~used
+        if not bool(unused.any()):
+            return None
+        there = torch.ones_like(unused) if attention_mask is None else attention_mask.bool()
+        if left is None:
+            left = not bool(there[:, 0].all())
+        return Packing.of(there & ~unused, left=left)
