@@ -83,14 +83,14 @@ def imported(path: Path) -> set[str]:
 
 
 def broad_handlers(source: str) -> list[int]:
-    """Lines that catch everything without saying why, on that line or the next."""
+    """Lines that catch everything, with no comment before what they do about it."""
     lines = source.splitlines()
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ExceptHandler):
             bare = node.type is None
             broad = node.type is not None and dotted(node.type) in {"Exception", "BaseException"}
-            reason = "#" in "".join(lines[node.lineno - 1 : node.lineno + 1])
+            reason = "#" in "".join(lines[node.lineno - 1 : node.body[0].lineno])
             if bare or (broad and not reason):
                 found.append(node.lineno)
     return found
