@@ -1,0 +1,242 @@
+"""Score a model on videos of the world: plain and circular accuracy, and whether the right frames were found."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from bvllm.app.ask import EncodedVideo, LoadedModel, answer, encode_video, load_model
+from bvllm.data.chat import LETTERS, Row, read_rows
+from bvllm.types import Budget
+
+Select = Literal["learned", "uniform"]
+DURATIONS = (
+    (16.0, "up to 16 s"),
+    (64.0, "up to 64 s"),
+    (180.0, "up to 3 min"),
+    (600.0, "up to 10 min"),
+    (3600.0, "up to 1 h"),
+)
+LONGER = "over 1 h"
+NORMAL_95 = 1.959964  # the normal distribution's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row, answered.
+
+    Attributes:
+        right: the right letter for the options as they stand.
+        circular: right under every rotation of the options (VNBench).
+        recall: share of the asked needles of which a frame was chosen; None where nothing is there to be found.
+        frames: distinct frames that were chosen.
+    """
+
+    id: str
+    task: str
+    seconds: float
+    right: bool
+    circular: bool
+    recall: float | None
+    frames: int
+    reply: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean with its 95 % interval (Wilson's, which stays within 0..1 for few and for extreme outcomes)."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Share":
+        n = len(values)
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        p, z2 = sum(values) / n, NORMAL_95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = NORMAL_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+        return cls(p, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A plain mean with its 95 % interval by the normal approximation."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        n = len(values)
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        mean = sum(values) / n
+        half = NORMAL_95 * math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, n - 1) / n)
+        return cls(mean, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every scored row, and the settings that gave it."""
+
+    rows: tuple[Scored, ...]
+    settings: dict[str, str | int | float]
+
+    def figures(self) -> dict[str, dict[str, object]]:
+        """`accuracy`, `circular`, `selection_recall` and `distinct_frames`, overall, by task and by duration."""
+        return {
+            "accuracy": self._cut(lambda r: float(r.right), Share.of),
+            "circular": self._cut(lambda r: float(r.circular), Share.of),
+            "selection_recall": self._cut(lambda r: r.recall, Share.of),
+            "distinct_frames": self._cut(lambda r: float(r.frames), Mean.of),
+        }
+
+    def _cut(
+        self, value: Callable[[Scored], float | None], summary: Callable[[Sequence[float]], Share | Mean]
+    ) -> dict[str, object]:
+        def of(rows: Sequence[Scored]) -> dict[str, float]:
+            return asdict(summary([v for v in map(value, rows) if v is not None]))
+
+        tasks = sorted({r.task for r in self.rows})
+        lengths = [
+            name
+            for name in (*(n for _, n in DURATIONS), LONGER)
+            if any(duration_name(r.seconds) == name for r in self.rows)
+        ]
+        return {
+            "overall": of(self.rows),
+            "by_task": {task: of([r for r in self.rows if r.task == task]) for task in tasks},
+            "by_duration": {
+                name: of([r for r in self.rows if duration_name(r.seconds) == name]) for name in lengths
+            },
+        }
+
+    def to_json(self) -> str:
+        """One JSON object; means that do not exist are null."""
+        data = {**self.figures(), "settings": self.settings, "rows": [asdict(r) for r in self.rows]}
+        return json.dumps(_no_nan(data), indent=1)
+
+    def save(self, path: Path) -> None:
+        """Write the JSON under a temporary name and rename it."""
+        scratch = path.with_name(path.name + ".part")
+        scratch.write_text(self.to_json() + "\n", encoding="utf-8")
+        os.replace(scratch, path)
+
+    def table(self) -> str:
+        """The figures as a Markdown table, one row a task and a duration."""
+        figures = self.figures()
+        lines = ["| | questions | accuracy | circular | needle found | frames |", "|---|---|---|---|---|---|"]
+        groups = [("**overall**", None, None)]
+        groups += [(name, "by_duration", name) for name in figures["accuracy"]["by_duration"]]
+        groups += [(name, "by_task", name) for name in figures["accuracy"]["by_task"]]
+        for title, cut, name in groups:
+            cells = [
+                _cell(figures[f]["overall"] if cut is None else figures[f][cut][name], f) for f in figures
+            ]
+            count = (figures["accuracy"]["overall"] if cut is None else figures["accuracy"][cut][name])[
+                "count"
+            ]
+            lines.append(f"| {title} | {count} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def _cell(figure: dict[str, float], name: str) -> str:
+    if not figure["count"]:
+        return "-"
+    if name == "distinct_frames":
+        return f"{figure['mean']:.1f}"
+    return f"{100 * figure['mean']:.1f} % ({100 * figure['low']:.0f}-{100 * figure['high']:.0f})"
+
+
+def _no_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _no_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def duration_name(seconds: float) -> str:
+    return next((name for limit, name in DURATIONS if seconds <= limit), LONGER)
+
+
+def evaluate(
+    data: Path,
+    *,
+    model: str = "nano",
+    budget: Budget | None = None,
+    select: Select = "learned",
+    fps: float = 1.0,
+    circular: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Ask every question of a folder of the world, each video encoded once.
+
+    Args:
+        data: a JSONL file, or a folder that holds one or more.
+        model: `nano`, a folder or a hub id.
+        budget: the token budget of every question.
+        select: `uniform` replaces the learned frames by evenly spaced ones: the baseline.
+        fps: frames a second that are looked at.
+        circular: also ask under every rotation of the options.
+        progress: called with (questions done, all questions).
+
+    Raises:
+        ValueError: there is no JSONL file, or a line of it is no row.
+    """
+    files = sorted(data.glob("*.jsonl")) if data.is_dir() else [data]
+    files = [f for f in files if f.is_file()]
+    if not files:
+        raise ValueError(
+            f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
+        )
+    rows = [(file.parent, row) for file in files for row in read_rows(file)]
+    if not rows:
+        raise ValueError(
+            f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
+        )
+    budget = budget or Budget()
+    loaded, scored = load_model(model), []
+    for (folder, video), group in groupby(rows, key=lambda pair: (pair[0], pair[1].video)):
+        encoded = encode_video(folder / video, loaded, fps=fps)
+        for _, row in group:
+            scored.append(score(row, encoded, loaded, budget=budget, select=select, circular=circular))
+            if progress is not None:
+                progress(len(scored), len(rows))
+    settings: dict[str, str | int | float] = {
+        "model": model,
+        "tokens": budget.tokens,
+        "frames": budget.frames,
+        "select": select,
+        "fps": fps,
+    }
+    return Report(tuple(scored), settings)
+
+
+def score(
+    row: Row, encoded: EncodedVideo, loaded: LoadedModel, *, budget: Budget, select: Select, circular: bool
+) -> Scored:
+    """Ask one question, in every rotation of its options."""
+    right: list[bool] = []
+    count = len(row.options)
+    true = row.options[LETTERS.index(row.answer)]
+    for turn in range(count if circular else 1):
+        options = row.options[turn:] + row.options[:turn]
+        reply = answer(encoded, row.question, loaded, budget=budget, options=options, select=select)
+        right.append(reply.letter == LETTERS[options.index(true)])
+        if turn == 0:
+            first = reply
+    chosen = [frame.seconds for frame in first.frames]
+    found = [any(n.start - 1e-3 <= s < n.end - 1e-3 for s in chosen) for n in row.needles]
+    recall = sum(found) / len(found) if found else None
+    return Scored(row.id, row.task, row.seconds, right[0], all(right), recall, len(chosen), first.text)

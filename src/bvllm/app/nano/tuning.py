@@ -1,0 +1,161 @@
+"""Alignment and instruction tuning of nano: the paper's two stages, on cached features of the frozen tower."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.app.nano.bank import Bank
+from bvllm.app.nano.steps import Clip, StepLoss, clips, question_tokens, select_batch, step_loss
+from bvllm.model import BVLLMForConditionalGeneration
+
+GROUPS = 6  # batches that are drawn together and sorted by length of the video
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: for the log and the checkpoint.
+        trained: names of the sub-modules of `BVLLMModel` that learn; all else is frozen.
+        steps: the most optimizer steps.
+        minutes: the most time; the learning rate follows whichever of the two runs out first.
+        lr: highest learning rate; cosine down to 3 % of it.
+        batch: clips a step.
+        seconds: shortest and longest video.
+        oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
+        selection_weight: weight of the selector's own loss (off in the paper: the world knows the needle's frame).
+        answers: whether the answer is learned at all; without, only the selector is.
+    """
+
+    name: str
+    trained: tuple[str, ...]
+    steps: int
+    minutes: float
+    lr: float
+    batch: int = 48
+    seconds: tuple[float, float] = (8, 3600)
+    oracle: tuple[float, float] = (0.5, 0.1)
+    selection_weight: float = 0.3
+    answers: bool = True
+
+
+SELECTION = Stage(
+    "selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False, selection_weight=1.0
+)
+ALIGNMENT = Stage(
+    "alignment",
+    ("frame_selector", "token_sampler", "multi_modal_projector"),
+    steps=500,
+    minutes=8,
+    lr=2e-3,
+    oracle=(0.9, 0.5),
+)
+INSTRUCTION = Stage(
+    "instruction",
+    ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
+    steps=4000,
+    minutes=45,
+    lr=1e-3,
+    oracle=(0.5, 0.1),
+)
+
+
+def batches(bank: Bank, stage: Stage, queries: int, seed: int) -> Iterator[list[Clip]]:
+    """Endless batches; clips of a batch have videos of like length, so that padding is small."""
+    stream, rng = clips(bank, "train", stage.seconds, queries, seed), np.random.default_rng((seed, 31))
+    while True:
+        group = sorted(islice(stream, stage.batch * GROUPS), key=lambda c: len(c.rows))
+        for k in rng.permutation(GROUPS).tolist():
+            yield group[k * stage.batch : (k + 1) * stage.batch]
+
+
+def tune(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    stage: Stage,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train one stage in place.
+
+    Args:
+        checkpoint: folder that receives the model every few minutes, so that a killed run loses little.
+    """
+    parameters = free_only(model, stage.trained)
+    optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=0.02, betas=(0.9, 0.98))
+    stream, rng = (
+        batches(bank, stage, model.config.num_selected_frames, seed),
+        np.random.default_rng((seed, 37)),
+    )
+    torch.manual_seed(seed)
+    model.train()
+    model.model.vision_tower.eval()
+    started = saved = time.monotonic()
+    recent: list[tuple[float, float, float, float, float]] = []
+    for step in range(stage.steps):
+        share = max(step / stage.steps, (time.monotonic() - started) / 60 / stage.minutes)
+        if share >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                stage.lr * min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
+            )
+        oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
+        loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
+        total = loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)
+        optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        recent.append(
+            (loss.answer.item(), loss.selection.item(), loss.right.item(), loss.recall.item(), loss.frames)
+        )
+        if len(recent) == 25:
+            answer, selection, right, recall, frames = np.nanmean(np.array(recent), axis=0)
+            log(
+                f"{stage.name} step {step + 1}/{stage.steps} answer {answer:.3f} right {right:.3f} selection {selection:.3f} "
+                f"recall {recall:.3f} frames {frames:.1f} {time.monotonic() - started:.0f} s"
+            )
+            recent.clear()
+        if checkpoint is not None and time.monotonic() - saved > 180:
+            model.save_pretrained(checkpoint)
+            saved = time.monotonic()
+    if checkpoint is not None:
+        model.save_pretrained(checkpoint)
+    model.eval()
+
+
+def free_only(model: BVLLMForConditionalGeneration, names: tuple[str, ...]) -> list[nn.Parameter]:
+    """Freeze all but the named sub-modules; returns what is left to train."""
+    model.requires_grad_(False)
+    for name in names:
+        getattr(model.model, name).requires_grad_(True)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def _one(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    batch: list[Clip],
+    stage: Stage,
+    oracle: float,
+    rng: np.random.Generator,
+) -> StepLoss:
+    if stage.answers:
+        return step_loss(model, tokenizer, bank, batch, oracle=oracle, rng=rng)
+    ids, mask = question_tokens(tokenizer, batch)
+    _, selection, recall = select_batch(model, bank, batch, ids, mask)
+    return StepLoss(torch.zeros(()), selection, torch.zeros(()), recall, 0.0)

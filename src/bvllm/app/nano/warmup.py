@@ -1,0 +1,121 @@
+"""Vision-text contrastive warm-up of nano's tower: the role that CLIP's pre-training plays in the paper."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from bvllm.app.nano.pool import Pool
+from bvllm.data.world.sampling import describe
+
+
+class CaptionEmbedding(nn.Module):
+    """A caption as the sum of its words: needles are sets of attributes, so order carries nothing."""
+
+    def __init__(self, vocabulary: list[str], width: int) -> None:
+        super().__init__()
+        self.number = {word: k for k, word in enumerate(vocabulary)}
+        self.table = nn.EmbeddingBag(len(vocabulary), width, mode="sum")
+        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def forward(self, captions: list[str]) -> Tensor:
+        """Captions -> (n, width) unit vectors."""
+        words = [[self.number[w] for w in caption.split()] for caption in captions]
+        offsets = torch.tensor([0] + [len(w) for w in words[:-1]]).cumsum(0)
+        return F.normalize(self.table(torch.tensor(sum(words, [])), offsets), dim=-1)
+
+
+def warm_up_tower(
+    pool: Pool,
+    config: CLIPVisionConfig,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    epochs: float,
+    batch: int = 192,
+    lr: float = 2e-3,
+    seed: int = 0,
+    minutes: float = math.inf,
+    log: Callable[[str], None] = print,
+) -> CLIPVisionModel:
+    """Train a CLIP tower so that its [CLS] says what a frame of the pool shows.
+
+    The loss is CLIP's, over the distinct captions of a batch: frames that show the same thing share a
+    caption, and must not be pushed apart.
+
+    Returns:
+        The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
+    """
+    torch.manual_seed(seed)
+    tower = CLIPVisionModel._from_config(
+        config, attn_implementation="eager"
+    ).train()  # faster backward than SDPA on CPU
+    captions = [describe(needle) for needle in pool.needles]
+    text = CaptionEmbedding(sorted({w for c in captions for w in c.split()}), config.hidden_size)
+    optimizer = torch.optim.AdamW(
+        [*tower.parameters(), *text.parameters()], lr=lr, weight_decay=0.02, betas=(0.9, 0.98)
+    )
+    steps = int(epochs * len(pool) / batch)
+    started, generator = time.monotonic(), torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(math.ceil(epochs) + 1)])
+    for step in range(steps):
+        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
+        if share >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                lr * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+            )
+        rows = order[step * batch : (step + 1) * batch]
+        pixels = normalise(augment(pool.pixels[rows], generator), mean, std)
+        names = [captions[k] for k in rows.tolist()]
+        distinct = sorted(set(names))
+        target = torch.tensor([distinct.index(n) for n in names])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cls = tower(pixel_values=pixels).pooler_output
+        logits = text.scale.exp().clamp(max=100) * F.normalize(cls.float(), dim=-1) @ text(distinct).mT
+        loss = (F.cross_entropy(logits, target) + _caption_to_frame(logits, target)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([*tower.parameters(), *text.parameters()], 1.0)
+        optimizer.step()
+        if step % 50 == 0:
+            right = (logits.argmax(-1) == target).float().mean()
+            log(
+                f"tower step {step}/{steps} loss {loss.item():.3f} right {right.item():.3f} {time.monotonic() - started:.0f} s"
+            )
+    return tower.eval().requires_grad_(False)
+
+
+def _caption_to_frame(logits: Tensor, target: Tensor) -> Tensor:
+    """The other direction of CLIP's loss; every frame that shows a caption is right for it."""
+    log_share = logits.log_softmax(dim=0).gather(1, target[:, None])[:, 0]
+    count = torch.bincount(target, minlength=logits.shape[1])[target]
+    return -(log_share / count).sum() / logits.shape[1]
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (n, 3, H, W) -> float, as the video processor does it."""
+    return (pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Light, contrast, noise and a few pixels of shift, drawn anew for each frame of the batch."""
+    n = len(pixels)
+    draw = torch.rand(n, 6, generator=generator)
+    x = pixels.float()
+    x = (
+        (x - 128) * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1)
+        + 128
+        + (40 * draw[:, 1] - 20).view(-1, 1, 1, 1)
+    )
+    x = x + torch.randn(x.shape, generator=generator) * (8 * draw[:, 2] ** 2).view(-1, 1, 1, 1)
+    shift = (draw[:, 3:5] * 9).long() - 4
+    x = torch.stack(
+        [torch.roll(frame, tuple(s.tolist()), dims=(1, 2)) for frame, s in zip(x, shift, strict=True)]
+    )
+    return x.clamp(0, 255)

@@ -1,0 +1,159 @@
+"""`bvllm train nano`: the embedded model from nothing, in the paper's order.
+
+    draw        frames of the world, once
+    tower       vision-text contrastive warm-up (the role that CLIP plays)
+    language    the LLM reads videos told in words (the role that a pre-trained LLM plays)
+    selection   the frame selector alone, on cached [CLS] features of videos up to an hour
+    alignment   frame selector, token sampler and projector
+    instruction everything but the tower
+
+Each stage leaves a folder; `resume` goes on after the last one that is complete. A folder is complete when its
+`done` file is there, which is written last.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
+
+from bvllm.app.nano.bank import Bank
+from bvllm.app.nano.build import build_model, build_processor
+from bvllm.app.nano.language import warm_up_language
+from bvllm.app.nano.pool import Pool, draw_pool
+from bvllm.app.nano.tokenizer import build_tokenizer
+from bvllm.app.nano.tuning import ALIGNMENT, INSTRUCTION, SELECTION, Stage, tune
+from bvllm.app.nano.warmup import warm_up_tower
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Nano's recipe. Minutes are the most that a stage takes on two cores; a faster machine runs out of steps first.
+
+    Attributes:
+        scenes: scenes in the pool; each gives 30 frames.
+        seed: decides everything but what a clock decides: a stage that runs out of time ends at another step
+            on another machine.
+    """
+
+    scenes: int = 2000
+    tower_epochs: float = 8
+    tower_minutes: float = 24
+    language_steps: int = 3500
+    language_minutes: float = 26
+    stages: tuple[Stage, ...] = (SELECTION, ALIGNMENT, INSTRUCTION)
+    seed: int = 1
+
+    def within(self, minutes: float) -> "Recipe":
+        """The same recipe, every stage shortened in proportion so that the whole takes `minutes`."""
+        whole = self.tower_minutes + self.language_minutes + sum(s.minutes for s in self.stages)
+        share = minutes / whole
+        return replace(
+            self,
+            scenes=max(20, int(self.scenes * min(1.0, share))),
+            tower_minutes=self.tower_minutes * share,
+            language_minutes=self.language_minutes * share,
+            stages=tuple(replace(s, minutes=s.minutes * share) for s in self.stages),
+        )
+
+
+def train_nano(
+    out: Path,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
+    recipe: Recipe | None = None,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Train the embedded model.
+
+    Args:
+        out: folder for the stages; the finished model is in `out/model`.
+        minutes: the most time for all stages together; None takes the recipe's own.
+        resume: skip the stages that are complete in `out`.
+        recipe: another recipe than the shipped model's.
+        log: receives a line now and then.
+
+    Returns:
+        The folder of the finished model, for `--model`.
+    """
+    recipe = recipe or Recipe()
+    if minutes is not None:
+        recipe = recipe.within(minutes)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer()
+    pool = _pool(out / "pool", recipe, resume, log)
+    tower = _tower(out / "tower", pool, recipe, resume, log)
+    language_model, clock = _language(out / "language", tokenizer, recipe, resume, log)
+    model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
+    log("encoding the pool")
+    bank = Bank.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
+    for number, stage in enumerate(recipe.stages):
+        folder = out / stage.name
+        if resume and _is_done(folder):
+            model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            continue
+        tune(model, tokenizer, bank, stage, seed=recipe.seed * 100 + number, checkpoint=folder, log=log)
+        _finish(folder)
+    save_nano(model, tokenizer, out / "model")
+    return out / "model"
+
+
+def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Model, processor and tokenizer in `save_pretrained` layout; weights in bfloat16, half the size."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    build_processor(tokenizer, model).save_pretrained(folder)
+    model.float()
+
+
+def _pool(folder: Path, recipe: Recipe, resume: bool, log: Callable[[str], None]) -> Pool:
+    """Drawn again each time: it takes a few minutes, and gigabytes on a disk."""
+    log(f"drawing {recipe.scenes} scenes")
+    return draw_pool(recipe.scenes, split="train", seed=recipe.seed, image_size=nano_vision().image_size)
+
+
+def _tower(
+    folder: Path, pool: Pool, recipe: Recipe, resume: bool, log: Callable[[str], None]
+) -> CLIPVisionModel:
+    if not (resume and _is_done(folder)):
+        tower = warm_up_tower(
+            pool, nano_vision(), mean=NANO_MEAN, std=NANO_STD, epochs=recipe.tower_epochs, minutes=recipe.tower_minutes, seed=recipe.seed, log=log
+        )  # fmt: skip
+        tower.save_pretrained(folder)
+        _finish(folder)
+    return CLIPVisionModel.from_pretrained(folder)
+
+
+def _language(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, resume: bool, log: Callable[[str], None]
+) -> tuple[Qwen2Model, ClockEmbedding]:
+    config = nano_text(
+        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    clock = ClockEmbedding(config.hidden_size)
+    if not (resume and _is_done(folder)):
+        language_model, clock = warm_up_language(
+            tokenizer,
+            config,
+            steps=recipe.language_steps,
+            minutes=recipe.language_minutes,
+            seed=recipe.seed,
+            log=log,
+        )
+        language_model.save_pretrained(folder)
+        torch.save(clock.state_dict(), folder / "clock.pt")
+        _finish(folder)
+    clock.load_state_dict(torch.load(folder / "clock.pt", weights_only=True))
+    return Qwen2Model.from_pretrained(folder), clock
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "done").is_file()
+
+
+def _finish(folder: Path) -> None:
+    (folder / "done").touch()

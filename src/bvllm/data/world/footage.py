@@ -1,0 +1,67 @@
+"""Real footage as a haystack: a folder of clips, looped and cut together to any length."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bvllm.video import SamplingPlan, VideoError, read_video
+
+KEPT_RATE = (
+    4.0  # frames a second kept of a clip; slow enough to hold in memory, fast enough to look like video
+)
+KEPT_SECONDS = 30
+CUT_SECONDS = (4.0, 12.0)
+SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".mpg", ".gif"}
+
+
+class FootageHaystack:
+    """Pieces of real clips in random order, each from a random place in its clip.
+
+    Args:
+        folder: holds the clips; files that cannot be read are passed over.
+        seed: decides the order.
+        size: (width, height) in pixels.
+
+    Raises:
+        ValueError: no clip in the folder can be read.
+    """
+
+    def __init__(self, folder: Path, seed: int, size: tuple[int, int]) -> None:
+        if not folder.is_dir():
+            raise ValueError(
+                f"haystack must be a folder of video clips, got {folder}: create it or name another"
+            )
+        self.seed = seed
+        self.clips = [c for c in (_load(path, size) for path in sorted(folder.iterdir())) if len(c)]
+        if not self.clips:
+            raise ValueError(
+                f"haystack must hold at least one readable clip, got none in {folder}: add an mp4"
+            )
+
+    def frame(self, time: float) -> Image.Image:
+        piece = int(time // CUT_SECONDS[1])
+        rng = np.random.default_rng((self.seed, 23, piece))
+        clip = self.clips[int(rng.integers(len(self.clips)))]
+        start = float(rng.uniform(0, len(clip) / KEPT_RATE))
+        within = time - piece * CUT_SECONDS[1]
+        place = int((start + within) * KEPT_RATE) % (
+            2 * len(clip)
+        )  # to the end and back: no jump at the loop
+        return Image.fromarray(clip[place if place < len(clip) else 2 * len(clip) - 1 - place])
+
+
+def _load(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
+    """The first half minute of a clip as frames of the wanted size, or nothing where it is no video."""
+    if path.suffix.lower() not in SUFFIXES:
+        return []
+    frames: list[np.ndarray] = []
+    try:
+        with read_video(path, SamplingPlan(fps=KEPT_RATE), size=(size[1], size[0])) as stream:
+            for chunk in stream:
+                frames += [f.permute(1, 2, 0).numpy() for f in chunk.pixels]
+                if len(frames) >= KEPT_RATE * KEPT_SECONDS:
+                    break
+    except VideoError:
+        return []
+    return frames

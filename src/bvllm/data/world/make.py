@@ -1,0 +1,192 @@
+"""Write the world to disk: H.264 videos and, beside them, one JSONL row per question."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+
+from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
+from bvllm.data.world.draw import draw_needle
+from bvllm.data.world.footage import FootageHaystack
+from bvllm.data.world.haystack import DrawnHaystack, Haystack
+from bvllm.data.world.tasks import TASKS, Question
+from bvllm.data.world.timeline import Timeline, plan_video
+from bvllm.data.world.vocabulary import SPLITS, Split
+
+FRAME_RATE = 10
+CRF = 23  # x264's default quality
+_SPLIT_SEED = {"train": 1, "val": 2, "test": 3}
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """Everything that one worker needs to write one video."""
+
+    number: int
+    folder: Path
+    split: Split
+    seconds: tuple[float, float]
+    seed: int
+    tasks: tuple[str, ...]
+    questions: int
+    haystack: Path | None
+    size: tuple[int, int]
+
+
+def make_world(
+    out: Path,
+    *,
+    split: Split,
+    count: int,
+    seconds: tuple[float, float],
+    seed: int,
+    tasks: list[str] | None = None,
+    haystack: Path | None = None,
+    size: tuple[int, int] = (320, 240),
+    questions: int = 4,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write `count` videos and their questions.
+
+    The same arguments give the same videos and rows, whatever the number of workers. Tasks are rotated from
+    video to video, so that each is asked about equally often.
+
+    Args:
+        out: folder; receives `SPLIT.jsonl` and `videos/`.
+        split: train, val or test; no two splits share a needle combination.
+        count: how many videos.
+        seconds: shortest and longest video; lengths between are log-uniform.
+        seed: decides everything.
+        tasks: names from `TASKS`; None is all of them.
+        haystack: folder of real clips, or None for drawn footage.
+        size: (width, height), both even.
+        questions: the most questions about one video.
+        workers: processes that draw and encode.
+        progress: called with (videos done, count).
+
+    Returns:
+        The JSONL file, written last, so that it never speaks of a video that is not there.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    _check(split, count, seconds, size, tasks, questions)
+    if haystack is not None:
+        FootageHaystack(haystack, seed, size)  # fail here, once, rather than in every worker
+    videos = out / "videos"
+    videos.mkdir(parents=True, exist_ok=True)
+    wanted = tuple(tasks or TASKS)
+    jobs = [
+        VideoJob(k, out, split, seconds, seed, wanted[(k * questions) % len(wanted) :] + wanted[: (k * questions) % len(wanted)], questions, haystack, size)
+        for k in range(count)
+    ]  # fmt: skip
+    rows: list[Row] = []
+    with ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn")) as executor:
+        for done, made in enumerate(executor.map(_make_video, jobs), start=1):
+            rows += made
+            if progress is not None:
+                progress(done, count)
+    target = out / f"{split}.jsonl"
+    scratch = target.with_suffix(".jsonl.part")
+    scratch.write_text(
+        "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows), encoding="utf-8"
+    )
+    os.replace(scratch, target)
+    return target
+
+
+def _check(
+    split: str,
+    count: int,
+    seconds: tuple[float, float],
+    size: tuple[int, int],
+    tasks: list[str] | None,
+    questions: int,
+) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if count < 1 or questions < 1:
+        raise ValueError(f"count and questions must be at least 1, got {count} and {questions}")
+    if not 8 <= seconds[0] <= seconds[1] <= 36_000:
+        raise ValueError(
+            f"seconds must be an ascending range within 8..36000, got {seconds[0]:g}..{seconds[1]:g}"
+        )
+    if min(size) < 64 or any(side % 2 for side in size):
+        raise ValueError(f"size must be even and at least 64 each way, got {size[0]}x{size[1]}")
+    unknown = [t for t in tasks or [] if t not in TASKS]
+    if unknown:
+        raise ValueError(
+            f"tasks must be names of the world's tasks, got {', '.join(unknown)}: choose from {', '.join(TASKS)}"
+        )
+
+
+def _make_video(job: VideoJob) -> list[Row]:
+    rng = np.random.default_rng((job.seed, _SPLIT_SEED[job.split], job.number))
+    low, high = np.log(job.seconds[0]), np.log(job.seconds[1])
+    seconds = float(max(8, round(float(np.exp(rng.uniform(low, high))))))
+    timeline = plan_video(rng, job.split, seconds, list(job.tasks), questions=job.questions)
+    hay_seed = int(rng.integers(2**31))
+    haystack: Haystack = (
+        FootageHaystack(job.haystack, hay_seed, job.size)
+        if job.haystack
+        else DrawnHaystack(hay_seed, job.size)
+    )
+    name = f"{job.split}_{job.seed}_{job.number:05d}"
+    write_video(job.folder / "videos" / f"{name}.mp4", timeline, haystack, job.size)
+    return [
+        make_row(f"{name}_{k}", f"videos/{name}.mp4", job.split, timeline, q)
+        for k, q in enumerate(timeline.questions)
+    ]
+
+
+def write_video(
+    path: Path, timeline: Timeline, haystack: Haystack, size: tuple[int, int], rate: int = FRAME_RATE
+) -> None:
+    """Draw and encode a video; the file appears under its name only when it is whole."""
+    scratch = path.with_suffix(".part")
+    with av.open(str(scratch), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "veryfast", "crf": str(CRF), "threads": "1"}
+        stream.codec_context.gop_size = rate * 10
+        for k in range(int(timeline.seconds * rate)):
+            time = k / rate
+            picture, event = haystack.frame(time), timeline.shown_at(time)
+            if event is not None:
+                picture = draw_needle(picture, event.needle, (time - event.start) / event.seconds)
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = k, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    os.replace(scratch, path)
+
+
+def make_row(name: str, video: str, split: Split, timeline: Timeline, question: Question) -> Row:
+    """One question as a row of the chat schema, put with its options."""
+    letter = LETTERS[question.right]
+    reply = f"{question.answer} ({letter})"
+    shown = [timeline.events[k] for k in question.needles]
+    return Row(
+        id=name,
+        video=video,
+        seconds=timeline.seconds,
+        split=split,
+        task=question.task,
+        question=question.stem,
+        options=list(question.options),
+        answer=letter,
+        open_answer=question.answer,
+        needles=[ShownNeedle(name=e.needle.name, start=e.start, end=e.end) for e in shown],
+        messages=[
+            Message(role="user", content=[Part(type="video", path=video), Part(type="text", text=join_options(question.stem, question.options))]),
+            Message(role="assistant", content=[Part(type="text", text=reply)]),
+        ],
+    )  # fmt: skip
