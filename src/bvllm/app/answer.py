@@ -1,0 +1,154 @@
+"""Select, pass 2, spend and generate: everything that depends on the question."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from bvllm.app.encode import EncodedVideo, Progress
+from bvllm.app.loading import LoadedModel
+from bvllm.app.results import Answer, ChosenFrame, Select, Settings
+from bvllm.app.threads import one_kernel_thread
+from bvllm.data.chat import LETTERS, join_options, parse_letter
+from bvllm.model.question import split_options
+from bvllm.model.selecting import spread_evenly
+from bvllm.types import Budget, FrameSelection
+
+
+def answer(
+    encoded: EncodedVideo,
+    question: str,
+    loaded: LoadedModel,
+    *,
+    budget: Budget | None = None,
+    options: Sequence[str] | None = None,
+    select: Select = "learned",
+    max_new_tokens: int = 48,
+    progress: Progress | None = None,
+) -> Answer:
+    """Answer one question about a video that was encoded; the next question needs no decoding either.
+
+    Args:
+        encoded: what `encode_video` gave, from the same model.
+        question: the user's text; options may stand below it, one a line, as `A. red`.
+        loaded: the model.
+        budget: the most that the language model may be given; None is 512 tokens from 32 frames.
+        options: what to choose from, in place of options in the text.
+        select: "learned" chooses frames by the question, "uniform" takes evenly spaced ones.
+        max_new_tokens: length limit of the answer.
+        progress: told about each step.
+
+    Errors:
+        ValueError where the question is empty, the options do not fit, or a setting is out of range.
+    """
+    stem, choices = split_question(question, options)
+    budget = budget or Budget()
+    if select not in ("learned", "uniform"):
+        raise ValueError(f"select must be 'learned' or 'uniform', got {select!r}: use one of these")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
+    clock = _Clock(progress)
+    used = _used_budget(budget, encoded, loaded)
+    model = loaded.model.model
+    question_ids = loaded.question_ids(stem)
+    with torch.inference_mode(), one_kernel_thread():
+        with clock.step("select"):
+            selection = _select(encoded, question_ids, loaded, used, select)
+        with clock.step("encode patches"):
+            chosen = selection.frames.tolist()
+            patches = model.encode_patches(loaded.normalise(encoded.store.get(chosen)))
+        with clock.step("sample and merge tokens"):
+            visual = model.spend(patches, [selection], *question_ids, budget=used)
+        with clock.step("answer"):
+            text = loaded.generate(join_options(stem, choices), visual, max_new_tokens)
+    scores = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
+    return Answer(
+        question=stem,
+        options=tuple(choices),
+        text=text,
+        letter=_letter(text, choices),
+        frames=tuple(ChosenFrame(*row) for row in scores),
+        tokens=visual.lengths[0],
+        patches_per_frame=patches.shape[1],
+        frames_total=len(encoded),
+        timings={**encoded.timings, **clock.timings},
+        asked=Settings(encoded.asked_fps, budget.tokens, budget.frames, select, max_new_tokens),
+        used=Settings(encoded.used_fps, used.tokens, used.frames, select, max_new_tokens),
+        visual=visual,
+    )
+
+
+def split_question(text: str, options: Sequence[str] | None = None) -> tuple[str, list[str]]:
+    """The question proper and its options.
+
+    Errors:
+        ValueError where there is no question, or the options are too few, too many, empty or given twice.
+
+    Example:
+        >>> split_question("which colour?\\nA. red\\nB. blue")
+        ('which colour?', ['red', 'blue'])
+    """
+    stem, written = split_options(text)
+    if options and written:
+        raise ValueError(
+            f"options must come from one place, got {len(written)} in the question and {len(options)} "
+            "beside it: leave out one of the two"
+        )
+    stem, choices = stem.strip(), [" ".join(choice.split()) for choice in options or written]
+    if not stem:
+        raise ValueError(f"question must hold words, got {text!r}: write what you want to know")
+    if choices and not (2 <= len(choices) <= len(LETTERS) and all(choices)):
+        raise ValueError(f"options must be 2 to {len(LETTERS)} texts, got {choices}: add or remove some")
+    return stem, choices
+
+
+class _Clock:
+    """Times each step and tells about it."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.timings: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._tell(name, 0)
+        started = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - started
+        self._tell(name, 1)
+
+    def _tell(self, name: str, done: int) -> None:
+        if self._progress is not None:
+            self._progress(name, done, 1)
+
+
+def _used_budget(asked: Budget, encoded: EncodedVideo, loaded: LoadedModel) -> Budget:
+    """No model chooses more frames than it has queries, none more than the video has."""
+    most = min(loaded.model.config.num_selected_frames, len(encoded))
+    return Budget(asked.tokens, min(asked.frames, most))
+
+
+def _select(
+    encoded: EncodedVideo,
+    question_ids: tuple[Tensor, Tensor],
+    loaded: LoadedModel,
+    budget: Budget,
+    how: Select,
+) -> FrameSelection:
+    seconds = encoded.seconds.to(loaded.device)
+    if how == "uniform":
+        return spread_evenly(seconds, budget.frames)
+    features = encoded.frame_features.to(loaded.device, loaded.model.dtype)
+    return loaded.model.model.select([features], [seconds], *question_ids, budget=budget)[0]
+
+
+def _letter(text: str, choices: Sequence[str]) -> str | None:
+    """The option that an answer names, by its letter or by its words."""
+    letter = parse_letter(text)
+    offered = LETTERS[: len(choices)]
+    if letter is not None:
+        return letter if letter in offered else None
+    named = [at for at, choice in zip(offered, choices) if choice.casefold() == text.strip(" .").casefold()]
+    return named[0] if len(named) == 1 else None

@@ -1,0 +1,62 @@
+"""Ask a video a question.
+
+loaded = load_model("nano")
+video = encode_video("video.mp4", loaded)         # pass 1: every frame, once
+answer(video, "what colour is the star?", loaded)  # pass 2: the few frames that matter for this question
+answer(video, "how many circles are shown?", loaded)
+"""
+
+from collections.abc import Sequence
+
+from bvllm.app.answer import answer, split_question
+from bvllm.app.encode import EncodedVideo, Progress, encode_video
+from bvllm.app.loading import LoadedModel, ModelError, load_model
+from bvllm.app.results import Answer, ChosenFrame, Select, Settings
+from bvllm.types import Budget
+from bvllm.video import Limits, Source
+
+__all__ = [
+    "Answer",
+    "ChosenFrame",
+    "EncodedVideo",
+    "LoadedModel",
+    "ModelError",
+    "Progress",
+    "Settings",
+    "answer",
+    "ask",
+    "encode_video",
+    "load_model",
+]
+
+
+def ask(
+    source: Source,
+    question: str,
+    loaded: LoadedModel,
+    *,
+    fps: float = 1.0,
+    limits: Limits | None = None,
+    budget: Budget | None = None,
+    options: Sequence[str] | None = None,
+    select: Select = "learned",
+    max_new_tokens: int = 48,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Answer:
+    """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs."""
+    split_question(question, options)  # says what is wrong with it before the long work
+    encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
+    try:
+        return answer(
+            encoded,
+            question,
+            loaded,
+            budget=budget,
+            options=options,
+            select=select,
+            max_new_tokens=max_new_tokens,
+            progress=progress,
+        )
+    finally:
+        encoded.close()

@@ -1,0 +1,112 @@
+"""What every form of evidence shows, gathered once: tiles, times and the course of the selection."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bvllm.app.encode import EncodedVideo
+from bvllm.app.heat import heat_maps
+from bvllm.app.results import Answer, cost_line
+from bvllm.data.chat import LETTERS, format_clock
+from bvllm.primitives.pooling import grid_shape
+
+TILE_HEIGHT = 180
+NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
+CURVE_POINTS = 240  # the selection over time is drawn with at most this many points
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One chosen frame.
+
+    Attributes:
+        picture: what the model saw, in the video's own proportions.
+        heat: (rows, columns) in 0..1, where the tokens looked; None where no token was sampled by attention.
+        index, seconds, score, agree: place in the sampled sequence, time, confidence, queries that chose it.
+    """
+
+    picture: Image.Image
+    heat: np.ndarray | None
+    index: int
+    seconds: float
+    score: float
+    agree: int
+
+    @property
+    def clock(self) -> str:
+        return format_clock(self.seconds)
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Everything that is shown about one answer.
+
+    Attributes:
+        question, options, answer, letter: what was asked and answered; options carry their letters.
+        cost: the line that says what it cost.
+        notes: what was odd about the video.
+        tiles: the chosen frames, oldest first.
+        duration: seconds that the timeline spans.
+        curve: how strongly any query wanted each stretch of the video, in 0..1; empty without a selector.
+    """
+
+    question: str
+    options: tuple[tuple[str, str], ...]
+    answer: str
+    letter: str | None
+    cost: str
+    notes: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    duration: float
+    curve: tuple[float, ...]
+
+
+def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
+    """Gather what is to be shown about an answer."""
+    return ContactSheet(
+        question=answer.question,
+        options=tuple(zip(LETTERS, answer.options, strict=False)),
+        answer=answer.text,
+        letter=answer.letter,
+        cost=cost_line(answer),
+        notes=tuple(encoded.report.warnings),
+        tiles=_tiles(encoded, answer),
+        duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
+        curve=_curve(answer) if answer.used.select == "learned" else (),
+    )
+
+
+def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
+    size = _tile_size(encoded)
+    pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
+    attention = answer.visual.attention
+    heats = (
+        heat_maps(attention[0], grid_shape(attention[0].shape[-1]))
+        if attention and attention[0] is not None
+        else None
+    )
+    agree = answer.visual.selections[0].size.round().long().tolist()
+    return tuple(
+        Tile(
+            Image.fromarray(pixels[k]).resize(size, Image.Resampling.LANCZOS),
+            None if heats is None else heats[k],
+            *frame,
+            agree=agree[k],
+        )
+        for k, frame in enumerate(answer.frames)
+    )
+
+
+def _tile_size(encoded: EncodedVideo) -> tuple[int, int]:
+    shape = min(max(encoded.info.width / encoded.info.height, NARROWEST), WIDEST)
+    return max(1, round(TILE_HEIGHT * shape)), TILE_HEIGHT
+
+
+def _curve(answer: Answer) -> tuple[float, ...]:
+    """The highest probability that any query gives to a frame of each stretch of the video."""
+    wanted = answer.visual.selections[0].logits.detach().float().softmax(dim=-1).amax(dim=0)
+    points = min(CURVE_POINTS, len(wanted))
+    strongest = torch.nn.functional.adaptive_max_pool1d(wanted[None], points)[0]
+    return tuple(round(float(x), 4) for x in strongest)

@@ -1,0 +1,136 @@
+"""Pass 1: look at every frame once, keep one feature of each, and put the pixels on disk."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bvllm.app.frame_store import FrameStore
+from bvllm.app.loading import LoadedModel
+from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.video import (
+    FrameList,
+    Limits,
+    SamplingPlan,
+    Source,
+    VideoInfo,
+    VideoReport,
+    VideoStream,
+    read_video,
+)
+
+# Told the step, how much of it is done, and how much there is, if known.
+Progress = Callable[[str, int, int | None], None]
+
+# Frames that go through the tower together, always: a feature must not depend on how long the video is.
+CHUNK = 16
+DECODE_AND_ENCODE = "decode and encode"
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video that was looked at once and can be asked about many times.
+
+    Attributes:
+        frame_features: (T, C) float32, one feature per sampled frame.
+        seconds: (T,) float64 presentation times, the first is 0.
+        store: the pixels of every frame at the tower's size, on disk.
+        asked_fps, used_fps: frames per second; None where every given frame was taken.
+        info, report: what the video is, and what was asked of it and got.
+        timings: seconds per step.
+    """
+
+    frame_features: Tensor
+    seconds: Tensor
+    store: FrameStore
+    asked_fps: float
+    used_fps: float | None
+    info: VideoInfo
+    report: VideoReport
+    timings: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def close(self) -> None:
+        """Give the disk space back; also happens when nobody holds the video any more."""
+        self.store.close()
+
+
+def encode_video(
+    source: Source,
+    loaded: LoadedModel,
+    *,
+    fps: float = 1.0,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EncodedVideo:
+    """Decode a video, look at every sampled frame, and keep little: memory does not grow with the video.
+
+    Args:
+        source: whatever `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
+        loaded: the model that will be asked.
+        fps: frames to look at per second of video.
+        limits: what the video may cost; None takes the safe defaults.
+        threads: chunks looked at in parallel on a CPU; None takes one per core. The result is the same with
+            any number.
+        progress: told about "decode and encode".
+
+    Errors:
+        VideoError where the video cannot be read.
+        ValueError where fps or threads is out of range.
+        OSError where the disk is full.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}: leave it out for one per core")
+    started = time.perf_counter()
+    workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
+    used_fps = None if isinstance(source, FrameList) else fps  # frames that were picked are not sampled again
+    SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
+    plan = SamplingPlan(fps=used_fps)
+    store = FrameStore(loaded.frame_size)
+    features: list[Tensor] = []
+    seconds: list[Tensor] = []
+    with (
+        one_kernel_thread(),
+        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK) as video,
+    ):
+        planned = _planned(video.info, used_fps)
+        chunks = _spool(video, store, seconds)
+        for found in map_in_order(lambda chunk: _encode(chunk, loaded), chunks, workers):
+            features.append(found)
+            if progress is not None:
+                done = min(len(features) * CHUNK, len(store))
+                progress(DECODE_AND_ENCODE, done, max(planned, len(store)) if planned else None)
+        info, report = video.info, video.report
+    if progress is not None:
+        progress(DECODE_AND_ENCODE, len(store), len(store))
+    timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
+    return EncodedVideo(torch.cat(features), torch.cat(seconds), store, fps, used_fps, info, report, timings)
+
+
+def _spool(video: VideoStream, store: FrameStore, seconds: list[Tensor]) -> Iterator[Tensor]:
+    """Put every chunk on disk on its way to the tower."""
+    for chunk in video:
+        store.append(chunk.pixels)
+        seconds.append(chunk.seconds)
+        yield chunk.pixels
+
+
+def _encode(pixels: Tensor, loaded: LoadedModel) -> Tensor:
+    """(t, 3, h, w) uint8 -> (t, C) float32 on the CPU; a short chunk is filled up with its last frame."""
+    missing = CHUNK - len(pixels)
+    full = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
+    with torch.inference_mode():
+        return loaded.model.model.encode_frames(loaded.normalise(full))[: len(pixels)].float().cpu()
+
+
+def _planned(info: VideoInfo, fps: float | None) -> int | None:
+    """About how many frames there will be; the container may not know."""
+    if fps is None:
+        return info.frames
+    return max(1, math.ceil(info.duration_seconds * fps)) if info.duration_seconds else None

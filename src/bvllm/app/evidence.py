@@ -1,0 +1,35 @@
+"""Evidence for an answer: the chosen frames, when they are, and where the model looked in them."""
+
+from pathlib import Path
+
+from bvllm.app.contact_sheet import contact_sheet
+from bvllm.app.encode import EncodedVideo
+from bvllm.app.evidence_html import as_html
+from bvllm.app.evidence_path import SUFFIXES, check_evidence_path, replace_file
+from bvllm.app.evidence_png import as_png
+from bvllm.app.results import Answer
+
+__all__ = ["check_evidence_path", "write_evidence"]
+
+WRITERS = dict(zip(SUFFIXES, (as_html, as_png)))
+
+
+def write_evidence(path: str | Path, encoded: EncodedVideo, answer: Answer) -> Path:
+    """Write a contact sheet of the frames that an answer rests on.
+
+    Args:
+        path: where to; `.html` makes one self-contained page, `.png` one picture. What was there is replaced
+            at once or not at all.
+        encoded: the video the question was about.
+        answer: what `bvllm.app.ask.answer` gave for it.
+
+    Returns:
+        The path written.
+
+    Errors:
+        ValueError where the path cannot be written, see `check_evidence_path`.
+        OSError where writing fails.
+    """
+    target = check_evidence_path(path)
+    replace_file(target, WRITERS[target.suffix.lower()](contact_sheet(encoded, answer)))
+    return target

@@ -1,0 +1,99 @@
+"""A model and its processor, ready to answer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.app.model_name import resolve_model
+from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
+
+
+class ModelError(Exception):
+    """A model that is named rightly but cannot be loaded; the message is one line."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, the processor that belongs to it, and the name it was asked for by."""
+
+    model: BVLLMForConditionalGeneration
+    processor: BVLLMProcessor
+    name: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) that the vision tower takes."""
+        size = self.processor.video_processor.size
+        return int(size["height"]), int(size["width"])
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """(t, 3, height, width) uint8 -> what the tower expects, where it runs."""
+        return self.processor.video_processor.normalise(frames.to(self.device))
+
+    def question_ids(self, question: str) -> tuple[Tensor, Tensor]:
+        """The question for the Q-Formers: (1, Q) ids and mask."""
+        found = self.processor.question_ids([_plain(question, self.processor.qformer_tokenizer)])
+        return found["qformer_input_ids"].to(self.device), found["qformer_attention_mask"].to(self.device)
+
+    def generate(self, text: str, visual: BVLLMVisualOutput, max_new_tokens: int) -> str:
+        """What the language model says, greedily, to one user turn that begins with one clip."""
+        content = [{"type": "video"}, {"type": "text", "text": _plain(text, self.processor.tokenizer)}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=True,
+            add_generation_prompt=True,
+            visual_tokens=visual.lengths,
+        )
+        ids = prompt["input_ids"].to(self.device)
+        written = self.model.generate(
+            ids,
+            attention_mask=prompt["attention_mask"].to(self.device),
+            mm_encoder_outputs={"video": visual},
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+        )
+        return self.processor.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
+def load_model(name: str = "nano", *, device: str | torch.device | None = None) -> LoadedModel:
+    """Load a model for inference: in float32 on a CPU, in its own precision on an accelerator.
+
+    Args:
+        name: "nano" (inside the package), a folder in `save_pretrained` layout, or a hub id.
+        device: where it runs; None takes CUDA if there is any, else the CPU.
+
+    Errors:
+        ValueError where the name means nothing.
+        ModelError where the configuration or the weights cannot be read.
+    """
+    where = resolve_model(name)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.float32 if target.type == "cpu" else "auto"
+    try:
+        model = BVLLMForConditionalGeneration.from_pretrained(where, dtype=dtype)
+        processor = BVLLMProcessor.from_pretrained(where)
+    except (
+        Exception
+    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
+    return LoadedModel(model.to(target).eval(), processor, name)
+
+
+def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The user's words without anything that the tokenizer would take for a command."""
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, " ")
+    return text
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,42 @@
+"""Which model a name means, found out before anything heavy is imported."""
+
+import difflib
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+
+# Models inside the package, and their folders.
+PACKAGED = {"nano": "assets/nano"}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def resolve_model(name: str) -> str:
+    """A folder, or a hub id, for the name of a model.
+
+    Args:
+        name: a packaged model ("nano"), a folder in `save_pretrained` layout, or a hub id (owner/name).
+
+    Errors:
+        ValueError where it is none of these.
+    """
+    if name in PACKAGED:
+        return _checked(Path(str(files("bvllm").joinpath(PACKAGED[name]))), name)
+    if os.path.isdir(name):
+        return _checked(Path(name), name)
+    if HUB_ID.fullmatch(name) and not os.path.exists(name):
+        return name
+    near = difflib.get_close_matches(name, PACKAGED, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "check the spelling"
+    raise ValueError(
+        f"model must be {', '.join(PACKAGED)}, a folder that is there or a hub id, got {name!r}: {hint}"
+    )
+
+
+def _checked(folder: Path, name: str) -> str:
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"model must be a folder with a config.json in it, got {name!r} without one: "
+            "name the folder that save_pretrained wrote"
+        )
+    return str(folder)

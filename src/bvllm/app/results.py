@@ -1,0 +1,113 @@
+"""What an answer is: the text, the frames it rests on, what it cost, what was asked for and what was used."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple
+
+from bvllm.data.chat import format_clock
+from bvllm.model import BVLLMVisualOutput
+from bvllm.video import VideoInfo, VideoReport
+
+Select = Literal["learned", "uniform"]
+
+
+class ChosenFrame(NamedTuple):
+    """A frame that the answer rests on.
+
+    Attributes:
+        index: its place in the sampled sequence.
+        seconds: its presentation time.
+        score: how sure the selection was of it, in [0, 1]; not the probability that the answer is right.
+    """
+
+    index: int
+    seconds: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The knobs of one question, as asked for or as used.
+
+    Attributes:
+        fps: frames sampled per second of video; None where the frames were given, not sampled.
+        tokens: visual tokens allowed.
+        frames: frames that may be chosen.
+        select: how frames are chosen.
+        max_new_tokens: length limit of the answer.
+    """
+
+    fps: float | None
+    tokens: int
+    frames: int
+    select: Select
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one question about one video.
+
+    Attributes:
+        question: the user's text, without its options.
+        options: the options offered, empty for an open question.
+        text: the answer.
+        letter: the option it chooses, or None.
+        frames: the frames it rests on, oldest first.
+        tokens: visual tokens that the language model was given.
+        patches_per_frame: patches the vision tower cuts a frame into.
+        frames_total: frames that were sampled and looked at.
+        timings: seconds per step.
+        asked, used: settings as asked for, and as they were after the limits of model and video.
+        visual: the visual tokens themselves, each traceable to its frame and patch.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    text: str
+    letter: str | None
+    frames: tuple[ChosenFrame, ...]
+    tokens: int
+    patches_per_frame: int
+    frames_total: int
+    timings: Mapping[str, float] = field(compare=False)
+    asked: Settings
+    used: Settings
+    visual: BVLLMVisualOutput = field(compare=False, repr=False)
+
+
+def cost_line(answer: Answer) -> str:
+    """What the answer cost, as `600 frames x 64 patches = 38 400 tokens -> 31 frames, 512 tokens`."""
+    total, patches, chosen = answer.frames_total, answer.patches_per_frame, len(answer.frames)
+    return (
+        f"{_count(total, 'frame')} x {_count(patches, 'patch', 'patches')} = "
+        f"{_count(total * patches, 'token')} -> {_count(chosen, 'frame')}, {_count(answer.tokens, 'token')}"
+    )
+
+
+def times_line(answer: Answer) -> str:
+    """When the frames are that the answer rests on, as `00:04 00:19`."""
+    return " ".join(format_clock(frame.seconds) for frame in answer.frames)
+
+
+def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict[str, object]:
+    """The answer and what is known of its video as one JSON object: plain numbers, strings and lists."""
+    return {
+        "answer": answer.text,
+        "letter": answer.letter,
+        "question": answer.question,
+        "options": list(answer.options),
+        "tokens": answer.tokens,
+        "patches_per_frame": answer.patches_per_frame,
+        "frames_total": answer.frames_total,
+        "frames": [{**frame._asdict(), "time": format_clock(frame.seconds)} for frame in answer.frames],
+        "timings": dict(answer.timings),
+        "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
+        "video": {**asdict(info), "report": asdict(report)},
+    }
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    """A count with its noun; thousands are set apart by a space: nobody takes that for a decimal point."""
+    noun = one if number == 1 else many or one + "s"
+    return f"{number:,} {noun}".replace(",", " ")

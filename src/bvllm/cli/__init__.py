@@ -1,0 +1,74 @@
+"""The command line: parse, call app, print. One file per verb; nothing heavy is imported up front."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bvllm import __version__
+from bvllm.cli.ask import ask
+from bvllm.cli.eval import evaluate_model
+from bvllm.cli.train import train
+from bvllm.cli.world import world
+
+# What the parser raises where it does not understand the words; typer shows us only its children.
+UsageError = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="bvllm",
+    help="Questions about long videos, answered on a fixed budget of visual tokens.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask)
+app.add_typer(world, name="world")
+app.add_typer(train, name="train")
+app.command("eval")(evaluate_model)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    """Questions about long videos, answered on a fixed budget of visual tokens."""
+    if version:
+        print(f"bvllm {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted.
+        Whatever is not 0 comes with exactly one line on stderr.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
+    try:
+        code = typer.main.get_command(app).main(argv, prog_name="bvllm", standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail(error.format_message() + _advice(error), error.exit_code)
+    except typer.Abort:
+        return _fail("interrupted", 130)
+    if code == 130:
+        return _fail("interrupted", 130)
+    return code or 0
+
+
+def _advice(error: typer.TyperException) -> str:
+    """Where to read on, if the words themselves were not understood."""
+    if not isinstance(error, UsageError) or error.ctx is None:
+        return ""
+    return f" ({error.ctx.command_path} --help explains)"
+
+
+def _fail(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code

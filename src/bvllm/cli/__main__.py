@@ -1,0 +1,8 @@
+"""`python -m bvllm.cli`, where no console script was installed."""
+
+import sys
+
+from bvllm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""`bvllm ask`: a question about a video, answered, with what it cost and what it rests on."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.progress import progress_bar
+from bvllm.cli.quiet import quiet
+
+if TYPE_CHECKING:
+    from bvllm.app.encode import EncodedVideo
+    from bvllm.app.results import Answer
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line, parsed."""
+
+    video: str
+    question: str
+    options: tuple[str, ...]
+    budget: int
+    frames: int
+    fps: float
+    model: str
+    select: Literal["learned", "uniform"]
+    max_new_tokens: int
+    threads: int | None
+    evidence: Path | None
+
+
+def ask(
+    video: Annotated[
+        str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
+    ],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
+    ],
+    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
+    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model answers.")] = "nano",
+    select: Annotated[
+        Literal["learned", "uniform"], typer.Option(help="Frames by the question, or evenly spaced.")
+    ] = "learned",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option to choose from; repeat it for each.", show_default=False),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = 48,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames looked at in parallel; as many as there are cores if left out."),
+    ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html|FILE.png", help="Write the chosen frames, with heat maps, here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Answer a question about a video."""
+    request = Request(
+        video,
+        question,
+        tuple(option or ()),
+        budget,
+        frames,
+        fps,
+        model,
+        select,
+        max_new_tokens,
+        threads,
+        evidence,
+    )
+    _check(request)
+    quiet()
+    _check_question(request)
+    encoded, answer = _work(request)
+    if encoded.report.warnings:
+        print("note: " + "; ".join(encoded.report.warnings), file=sys.stderr)
+    print(_json(request, encoded, answer) if as_json else _text(answer))
+
+
+def _check(request: Request) -> None:
+    """Everything that can be known to be wrong without a video or a model: before torch is imported."""
+    from bvllm.app.evidence_path import check_evidence_path
+    from bvllm.app.model_name import resolve_model
+
+    with wrong_use():
+        if not request.question.strip():
+            raise ValueError("question must hold words, got nothing: write what you want to know")
+        if not (request.fps > 0 and math.isfinite(request.fps)):
+            raise ValueError(f"--fps must be above 0, got {request.fps:g}: 1 looks at one frame a second")
+        if request.evidence is not None:
+            check_evidence_path(request.evidence)
+        resolve_model(request.model)
+
+
+def _check_question(request: Request) -> None:
+    """What the model's own reading of questions refuses: before the model is loaded."""
+    from bvllm.app.answer import split_question
+
+    with wrong_use():
+        split_question(request.question, request.options or None)
+
+
+def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
+    from bvllm.app.ask import answer, encode_video, load_model
+    from bvllm.app.evidence import write_evidence
+    from bvllm.app.loading import ModelError
+    from bvllm.types import Budget
+    from bvllm.video import VideoError, probe
+
+    try:
+        probe(request.video)  # says within a moment what would otherwise be said after loading the model
+        loaded = load_model(request.model)
+        with progress_bar() as bar:
+            encoded = encode_video(
+                request.video, loaded, fps=request.fps, threads=request.threads, progress=bar
+            )
+            result = answer(
+                encoded,
+                request.question,
+                loaded,
+                options=request.options or None,
+                budget=Budget(request.budget, request.frames),
+                select=request.select,
+                max_new_tokens=request.max_new_tokens,
+                progress=bar,
+            )
+        if request.evidence is not None:
+            write_evidence(request.evidence, encoded, result)
+    except (VideoError, ModelError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    return encoded, result
+
+
+def _text(answer: "Answer") -> str:
+    from bvllm.app.results import cost_line, times_line
+
+    return "\n".join([answer.text, cost_line(answer), times_line(answer)])
+
+
+def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
+    from bvllm.app.results import answer_as_json
+
+    found = answer_as_json(answer, encoded.info, encoded.report)
+    evidence = None if request.evidence is None else str(request.evidence)
+    settings = {"model": request.model, "threads": request.threads}
+    return json.dumps(
+        {**found, "command": {"video": request.video, **settings, "evidence": evidence}}, ensure_ascii=False
+    )

@@ -1,0 +1,49 @@
+"""`bvllm eval`: how often a model is right, per task and per duration."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.progress import progress_bar
+from bvllm.cli.quiet import quiet
+
+
+def evaluate_model(
+    data: Annotated[
+        Path, typer.Option(help="Folder made by `bvllm world make`.", exists=True, file_okay=False)
+    ],
+    model: Annotated[str, typer.Option(help="nano, a folder, or a hub id.")] = "nano",
+    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
+    select: Annotated[Literal["learned", "uniform"], typer.Option(help="How frames are chosen.")] = "learned",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the scores to this file.")
+    ] = None,
+) -> None:
+    """Ask every question of a world and count what is right."""
+    from bvllm.app.evidence_path import check_folder_of
+    from bvllm.app.model_name import resolve_model
+
+    with wrong_use():
+        resolve_model(model)
+        if json_file is not None:
+            check_folder_of(json_file, "--json")
+    quiet()
+    from bvllm.app.evaluate import evaluate
+    from bvllm.app.loading import ModelError
+    from bvllm.types import Budget
+    from bvllm.video import VideoError
+
+    try:
+        with progress_bar() as bar:
+            tell = None if bar is None else lambda done, total: bar("questions", done, total)
+            report = evaluate(data, model=model, budget=Budget(budget, frames), select=select, progress=tell)
+        if json_file is not None:
+            report.save(json_file)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    except (VideoError, ModelError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    print(report.table())

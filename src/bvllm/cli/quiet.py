@@ -1,0 +1,16 @@
+"""stderr belongs to us: libraries keep their advice to themselves."""
+
+import os
+import warnings
+
+
+def quiet() -> None:
+    """Silence what libraries print by themselves; to be called before they are imported."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

@@ -1,0 +1,85 @@
+"""`bvllm world`: the synthetic needle-in-a-haystack video world."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.progress import progress_bar
+from bvllm.cli.quiet import quiet
+
+world = typer.Typer(help="Videos with questions, made from a seed.", add_completion=False)
+
+
+@world.callback()
+def root() -> None:
+    """Videos with questions, made from a seed."""
+
+
+@world.command("make")
+def make(
+    out: Annotated[Path, typer.Option(help="Folder for SPLIT.jsonl and videos/.", file_okay=False)],
+    split: Annotated[
+        Literal["train", "val", "test"], typer.Option(help="Splits share no needle combinations.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many videos.")],
+    seconds: Annotated[str, typer.Option(help="Duration of each video: 60, or a range as 8..3600.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    tasks: Annotated[
+        str | None, typer.Option(help="Tasks to ask about, apart by commas; all of them if left out.")
+    ] = None,
+    haystack: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real videos to hide needles in.", exists=True, file_okay=False),
+    ] = None,
+) -> None:
+    """Make videos with needles in them, and questions about the needles."""
+    with wrong_use():
+        span = duration_range(seconds)
+        names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
+        if names == []:
+            raise ValueError(f"--tasks must name a task, got {tasks!r}: leave it out for all tasks")
+    quiet()
+    from bvllm.data.world import make_world
+    from bvllm.video import VideoError
+
+    try:
+        with progress_bar() as bar:
+            tell = None if bar is None else lambda done, total: bar("make videos", done, total)
+            path = make_world(
+                out,
+                split=split,
+                count=count,
+                seconds=span,
+                seed=seed,
+                tasks=names,
+                haystack=haystack,
+                progress=tell,
+            )
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    except (VideoError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    print(path)
+
+
+def duration_range(text: str) -> tuple[float, float]:
+    """Seconds as `60` or `8..3600`.
+
+    Example:
+        >>> duration_range("8..3600"), duration_range("60")
+        ((8.0, 3600.0), (60.0, 60.0))
+    """
+    first, dots, last = text.partition("..")
+    try:
+        low = float(first)
+        high = float(last) if dots else low
+    except ValueError:
+        low = high = math.nan
+    if not 0 < low <= high < math.inf:
+        raise ValueError(
+            f"--seconds must be a number above 0 or a range as 8..3600, got {text!r}: write LOW..HIGH"
+        )
+    return low, high

@@ -1,0 +1,158 @@
+"""`bvllm ask` as a person runs it: what is printed where, and which exit status comes back."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bvllm.cli import main
+from bvllm.cli.progress import progress_bar
+from tests.app.conftest import write_video
+
+QUESTION = "which colour is the sign ?"
+
+
+@pytest.fixture
+def ask(model, video, capsys):
+    """Runs `bvllm ask` on the tiny model: (status, stdout, stderr)."""
+
+    def run(*words: str, source=video, question=QUESTION):
+        status = main(["ask", str(source), question, "--model", str(model), "--max-new-tokens", "6", *words])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_answer_then_what_it_cost_then_when(ask):
+    status, out, err = ask()
+    assert (status, err) == (0, "")
+    text, cost, times = out.splitlines()
+    assert text
+    assert re.fullmatch(r"40 frames x 16 patches = 640 tokens -> [1-4] frames?, \d+ tokens?", cost)
+    assert re.fullmatch(r"00:\d\d( 00:\d\d){0,3}", times)
+
+
+def test_thousands_are_set_apart(ask):
+    _, out, _ = ask("--fps", "2")
+    assert "80 frames x 16 patches = 1 280 tokens" in out
+
+
+def test_the_budget_holds(ask):
+    _, out, _ = ask("--budget", "3", "--frames", "1")
+    assert "-> 1 frame, 3 tokens" in out
+
+
+def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
+    proof = tmp_path / "proof.html"
+    status, out, err = ask(
+        "--json", "--evidence", str(proof), "--budget", "400", "--option", "red", "--option", "blue"
+    )
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert out.count("\n") == 1
+    assert (found["question"], found["options"]) == (QUESTION, ["red", "blue"])
+    assert found["answer"]
+    assert found["letter"] in ("A", "B", None)
+    assert found["tokens"] <= 400
+    assert [set(frame) for frame in found["frames"]] == [{"index", "seconds", "score", "time"}] * len(
+        found["frames"]
+    )
+    assert found["settings"]["asked"] == {
+        "fps": 1.0, "tokens": 400, "frames": 32, "select": "learned", "max_new_tokens": 6,
+    }  # fmt: skip
+    assert found["settings"]["used"]["frames"] == 4
+    steps = {"decode and encode", "select", "encode patches", "sample and merge tokens", "answer"}
+    assert set(found["timings"]) == steps
+    assert {"asked", "got", "skipped", "substituted", "warnings"} <= set(found["video"]["report"])
+    assert (found["video"]["width"], found["video"]["report"]["got"]) == (96, 40)
+    assert found["command"] == {
+        "video": str(video),
+        "model": str(model),
+        "threads": None,
+        "evidence": str(proof),
+    }
+    assert proof.read_bytes().startswith(b"<!doctype html>")
+
+
+def test_the_same_command_gives_the_same_words(ask):
+    first = ask("--threads", "1")
+    assert ask("--threads", "2") == first
+    assert ask("--select", "uniform") != first
+
+
+def test_a_video_that_is_cut_is_answered_with_one_note(ask, tmp_path):
+    whole = write_video(tmp_path / "whole.ts", 20).read_bytes()
+    (tmp_path / "cut.ts").write_bytes(whole[: len(whole) * 2 // 3 - 70])
+    status, out, err = ask(source=tmp_path / "cut.ts")
+    assert status == 0
+    assert len(out.splitlines()) == 3
+    assert err.startswith("note: ")
+    assert err.count("\n") == 1
+
+
+def test_an_input_that_cannot_be_answered_is_status_one(ask, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nvideo.mp4\n")
+    for name in ("missing.mp4", "empty.mp4", "noise.mp4", "folder", "list.m3u8"):
+        status, out, err = ask("--evidence", str(tmp_path / "proof.html"), source=tmp_path / name)
+        assert (status, out) == (1, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+    assert not (tmp_path / "proof.html").exists()
+
+
+def test_a_model_that_cannot_be_read_is_status_one(tmp_path, video, capsys):
+    (tmp_path / "config.json").write_text('{"model_type": "bvllm"')
+    assert main(["ask", str(video), QUESTION, "--model", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.match(r"error: model .* cannot be loaded: ", err)
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_is_full_is_status_one(ask, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bvllm.app.frame_store.FrameStore.append", full)
+    status, out, err = ask()
+    assert (status, out) == (1, "")
+    assert err == "error: [Errno 28] No space left on device\n"
+
+
+def test_without_a_terminal_there_is_no_bar():
+    with progress_bar() as bar:
+        assert bar is None
+
+
+@pytest.mark.slow
+def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, video):
+    """Run for real: no warning of any library slips out, and stdout is the same either way."""
+    words = [sys.executable, "-m", "bvllm.cli", "ask", str(video), QUESTION, "--model", str(model)]
+    plain = subprocess.run(words, capture_output=True, text=True)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    leader, follower = pty.openpty()
+    watched = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:  # Linux tells the end of a pseudo-terminal this way
+        pass
+    out, _ = watched.communicate()
+    assert out == plain.stdout
+    assert b"decode and encode" in shown
+    assert b"answer" in shown

@@ -1,0 +1,118 @@
+"""Wrong use: exit status 2, one clear line on stderr, nothing on stdout, and no long work before it."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import bvllm
+from bvllm.cli import main
+from bvllm.cli.world import duration_range
+
+
+@pytest.fixture
+def model_folder(tmp_path, monkeypatch):
+    """The current folder holds `empty/`, which is no model, and `video.mp4`, which is never opened."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "video.mp4").write_bytes(b"x")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("ask", "Missing argument 'VIDEO'"),
+        ("ask video.mp4", "Missing argument 'QUESTION'"),
+        ("ask video.mp4 '  '", "question must hold words"),
+        ("ask video.mp4 why? --budget 0", "--budget"),
+        ("ask video.mp4 why? --budget -3", "--budget"),
+        ("ask video.mp4 why? --frames 0", "--frames"),
+        ("ask video.mp4 why? --frames many", "--frames"),
+        ("ask video.mp4 why? --fps 0", "--fps must be above 0, got 0"),
+        ("ask video.mp4 why? --fps -1", "--fps must be above 0, got -1"),
+        ("ask video.mp4 why? --fps nan", "--fps must be above 0, got nan"),
+        ("ask video.mp4 why? --fps inf", "--fps must be above 0, got inf"),
+        ("ask video.mp4 why? --threads 0", "--threads"),
+        ("ask video.mp4 why? --max-new-tokens 0", "--max-new-tokens"),
+        ("ask video.mp4 why? --select random", "'random' is not one of 'learned', 'uniform'"),
+        ("ask video.mp4 why? --model broken --option one", "options must be 2 to 8 texts"),
+        ("ask video.mp4 why? --model broken --option red --option ''", "options must be 2 to 8 texts"),
+        ("ask video.mp4 why? --model nanno", "did you mean 'nano'?"),
+        ("ask video.mp4 why? --model ./nowhere", "model must be nano, a folder that is there or a hub id"),
+        ("ask video.mp4 why? --model empty", "model must be a folder with a config.json in it"),
+        ("ask video.mp4 why? --model broken --evidence proof.pdf", "evidence must end in .html or .png"),
+        ("ask video.mp4 why? --model broken --evidence proof", "evidence must end in .html or .png"),
+        ("ask video.mp4 why? --model broken --evidence no/proof.html", "make 'no' first"),
+        ("ask video.mp4 why? --evidens a.html", "--evidens"),
+        ("aks video.mp4 why?", "Did you mean 'ask'?"),
+        ("world", "Missing command"),
+        ("world make --split test --count 1 --seconds 8", "--out"),
+        ("world make --out w --split tset --count 1 --seconds 8", "'tset' is not one of"),
+        ("world make --out w --split test --count 0 --seconds 8", "--count"),
+        (
+            "world make --out w --split test --count 1 --seconds 9..8",
+            "--seconds must be a number above 0 or a range",
+        ),
+        (
+            "world make --out w --split test --count 1 --seconds soon",
+            "--seconds must be a number above 0 or a range",
+        ),
+        ("world make --out w --split test --count 1 --seconds 8 --haystack nowhere", "nowhere"),
+        ("world make --out w --split test --count 1 --seconds 8 --tasks ','", "--tasks must name a task"),
+        ("train", "Missing command"),
+        ("train nano --minutes 0", "--minutes"),
+        ("eval", "--data"),
+        ("eval --data nowhere", "nowhere"),
+        ("eval --data empty --budget 0", "--budget"),
+        ("eval --data empty --model empty", "model must be a folder with a config.json in it"),
+        ("eval --data empty --model broken --json no/scores.json", "make 'no' first"),
+        ("--frobnicate", "--frobnicate"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(line, said, model_folder, capsys):
+    assert main(shlex.split(line)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert said in err
+
+
+@pytest.mark.parametrize("text, span", [("60", (60, 60)), ("8..3600", (8, 3600)), ("0.5..1", (0.5, 1))])
+def test_durations(text, span):
+    assert duration_range(text) == span
+
+
+def test_help_and_version_go_to_stdout(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"bvllm {bvllm.__version__}\n", "")
+    for words in (
+        [],
+        ["--help"],
+        ["ask", "-h"],
+        ["world", "make", "--help"],
+        ["train", "nano", "-h"],
+        ["eval", "-h"],
+    ):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert "Usage: bvllm" in out
+        assert err == ""
+
+
+def test_the_command_line_starts_without_anything_heavy():
+    heavy = "{'torch', 'transformers', 'av', 'numpy', 'PIL', 'pydantic'}"
+    code = f"import sys, bvllm.cli; bvllm.cli.main(['--help']); sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_wrong_use_is_found_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys, bvllm.cli; code = bvllm.cli.main(['ask', 'v', 'why?', '--model', 'nanno']);"
+        "sys.exit(10 * code + ('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode == 20
