@@ -12,9 +12,17 @@ from .decode import MICROSECONDS, Decoder, rate_of
 from .errors import VideoError
 from .exif import photo_orientation
 from .limits import Limits
+from .orientation import Orientation
 from .picture import Developer
 from .report import VideoInfo, VideoReport
-from .safe_open import STILL_FORMATS, choose_stream, open_container, prepare_decoder
+from .safe_open import (
+    STILL_FORMATS,
+    NamelessReader,
+    choose_stream,
+    file_fails,
+    open_container,
+    prepare_decoder,
+)
 from .sampling import Picker, SamplingPlan
 from .sources import FileSource, open_source
 from .span import measure
@@ -39,7 +47,8 @@ class FileFrames:
         self._file = open_source(source, limits)
         self._owned = self._file is not source
         self._limits = limits
-        self._structure = Structure()
+        self._reader = NamelessReader(self._file)
+        self._structure, self._photo = Structure(), Orientation()
         self._threads = threads
         self._clock = Clock()
         self._container: InputContainer | None = None
@@ -53,20 +62,19 @@ class FileFrames:
             raise
 
     def _open(self, plan: SamplingPlan, size: tuple[int, int] | None) -> None:
-        self._structure = inspect(self._file)
+        self._look()
         planned = None
         if plan.max_frames is not None:
             with self._open_container() as container:
                 planned = plan.targets(
                     *measure(container, choose_stream(container), self._limits, self._clock)
                 )
-        photo = photo_orientation(self._file)
         container = self._container = self._open_container()
         stream = choose_stream(container)
         still = container.format.name in STILL_FORMATS
         max_pixels = self._limits.max_image_pixels if still else self._limits.max_pixels
         prepare_decoder(stream, max_pixels=max_pixels, threads=self._threads)
-        self._developer = Developer(size, _pixel_ratio(stream), photo if still else None)
+        self._developer = Developer(size, _pixel_ratio(stream), self._photo if still else None)
         self._decoder = Decoder(container, stream, self._limits, max_pixels, self._clock)
         self._timeline = Timeline(rate_of(stream))
         self._picker = Picker(plan, planned)
@@ -78,11 +86,22 @@ class FileFrames:
         self.info = self._describe(container, stream, self._first, still=still)
         self._clock.pause()
 
+    def _look(self) -> None:
+        """What can be learnt from the bytes before FFmpeg sees them."""
+        try:
+            self._structure = inspect(self._file)
+            self._photo = photo_orientation(self._file)
+        except VideoError:
+            raise
+        except Exception:  # a caller's file object may raise anything
+            raise file_fails() from None
+        self._reader = NamelessReader(self._file, self._structure.readable)
+
     def _open_container(self) -> InputContainer:
-        self._file.seek(0)
+        self._reader.seek(0)
         most = max(self._limits.max_pixels, self._limits.max_image_pixels)
         return open_container(
-            self._file, max_pixels=most, threads=self._threads, mp4_checked=self._structure.is_mp4
+            self._reader, max_pixels=most, threads=self._threads, mp4_checked=self._structure.is_mp4
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:
@@ -137,6 +156,7 @@ class FileFrames:
             ends_early=self._structure.ends_early,
             damaged=decoder.errors + decoder.patched + decoder.lost,
             gaps=decoder.gaps,
+            unreadable=self._reader.failed,
             frames=decoder.packets,
             seconds=self._end,
             claimed_frames=self.info.frames if self._structure.counts_frames else None,

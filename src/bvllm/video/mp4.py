@@ -88,6 +88,9 @@ class Mp4:
     boxes: int = 0
     known: bool = False
     ends_early: bool = False
+    cut_fragment: int | None = (
+        None  # where a fragment begins whose header is cut: FFmpeg would give up on the file
+    )
     free_samples: int = 0
     tracks: list[Track] = field(default_factory=lambda: [Track()])
 
@@ -134,7 +137,9 @@ def _walk(file: BinaryIO, found: Mp4, start: int, end: int, depth: int) -> None:
             return
         if depth == 0 and kind in TOP_LEVEL:
             found.known = True
-            found.ends_early = found.ends_early or start + length > end
+            if start + length > end:
+                found.ends_early = True
+                found.cut_fragment = start if kind == b"moof" else None
         _enter(file, found, kind, body, min(end, start + length), depth)
         start += length
 

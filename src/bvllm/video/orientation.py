@@ -21,6 +21,7 @@ class Orientation:
     Degrees are clockwise.
 
     Example:
+        >>> import torch
         >>> Orientation(rotation=90).apply(torch.arange(6).view(1, 2, 3)).tolist()
         [[[3, 0], [4, 1], [5, 2]]]
     """

@@ -35,6 +35,7 @@ PROBING = {
     "max_probe_packets": "500",
 }
 IO_TIMEOUT_SECONDS = 5.0
+PADDING_PIXELS = 1 << 16
 STILL_FORMATS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe"})
 
 
@@ -45,19 +46,23 @@ class NamelessReader:
     type.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, end: int | None = None) -> None:
         self._file = file
+        self._end = end  # bytes from here on are kept back
         self.failed = False
 
     def read(self, size: int) -> bytes:
         try:
-            return self._file.read(size)
+            room = size if self._end is None else max(0, min(size, self._end - self._file.tell()))
+            return self._file.read(room)
         except Exception:  # a caller's file object may raise anything
             self.failed = True
             return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
+            if whence == io.SEEK_END and self._end is not None:
+                return self._file.seek(self._end + offset)
             return self._file.seek(offset, whence)
         except Exception:  # as above; FFmpeg also seeks to absurd places in damaged files
             return -errno.EINVAL
@@ -69,13 +74,14 @@ class NamelessReader:
         """Left to the owner of the file."""
 
 
-def open_container(file: BinaryIO, *, max_pixels: int, threads: int, mp4_checked: bool) -> InputContainer:
+def open_container(
+    reader: NamelessReader, *, max_pixels: int, threads: int, mp4_checked: bool
+) -> InputContainer:
     """An opened container of an allowed format; mp4 only if its tables were looked at first.
 
     Errors: `VideoError` of kind unsupported_container, corrupt, limit or io.
     """
     self_test()
-    reader = NamelessReader(file)
     decoder = {**_decoder_options(max_pixels), "threads": str(threads)}
     decoder["codec_whitelist"] += f",{PROBED_AUDIO}"
     try:
@@ -136,6 +142,11 @@ def too_large(max_pixels: int) -> VideoError:
     )
 
 
+def file_fails() -> VideoError:
+    """The error for a disk or a caller's file object that gives up."""
+    return VideoError("io", "video file must be readable, got one that fails: check the disk or reopen it")
+
+
 def said(error: BaseException) -> str:
     """What FFmpeg logged with an error. To classify it only: it may hold paths and addresses."""
     return f"{error} {getattr(error, 'log', '')}"
@@ -187,7 +198,9 @@ def _refuses_gif(options: dict[str, str], because: str) -> bool:
 
 
 def _decoder_options(max_pixels: int) -> dict[str, str]:
-    return {"max_pixels": str(max_pixels), "codec_whitelist": CODECS}
+    # Decoders count the padding of their buffers as well; the exact limit is checked on every frame.
+    padded = max_pixels + max_pixels // 4 + PADDING_PIXELS
+    return {"max_pixels": str(padded), "codec_whitelist": CODECS}
 
 
 def _preference(stream: AvVideoStream) -> tuple[bool, int]:
@@ -202,7 +215,7 @@ def _deny(url: str, flags: int, options: dict[str, str]) -> None:
 
 def _open_error(error: BaseException, *, failed: bool) -> VideoError:
     if failed:
-        return VideoError("io", "video file object must be readable, got one that fails: reopen it")
+        return file_fails()
     if "hitelist" in said(error):
         return VideoError(
             "unsupported_container",

@@ -23,11 +23,13 @@ class Structure:
     Args:
         ends_early: the container announces more bytes than there are.
         counts_frames: the header's number of frames can be compared with what is there.
+        readable: bytes worth reading, where what follows would only make FFmpeg give up; None for all.
         is_mp4: FFmpeg may use its mp4 reader, whose tables were checked.
     """
 
     ends_early: bool = False
     counts_frames: bool = False
+    readable: int | None = None
     is_mp4: bool = False
 
 
@@ -52,7 +54,7 @@ def _inspect(file: BinaryIO) -> Structure:
     found = mp4.inspect(file, size)
     if found is None:
         return Structure()
-    return Structure(found.ends_early, counts_frames=not found.has_edits, is_mp4=True)
+    return Structure(found.ends_early, not found.has_edits, found.cut_fragment, is_mp4=True)
 
 
 def _riff_ends_early(file: BinaryIO, size: int) -> bool:

@@ -1,6 +1,7 @@
 """True presentation times where the container gives them, sane ascending ones where it does not."""
 
 DEFAULT_RATE = 25.0  # what FFmpeg assumes for a stream without a clock
+SMALLEST_STEP = 1e-6  # readings closer than this are the same moment
 JUMP_SECONDS = 1.0  # a clock that falls back further than this was restarted, not jittered
 
 
@@ -36,7 +37,7 @@ class Timeline:
             self.substituted += 1
             seconds = self._beside(raw)
         if raw is not None:
-            if self._raw is not None and raw > self._raw:
+            if self._raw is not None and raw >= self._raw + SMALLEST_STEP:
                 self._step = min(raw - self._raw, self._step or raw - self._raw)
             self._raw = raw
         self.last = seconds
@@ -50,7 +51,7 @@ class Timeline:
         elif self.last is not None and self._raw is not None and raw < self._raw - JUMP_SECONDS:
             self._offset = self.last + self.period - raw
         seconds = raw + self._offset
-        return seconds if self.last is None or seconds > self.last else None
+        return seconds if self.last is None or seconds >= self.last + SMALLEST_STEP / 2 else None
 
     def _beside(self, raw: float | None) -> float:
         if self.last is None:

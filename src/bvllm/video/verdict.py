@@ -1,7 +1,7 @@
-"""What there is to say about a video that was read: one line for each thing that is not as it should be.
+"""What there is to say about a video that was read: a line for each thing that is not as it should be.
 
-The first word of a line names the finding: limit, truncated, damage; gaps, short and missing are hints only,
-since headers lie.
+The first word of a line names the finding: limit, truncated, io or damage; gaps, short and missing are only
+hints, since headers lie.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Evidence:
         ends_early: the container announces more bytes than the file has.
         damaged: packets and frames that did not decode cleanly.
         gaps: packets that arrived incomplete.
+        unreadable: the disk or the file object failed on the way.
         frames, seconds: what was found; compared with the claims only if `complete`.
         claimed_frames, claimed_seconds: what the header promises, None if it does not.
     """
@@ -27,6 +28,7 @@ class Evidence:
     ends_early: bool
     damaged: int
     gaps: int
+    unreadable: bool
     frames: int
     seconds: float
     claimed_frames: int | None
@@ -36,7 +38,7 @@ class Evidence:
     @property
     def truncated(self) -> bool:
         """Whether there is more video than was read."""
-        return self.ends_early or self.limit is not None
+        return self.ends_early or self.unreadable or self.limit is not None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -50,6 +52,8 @@ class Evidence:
             lines.append(
                 "truncated: the file ends before its container does, the end of the video is missing"
             )
+        if self.unreadable:
+            lines.append("io: the file could not be read to its end")
         if self.damaged:
             lines.append(f"damage: {self.damaged} packets or frames did not decode cleanly")
         if self.gaps:
