@@ -28,7 +28,7 @@ def masked_oracle(model, inputs):
 
 
 def test_dropping_unused_slots_is_the_same_as_masking_them():
-    model, inputs = tiny.model(), tiny.batch(*tiny.mixed_chats())
+    model, inputs = tiny.agreeing_model(), tiny.batch(*tiny.mixed_chats())
     expected, seen = masked_oracle(model, inputs)
     torch.testing.assert_close(model(**inputs).logits[seen], expected[seen], **CLOSE)
 
@@ -52,7 +52,7 @@ def test_rows_may_be_padded_on_the_right():
 
 
 def test_the_word_after_unused_slots_is_predicted_from_the_last_visual_token():
-    model, inputs = tiny.model(), tiny.batch(tiny.mixed_chats()[0])
+    model, inputs = tiny.agreeing_model(), tiny.batch(tiny.mixed_chats()[0])
     visual = model.get_video_features(**{k: v for k, v in inputs.items() if "video" in k or "qformer" in k})
     exact = tiny.processor().apply_chat_template(
         tiny.mixed_chats()[0], tokenize=True, add_generation_prompt=True, visual_tokens=visual.lengths

@@ -66,6 +66,14 @@ def model(**changes) -> BVLLMForConditionalGeneration:
     return built
 
 
+def agreeing_model(**changes) -> BVLLMForConditionalGeneration:
+    """All queries choose the first frame, so that every video leaves slots unused."""
+    built = model(**changes)
+    torch.nn.init.zeros_(built.model.frame_selector.proj.weight)
+    torch.nn.init.zeros_(built.model.frame_selector.proj.bias)
+    return built
+
+
 def backbone(**changes) -> BVLLMModel:
     return model(**changes).model
 

@@ -52,11 +52,10 @@ class BVLLMModel(BVLLMVisualModel):
 
         Args:
             input_ids: (B, S) a row may hold any number of clips, or none.
-            attention_mask: (B, S).
-            position_ids: (B, S); ignored where unused slots are dropped, as positions then change.
+            attention_mask, position_ids: (B, S); positions are ours where unused slots are dropped.
             past_key_values: a cache; it holds the packed rows, so `generate` is the way to continue from it.
             inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
-            use_cache: whether to return a cache.
+            use_cache: whether to return one.
             pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
                 see `get_video_features`; clips in the order of their placeholders.
             mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.

@@ -30,6 +30,13 @@ class Projector(nn.Module):
         return self.linear_2(self.act(self.linear_1(tokens.to(self.linear_1.weight.dtype))))
 
 
+class ClockTable(nn.Embedding):
+    """A table that starts at zero. transformers draws new weights leaf by leaf, so zero is a kind of leaf."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+
 class ClockEmbedding(nn.Module):
     """The time of a token as three learned vectors, for hour, minute and second: the digits of a clock.
 
@@ -39,11 +46,9 @@ class ClockEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hours = nn.Embedding(24, width)
-        self.minutes = nn.Embedding(60, width)
-        self.seconds = nn.Embedding(60, width)
-        for table in (self.hours, self.minutes, self.seconds):
-            nn.init.zeros_(table.weight)
+        self.hours = ClockTable(24, width)
+        self.minutes = ClockTable(60, width)
+        self.seconds = ClockTable(60, width)
 
     def forward(self, seconds: Tensor) -> Tensor:
         """(K,) seconds -> (K, D)."""

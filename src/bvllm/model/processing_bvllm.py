@@ -158,6 +158,8 @@ class BVLLMProcessor(ProcessorMixin):
         return_tensors: str | None = "pt",
         return_assistant_tokens_mask: bool = False,
         padding: bool = True,
+        fps: float | None = None,
+        max_frames: int | None = None,
         processor_kwargs: dict[str, Any] | None = None,
         visual_tokens: list[int] | None = None,
         **template_kwargs,
@@ -174,7 +176,8 @@ class BVLLMProcessor(ProcessorMixin):
             tokenize: False returns the text, placeholders not yet repeated.
             return_dict: False returns `input_ids` only.
             return_assistant_tokens_mask: add `assistant_masks`, 1 on what the assistant says.
-            processor_kwargs: `fps`, `max_frames` or `video_seconds`.
+            fps, max_frames: see `BVLLMVideoProcessor.preprocess`.
+            processor_kwargs: more of its arguments, as transformers' own callers pass them.
             visual_tokens: how many tokens each clip has been turned into already; then no pixels are read,
                 parts need no source, and the prompt holds exactly so many placeholders.
             **template_kwargs: variables of the template; `video_token` is there already.
@@ -193,14 +196,8 @@ class BVLLMProcessor(ProcessorMixin):
             return prompts[0] if single else prompts
         read = [Conversation.of(chat) for chat in chats]
         sources = [clip for chat in read for clip in chat.clips]
-        seen: Mapping[str, Tensor] = {}
-        if sources and visual_tokens is None:
-            if any(source is None for source in sources):
-                raise ValueError(
-                    "every video and image part must name its source, got one that does not: "
-                    'add "path", "video" or "image" to it, or pass visual_tokens'
-                )
-            seen = self.video_processor(sources, **(processor_kwargs or {}))
+        reading = {"fps": fps, "max_frames": max_frames} | (processor_kwargs or {})
+        seen = self._see(sources, reading) if sources and visual_tokens is None else {}
         data = self._assemble(
             Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
             len(sources),
@@ -209,6 +206,14 @@ class BVLLMProcessor(ProcessorMixin):
             visual_tokens,
         )
         return BatchFeature(data) if return_dict else data["input_ids"]
+
+    def _see(self, sources: list[VideoSource | None], reading: dict[str, Any]) -> Mapping[str, Tensor]:
+        if any(source is None for source in sources):
+            raise ValueError(
+                "every video and image part must name its source, got one that does not: "
+                'add "path", "video" or "image" to it, or pass visual_tokens'
+            )
+        return self.video_processor(sources, **reading)
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """What the Q-Formers read: one row per question, cut to `LONGEST_QUESTION` tokens."""

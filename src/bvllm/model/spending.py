@@ -10,12 +10,34 @@ from bvllm.stages.pipeline import sampled_tokens
 from bvllm.types import FrameSelection, Tokens
 
 
+def check_frames(patches: Tensor, selections: list[FrameSelection]) -> None:
+    """One entry of patches for each chosen row.
+
+    Errors:
+        ValueError where there are more or fewer.
+    """
+    chosen = sum(len(s) for s in selections)
+    if len(patches) != chosen:
+        raise ValueError(
+            f"patches must be given for the {chosen} chosen frames, got {len(patches)}: "
+            "one entry for each row of every selection, in order"
+        )
+
+
 def questions_per_frame(
     question_ids: Tensor | None, question_mask: Tensor | None, selections: list[FrameSelection]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(B, Q) questions -> (sum F_i, Q): every frame is read with the question of its clip."""
+    """(B, Q) questions -> (sum F_i, Q): every frame is read with the question of its clip.
+
+    Errors:
+        ValueError where there is not one question per clip.
+    """
     if question_ids is None:
         return None, None
+    if len(question_ids) != len(selections):
+        raise ValueError(
+            f"question_ids must be given for {len(selections)} clips, got {len(question_ids)}: one row each"
+        )
     counts = torch.tensor([len(s) for s in selections], device=question_ids.device)
     mask = torch.ones_like(question_ids) if question_mask is None else question_mask
     return question_ids.repeat_interleave(counts, 0), mask.repeat_interleave(counts, 0)
@@ -24,17 +46,8 @@ def questions_per_frame(
 def tokens_of_clips(
     sampled: Tensor, attention: Tensor, selections: list[FrameSelection]
 ) -> tuple[list[Tokens], list[Tensor]]:
-    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place.
-
-    Errors:
-        ValueError where there are more or fewer frames than the selections hold.
-    """
+    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place."""
     counts = [len(s) for s in selections]
-    if len(sampled) != sum(counts):
-        raise ValueError(
-            f"patches must be given for the {sum(counts)} chosen frames, got {len(sampled)}: "
-            "one entry for each row of every selection, in order"
-        )
     columns = grid_shape(attention.shape[-1])[1]
     maps = list(attention.split(counts))
     tokens = [

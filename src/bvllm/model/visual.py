@@ -13,6 +13,7 @@ from transformers import initialization as init
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.modules import (
     ClockEmbedding,
+    ClockTable,
     build_frame_reader,
     build_frame_selector,
     build_projector,
@@ -21,7 +22,7 @@ from bvllm.model.modules import (
 )
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.selecting import distinct_frames, is_mixture, mix_patches, pad_clips, spread_evenly
-from bvllm.model.spending import fit, questions_per_frame, tokens_of_clips
+from bvllm.model.spending import check_frames, fit, questions_per_frame, tokens_of_clips
 from bvllm.model.vision_tower import frame_features, patch_features, tower_of
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.pipeline import select
@@ -47,12 +48,12 @@ class BVLLMPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: torch.nn.Module) -> None:
+        if isinstance(module, ClockTable):
+            init.zeros_(module.weight)
+            return
         super()._init_weights(module)
         if isinstance(module, LearnedQueries):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
-        elif isinstance(module, ClockEmbedding):
-            for table in (module.hours, module.minutes, module.seconds):
-                init.zeros_(table.weight)
 
     def enable_input_require_grads(self) -> None:
         """Let gradients start at the text embeddings, for adapters under activation checkpointing.
@@ -146,6 +147,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             budget: `tokens` bounds each clip; the configuration's where None.
         """
         budget = budget or self.config.budget
+        check_frames(patches, selections)
         patches = patches.to(self.device)
         ids, mask = questions_per_frame(
             self._question(question_ids), self._question(question_mask), selections
