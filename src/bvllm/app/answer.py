@@ -1,5 +1,6 @@
 """Select, pass 2, spend and generate: everything that depends on the question."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo, Progress
 from bvllm.app.loading import LoadedModel
-from bvllm.app.results import Answer, ChosenFrame, Select, Settings
+from bvllm.app.results import SELECT, Answer, ChosenFrame, Select, Settings
 from bvllm.app.threads import one_kernel_thread
 from bvllm.data.chat import LETTERS, join_options, parse_letter
 from bvllm.model.question import split_options
 from bvllm.model.selecting import spread_evenly
 from bvllm.types import Budget, FrameSelection
+
+_CLOSING_LETTER = re.compile(r"\(\s*[A-H]\s*\)\s*\.?\s*$")
 
 
 def answer(
@@ -44,13 +47,10 @@ def answer(
         ValueError where the question is empty, the options do not fit, or a setting is out of range.
     """
     stem, choices = split_question(question, options)
+    _check(select, max_new_tokens)
     budget = budget or Budget()
-    if select not in ("learned", "uniform"):
-        raise ValueError(f"select must be 'learned' or 'uniform', got {select!r}: use one of these")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
     clock = _Clock(progress)
-    used = _used_budget(budget, encoded, loaded)
+    used = _used_budget(budget, loaded)
     model = loaded.model.model
     question_ids = loaded.question_ids(stem)
     with torch.inference_mode(), one_kernel_thread():
@@ -124,10 +124,16 @@ class _Clock:
             self._progress(name, done, 1)
 
 
-def _used_budget(asked: Budget, encoded: EncodedVideo, loaded: LoadedModel) -> Budget:
-    """No model chooses more frames than it has queries, none more than the video has."""
-    most = min(loaded.model.config.num_selected_frames, len(encoded))
-    return Budget(asked.tokens, min(asked.frames, most))
+def _check(select: str, max_new_tokens: int) -> None:
+    if select not in SELECT:
+        raise ValueError(f"select must be 'learned' or 'uniform', got {select!r}: use one of these")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
+
+
+def _used_budget(asked: Budget, loaded: LoadedModel) -> Budget:
+    """No model chooses more frames than it has queries."""
+    return Budget(asked.tokens, min(asked.frames, loaded.model.config.num_selected_frames))
 
 
 def _select(
@@ -145,10 +151,18 @@ def _select(
 
 
 def _letter(text: str, choices: Sequence[str]) -> str | None:
-    """The option that an answer names, by its letter or by its words."""
+    """The option that an answer names: by its words where they are those of one option, else by its letter.
+
+    What follows the last "=" is the answer, what stands before it is evidence; a letter in brackets may
+    close it.
+    """
+    said = _plain_words(_CLOSING_LETTER.sub("", text.rpartition("=")[2]))
+    named = [letter for letter, choice in zip(LETTERS, choices) if _plain_words(choice) == said]
+    if len(named) == 1:
+        return named[0]
     letter = parse_letter(text)
-    offered = LETTERS[: len(choices)]
-    if letter is not None:
-        return letter if letter in offered else None
-    named = [at for at, choice in zip(offered, choices) if choice.casefold() == text.strip(" .").casefold()]
-    return named[0] if len(named) == 1 else None
+    return letter if letter in LETTERS[: len(choices)] else None
+
+
+def _plain_words(text: str) -> str:
+    return " ".join(text.casefold().strip(" .").split())

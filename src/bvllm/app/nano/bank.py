@@ -49,7 +49,12 @@ class Bank:
                 pixels = normalise(chunk, mean, std)
                 frames.append(model.encode_frames(pixels).float())
                 patches.append(model.encode_patches(pixels).bfloat16())
-        bank = cls(pool, torch.cat(frames).clone(), torch.cat(patches).clone())
+        return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone())
+
+    @classmethod
+    def index(cls, pool: Pool, frames: Tensor, patches: Tensor) -> "Bank":
+        """A bank of features that exist already."""
+        bank = cls(pool, frames, patches)
         rows: dict[tuple[object, ...], list[int]] = {}
         bare: dict[int, list[int]] = {}
         for row, needle in enumerate(pool.needles):
