@@ -4,7 +4,22 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bvllm.model.question import split_options
+
+__all__ = [
+    "LETTERS",
+    "Message",
+    "Part",
+    "Row",
+    "ShownNeedle",
+    "format_clock",
+    "join_options",
+    "parse_letter",
+    "read_rows",
+    "split_options",
+]
 
 LETTERS = "ABCDEFGH"
 
@@ -22,15 +37,15 @@ def format_clock(seconds: float) -> str:
 
 
 def join_options(stem: str, options: list[str] | tuple[str, ...]) -> str:
-    """A question with its options below it, one a line.
+    """A question with its options below it, one a line; `split_options` takes them apart again.
 
     Example:
         >>> join_options("which colour?", ["red", "blue"])
         'which colour?\\nA. red\\nB. blue'
     """
-    return "\n".join(
-        [stem, *(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))]
-    )
+    if len(options) > len(LETTERS):
+        raise ValueError(f"options must be at most {len(LETTERS)}, got {len(options)}: leave some out")
+    return "\n".join([stem, *(f"{LETTERS[k]}. {option}" for k, option in enumerate(options))])
 
 
 def parse_letter(text: str) -> str | None:
@@ -40,7 +55,7 @@ def parse_letter(text: str) -> str | None:
         >>> parse_letter("00:04, 00:19 = 2 (C)"), parse_letter("B."), parse_letter("a red star")
         ('C', 'B', None)
     """
-    bracketed = re.findall(r"\(\s*([A-H])\s*\)", text)
+    bracketed: list[str] = re.findall(r"\(\s*([A-H])\s*\)", text)
     if bracketed:
         return bracketed[-1]
     alone = re.fullmatch(r"\s*([A-H])[.)]?\s*", text)
@@ -57,6 +72,8 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
+    """What one side of the conversation says."""
+
     model_config = ConfigDict(extra="forbid")
     role: Literal["system", "user", "assistant"]
     content: list[Part]
@@ -91,20 +108,26 @@ class Row(BaseModel):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Every row of a JSONL file.
+    """Every row of a JSONL file; empty lines are passed over.
 
     Raises:
-        ValueError: a line is not a row; the message names the file and the line.
+        ValueError: a line is not a row; the message names the file, the line and the first wrong field.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:
             rows.append(Row.model_validate_json(line))
-        except ValueError as error:
-            first = str(error).splitlines()[0]
+        except ValidationError as error:
             raise ValueError(
-                f"{path}:{number} must be a row of the chat schema, got an error: {first}"
+                f"{path}:{number} must be a row of the chat schema, got {_first_fault(error)}: "
+                "mend the line, or make the file again with `bvllm world make`"
             ) from error
     return rows
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field} ({first['msg']})" if field else first["msg"]

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bvllm.data.world.needles import Caption, Needle, Picture, Sticker
 from bvllm.data.world.pictures import draw_subject
-from bvllm.data.world.vocabulary import COLOURS, DIRECTIONS
+from bvllm.data.world.vocabulary import COLOURS, DIRECTIONS, SHAPES
 
 CARD, EDGE = (26, 26, 32), (250, 250, 250)
 TRAIL = 3  # ghosts behind a moving sticker: what motion blur shows of its direction
@@ -92,7 +92,9 @@ def _draw_shape(
         pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
         pen.ellipse((x - 0.3 * r, y - 0.95 * r, x + 1.15 * r, y + 0.5 * r), fill=CARD)
     else:
-        raise ValueError(f"shape must be one the world can draw, got {shape!r}: see vocabulary.SHAPES")
+        raise ValueError(
+            f"shape must be one the world can draw, got {shape!r}: choose from {', '.join(SHAPES)}"
+        )
 
 
 def _draw_caption(frame: Image.Image, needle: Caption) -> None:

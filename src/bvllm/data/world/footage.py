@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from bvllm.video import SamplingPlan, VideoError, read_video
 
-KEPT_RATE = (
-    4.0  # frames a second kept of a clip; slow enough to hold in memory, fast enough to look like video
-)
+# Frames a second kept of a clip: slow enough to hold in memory, fast enough to look like video.
+KEPT_RATE = 4.0
 KEPT_SECONDS = 30
-CUT_SECONDS = (4.0, 12.0)
+CUT_SECONDS = 12.0  # length of a piece
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".mpg", ".gif"}
 
 
@@ -40,22 +40,22 @@ class FootageHaystack:
             )
 
     def frame(self, time: float) -> Image.Image:
-        piece = int(time // CUT_SECONDS[1])
+        """The picture at `time`, the same whoever asks for it."""
+        piece = int(time // CUT_SECONDS)
         rng = np.random.default_rng((self.seed, 23, piece))
         clip = self.clips[int(rng.integers(len(self.clips)))]
         start = float(rng.uniform(0, len(clip) / KEPT_RATE))
-        within = time - piece * CUT_SECONDS[1]
-        place = int((start + within) * KEPT_RATE) % (
-            2 * len(clip)
-        )  # to the end and back: no jump at the loop
+        within = time - piece * CUT_SECONDS
+        # To the end and back: no jump where the clip repeats.
+        place = int((start + within) * KEPT_RATE) % (2 * len(clip))
         return Image.fromarray(clip[place if place < len(clip) else 2 * len(clip) - 1 - place])
 
 
-def _load(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
+def _load(path: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     """The first half minute of a clip as frames of the wanted size, or nothing where it is no video."""
     if path.suffix.lower() not in SUFFIXES:
         return []
-    frames: list[np.ndarray] = []
+    frames: list[NDArray[np.uint8]] = []
     try:
         with read_video(path, SamplingPlan(fps=KEPT_RATE), size=(size[1], size[0])) as stream:
             for chunk in stream:

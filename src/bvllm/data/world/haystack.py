@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Size = tuple[int, int]
+Floats = NDArray[np.float64]
 OVERSIZE = 1.5  # a texture is this much larger than the frame, so that the camera has room to move
 
 
@@ -59,9 +61,9 @@ class Scene:
 
     texture: Image.Image
     size: Size
-    start: np.ndarray  # (3,) x, y in 0..1 of the spare room, zoom
-    drift: np.ndarray  # (3,) change of each per second
-    sprites: np.ndarray  # (n, 9) x, y, radius, dx, dy, r, g, b, roundness
+    start: Floats  # (3,) x, y in 0..1 of the spare room, zoom
+    drift: Floats  # (3,) change of each per second
+    sprites: Floats  # (n, 9) x, y, radius, dx, dy, r, g, b, roundness
     grain: float
 
     def frame(self, age: float) -> Image.Image:
@@ -87,8 +89,9 @@ class Scene:
             if roundness > 0.5:
                 pen.ellipse(box, fill=fill)
             else:
-                pen.polygon([(box[0], box[3]), (cx, box[1]), (box[2], box[3])] if roundness < 0.25 else
-                            [(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])], fill=fill)  # fmt: skip
+                left, top, right, bottom = box
+                top_side = [(cx, top)] if roundness < 0.25 else [(left, top), (right, top)]
+                pen.polygon([*top_side, (right, bottom), (left, bottom)], fill=fill)
 
 
 @lru_cache(maxsize=8)
@@ -117,13 +120,13 @@ def _bounce(x: float) -> float:
     return 1.0 - abs(1.0 - x % 2.0)
 
 
-def _colour(rng: np.random.Generator) -> np.ndarray:
+def _colour(rng: np.random.Generator) -> Floats:
     """A colour, mostly muted as in footage, now and then loud."""
     grey = rng.uniform(10, 245)
     return np.clip(grey + rng.normal(0, 70 if rng.random() < 0.3 else 24, 3), 0, 255)
 
 
-def _cloudy(rng: np.random.Generator, size: Size, slope: float) -> np.ndarray:
+def _cloudy(rng: np.random.Generator, size: Size, slope: float) -> Floats:
     """(H, W, 3) noise in -1..1 whose amplitude falls with frequency as in natural pictures (1/f)."""
     width, height = size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1.0 / width
@@ -134,23 +137,23 @@ def _cloudy(rng: np.random.Generator, size: Size, slope: float) -> np.ndarray:
     return noise.transpose(1, 2, 0)
 
 
-def _soft_mask(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _soft_mask(rng: np.random.Generator, size: Size) -> NDArray[np.bool_]:
     return _cloudy(rng, size, 2.0)[..., :1] > rng.uniform(-0.4, 0.4)
 
 
-def _grade(rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
+def _grade(rng: np.random.Generator, texture: Floats) -> Floats:
     """Exposure, contrast and a vignette."""
     height, width = texture.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    shade = 1.0 - rng.uniform(0, 0.4) * (x**2 + y**2)[..., None] / 2
+    shade: Floats = 1.0 - rng.uniform(0, 0.4) * (x**2 + y**2)[..., None] / 2
     return ((texture - 128) * rng.uniform(0.55, 1.15) + 128 + rng.uniform(-45, 45)) * shade
 
 
-def _clouds(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _clouds(rng: np.random.Generator, size: Size) -> Floats:
     return _colour(rng) + 90 * _cloudy(rng, size, rng.uniform(0.9, 1.8))
 
 
-def _leaves(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _leaves(rng: np.random.Generator, size: Size) -> Floats:
     """Overlapping discs and boxes of all sizes ("dead leaves"), each with a little texture."""
     image = Image.new("RGB", size, tuple(int(c) for c in _colour(rng)))
     pen = ImageDraw.Draw(image)
@@ -166,15 +169,17 @@ def _leaves(rng: np.random.Generator, size: Size) -> np.ndarray:
     return np.asarray(image, dtype=np.float32) + 14 * _cloudy(rng, size, 1.0)
 
 
-def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _stripes(rng: np.random.Generator, size: Size) -> Floats:
     y, x = np.mgrid[: size[1], : size[0]]
     angle, period = rng.uniform(0, np.pi), rng.uniform(9, 90)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
-    mix = (wave > rng.uniform(-0.7, 0.7))[..., None] if rng.random() < 0.5 else (wave[..., None] + 1) / 2
+    mix: Floats | NDArray[np.bool_] = (
+        (wave > rng.uniform(-0.7, 0.7))[..., None] if rng.random() < 0.5 else (wave[..., None] + 1) / 2
+    )
     return _colour(rng) * mix + _colour(rng) * (1 - mix) + 20 * _cloudy(rng, size, 1.2)
 
 
-def _blocks(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _blocks(rng: np.random.Generator, size: Size) -> Floats:
     """A street or a shelf: upright boxes, with windows in some."""
     image = Image.new("RGB", size, tuple(int(c) for c in _colour(rng)))
     pen, x = ImageDraw.Draw(image), 0.0
@@ -191,19 +196,17 @@ def _blocks(rng: np.random.Generator, size: Size) -> np.ndarray:
     return np.asarray(image, dtype=np.float32) + 12 * _cloudy(rng, size, 1.0)
 
 
-def _horizon(rng: np.random.Generator, size: Size) -> np.ndarray:
+def _horizon(rng: np.random.Generator, size: Size) -> Floats:
     """Sky above, ground below, hills between."""
-    height, width = size[1], size[0]
+    height = size[1]
     y = np.linspace(0, 1, height)[:, None, None]
     sky = _colour(rng) * (1 - y) + _colour(rng) * y + 36 * _cloudy(rng, size, 1.6)
     ground = _colour(rng) + 70 * _cloudy(rng, size, rng.uniform(0.7, 1.2))
     ridge = rng.uniform(0.3, 0.7) + 0.1 * _cloudy(rng, size, 1.6)[height // 2, :, 0]
-    return (
-        np.where(y[..., 0] < ridge[None, :], 1, 0)[..., None] * sky
-        + np.where(y[..., 0] < ridge[None, :], 0, 1)[..., None] * ground
-    )
+    above = y[..., 0] < ridge[None, :]
+    return np.where(above[..., None], sky, ground)
 
 
-_TEXTURES: tuple[Callable[[np.random.Generator, Size], np.ndarray], ...] = (
+_TEXTURES: tuple[Callable[[np.random.Generator, Size], Floats], ...] = (
     _clouds, _leaves, _leaves, _stripes, _blocks, _horizon, _horizon,
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """Write the world to disk: H.264 videos and, beside them, one JSONL row per question."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing import get_context
@@ -12,15 +13,18 @@ import av
 import numpy as np
 
 from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
+from bvllm.data.world.draft import Question
 from bvllm.data.world.draw import draw_needle
 from bvllm.data.world.footage import FootageHaystack
 from bvllm.data.world.haystack import DrawnHaystack, Haystack
-from bvllm.data.world.tasks import TASKS, Question
-from bvllm.data.world.timeline import Timeline, plan_video
+from bvllm.data.world.tasks import TASKS, check_tasks
+from bvllm.data.world.timeline import SHORTEST, Timeline, plan_video
 from bvllm.data.world.vocabulary import SPLITS, Split
 
 FRAME_RATE = 10
 CRF = 23  # x264's default quality
+LONGEST = 36_000  # seconds: ten hours
+SMALLEST = 64  # pixels: captions of smaller videos cannot be read
 _SPLIT_SEED = {"train": 1, "val": 2, "test": 3}
 
 
@@ -68,7 +72,7 @@ def make_world(
         haystack: folder of real clips, or None for drawn footage.
         size: (width, height), both even.
         questions: the most questions about one video.
-        workers: processes that draw and encode.
+        workers: processes that draw and encode; one draws in this process.
         progress: called with (videos done, count).
 
     Returns:
@@ -77,27 +81,43 @@ def make_world(
     Raises:
         ValueError: an argument is out of range.
     """
-    _check(split, count, seconds, size, tasks, questions)
+    _check(split, count, seconds, size, tasks, questions, workers)
     if haystack is not None:
         FootageHaystack(haystack, seed, size)  # fail here, once, rather than in every worker
-    videos = out / "videos"
-    videos.mkdir(parents=True, exist_ok=True)
+    (out / "videos").mkdir(parents=True, exist_ok=True)
     wanted = tuple(tasks or TASKS)
     jobs = [
-        VideoJob(k, out, split, seconds, seed, wanted[(k * questions) % len(wanted) :] + wanted[: (k * questions) % len(wanted)], questions, haystack, size)
+        VideoJob(k, out, split, seconds, seed, _rotated(wanted, k * questions), questions, haystack, size)
         for k in range(count)
-    ]  # fmt: skip
+    ]
     rows: list[Row] = []
-    with ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn")) as executor:
-        for done, made in enumerate(executor.map(_make_video, jobs), start=1):
+    with closing(_in_order(jobs, min(workers, count))) as videos:  # who stops half-way waits for no other job
+        for done, made in enumerate(videos, start=1):
             rows += made
             if progress is not None:
                 progress(done, count)
-    target = out / f"{split}.jsonl"
-    scratch = target.with_suffix(".jsonl.part")
-    scratch.write_text(
-        "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows), encoding="utf-8"
-    )
+    return _write_rows(out / f"{split}.jsonl", rows)
+
+
+def _rotated(tasks: tuple[str, ...], places: int) -> tuple[str, ...]:
+    first = places % len(tasks)
+    return tasks[first:] + tasks[:first]
+
+
+def _in_order(jobs: list[VideoJob], workers: int) -> Generator[list[Row], None, None]:
+    """The rows of each video, in the order of the jobs; one worker needs no process of its own."""
+    if workers == 1:
+        yield from map(_make_video, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        yield from executor.map(_make_video, jobs)
+
+
+def _write_rows(target: Path, rows: list[Row]) -> Path:
+    """Write one row a line; the file appears under its name only when it is whole."""
+    scratch = target.with_name(target.name + ".part")
+    lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows]
+    scratch.write_text("".join(lines), encoding="utf-8")
     os.replace(scratch, target)
     return target
 
@@ -109,28 +129,33 @@ def _check(
     size: tuple[int, int],
     tasks: list[str] | None,
     questions: int,
+    workers: int,
 ) -> None:
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if count < 1 or questions < 1:
-        raise ValueError(f"count and questions must be at least 1, got {count} and {questions}")
-    if not 8 <= seconds[0] <= seconds[1] <= 36_000:
         raise ValueError(
-            f"seconds must be an ascending range within 8..36000, got {seconds[0]:g}..{seconds[1]:g}"
+            f"split must be a split of the world, got {split!r}: choose from {', '.join(SPLITS)}"
         )
-    if min(size) < 64 or any(side % 2 for side in size):
-        raise ValueError(f"size must be even and at least 64 each way, got {size[0]}x{size[1]}")
-    unknown = [t for t in tasks or [] if t not in TASKS]
-    if unknown:
+    for name, value in (("count", count), ("questions", questions), ("workers", workers)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}: use a larger number")
+    if not SHORTEST <= seconds[0] <= seconds[1] <= LONGEST:
         raise ValueError(
-            f"tasks must be names of the world's tasks, got {', '.join(unknown)}: choose from {', '.join(TASKS)}"
+            f"seconds must be an ascending range within {SHORTEST}..{LONGEST}, "
+            f"got {seconds[0]:g}..{seconds[1]:g}: write LOW..HIGH"
         )
+    if min(size) < SMALLEST or any(side % 2 for side in size):
+        raise ValueError(
+            f"size must be even and at least {SMALLEST} each way, got {size[0]}x{size[1]}: "
+            "use the next larger even numbers"
+        )
+    if tasks is not None:
+        check_tasks(tasks)
 
 
 def _make_video(job: VideoJob) -> list[Row]:
     rng = np.random.default_rng((job.seed, _SPLIT_SEED[job.split], job.number))
     low, high = np.log(job.seconds[0]), np.log(job.seconds[1])
-    seconds = float(max(8, round(float(np.exp(rng.uniform(low, high))))))
+    seconds = float(max(SHORTEST, round(float(np.exp(rng.uniform(low, high))))))
     timeline = plan_video(rng, job.split, seconds, list(job.tasks), questions=job.questions)
     hay_seed = int(rng.integers(2**31))
     haystack: Haystack = (
@@ -162,7 +187,7 @@ def write_video(
             picture, event = haystack.frame(time), timeline.shown_at(time)
             if event is not None:
                 picture = draw_needle(picture, event.needle, (time - event.start) / event.seconds)
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = k, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -172,7 +197,11 @@ def write_video(
 def make_row(name: str, video: str, split: Split, timeline: Timeline, question: Question) -> Row:
     """One question as a row of the chat schema, put with its options."""
     letter = LETTERS[question.right]
-    reply = f"{question.answer} ({letter})"
+    asked = [
+        Part(type="video", path=video),
+        Part(type="text", text=join_options(question.stem, question.options)),
+    ]
+    reply = [Part(type="text", text=f"{question.answer} ({letter})")]
     shown = [timeline.events[k] for k in question.needles]
     return Row(
         id=name,
@@ -185,8 +214,5 @@ def make_row(name: str, video: str, split: Split, timeline: Timeline, question: 
         answer=letter,
         open_answer=question.answer,
         needles=[ShownNeedle(name=e.needle.name, start=e.start, end=e.end) for e in shown],
-        messages=[
-            Message(role="user", content=[Part(type="video", path=video), Part(type="text", text=join_options(question.stem, question.options))]),
-            Message(role="assistant", content=[Part(type="text", text=reply)]),
-        ],
-    )  # fmt: skip
+        messages=[Message(role="user", content=asked), Message(role="assistant", content=reply)],
+    )

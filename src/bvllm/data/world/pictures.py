@@ -45,7 +45,8 @@ def draw_subject(pen: ImageDraw.ImageDraw, needle: Picture, box: tuple[int, int,
         return
     if needle.subject not in _ITEMS:
         raise ValueError(
-            f"subject must be an item or a landmark, got {needle.subject!r}: see vocabulary.ITEMS and LANDMARKS"
+            f"subject must be an item or a landmark, got {needle.subject!r}: "
+            f"choose from {', '.join((*_ITEMS, *_LANDMARKS))}"
         )
     side = 0.82 * (bottom - top) * needle.scale
     x = (left + right) / 2 + needle.jitter[0] * (right - left) - side / 2

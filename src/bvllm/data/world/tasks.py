@@ -1,17 +1,15 @@
 """The fourteen tasks: what is asked about a video, and what the answer is.
 
 The nine tasks of VNBench (VideoNIAH, arXiv 2406.09367: retrieval, ordering and counting, each in three forms)
-and five more. A task works in two steps. First it *drafts*: it puts the needles that it needs on a plan
-and claims their kind, so that no other question makes its own ambiguous. When all needles have their place
-in time, it *asks*: only then are order and times known.
+and five more. See `draft` for the two steps of a task.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bvllm.data.chat import format_clock
+from bvllm.data.world.draft import OPTIONS, Asker, Draft, Question, shuffle_options
 from bvllm.data.world.needles import Event, Needle, Sticker
 from bvllm.data.world.phrases import EXISTENCE_STEMS, STEMS, WHEN_STEMS, WHOLE_STEMS
 from bvllm.data.world.sampling import pick, random_caption, random_picture, random_sticker
@@ -23,120 +21,51 @@ from bvllm.data.world.vocabulary import (
     LANDMARKS,
     SHAPES,
     WORDS,
-    Split,
     colours_for,
 )
 
-ORDERED = 4  # needles in an ordering question, as in VNBench
-MOST_COPIES = 3
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question about a video.
-
-    Attributes:
-        task: name from `TASKS`.
-        stem: the question without options.
-        options: possible answers; the right one is `options[right]`.
-        evidence: what the answer rests on, said before it (times, counts); may be empty.
-        needles: numbers of the asked events on the video's timeline; empty where nothing is there to be found.
-    """
-
-    task: str
-    stem: str
-    options: tuple[str, ...]
-    right: int
-    evidence: str
-    needles: tuple[int, ...]
-
-    @property
-    def answer(self) -> str:
-        """The open answer, with its evidence."""
-        return f"{self.evidence} = {self.options[self.right]}" if self.evidence else self.options[self.right]
-
-
-@dataclass
-class Draft:
-    """A video in the making: its needles, how long each is shown, and which kinds are spoken for."""
-
-    rng: np.random.Generator
-    split: Split
-    room: int
-    longest: int
-    needles: list[Needle] = field(default_factory=list)
-    seconds: list[int] = field(default_factory=list)
-    claimed: set[str] = field(default_factory=set)
-
-    def add(self, needle: Needle, *, longest: int = 1) -> int:
-        """Put a needle on the plan for 1..longest seconds; returns its number."""
-        self.needles.append(needle)
-        self.seconds.append(int(self.rng.integers(1, min(longest, self.longest) + 1)))
-        self.room -= 1
-        return len(self.needles) - 1
-
-    def claim_shape(self) -> str | None:
-        """A shape that no other question uses, or None if there is none left."""
-        free = [s for s in SHAPES if s not in self.claimed]
-        if not free:
-            return None
-        shape = pick(self.rng, free)
-        self.claimed.add(shape)
-        return shape
-
-    def claim(self, kind: str) -> bool:
-        if kind in self.claimed:
-            return False
-        self.claimed.add(kind)
-        return True
-
-
-Asker = Callable[[list[Event]], Question]
+# A task puts its needles on a draft and returns how it will ask, or None where there is no room for it.
 Task = Callable[[Draft], Asker | None]
 
-
-def _choose(
-    rng: np.random.Generator, right: str, wrong: list[str], count: int = 4
-) -> tuple[tuple[str, ...], int]:
-    """Options in random order: the right one and `count - 1` of the wrong ones."""
-    others = [str(w) for w in rng.permutation([w for w in dict.fromkeys(wrong) if w != right])[: count - 1]]
-    options = [str(o) for o in rng.permutation([right, *others])]
-    return tuple(options), options.index(right)
+ORDERED = 4  # needles in an ordering question, as in VNBench
+MOST_TIMES = 5  # appearances in a counting question
+MOST_COPIES = 3  # equal stickers at once
+MOST_MANY = 3  # appearances where each may have several copies
 
 
-def _retrieval(
-    task: str, kind: str, names: tuple[str, ...], make: Callable[[Draft], Needle], stems: tuple[str, ...]
-) -> Task:
+def _retrieval(task: str, kind: str, names: tuple[str, ...], make: Callable[[Draft], Needle]) -> Task:
+    """The only needle of its kind: which one is it?"""
+
     def draft_it(draft: Draft) -> Asker | None:
         if draft.room < 1 or not draft.claim(kind):
             return None
         number = draft.add(make(draft), longest=2)
-        options, right = _choose(draft.rng, draft.needles[number].name, list(names))
-        stem = pick(draft.rng, stems)
+        options, right = shuffle_options(draft.rng, draft.needles[number].name, list(names))
+        stem = pick(draft.rng, WHOLE_STEMS[task])
         return lambda events: Question(task, stem, options, right, "", (number,))
 
     return draft_it
 
 
-def _ordering(
-    task: str, kind: str, names: tuple[str, ...], make: Callable[[Draft, str], Needle], stems: tuple[str, ...]
-) -> Task:
+def _ordering(task: str, kind: str, names: tuple[str, ...], make: Callable[[Draft, str], Needle]) -> Task:
+    """The only four needles of their kind: in which order do they come?"""
+
     def draft_it(draft: Draft) -> Asker | None:
         if draft.room < ORDERED or not draft.claim(kind):
             return None
         chosen = [str(n) for n in draft.rng.choice(names, ORDERED, replace=False)]
         numbers = tuple(draft.add(make(draft, name)) for name in chosen)
-        stem = pick(draft.rng, stems)
+        stem = pick(draft.rng, WHOLE_STEMS[task])
 
         def ask(events: list[Event]) -> Question:
             ordered = sorted(numbers, key=lambda k: events[k].start)
             true = [events[k].needle.name for k in ordered]
             wrong: list[str] = []
-            while len(set(wrong)) < 3:
+            while len(set(wrong)) < OPTIONS - 1:
                 shuffled = [str(n) for n in draft.rng.permutation(true)]
                 if shuffled != true:
                     wrong.append(", ".join(shuffled))
-            options, right = _choose(draft.rng, ", ".join(true), wrong)
+            options, right = shuffle_options(draft.rng, ", ".join(true), wrong)
             return Question(task, stem, options, right, "", tuple(ordered))
 
         return ask
@@ -146,7 +75,7 @@ def _ordering(
 
 def _numbers_near(rng: np.random.Generator, true: int) -> tuple[tuple[str, ...], int]:
     near = [n for n in range(max(0, true - 3), true + 4) if n != true]
-    return _choose(rng, str(true), [str(n) for n in near])
+    return shuffle_options(rng, str(true), [str(n) for n in near])
 
 
 def _count_appearances(draft: Draft) -> Asker | None:
@@ -154,7 +83,7 @@ def _count_appearances(draft: Draft) -> Asker | None:
     if shape is None:
         return None
     first = random_sticker(draft.rng, draft.split, shape=shape)
-    times = int(draft.rng.integers(1, min(5, draft.room) + 1))
+    times = int(draft.rng.integers(1, min(MOST_TIMES, draft.room) + 1))
     numbers = [draft.add(first)]
     numbers += [
         draft.add(random_sticker(draft.rng, draft.split, shape=shape, colour=first.colour))
@@ -170,7 +99,7 @@ def _count_copies(draft: Draft) -> Asker | None:
     if shape is None:
         return None
     colour = pick(draft.rng, colours_for(SHAPES.index(shape), draft.split))
-    times = int(draft.rng.integers(1, min(3, draft.room) + 1))
+    times = int(draft.rng.integers(1, min(MOST_MANY, draft.room) + 1))
     copies = [int(draft.rng.integers(1, MOST_COPIES + 1)) for _ in range(times)]
     numbers = [
         draft.add(random_sticker(draft.rng, draft.split, shape=shape, colour=colour, count=n)) for n in copies
@@ -183,7 +112,7 @@ def _count_pictures(draft: Draft) -> Asker | None:
     if draft.room < 1 or not draft.claim("item"):
         return None
     subject = pick(draft.rng, ITEMS)
-    times = int(draft.rng.integers(1, min(5, draft.room) + 1))
+    times = int(draft.rng.integers(1, min(MOST_TIMES, draft.room) + 1))
     numbers = [draft.add(random_picture(draft.rng, draft.split, subject=subject)) for _ in range(times)]
     if draft.room and draft.rng.random() < 0.5:
         draft.add(
@@ -198,7 +127,7 @@ def _count_pictures(draft: Draft) -> Asker | None:
 def _counted(
     draft: Draft, task: str, stem: str, numbers: list[int], events: list[Event], copies: list[int]
 ) -> Question:
-    """The question and its evidence: the time of every appearance, with the copies where there may be several."""
+    """Its evidence is the time of every appearance, with the number of copies where there may be several."""
     ordered = sorted(zip(numbers, copies, strict=True), key=lambda pair: events[pair[0]].start)
     several = task == "counting_edit2"
     said = [format_clock(events[k].start) + (f" {n}" if several else "") for k, n in ordered]
@@ -220,7 +149,7 @@ def _existence(draft: Draft) -> Asker | None:
         if shape is None:
             return None
         draft.add(random_sticker(draft.rng, draft.split, shape=shape), longest=2)
-    absent = _absent_needle(draft)
+    absent = draft.absent_needle()
 
     def ask(events: list[Event]) -> Question:
         number = int(draft.rng.integers(len(events))) if there else -1
@@ -243,47 +172,13 @@ def _existence(draft: Draft) -> Asker | None:
     return ask if there or absent is not None else None
 
 
-def unclaimed_needle(draft: Draft) -> Needle | None:
-    """A needle whose kind no question has claimed, or None where all are spoken for."""
-    free = [s for s in SHAPES if s not in draft.claimed]
-    makers: list[Callable[[], Needle]] = []
-    if free:
-        makers.append(lambda: random_sticker(draft.rng, draft.split, shape=pick(draft.rng, free)))
-    if "word" not in draft.claimed:
-        makers.append(lambda: random_caption(draft.rng, draft.split))
-    if "item" not in draft.claimed:
-        makers.append(lambda: random_picture(draft.rng, draft.split))
-    if "landmark" not in draft.claimed:
-        makers.append(lambda: random_picture(draft.rng, draft.split, landmark=True))
-    return makers[int(draft.rng.integers(len(makers)))]() if makers else None
-
-
-def _absent_needle(draft: Draft) -> Needle | None:
-    """A needle that is not on the plan, and is kept off it."""
-    for _ in range(20):
-        kind = draft.rng.random()
-        if kind < 0.5:
-            needle: Needle = random_sticker(draft.rng, draft.split)
-        elif kind < 0.75:
-            needle = random_caption(draft.rng, draft.split)
-        else:
-            needle = random_picture(draft.rng, draft.split, landmark=bool(draft.rng.random() < 0.4))
-        if (
-            needle.name not in {n.name for n in draft.needles}
-            and f"absent {needle.name}" not in draft.claimed
-        ):
-            draft.claimed.add(f"absent {needle.name}")
-            return needle
-    return None
-
-
 def _colour(draft: Draft) -> Asker | None:
     shape = draft.claim_shape() if draft.room >= 1 else None
     if shape is None:
         return None
     needle = random_sticker(draft.rng, draft.split, shape=shape)
     number = draft.add(needle, longest=2)
-    options, right = _choose(draft.rng, needle.colour, list(COLOURS))
+    options, right = shuffle_options(draft.rng, needle.colour, list(COLOURS))
     stem = pick(draft.rng, STEMS["colour"]).format(shape)
     return lambda events: Question("colour", stem, options, right, "", (number,))
 
@@ -294,7 +189,7 @@ def _position(draft: Draft) -> Asker | None:
         return None
     needle = random_sticker(draft.rng, draft.split, shape=shape)
     number = draft.add(needle, longest=2)
-    options, right = _choose(draft.rng, needle.corners[0], list(CORNERS))
+    options, right = shuffle_options(draft.rng, needle.corners[0], list(CORNERS))
     _maybe_lookalike(draft, needle)
     stem = pick(draft.rng, STEMS["position"]).format(needle.name)
     return lambda events: Question("position", stem, options, right, "", (number,))
@@ -306,7 +201,7 @@ def _direction(draft: Draft) -> Asker | None:
         return None
     needle = random_sticker(draft.rng, draft.split, shape=shape, moving=True)
     number = draft.add(needle, longest=3)
-    options, right = _choose(draft.rng, str(needle.direction), list(DIRECTIONS))
+    options, right = shuffle_options(draft.rng, str(needle.direction), list(DIRECTIONS))
     stem = pick(draft.rng, STEMS["direction"]).format(needle.name)
     return lambda events: Question("direction", stem, options, right, "", (number,))
 
@@ -326,39 +221,49 @@ def _when(draft: Draft) -> Asker | None:
         times = [e.start for e in events] + [float(t) for t in draft.rng.integers(0, max(9, int(last)), 24)]
         chosen = [event.start]
         for time in draft.rng.permutation(times):
-            if all(abs(time - other) >= apart for other in chosen) and len(chosen) < 4:
+            if all(abs(time - other) >= apart for other in chosen) and len(chosen) < OPTIONS:
                 chosen.append(float(time))
-        options, right = _choose(draft.rng, format_clock(event.start), [format_clock(t) for t in chosen])
+        clocks = [format_clock(t) for t in chosen]
+        options, right = shuffle_options(draft.rng, clocks[0], clocks)
         stem = pick(draft.rng, WHEN_STEMS[type(event.needle)]).format(event.needle.name)
         return Question("when", stem, options, right, "", (number,))
 
     return ask
 
 
+def check_tasks(names: Sequence[str]) -> None:
+    """Refuse what is not the name of a task.
+
+    Raises:
+        ValueError: a name is not in `TASKS`, or there is none.
+    """
+    unknown = [name for name in names if name not in TASKS]
+    if unknown or not names:
+        raise ValueError(
+            f"tasks must be names of the world's tasks, got {', '.join(unknown) or 'none'}: "
+            f"choose from {', '.join(TASKS)}"
+        )
+
+
 TASKS: dict[str, Task] = {
-    "retrieval_edit": _retrieval(
-        "retrieval_edit", "word", WORDS, lambda d: random_caption(d.rng, d.split),
-        WHOLE_STEMS["retrieval_edit"],
-    ),
+    "retrieval_edit": _retrieval("retrieval_edit", "word", WORDS, lambda d: random_caption(d.rng, d.split)),
     "retrieval_insert1": _retrieval(
-        "retrieval_insert1", "item", ITEMS, lambda d: random_picture(d.rng, d.split),
-        WHOLE_STEMS["retrieval_insert1"],
+        "retrieval_insert1", "item", ITEMS, lambda d: random_picture(d.rng, d.split)
     ),
     "retrieval_insert2": _retrieval(
-        "retrieval_insert2", "landmark", LANDMARKS, lambda d: random_picture(d.rng, d.split, landmark=True),
-        WHOLE_STEMS["retrieval_insert2"],
+        "retrieval_insert2", "landmark", LANDMARKS, lambda d: random_picture(d.rng, d.split, landmark=True)
     ),
     "ordering_edit": _ordering(
-        "ordering_edit", "word", WORDS, lambda d, name: random_caption(d.rng, d.split, word=name),
-        WHOLE_STEMS["ordering_edit"],
+        "ordering_edit", "word", WORDS, lambda d, word: random_caption(d.rng, d.split, word=word)
     ),
     "ordering_insert1": _ordering(
-        "ordering_insert1", "item", ITEMS, lambda d, name: random_picture(d.rng, d.split, subject=name),
-        WHOLE_STEMS["ordering_insert1"],
+        "ordering_insert1", "item", ITEMS, lambda d, item: random_picture(d.rng, d.split, subject=item)
     ),
     "ordering_insert2": _ordering(
-        "ordering_insert2", "landmark", LANDMARKS, lambda d, name: random_picture(d.rng, d.split, subject=name),
-        WHOLE_STEMS["ordering_insert2"],
+        "ordering_insert2",
+        "landmark",
+        LANDMARKS,
+        lambda d, name: random_picture(d.rng, d.split, subject=name),
     ),
     "counting_edit1": _count_appearances,
     "counting_edit2": _count_copies,
@@ -368,4 +273,4 @@ TASKS: dict[str, Task] = {
     "position": _position,
     "direction": _direction,
     "when": _when,
-}  # fmt: skip
+}

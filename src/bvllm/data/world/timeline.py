@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bvllm.data.world.draft import Asker, Draft, Question
 from bvllm.data.world.needles import Event
-from bvllm.data.world.tasks import TASKS, Draft, Question, unclaimed_needle
+from bvllm.data.world.tasks import TASKS, check_tasks
 from bvllm.data.world.vocabulary import Split
 
+SHORTEST = 8  # seconds: room for the four needles of an ordering question, each with a second between
+LONG = 60  # seconds from which on a needle may be shown for longer than one
 MOST_EVENTS = 12
 GAP_SHARE = 1 / 28  # needles of a long video keep at least this share of it between them
 
@@ -41,25 +44,22 @@ def plan_video(
     Args:
         rng: decides everything.
         split: whose combinations may be used.
-        seconds: length of the video, at least 8.
+        seconds: length of the video, at least `SHORTEST`.
         tasks: names from `TASKS`, the most wanted first.
         questions: the most to ask.
 
     Raises:
         ValueError: the video is too short for a needle, or a task is unknown.
     """
-    if seconds < 8:
+    if not seconds >= SHORTEST:
         raise ValueError(
-            f"seconds must be at least 8, got {seconds}: shorter videos have no room for four needles"
+            f"seconds must be at least {SHORTEST}, got {seconds:g}: "
+            "ask for a longer video, a shorter one has no room for four needles"
         )
-    unknown = [t for t in tasks if t not in TASKS]
-    if unknown or not tasks:
-        raise ValueError(
-            f"tasks must be names of the world's tasks, got {unknown or tasks}: choose from {', '.join(TASKS)}"
-        )
+    check_tasks(tasks)
     room = min(MOST_EVENTS, int((seconds + 1) // 2))
-    draft = Draft(rng, split, room, longest=3 if seconds >= 60 else 1)
-    askers = []
+    draft = Draft(rng, split, room, longest=3 if seconds >= LONG else 1)
+    askers: list[Asker] = []
     for task in tasks:
         if len(askers) == questions:
             break
@@ -67,12 +67,10 @@ def plan_video(
         if asker is not None:
             askers.append(asker)
     for _ in range(int(rng.integers(0, draft.room + 1)) if draft.room else 0):
-        needle = unclaimed_needle(draft)
+        needle = draft.unclaimed_needle()
         if needle is None:
             break
-        if f"absent {needle.name}" not in draft.claimed and needle.name not in {
-            n.name for n in draft.needles
-        }:
+        if draft.is_new(needle):
             draft.add(needle, longest=2)
     events = _place(draft, seconds)
     return Timeline(seconds, tuple(events), tuple(ask(events) for ask in askers))
