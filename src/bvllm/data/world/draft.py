@@ -109,7 +109,7 @@ class Draft:
         return makers[int(self.rng.integers(len(makers)))]() if makers else None
 
     def absent_needle(self) -> Needle | None:
-        """A needle that is not on the plan; no filler of its name will be. None where none was found."""
+        """A needle that is not on the plan so far, and no filler will be; None where none was found."""
         for _ in range(ABSENT_TRIES):
             kind = self.rng.random()
             if kind < 0.5:

@@ -157,17 +157,11 @@ def _existence(draft: Draft) -> Asker | None:
         if needle is None:
             raise AssertionError("an absent needle was promised by the draft")
         stem = pick(draft.rng, EXISTENCE_STEMS[type(needle)]).format(needle.name)
-        shown = tuple(k for k, e in enumerate(events) if there and e.needle.name == needle.name)
-        first = min((events[k].start for k in shown), default=0.0)
+        # A task that was drafted later may need the very needle that was to be absent: what is shown decides.
+        shown = tuple(k for k, e in enumerate(events) if e.needle.name == needle.name)
+        first = format_clock(min(events[k].start for k in shown)) if shown else ""
         options = ("yes", "no") if draft.rng.random() < 0.5 else ("no", "yes")
-        return Question(
-            "existence",
-            stem,
-            options,
-            options.index("yes" if there else "no"),
-            format_clock(first) if there else "",
-            shown,
-        )
+        return Question("existence", stem, options, options.index("yes" if shown else "no"), first, shown)
 
     return ask if there or absent is not None else None
 
