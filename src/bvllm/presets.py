@@ -1,9 +1,12 @@
-"""Full configurations as functions. A preset returns a new value each time; change what you like before use."""
+"""Full configurations as functions: each call returns a new one, so change what you like before use."""
 
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, Qwen2Config
 
 from bvllm.model import BVLLMConfig
 
+# About 1 / sqrt(width). From the usual 0.02, attention this narrow starts almost uniform: a nano LLM could not
+# look anything up after 650 steps; from here it does after 300.
+INITIALIZER_RANGE = 0.07
 NANO_MEAN = NANO_STD = (0.5, 0.5, 0.5)
 
 
@@ -25,6 +28,7 @@ def nano(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "pad_token_id": pad_token_id,
+        "initializer_range": INITIALIZER_RANGE,
     }
     text = nano_text(vocabulary, pad_token_id=pad_token_id, eos_token_id=eos_token_id)
     return BVLLMConfig(
@@ -67,6 +71,7 @@ def nano_text(vocabulary: int, *, pad_token_id: int, eos_token_id: int) -> Qwen2
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         use_sliding_window=False,
+        initializer_range=INITIALIZER_RANGE,
         pad_token_id=pad_token_id,
         eos_token_id=eos_token_id,
         bos_token_id=None,

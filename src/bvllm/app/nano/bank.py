@@ -1,4 +1,4 @@
-"""The bank: features of every pool frame, from which training clips of any length are put together in no time."""
+"""The bank: features of every pool frame. A training clip of any length is a choice of its rows."""
 
 from dataclasses import dataclass, field
 

@@ -1,14 +1,15 @@
 """Language warm-up: nano's LLM learns to read a video that is told in words, before it sees one.
 
-A video is a list of short captions ("one red star top left"), each with the clock embedding of its frame; the
-question and the answer follow. What is learned here (order, counting, reading the clock, matching options)
-is what a pre-trained LLM brings along in the paper.
+A frame is one vector: the sum of the words of its caption ("one red star top left") and the clock embedding
+of its time, much as visual tokens will be. The question and the answer follow. What is learned here (order,
+counting, reading the clock, matching options) is what a pre-trained LLM brings along in the paper.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,18 +23,28 @@ from bvllm.data.world.sampling import describe
 from bvllm.model.modeling_bvllm import ClockEmbedding
 
 IGNORE = -100
-QUESTION_WEIGHT = (
-    0.5  # of the loss on the question itself: it names what the captions show, so it teaches to look back
-)
+QUESTION_WEIGHT = 0.3  # the question names what the captions show, so learning to say it teaches to look back
+SPLITS = 3  # parts of a batch, by length
 
 
 @dataclass(frozen=True)
 class Told:
-    """One example as token ids: (S,) ids, (S,) seconds of each caption token or -1, (S,) labels."""
+    """One example in tokens.
 
-    ids: list[int]
+    Attributes:
+        frames: for each frame told, the ids of its caption's words.
+        seconds: when each of those frames is shown.
+        ids: the question and the reply.
+        labels: the reply's ids in their places, IGNORE elsewhere.
+    """
+
+    frames: list[list[int]]
     seconds: list[float]
+    ids: list[int]
     labels: list[int]
+
+    def __len__(self) -> int:
+        return 1 + len(self.frames) + len(self.ids)
 
 
 class Teller:
@@ -52,17 +63,11 @@ class Teller:
 
     def tell(self, example: Example, shown: list[int]) -> Told:
         """The frames `shown` in words, then the question and its answer."""
-        ids, seconds = list(self.tokens(USER)), [-1.0]
-        for t in shown:
-            event = example.timeline.shown_at(t)
-            words = self.tokens(describe(event.needle if event else None))
-            ids += words
-            seconds += [float(t)] * len(words)
+        events = [example.timeline.shown_at(t) for t in shown]
+        frames = [self.tokens(describe(event.needle if event else None)) for event in events]
         prompt = self.tokens(example.prompt) + self.tokens(ASSISTANT)
         reply = self.tokens(example.reply) + self.tokens(END)
-        labels = [IGNORE] * (len(ids) + len(prompt)) + reply
-        ids = ids + prompt + reply
-        return Told(ids, seconds + [-1.0] * (len(ids) - len(seconds)), labels)
+        return Told(frames, [float(t) for t in shown], prompt + reply, [IGNORE] * len(prompt) + reply)
 
 
 def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
@@ -73,18 +78,51 @@ def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
     return sorted(chosen | set(rng.integers(0, example.frames, bare).tolist()))
 
 
-def collate(batch: list[Told], pad: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Right-padded (B, S) ids, seconds, labels and mask."""
-    longest = max(len(t.ids) for t in batch)
-    ids = torch.tensor([t.ids + [pad] * (longest - len(t.ids)) for t in batch])
-    seconds = torch.tensor([t.seconds + [-1.0] * (longest - len(t.ids)) for t in batch])
-    labels = torch.tensor([t.labels + [IGNORE] * (longest - len(t.ids)) for t in batch])
-    return (
-        ids,
-        seconds,
-        labels,
-        torch.tensor([[1] * len(t.ids) + [0] * (longest - len(t.ids)) for t in batch]),
-    )
+@dataclass(frozen=True)
+class ToldBatch:
+    """Told videos side by side, padded on the right.
+
+    Attributes:
+        ids: (B, S) token ids; a told frame has the id of padding.
+        labels: (B, S).
+        mask: (B, S) 1 where there is anything.
+        told: (B, S) True where a told frame stands.
+        seconds: (frames,) of all told frames, in reading order.
+        words, offsets: the captions' ids in a row, and where each caption begins.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    mask: Tensor
+    told: Tensor
+    seconds: Tensor
+    words: Tensor
+    offsets: Tensor
+
+
+def collate(batch: list[Told], start: int, pad: int) -> ToldBatch:
+    """Lay out every example as: `start`, its frames, its text."""
+    longest = max(len(t) for t in batch)
+    ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), IGNORE)
+    mask, told = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, example in enumerate(batch):
+        text = 1 + len(example.frames)
+        ids[row, 0] = start
+        ids[row, text : len(example)] = torch.tensor(example.ids)
+        labels[row, text : len(example)] = torch.tensor(example.labels)
+        mask[row, : len(example)] = 1
+        told[row, 1:text] = True
+    captions = [words for example in batch for words in example.frames]
+    offsets = torch.tensor([0, *(len(words) for words in captions)])[:-1].cumsum(0)
+    seconds = torch.tensor([s for example in batch for s in example.seconds])
+    return ToldBatch(ids, labels, mask, told, seconds, torch.tensor(sum(captions, [])), offsets)
+
+
+def embed_told(batch: ToldBatch, table: Tensor, clock: ClockEmbedding) -> Tensor:
+    """(B, S, D): text as usual; a told frame is the sum of its caption's words, plus the clock."""
+    embedded = F.embedding(batch.ids, table)
+    frames = F.embedding_bag(batch.words, table, batch.offsets, mode="sum") + clock(batch.seconds)
+    return embedded.masked_scatter(batch.told[..., None], frames)
 
 
 def answer_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,8 +140,8 @@ def warm_up_language(
     config: Qwen2Config,
     *,
     steps: int,
-    batch: int = 64,
-    lr: float = 2e-3,
+    batch: int = 72,
+    lr: float = 1.5e-3,
     seed: int = 0,
     minutes: float = math.inf,
     log: Callable[[str], None] = print,
@@ -121,6 +159,7 @@ def warm_up_language(
     parameters = [*language_model.parameters(), *clock.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
     stream, started = told_batches(tokenizer, batch, seed), time.monotonic()
+    recent: list[tuple[float, float]] = []
     for step in range(steps):
         share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
         if share >= 1:
@@ -129,37 +168,43 @@ def warm_up_language(
             group["lr"] = (
                 lr * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
             )
-        ids, seconds, labels, mask = next(stream)
-        embedded = language_model.embed_tokens(ids)
-        embedded = embedded + clock(seconds.clamp(min=0)) * (seconds >= 0)[..., None]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = language_model(
-                inputs_embeds=embedded, attention_mask=mask, use_cache=False
-            ).last_hidden_state
-        loss, right = answer_loss(hidden.float(), language_model.embed_tokens.weight, labels)
-        asked = torch.where((seconds < 0) & mask.bool() & (labels == IGNORE), ids, IGNORE)
-        total = (
-            loss + QUESTION_WEIGHT * answer_loss(hidden.float(), language_model.embed_tokens.weight, asked)[0]
-        )
         optimizer.zero_grad()
-        total.backward()
+        losses = []
+        for told in next(stream):
+            loss, right = told_loss(language_model, clock, told)
+            (loss / SPLITS).backward()
+            losses.append((loss.item(), right.item()))
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        if step % 50 == 0:
-            log(
-                f"language step {step}/{steps} loss {loss.item():.3f} right {right.item():.3f} {time.monotonic() - started:.0f} s"
-            )
+        recent += losses
+        if step % 50 == 49:
+            loss, right = np.array(recent).mean(axis=0)
+            spent = time.monotonic() - started
+            log(f"language step {step + 1}/{steps} loss {loss:.3f} right {right:.3f} {spent:.0f} s")
+            recent.clear()
     return language_model.eval(), clock
 
 
-def told_batches(
-    tokenizer: PreTrainedTokenizerBase, batch: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Endless batches of told videos, of similar length within a batch."""
+def told_loss(language_model: Qwen2Model, clock: ClockEmbedding, told: ToldBatch) -> tuple[Tensor, Tensor]:
+    """The loss of a part of a batch, and the share of its replies that are right in every token."""
+    table = language_model.embed_tokens.weight
+    embedded = embed_told(told, table, clock)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = language_model(
+            inputs_embeds=embedded, attention_mask=told.mask, use_cache=False
+        ).last_hidden_state.float()
+    loss, right = answer_loss(hidden, table, told.labels)
+    question = told.mask.bool() & ~told.told & (told.labels == IGNORE)
+    asked, _ = answer_loss(hidden, table, torch.where(question, told.ids, IGNORE))
+    return loss + QUESTION_WEIGHT * asked, right
+
+
+def told_batches(tokenizer: PreTrainedTokenizerBase, batch: int, seed: int) -> Iterator[list[ToldBatch]]:
+    """Endless batches of told videos, each in SPLITS parts of like length, so that little is padding."""
     teller, rng = Teller(tokenizer), np.random.default_rng((seed, 19))
     stream = examples("train", (8, 3600), seed)
+    start = tokenizer.convert_tokens_to_ids(USER)
     while True:
-        told = [teller.tell(e, oracle_frames(e, rng)) for e, _ in zip(stream, range(batch * 8), strict=False)]
-        told.sort(key=lambda t: len(t.ids))
-        for k in rng.permutation(8).tolist():
-            yield collate(told[k * batch : (k + 1) * batch], tokenizer.pad_token_id)
+        told = sorted((teller.tell(e, oracle_frames(e, rng)) for e in islice(stream, batch)), key=len)
+        parts = np.array_split(np.arange(batch), SPLITS)
+        yield [collate([told[k] for k in part], start, tokenizer.pad_token_id) for part in parts]
