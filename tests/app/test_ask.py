@@ -70,11 +70,16 @@ def test_the_answer_repeats_whatever_the_seed_and_whatever_was_asked_before(enco
     assert len(first.text.split()) > 1
 
 
-def test_two_passes_give_what_the_dense_front_door_gives(video, loaded, encoded):
+@pytest.mark.parametrize("fps", [1.0, 0.05], ids=["many frames", "fewer frames than queries"])
+def test_two_passes_give_what_the_dense_front_door_gives(fps, video, loaded):
     """The same tokens and the same words as `generate` on all pixels at once."""
-    given = answer(encoded, QUESTION, loaded, budget=loaded.model.config.budget, max_new_tokens=LONG_ANSWER)
+    seen = encode_video(video, loaded, fps=fps)
+    given = answer(seen, QUESTION, loaded, budget=loaded.model.config.budget, max_new_tokens=LONG_ANSWER)
     inputs = loaded.processor.apply_chat_template(
-        tiny.ask(video, text=QUESTION), tokenize=True, add_generation_prompt=True
+        tiny.ask(video, text=QUESTION),
+        tokenize=True,
+        add_generation_prompt=True,
+        processor_kwargs={"fps": fps},
     )
     dense = loaded.model.get_video_features(
         **{k: inputs[k] for k in inputs if k not in ("input_ids", "attention_mask")}

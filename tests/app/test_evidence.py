@@ -61,10 +61,11 @@ def picture_of(source: str) -> Image.Image:
 
 def test_the_sheet_holds_what_was_chosen_in_the_videos_own_shape(encoded, given):
     sheet = contact_sheet(encoded, given)
-    assert [(t.index, t.seconds, t.score) for t in sheet.tiles] == [tuple(f) for f in given.frames]
+    assert [(t.index, t.seconds) for t in sheet.tiles] == [tuple(f)[:2] for f in given.frames]
+    assert sheet.tiles[0].reason.startswith(f"confidence {given.frames[0].score:.2f}, ")
     assert all(t.picture.width / t.picture.height == pytest.approx(96 / 64, rel=0.02) for t in sheet.tiles)
     assert all(t.heat.shape == (4, 4) and t.heat.max() == 1 for t in sheet.tiles)
-    assert sum(t.agree for t in sheet.tiles) == 4
+    assert sum(int(t.reason.split()[2]) for t in sheet.tiles) == 4
     shown = np.asarray(sheet.tiles[0].picture.resize((16, 16), Image.Resampling.BOX), dtype=float)
     stored = encoded.store.get([given.frames[0].index])[0].permute(1, 2, 0).numpy().astype(float)
     assert np.abs(shown - stored).mean() < 12
@@ -130,6 +131,7 @@ def test_without_attention_there_is_no_heat_and_no_switch_for_it(encoded, given)
 def test_evenly_spaced_frames_have_no_curve(encoded, loaded):
     sheet = contact_sheet(encoded, answer(encoded, "which ?", loaded, select="uniform"))
     assert sheet.curve == ()
+    assert {t.reason for t in sheet.tiles} == {"evenly spaced"}
     assert "<path" not in as_html(sheet).decode()
 
 

@@ -161,7 +161,7 @@ def _letter(text: str, choices: Sequence[str]) -> str | None:
     if len(named) == 1:
         return named[0]
     letter = parse_letter(text)
-    return letter if letter in LETTERS[: len(choices)] else None
+    return letter if letter is not None and letter in LETTERS[: len(choices)] else None
 
 
 def _plain_words(text: str) -> str:

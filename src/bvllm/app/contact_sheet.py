@@ -24,15 +24,15 @@ class Tile:
     Attributes:
         picture: what the model saw, in the video's own proportions.
         heat: (rows, columns) in 0..1, where the tokens looked; None where no token was sampled by attention.
-        index, seconds, score, agree: place in the sampled sequence, time, confidence, queries that chose it.
+        index, seconds: place in the sampled sequence, and time.
+        reason: why it is here, in a few words.
     """
 
     picture: Image.Image
     heat: np.ndarray | None
     index: int
     seconds: float
-    score: float
-    agree: int
+    reason: str
 
     @property
     def clock(self) -> str:
@@ -88,15 +88,22 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
         else None
     )
     agree = answer.visual.selections[0].size.round().long().tolist()
+    learned = answer.used.select == "learned"
     return tuple(
         Tile(
             Image.fromarray(pixels[k]).resize(size, Image.Resampling.LANCZOS),
             None if heats is None else heats[k],
-            *frame,
-            agree=agree[k],
+            frame.index,
+            frame.seconds,
+            _reason(frame.score, agree[k]) if learned else "evenly spaced",
         )
         for k, frame in enumerate(answer.frames)
     )
+
+
+def _reason(score: float, agree: int) -> str:
+    """How sure the selection was of a frame, and how many of its queries agree."""
+    return f"confidence {score:.2f}, {agree} {'query' if agree == 1 else 'queries'}"
 
 
 def _tile_size(encoded: EncodedVideo) -> tuple[int, int]:
@@ -106,7 +113,8 @@ def _tile_size(encoded: EncodedVideo) -> tuple[int, int]:
 
 def _curve(answer: Answer) -> tuple[float, ...]:
     """The highest probability that any query gives to a frame of each stretch of the video."""
-    wanted = answer.visual.selections[0].logits.detach().float().softmax(dim=-1).amax(dim=0)
+    logits = answer.visual.selections[0].logits[: answer.used.frames]  # the queries that could choose
+    wanted = logits.detach().float().softmax(dim=-1).amax(dim=0)
     points = min(CURVE_POINTS, len(wanted))
     strongest = torch.nn.functional.adaptive_max_pool1d(wanted[None], points)[0]
     return tuple(round(float(x), 4) for x in strongest)

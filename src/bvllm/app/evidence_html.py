@@ -76,13 +76,8 @@ def _figure(tile: Tile) -> str:
         '<figure><div class="picture">'
         f'<img width="{width}" height="{height}" alt="{alt}" src="{picture}">{heat}</div>'
         f'<figcaption><time datetime="PT{tile.seconds:.3f}S">{tile.clock}</time> '
-        f"<span>frame {tile.index}</span> <span>{caption(tile)}</span></figcaption></figure>"
+        f"<span>frame {tile.index}</span> <span>{tile.reason}</span></figcaption></figure>"
     )
-
-
-def caption(tile: Tile) -> str:
-    """How sure the selection was of a frame, and how many of its queries agree."""
-    return f"confidence {tile.score:.2f}, {tile.agree} {'query' if tile.agree == 1 else 'queries'}"
 
 
 def _timeline_label(sheet: ContactSheet) -> str:

@@ -14,6 +14,7 @@ INK, SOFT, PAGE, LINE, MARK = "#1b1b1f", "#5c5c66", "#fbfaf8", "#d4d0c8", "#b340
 MARGIN, GAP, CAPTION, TIMELINE = 24, 14, 40, 56
 NARROWEST_SHEET = 720
 MOST_COLUMNS = 8
+LONG_ANSWER = 80  # characters; longer ones are set smaller
 
 
 def as_png(sheet: ContactSheet) -> bytes:
@@ -56,7 +57,7 @@ def _lines(sheet: ContactSheet, width: int) -> list[tuple[str, int, str, int]]:
     blocks = [
         (sheet.question, 16, INK),
         *options,
-        (sheet.answer, 26, INK),
+        (sheet.answer, 26 if len(sheet.answer) <= LONG_ANSWER else 18, INK),
         (sheet.cost, 14, SOFT),
         *((f"note: {note}", 14, SOFT) for note in sheet.notes),
     ]
@@ -91,6 +92,5 @@ def _tile(canvas: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, corner: tu
         picture = Image.alpha_composite(picture, paint(tile.heat, picture.size))
     canvas.paste(picture.convert("RGB"), corner)
     x, y = corner[0], corner[1] + tile.picture.height
-    queries = f"{tile.agree} {'query' if tile.agree == 1 else 'queries'}"
     draw.text((x, y + 3), tile.clock, fill=INK, font=ImageFont.load_default(16))
-    draw.text((x, y + 22), f"{tile.score:.2f}, {queries}", fill=SOFT, font=ImageFont.load_default(12))
+    draw.text((x, y + 22), tile.reason, fill=SOFT, font=ImageFont.load_default(12))

@@ -21,9 +21,20 @@ def resolve_model(name: str) -> str:
         ValueError where it is none of these.
     """
     if name in PACKAGED:
-        return _checked(Path(str(files("bvllm").joinpath(PACKAGED[name]))), name)
+        folder = Path(str(files("bvllm").joinpath(PACKAGED[name])))
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"model must be one that is installed, got {name!r} without its files: "
+                f"reinstall bvllm, or make it again with `bvllm train {name}`"
+            )
+        return str(folder)
     if os.path.isdir(name):
-        return _checked(Path(name), name)
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ValueError(
+                f"model must be a folder with a config.json in it, got {name!r} without one: "
+                "name the folder that save_pretrained wrote"
+            )
+        return name
     if HUB_ID.fullmatch(name) and not os.path.exists(name):
         return name
     near = difflib.get_close_matches(name, PACKAGED, n=1)
@@ -31,12 +42,3 @@ def resolve_model(name: str) -> str:
     raise ValueError(
         f"model must be {', '.join(PACKAGED)}, a folder that is there or a hub id, got {name!r}: {hint}"
     )
-
-
-def _checked(folder: Path, name: str) -> str:
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"model must be a folder with a config.json in it, got {name!r} without one: "
-            "name the folder that save_pretrained wrote"
-        )
-    return str(folder)

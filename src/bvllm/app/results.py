@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from bvllm.data.chat import format_clock
 from bvllm.model import BVLLMVisualOutput
 from bvllm.video import VideoInfo, VideoReport
 
 Select = Literal["learned", "uniform"]
+SELECT = get_args(Select)
 
 
 class ChosenFrame(NamedTuple):

@@ -1,5 +1,6 @@
 """stderr belongs to us: libraries keep their advice to themselves."""
 
+import logging
 import os
 import warnings
 
@@ -10,7 +11,8 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.simplefilter("ignore")
-    from transformers.utils import logging
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # tells of every retry
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    disable_progress_bar()
+    set_verbosity_error()
