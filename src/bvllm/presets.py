@@ -4,8 +4,8 @@ from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, Qwen2Confi
 
 from bvllm.model import BVLLMConfig
 
-# About 1 / sqrt(width). From the usual 0.02, attention this narrow starts almost uniform: a nano LLM could not
-# look anything up after 650 steps; from here it does after 300.
+# About 1 / sqrt(width). From the usual 0.02, attention this narrow starts almost uniform: a nano LLM could
+# not look anything up after 650 steps; from here it does after 300.
 INITIALIZER_RANGE = 0.07
 NANO_MEAN = NANO_STD = (0.5, 0.5, 0.5)
 

@@ -1,9 +1,10 @@
-"""Score a model on videos of the world: plain and circular accuracy, and whether the right frames were found."""
+"""Score a model on videos of the world: is the answer right, and were the right frames found?"""
 
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,7 +33,7 @@ class Scored:
     Attributes:
         right: the right letter for the options as they stand.
         circular: right under every rotation of the options (VNBench).
-        recall: share of the asked needles of which a frame was chosen; None where nothing is there to be found.
+        recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
         frames: distinct frames that were chosen.
     """
 
@@ -86,14 +87,23 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """One figure of a report, over all rows and cut by task and by duration; keyed by their names."""
+
+    overall: Share | Mean
+    by_task: dict[str, Share | Mean]
+    by_duration: dict[str, Share | Mean]
+
+
+@dataclass(frozen=True)
 class Report:
     """Every scored row, and the settings that gave it."""
 
     rows: tuple[Scored, ...]
     settings: dict[str, str | int | float]
 
-    def figures(self) -> dict[str, dict[str, object]]:
-        """`accuracy`, `circular`, `selection_recall` and `distinct_frames`, overall, by task and by duration."""
+    def figures(self) -> dict[str, Figure]:
+        """`accuracy`, `circular`, `selection_recall` and `distinct_frames`."""
         return {
             "accuracy": self._cut(lambda r: float(r.right), Share.of),
             "circular": self._cut(lambda r: float(r.circular), Share.of),
@@ -103,27 +113,23 @@ class Report:
 
     def _cut(
         self, value: Callable[[Scored], float | None], summary: Callable[[Sequence[float]], Share | Mean]
-    ) -> dict[str, object]:
-        def of(rows: Sequence[Scored]) -> dict[str, float]:
-            return asdict(summary([v for v in map(value, rows) if v is not None]))
+    ) -> Figure:
+        def of(rows: Iterable[Scored]) -> Share | Mean:
+            return summary([v for v in map(value, rows) if v is not None])
 
         tasks = sorted({r.task for r in self.rows})
-        lengths = [
-            name
-            for name in (*(n for _, n in DURATIONS), LONGER)
-            if any(duration_name(r.seconds) == name for r in self.rows)
-        ]
-        return {
-            "overall": of(self.rows),
-            "by_task": {task: of([r for r in self.rows if r.task == task]) for task in tasks},
-            "by_duration": {
-                name: of([r for r in self.rows if duration_name(r.seconds) == name]) for name in lengths
-            },
-        }
+        there = {duration_name(r.seconds) for r in self.rows}
+        lengths = [name for name in (*(name for _, name in DURATIONS), LONGER) if name in there]
+        return Figure(
+            of(self.rows),
+            {task: of(r for r in self.rows if r.task == task) for task in tasks},
+            {name: of(r for r in self.rows if duration_name(r.seconds) == name) for name in lengths},
+        )
 
     def to_json(self) -> str:
         """One JSON object; means that do not exist are null."""
-        data = {**self.figures(), "settings": self.settings, "rows": [asdict(r) for r in self.rows]}
+        figures = {name: asdict(figure) for name, figure in self.figures().items()}
+        data = {**figures, "settings": self.settings, "rows": [asdict(r) for r in self.rows]}
         return json.dumps(_no_nan(data), indent=1)
 
     def save(self, path: Path) -> None:
@@ -133,29 +139,22 @@ class Report:
         os.replace(scratch, path)
 
     def table(self) -> str:
-        """The figures as a Markdown table, one row a task and a duration."""
-        figures = self.figures()
+        """The figures as a Markdown table: one row for everything, then one per duration and per task."""
+        figures = list(self.figures().values())
+        rows = [("**overall**", [f.overall for f in figures])]
+        rows += [(name, [f.by_duration[name] for f in figures]) for name in figures[0].by_duration]
+        rows += [(name, [f.by_task[name] for f in figures]) for name in figures[0].by_task]
         lines = ["| | questions | accuracy | circular | needle found | frames |", "|---|---|---|---|---|---|"]
-        groups = [("**overall**", None, None)]
-        groups += [(name, "by_duration", name) for name in figures["accuracy"]["by_duration"]]
-        groups += [(name, "by_task", name) for name in figures["accuracy"]["by_task"]]
-        for title, cut, name in groups:
-            cells = [
-                _cell(figures[f]["overall"] if cut is None else figures[f][cut][name], f) for f in figures
-            ]
-            count = (figures["accuracy"]["overall"] if cut is None else figures["accuracy"][cut][name])[
-                "count"
-            ]
-            lines.append(f"| {title} | {count} | " + " | ".join(cells) + " |")
+        lines += [f"| {title} | {cut[0].count} | {' | '.join(map(_cell, cut))} |" for title, cut in rows]
         return "\n".join(lines)
 
 
-def _cell(figure: dict[str, float], name: str) -> str:
-    if not figure["count"]:
+def _cell(value: Share | Mean) -> str:
+    if not value.count:
         return "-"
-    if name == "distinct_frames":
-        return f"{figure['mean']:.1f}"
-    return f"{100 * figure['mean']:.1f} % ({100 * figure['low']:.0f}-{100 * figure['high']:.0f})"
+    if isinstance(value, Mean):
+        return f"{value.mean:.1f}"
+    return f"{100 * value.mean:.1f} % ({100 * value.low:.0f}-{100 * value.high:.0f})"
 
 
 def _no_nan(value: object) -> object:
@@ -167,6 +166,7 @@ def _no_nan(value: object) -> object:
 
 
 def duration_name(seconds: float) -> str:
+    """The row of the table that a video of this length is counted in."""
     return next((name for limit, name in DURATIONS if seconds <= limit), LONGER)
 
 
@@ -206,13 +206,14 @@ def evaluate(
             f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
         )
     budget = budget or Budget()
-    loaded, scored = load_model(model), []
+    loaded = load_model(model)
+    scored: list[Scored] = []
     for (folder, video), group in groupby(rows, key=lambda pair: (pair[0], pair[1].video)):
-        encoded = encode_video(folder / video, loaded, fps=fps)
-        for _, row in group:
-            scored.append(score(row, encoded, loaded, budget=budget, select=select, circular=circular))
-            if progress is not None:
-                progress(len(scored), len(rows))
+        with closing(encode_video(folder / video, loaded, fps=fps)) as encoded:
+            for _, row in group:
+                scored.append(score(row, encoded, loaded, budget=budget, select=select, circular=circular))
+                if progress is not None:
+                    progress(len(scored), len(rows))
     settings: dict[str, str | int | float] = {
         "model": model,
         "tokens": budget.tokens,
@@ -227,15 +228,20 @@ def score(
     row: Row, encoded: EncodedVideo, loaded: LoadedModel, *, budget: Budget, select: Select, circular: bool
 ) -> Scored:
     """Ask one question, in every rotation of its options."""
-    right: list[bool] = []
-    count = len(row.options)
-    true = row.options[LETTERS.index(row.answer)]
-    for turn in range(count if circular else 1):
-        options = row.options[turn:] + row.options[:turn]
-        reply = answer(encoded, row.question, loaded, budget=budget, options=options, select=select)
-        right.append(reply.letter == LETTERS[options.index(true)])
-        if turn == 0:
-            first = reply
+    count, place = len(row.options), LETTERS.index(row.answer)
+    replies = [
+        answer(
+            encoded,
+            row.question,
+            loaded,
+            budget=budget,
+            options=row.options[turn:] + row.options[:turn],
+            select=select,
+        )
+        for turn in range(count if circular else 1)
+    ]
+    right = [reply.letter == LETTERS[(place - turn) % count] for turn, reply in enumerate(replies)]
+    first = replies[0]
     chosen = [frame.seconds for frame in first.frames]
     found = [any(n.start - 1e-3 <= s < n.end - 1e-3 for s in chosen) for n in row.needles]
     recall = sum(found) / len(found) if found else None

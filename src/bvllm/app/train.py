@@ -7,8 +7,8 @@
     alignment   frame selector, token sampler and projector
     instruction everything but the tower
 
-Each stage leaves a folder; `resume` goes on after the last one that is complete. A folder is complete when its
-`done` file is there, which is written last.
+Each stage leaves a folder; `resume` goes on after the last one that is complete. A folder is complete when
+its `done` file is there, which is written last.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.app.nano.bank import Bank
@@ -29,15 +30,18 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 
+CLOCK = "clock.safetensors"  # beside the language model's own weights
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Nano's recipe. Minutes are the most that a stage takes on two cores; a faster machine runs out of steps first.
+    """Nano's recipe. Minutes are the most that a stage takes; a fast machine runs out of steps first.
 
     Attributes:
         scenes: scenes in the pool; each gives 30 frames.
         seed: decides everything but what a clock decides: a stage that runs out of time ends at another step
             on another machine.
+        workers: processes that draw the pool.
     """
 
     scenes: int = 2000
@@ -47,9 +51,16 @@ class Recipe:
     language_minutes: float = 26
     stages: tuple[Stage, ...] = (SELECTION, ALIGNMENT, INSTRUCTION)
     seed: int = 1
+    workers: int = 2
 
     def within(self, minutes: float) -> "Recipe":
-        """The same recipe, every stage shortened in proportion so that the whole takes `minutes`."""
+        """The same recipe, every stage shortened in proportion so that the whole takes `minutes`.
+
+        Raises:
+            ValueError: there is no time at all.
+        """
+        if not minutes > 0:
+            raise ValueError(f"minutes must be above 0, got {minutes:g}: leave it out for the whole recipe")
         whole = self.tower_minutes + self.language_minutes + sum(s.minutes for s in self.stages)
         share = minutes / whole
         return replace(
@@ -80,13 +91,19 @@ def train_nano(
 
     Returns:
         The folder of the finished model, for `--model`.
+
+    Raises:
+        ValueError: there is no time at all.
     """
     recipe = recipe or Recipe()
     if minutes is not None:
         recipe = recipe.within(minutes)
     out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        for mark in out.glob("*/done"):  # of an earlier run: it must not pass for this one's
+            mark.unlink()
     tokenizer = build_tokenizer()
-    pool = _pool(out / "pool", recipe, resume, log)
+    pool = _pool(recipe, log)
     tower = _tower(out / "tower", pool, recipe, resume, log)
     language_model, clock = _language(out / "language", tokenizer, recipe, resume, log)
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
@@ -110,10 +127,11 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
     model.float()
 
 
-def _pool(folder: Path, recipe: Recipe, resume: bool, log: Callable[[str], None]) -> Pool:
-    """Drawn again each time: it takes a few minutes, and gigabytes on a disk."""
+def _pool(recipe: Recipe, log: Callable[[str], None]) -> Pool:
+    """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
     log(f"drawing {recipe.scenes} scenes")
-    return draw_pool(recipe.scenes, split="train", seed=recipe.seed, image_size=nano_vision().image_size)
+    side = nano_vision().image_size
+    return draw_pool(recipe.scenes, split="train", seed=recipe.seed, image_size=side, workers=recipe.workers)
 
 
 def _tower(
@@ -121,8 +139,15 @@ def _tower(
 ) -> CLIPVisionModel:
     if not (resume and _is_done(folder)):
         tower = warm_up_tower(
-            pool, nano_vision(), mean=NANO_MEAN, std=NANO_STD, epochs=recipe.tower_epochs, minutes=recipe.tower_minutes, seed=recipe.seed, log=log
-        )  # fmt: skip
+            pool,
+            nano_vision(),
+            mean=NANO_MEAN,
+            std=NANO_STD,
+            epochs=recipe.tower_epochs,
+            minutes=recipe.tower_minutes,
+            seed=recipe.seed,
+            log=log,
+        )
         tower.save_pretrained(folder)
         _finish(folder)
     return CLIPVisionModel.from_pretrained(folder)
@@ -145,9 +170,9 @@ def _language(
             log=log,
         )
         language_model.save_pretrained(folder)
-        torch.save(clock.state_dict(), folder / "clock.pt")
+        save_file(clock.state_dict(), folder / CLOCK)
         _finish(folder)
-    clock.load_state_dict(torch.load(folder / "clock.pt", weights_only=True))
+    clock.load_state_dict(load_file(folder / CLOCK))
     return Qwen2Model.from_pretrained(folder), clock
 
 

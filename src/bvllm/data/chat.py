@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bvllm.model.question import split_options
 
@@ -105,6 +105,16 @@ class Row(BaseModel):
     open_answer: str
     needles: list[ShownNeedle]
     messages: list[Message]
+
+    @model_validator(mode="after")
+    def _answer_is_an_option(self) -> "Row":
+        offered = list(LETTERS[: len(self.options)])
+        if self.answer not in offered or len(self.options) > len(LETTERS):
+            raise ValueError(
+                f"answer must be the letter of one of at most {len(LETTERS)} options, got {self.answer!r} "
+                f"for {len(self.options)} options: name one that is offered"
+            )
+        return self
 
 
 def read_rows(path: Path) -> list[Row]:

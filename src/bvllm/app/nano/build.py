@@ -9,14 +9,25 @@ from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVide
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.presets import NANO_MEAN, NANO_STD, nano
 
+_TEXT_OF_REPLY = (
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+)
+_PARTS_OF_QUESTION = (
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] in ('video', 'image') %}" + VIDEO +
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+)  # fmt: skip
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{% set said %}" + ASSISTANT + "{% endset %}{{ said }}{% generation %}"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}" + END + "{% endgeneration %}"
-    "{% else %}" + USER + "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] in ('video', 'image') %}" + VIDEO + "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% set said %}" + ASSISTANT + "{% endset %}{{ said }}"
+    "{% generation %}" + _TEXT_OF_REPLY + END + "{% endgeneration %}"
+    "{% else %}" + USER + _PARTS_OF_QUESTION +
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )  # fmt: skip
 
 
@@ -62,7 +73,7 @@ def build_model(
     model.model.language_model.load_state_dict(language_model.state_dict())
     model.model.clock.load_state_dict(clock.state_dict())
     model.tie_weights()
-    # A word's embedding is small beside a fresh projector's output: start at its scale, or the LLM sees only noise.
+    # A word's embedding is small beside a fresh projector's output; at another scale the LLM sees only noise.
     last = [m for m in model.model.multi_modal_projector.modules() if isinstance(m, nn.Linear)][-1]
     with torch.no_grad():
         last.weight.mul_(float(language_model.embed_tokens.weight.std()) / 0.05)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bvllm.data.chat import LETTERS, format_clock, join_options
+from bvllm.data.world.draft import Question
 from bvllm.data.world.needles import Event
 from bvllm.data.world.sampling import describe
-from bvllm.data.world.tasks import TASKS, Question
+from bvllm.data.world.tasks import TASKS
 from bvllm.data.world.timeline import Timeline, plan_video
 from bvllm.data.world.vocabulary import Split
 
@@ -84,7 +85,10 @@ def examples(split: Split, seconds: tuple[float, float], seed: int) -> Iterator[
 
 
 def list_all(timeline: Timeline, rng: np.random.Generator) -> Question:
-    """Ask for everything there is to see: in training only, since it teaches seeing, order and the clock at once."""
+    """Ask for everything there is to see.
+
+    In training only: it teaches seeing, order and the clock at once.
+    """
     order = sorted(range(len(timeline.events)), key=lambda k: timeline.events[k].start)
     said = [f"{format_clock(timeline.events[k].start)} {describe(timeline.events[k].needle)}" for k in order]
     return Question(

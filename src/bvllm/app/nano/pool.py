@@ -68,12 +68,17 @@ def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers:
         split: whose needles may be drawn.
         seed: decides everything.
         image_size: side of the square that the tower sees.
-        workers: processes that draw.
+        workers: processes that draw; one draws in this process.
     """
     chunks = np.array_split(np.arange(scenes), max(1, scenes // 20))
     jobs = [(chunk.tolist(), split, seed, image_size) for chunk in chunks]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-        parts = list(executor.map(_draw_scenes, jobs))
+    if workers == 1:
+        parts = [_draw_scenes(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as executor:
+            parts = list(executor.map(_draw_scenes, jobs))
     return Pool(
         torch.from_numpy(np.concatenate([p[0] for p in parts])),
         tuple(needle for p in parts for needle in p[1]),
@@ -85,9 +90,11 @@ def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers:
 def _draw_scenes(
     job: tuple[list[int], Split, int, int],
 ) -> tuple[np.ndarray, list[Needle | None], list[float], list[int]]:
-    torch.set_num_threads(1)
     numbers, split, seed, image_size = job
-    pixels, needles, progress, scenes = [], [], [], []
+    pixels: list[np.ndarray] = []
+    needles: list[Needle | None] = []
+    progress: list[float] = []
+    scenes: list[int] = []
     for number in numbers:
         rng = np.random.default_rng((seed, 13, number))
         scene = draw_scene(seed, number, FRAME_SIZE)
@@ -99,9 +106,9 @@ def _draw_scenes(
                 needle, share = random_needle(rng, split), float(rng.random())
                 shown.append((draw_needle(base, needle, share), needle, share))
         shown.sort(key=lambda entry: entry[1] is not None)  # the bare frames of a scene stay neighbours
-        for frame, needle, share in shown:
+        for frame, what, share in shown:
             pixels.append(resize_frame(_compress(rng, frame), image_size))
-            needles.append(needle)
+            needles.append(what)
             progress.append(share)
             scenes.append(number)
     return np.stack(pixels), needles, progress, scenes

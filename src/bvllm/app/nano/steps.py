@@ -32,7 +32,7 @@ class Clip:
 
 
 def wanted_frames(example: Example, queries: int) -> Tensor:
-    """For each query the frame that it should choose: the asked frame nearest to the query's own zone of time.
+    """For each query the frame that it should choose: the asked frame nearest to the query's zone of time.
 
     Query j watches over the j-th of L equal zones. With one needle all queries meet at it, with several each
     goes to its nearest, and where nothing is asked for they spread evenly over the video.
@@ -131,8 +131,8 @@ def step_loss(
     """Forward pass of a batch.
 
     Args:
-        oracle: share of the clips whose frames come from the plan instead of the selector, so that the rest of
-            the model learns from good frames while the selector does not find them yet.
+        oracle: share of the clips whose frames come from the plan instead of the selector, so that the rest
+            of the model learns from good frames while the selector does not find them yet.
     """
     ids, mask = question_tokens(tokenizer, batch)
     selections, selection_loss, recall = select_batch(model, bank, batch, ids, mask)

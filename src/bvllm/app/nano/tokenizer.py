@@ -20,14 +20,18 @@ PAD, UNKNOWN, USER, ASSISTANT, END, VIDEO = (
 )
 MARKS = [f"{letter}." for letter in LETTERS] + [f"({letter})" for letter in LETTERS]
 PUNCTUATION = "?!,.;:='\"()-"
-COMMON_WORDS = "nothing happens that word picture moving yes no you see tell me please list all describe what and or with show shows".split()
+COMMON_WORDS = (
+    "nothing happens that word picture moving yes no you see tell me please list all describe what and or "
+    "with show shows"
+).split()
 
 
 def world_words() -> list[str]:
     """Every word that the world's questions and answers can hold."""
     text = " ".join([
         *vocabulary.COLOURS, *vocabulary.SHAPES, *vocabulary.WORDS, *vocabulary.ITEMS, *vocabulary.LANDMARKS,
-        *vocabulary.CORNERS, *vocabulary.DIRECTIONS, *NUMBER_WORDS.values(), *COMMON_WORDS, *phrases.all_stems(),
+        *vocabulary.CORNERS, *vocabulary.DIRECTIONS, *NUMBER_WORDS.values(), *COMMON_WORDS,
+        *phrases.all_stems(),
     ])  # fmt: skip
     return sorted(set(re.findall(r"[a-z]{2,}", text.lower())))
 

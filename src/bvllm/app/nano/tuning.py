@@ -1,4 +1,4 @@
-"""Alignment and instruction tuning of nano: the paper's two stages, on cached features of the frozen tower."""
+"""Selection, alignment and instruction tuning of nano, on cached features of the frozen tower."""
 
 import math
 import time
@@ -32,7 +32,8 @@ class Stage:
         batch: clips a step.
         seconds: shortest and longest video.
         oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
-        selection_weight: weight of the selector's own loss (off in the paper: the world knows the needle's frame).
+        selection_weight: weight of the selector's own loss; the paper has none, but the world knows the
+            needle's frame.
         answers: whether the answer is learned at all; without, only the selector is.
     """
 
@@ -125,8 +126,9 @@ def tune(
         if len(recent) == 25:
             answer, selection, right, recall, frames = np.nanmean(np.array(recent), axis=0)
             log(
-                f"{stage.name} step {step + 1}/{stage.steps} answer {answer:.3f} right {right:.3f} selection {selection:.3f} "
-                f"recall {recall:.3f} frames {frames:.1f} {time.monotonic() - started:.0f} s"
+                f"{stage.name} step {step + 1}/{stage.steps} answer {answer:.3f} right {right:.3f} "
+                f"selection {selection:.3f} recall {recall:.3f} frames {frames:.1f} "
+                f"{time.monotonic() - started:.0f} s"
             )
             recent.clear()
         if checkpoint is not None and time.monotonic() - saved > 180:
@@ -141,7 +143,7 @@ def free_only(model: BVLLMForConditionalGeneration, names: tuple[str, ...]) -> l
     """Freeze all but the named sub-modules; returns what is left to train."""
     model.requires_grad_(False)
     for name in names:
-        getattr(model.model, name).requires_grad_(True)
+        model.model.get_submodule(name).requires_grad_(True)
     return [p for p in model.parameters() if p.requires_grad]
 
 

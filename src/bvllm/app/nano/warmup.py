@@ -51,9 +51,8 @@ def warm_up_tower(
         The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
     """
     torch.manual_seed(seed)
-    tower = CLIPVisionModel._from_config(
-        config, attn_implementation="eager"
-    ).train()  # faster backward than SDPA on CPU
+    # Eager: its backward is faster than SDPA's on a CPU.
+    tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
     captions = [describe(needle) for needle in pool.needles]
     text = CaptionEmbedding(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     optimizer = torch.optim.AdamW(
@@ -85,9 +84,8 @@ def warm_up_tower(
         optimizer.step()
         if step % 50 == 0:
             right = (logits.argmax(-1) == target).float().mean()
-            log(
-                f"tower step {step}/{steps} loss {loss.item():.3f} right {right.item():.3f} {time.monotonic() - started:.0f} s"
-            )
+            took = time.monotonic() - started
+            log(f"tower step {step}/{steps} loss {loss.item():.3f} right {right.item():.3f} {took:.0f} s")
     return tower.eval().requires_grad_(False)
 
 
