@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import TextStreamer
+from transformers import GPT2Config, TextStreamer
 
 from tests.model import tiny
 
@@ -31,6 +31,16 @@ def features(model, inputs):
 
 
 def test_the_first_step_is_the_last_place_of_forward(model, inputs):
+    out = model.generate(**inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True)
+    torch.testing.assert_close(out.logits[0], model(**inputs).logits[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_positions_are_counted_alike_where_they_are_absolute():
+    text = GPT2Config(vocab_size=len(tiny.VOCABULARY), n_embd=32, n_layer=2, n_head=4, initializer_range=0.3)
+    model, inputs = (
+        tiny.model(text_config=text),
+        tiny.batch(tiny.ask(text="is red ?"), tiny.ask(text="what ?")),
+    )
     out = model.generate(**inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True)
     torch.testing.assert_close(out.logits[0], model(**inputs).logits[:, -1], rtol=1e-4, atol=1e-4)
 

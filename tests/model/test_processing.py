@@ -177,6 +177,12 @@ def write_video(path, *, frames, rate):
         container.mux(stream.encode())
 
 
+def test_a_video_without_a_question_is_seen_too():
+    inputs = render(tiny.ask(tiny.clip(3), text=""))
+    assert inputs["qformer_input_ids"].shape == (1, 0)
+    assert tiny.model().generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
+
+
 def test_calling_with_text():
     processor, clip = tiny.processor(), tiny.clip(3)
     out = processor(text="<|video|> what ?", videos=[clip], qformer_text="what ?")

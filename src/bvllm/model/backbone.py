@@ -13,7 +13,7 @@ from transformers.utils import can_return_tuple
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.packing import Packing, used_slots
+from bvllm.model.packing import Packing, positions_of, used_slots
 from bvllm.model.visual import BVLLMVisualModel
 
 
@@ -53,9 +53,8 @@ class BVLLMModel(BVLLMVisualModel):
         Args:
             input_ids: (B, S) a row may hold any number of clips, or none.
             attention_mask, position_ids: (B, S); positions are ours where unused slots are dropped.
-            past_key_values: a cache; it holds the packed rows, so `generate` is the way to continue from it.
+            past_key_values, use_cache: a cache holds the packed rows, so continue from it with `generate`.
             inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
-            use_cache: whether to return one.
             pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
                 see `get_video_features`; clips in the order of their placeholders.
             mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
@@ -72,11 +71,11 @@ class BVLLMModel(BVLLMVisualModel):
             )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        packing = None
-        if visual is not None:
-            inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
+        inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
         if packing is not None:
             attention_mask, position_ids = packing.mask, packing.positions
+        elif position_ids is None and past_key_values is None and attention_mask is not None:
+            position_ids = positions_of(attention_mask)  # as `generate` counts, wherever the padding is
         output = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -94,9 +93,11 @@ class BVLLMModel(BVLLMVisualModel):
         )
 
     def _fill(
-        self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput
+        self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput | None
     ) -> tuple[Tensor, Packing | None]:
         """Put visual tokens into their slots, and close the gaps."""
+        if visual is None:
+            return embeds, None
         used = self.used_slots(ids, visual)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)

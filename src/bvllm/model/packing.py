@@ -77,7 +77,7 @@ class Packing:
     @property
     def positions(self) -> Tensor:
         """(B, P) positions that count what is there."""
-        return (self.mask.cumsum(dim=1) - 1).clamp_min(0)
+        return positions_of(self.mask)
 
     def pack(self, x: Tensor, fill: float = 0) -> Tensor:
         """(B, S, ...) -> (B, P, ...)."""
@@ -88,6 +88,11 @@ class Packing:
     def unpack(self, x: Tensor) -> Tensor:
         """(B, P, D) -> (B, S, D): states in the caller's layout, so that labels and logits still line up."""
         return x.gather(1, self.source[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """(B, S) positions that count what the mask leaves; padding may be on either side."""
+    return (mask.long().cumsum(dim=1) - 1).clamp_min(0)
 
 
 def _runs(placeholders: Tensor) -> list[int]:

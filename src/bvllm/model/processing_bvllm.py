@@ -221,8 +221,8 @@ class BVLLMProcessor(ProcessorMixin):
             questions, padding=True, truncation=True, max_length=LONGEST_QUESTION, return_tensors="pt"
         )
         return {
-            "qformer_input_ids": encoded["input_ids"],
-            "qformer_attention_mask": encoded["attention_mask"],
+            "qformer_input_ids": encoded["input_ids"].long(),  # nothing asked is an empty tensor of floats
+            "qformer_attention_mask": encoded["attention_mask"].long(),
         }
 
     def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:
