@@ -66,9 +66,10 @@ def test_many_frames_pass_in_chunks(monkeypatch):
         lambda _, __, inputs: seen.append(len(inputs["pixel_values"])), with_kwargs=True
     )
     monkeypatch.setattr(visual, "FRAMES_PER_CALL", 3)
+    monkeypatch.setattr(visual, "PATCH_FRAMES_PER_CALL", 2)
     torch.testing.assert_close(model.encode_frames(pixels), whole[0])
     torch.testing.assert_close(model.encode_patches(pixels), whole[1])
-    assert seen == [3, 3, 1, 3, 3, 1]
+    assert seen == [3, 3, 1, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("feature", ["mean", "max", "qformer"])

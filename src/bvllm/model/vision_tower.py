@@ -104,9 +104,8 @@ def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
 
 def patch_features(tower: PreTrainedModel, pixels: Tensor, layer: int) -> Tensor:
     """(t, 3, H, W) -> (t, N, C): the patches as they leave `layer`, [CLS] and registers cut off."""
-    # A list of indices makes transformers keep these layers only; releases differ in what they make of -2.
-    layer %= tower.config.num_hidden_layers + 1
-    states = tower(pixel_values=pixels, output_hidden_states=[layer]).hidden_states[layer]
+    # All of them: to ask for one layer by its number means another layer in other releases of transformers.
+    states = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[layer]
     return states[:, tower_of(tower.config).prefix(tower.config) :]
 
 

@@ -29,7 +29,10 @@ from bvllm.stages.pipeline import select
 from bvllm.stages.qformer import LearnedQueries
 from bvllm.types import Budget, FrameSelection
 
-FRAMES_PER_CALL = 32  # of the tower: bounds its activations, whatever the video's length
+# Frames that the tower sees at a time: bounds its activations, whatever the video's length. Where patches are
+# wanted it keeps the states of every layer, so fewer fit.
+FRAMES_PER_CALL = 32
+PATCH_FRAMES_PER_CALL = 8
 
 
 class BVLLMPreTrainedModel(PreTrainedModel):
@@ -91,12 +94,14 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return not any(p.requires_grad for p in self.vision_tower.parameters())
 
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """First pass: (T, 3, H, W) -> (T, C), one vector per frame; activations are those of 32 frames."""
-        return torch.cat([self._encode_frame_chunk(chunk) for chunk in _chunks(pixel_values)])
+        """First pass: (T, 3, H, W) -> (T, C), one vector per frame; 32 frames at a time."""
+        size = FRAMES_PER_CALL if self.config.frame_feature == "cls" else PATCH_FRAMES_PER_CALL
+        return torch.cat([self._encode_frame_chunk(chunk) for chunk in _chunks(pixel_values, size)])
 
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
         """Second pass: (F, 3, H, W) -> (F, N, C), the patches of `vision_feature_layer`, without [CLS]."""
-        return torch.cat([self._tower(chunk, patches=True) for chunk in _chunks(pixel_values)])
+        chunks = _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
+        return torch.cat([self._tower(chunk, patches=True) for chunk in chunks])
 
     def select(
         self,
@@ -231,10 +236,10 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return None if x is None else x.to(self.device)
 
 
-def _chunks(pixels: Tensor) -> tuple[Tensor, ...]:
+def _chunks(pixels: Tensor, size: int) -> tuple[Tensor, ...]:
     if pixels.ndim != 4 or not len(pixels):
         raise ValueError(
             f"pixel_values must be (frames, 3, height, width) of at least one frame, got shape "
             f"{tuple(pixels.shape)}: put the frames of all clips into one tensor"
         )
-    return pixels.split(FRAMES_PER_CALL)
+    return pixels.split(size)
