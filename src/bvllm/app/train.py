@@ -3,8 +3,8 @@
     draw        frames of the world, once
     tower       vision-text contrastive warm-up (the role that CLIP plays)
     language    the LLM reads videos told in words (the role that a pre-trained LLM plays)
+    alignment   token sampler and projector: visual tokens become what the LLM reads
     selection   the frame selector alone, on cached [CLS] features of videos up to an hour
-    alignment   frame selector, token sampler and projector
     instruction everything but the tower
 
 Each stage leaves a folder; `resume` goes on after the last one that is complete. A folder is complete when
@@ -19,12 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
+from bvllm.app.nano.alignment import align
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.build import build_model, build_processor
 from bvllm.app.nano.language import warm_up_language
 from bvllm.app.nano.pool import Pool, draw_pool
 from bvllm.app.nano.tokenizer import build_tokenizer
-from bvllm.app.nano.tuning import ALIGNMENT, INSTRUCTION, SELECTION, Stage, tune
+from bvllm.app.nano.tuning import INSTRUCTION, SELECTION, Stage, tune
 from bvllm.app.nano.warmup import warm_up_tower
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.modeling_bvllm import ClockEmbedding
@@ -47,9 +48,11 @@ class Recipe:
     scenes: int = 2000
     tower_epochs: float = 8
     tower_minutes: float = 24
-    language_steps: int = 3500
-    language_minutes: float = 26
-    stages: tuple[Stage, ...] = (SELECTION, ALIGNMENT, INSTRUCTION)
+    language_steps: int = 5000
+    language_minutes: float = 30
+    alignment_steps: int = 2500
+    alignment_minutes: float = 5
+    stages: tuple[Stage, ...] = (SELECTION, INSTRUCTION)
     seed: int = 1
     workers: int = 2
 
@@ -61,13 +64,15 @@ class Recipe:
         """
         if not minutes > 0:
             raise ValueError(f"minutes must be above 0, got {minutes:g}: leave it out for the whole recipe")
-        whole = self.tower_minutes + self.language_minutes + sum(s.minutes for s in self.stages)
+        stages = sum(s.minutes for s in self.stages)
+        whole = self.tower_minutes + self.language_minutes + self.alignment_minutes + stages
         share = minutes / whole
         return replace(
             self,
             scenes=max(20, int(self.scenes * min(1.0, share))),
             tower_minutes=self.tower_minutes * share,
             language_minutes=self.language_minutes * share,
+            alignment_minutes=self.alignment_minutes * share,
             stages=tuple(replace(s, minutes=s.minutes * share) for s in self.stages),
         )
 
@@ -109,6 +114,13 @@ def train_nano(
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
     log("encoding the pool")
     bank = Bank.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
+    folder = out / "alignment"
+    if resume and _is_done(folder):
+        model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    else:
+        limits = {"steps": recipe.alignment_steps, "minutes": recipe.alignment_minutes}
+        align(model, tokenizer, bank, **limits, seed=recipe.seed, checkpoint=folder, log=log)
+        _finish(folder)
     for number, stage in enumerate(recipe.stages):
         folder = out / stage.name
         if resume and _is_done(folder):

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 from bvllm.app.nano.examples import Example, examples
 from bvllm.app.nano.tokenizer import ASSISTANT, END, USER
 from bvllm.data.world.sampling import describe
+from bvllm.data.world.vocabulary import COLOURS
 from bvllm.model.modeling_bvllm import ClockEmbedding
 
 IGNORE = -100
@@ -53,6 +54,7 @@ class Teller:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
+        self.colours: list[int] = tokenizer.convert_tokens_to_ids(list(COLOURS))
 
     def tokens(self, text: str) -> list[int]:
         if text not in self.known:
@@ -61,13 +63,21 @@ class Teller:
             self.known[text] = self.tokenizer(text, add_special_tokens=False).input_ids
         return self.known[text]
 
-    def tell(self, example: Example, shown: list[int]) -> Told:
-        """The frames `shown` in words, then the question and its answer."""
+    def tell(self, example: Example, shown: list[int], rng: np.random.Generator) -> Told:
+        """The frames `shown` in words, then the question and its answer; colours trade names at random.
+
+        A shape meets only some colours in the training split. Without the trade, the LLM would learn which,
+        and disbelieve its eyes when a test video shows another.
+        """
+        trade = dict(zip(self.colours, rng.permutation(self.colours).tolist(), strict=True))
         events = [example.timeline.shown_at(t) for t in shown]
         frames = [self.tokens(describe(event.needle if event else None)) for event in events]
         prompt = self.tokens(example.prompt) + self.tokens(ASSISTANT)
         reply = self.tokens(example.reply) + self.tokens(END)
-        return Told(frames, [float(t) for t in shown], prompt + reply, [IGNORE] * len(prompt) + reply)
+        frames = [[trade.get(w, w) for w in words] for words in frames]
+        text = [trade.get(w, w) for w in prompt + reply]
+        labels = [IGNORE] * len(prompt) + text[len(prompt) :]
+        return Told(frames, [float(t) for t in shown], text, labels)
 
 
 def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
@@ -205,6 +215,6 @@ def told_batches(tokenizer: PreTrainedTokenizerBase, batch: int, seed: int) -> I
     stream = examples("train", (8, 3600), seed)
     start = tokenizer.convert_tokens_to_ids(USER)
     while True:
-        told = sorted((teller.tell(e, oracle_frames(e, rng)) for e in islice(stream, batch)), key=len)
+        told = sorted((teller.tell(e, oracle_frames(e, rng), rng) for e in islice(stream, batch)), key=len)
         parts = np.array_split(np.arange(batch), SPLITS)
         yield [collate([told[k] for k in part], start, tokenizer.pad_token_id) for part in parts]

@@ -1,4 +1,4 @@
-"""Selection, alignment and instruction tuning of nano, on cached features of the frozen tower."""
+"""Selection and instruction tuning of nano, on cached features of the frozen tower."""
 
 import math
 import time
@@ -13,9 +13,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.app.nano.bank import Bank
+from bvllm.app.nano.language import told_batches, told_loss
 from bvllm.app.nano.steps import Clip, StepLoss, clips, question_tokens, select_batch, step_loss
 from bvllm.model import BVLLMForConditionalGeneration
 
+TOLD_WEIGHT = 0.2  # of each of the three parts of a batch of told videos
 GROUPS = 6  # batches that are drawn together and sorted by length of the video
 
 
@@ -34,6 +36,7 @@ class Stage:
         oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
         selection_weight: weight of the selector's own loss; the paper has none, but the world knows the
             needle's frame.
+        told: videos told in words that each step adds, so that what was learned from them is kept.
         answers: whether the answer is learned at all; without, only the selector is.
     """
 
@@ -44,29 +47,23 @@ class Stage:
     lr: float
     batch: int = 48
     seconds: tuple[float, float] = (8, 3600)
-    oracle: tuple[float, float] = (0.5, 0.1)
+    oracle: tuple[float, float] = (0.0, 0.0)
     selection_weight: float = 0.3
     answers: bool = True
+    told: int = 0
 
 
 SELECTION = Stage(
     "selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False, selection_weight=1.0
-)
-ALIGNMENT = Stage(
-    "alignment",
-    ("frame_selector", "token_sampler", "multi_modal_projector"),
-    steps=500,
-    minutes=8,
-    lr=2e-3,
-    oracle=(0.9, 0.5),
 )
 INSTRUCTION = Stage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
     minutes=45,
-    lr=1e-3,
-    oracle=(0.5, 0.1),
+    lr=8e-4,
+    oracle=(0.4, 0.1),
+    told=24,
 )
 
 
@@ -96,10 +93,9 @@ def tune(
     """
     parameters = free_only(model, stage.trained)
     optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=0.02, betas=(0.9, 0.98))
-    stream, rng = (
-        batches(bank, stage, model.config.num_selected_frames, seed),
-        np.random.default_rng((seed, 37)),
-    )
+    stream = batches(bank, stage, model.config.num_selected_frames, seed)
+    rng = np.random.default_rng((seed, 37))
+    stories = told_batches(tokenizer, stage.told, seed)
     torch.manual_seed(seed)
     model.train()
     model.model.vision_tower.eval()
@@ -114,10 +110,11 @@ def tune(
                 stage.lr * min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
             )
         oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
-        loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
-        total = loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)
         optimizer.zero_grad()
-        total.backward()
+        loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
+        (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
+        for told in next(stories) if stage.told else ():
+            (TOLD_WEIGHT * told_loss(model.model.language_model, model.model.clock, told)[0]).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         recent.append(
