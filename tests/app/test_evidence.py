@@ -135,20 +135,15 @@ def test_evenly_spaced_frames_have_no_curve(encoded, loaded):
     assert "<path" not in as_html(sheet).decode()
 
 
-def test_the_picture_shows_every_tile_where_it_looked(encoded, given):
+def test_the_picture_shows_the_heat_of_every_tile(encoded, given):
     sheet = contact_sheet(encoded, given)
-    picture = np.asarray(Image.open(io.BytesIO(as_png(sheet))).convert("RGB"), dtype=float)
-    cold = dataclasses.replace(
-        sheet, tiles=tuple(dataclasses.replace(t, heat=t.heat * 0) for t in sheet.tiles)
-    )
-    plain = np.asarray(Image.open(io.BytesIO(as_png(cold))).convert("RGB"), dtype=float)
-    rows, columns = np.nonzero(np.abs(picture - plain).sum(axis=-1))
-    width, height = sheet.tiles[0].picture.size
-    touched = {
-        (r - rows.min()) // (height + 20) * 100 + (c - columns.min()) // (width + 7)
-        for r, c in zip(rows, columns)
-    }
-    assert len(touched) >= len(sheet.tiles)
+    whole = as_png(sheet)
+    for k, tile in enumerate(sheet.tiles):
+        cold = dataclasses.replace(tile, heat=tile.heat * 0)
+        assert (
+            as_png(dataclasses.replace(sheet, tiles=sheet.tiles[:k] + (cold,) + sheet.tiles[k + 1 :]))
+            != whole
+        )
 
 
 def test_long_words_do_not_run_out_of_the_picture(encoded, given):

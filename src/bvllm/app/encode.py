@@ -93,7 +93,7 @@ def encode_video(
     SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
     plan = SamplingPlan(fps=used_fps)
     store = FrameStore(loaded.frame_size)
-    features: list[Tensor] = []
+    features = _GrowingRows()
     seconds: list[Tensor] = []
     with (
         one_kernel_thread(),
@@ -104,13 +104,13 @@ def encode_video(
         for found in map_in_order(lambda chunk: _encode(chunk, loaded), chunks, workers):
             features.append(found)
             if progress is not None:
-                done = min(len(features) * CHUNK, len(store))
+                done = len(features)
                 progress(DECODE_AND_ENCODE, done, max(planned, len(store)) if planned else None)
         info, report = video.info, video.report
     if progress is not None:
         progress(DECODE_AND_ENCODE, len(store), len(store))
     timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
-    return EncodedVideo(torch.cat(features), torch.cat(seconds), store, fps, used_fps, info, report, timings)
+    return EncodedVideo(features.tensor(), torch.cat(seconds), store, fps, used_fps, info, report, timings)
 
 
 def _spool(video: VideoStream, store: FrameStore, seconds: list[Tensor]) -> Iterator[Tensor]:
@@ -127,6 +127,32 @@ def _encode(pixels: Tensor, loaded: LoadedModel) -> Tensor:
     full = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
     with torch.inference_mode():
         return loaded.model.model.encode_frames(loaded.normalise(full))[: len(pixels)].float().cpu()
+
+
+class _GrowingRows:
+    """Rows in one block that doubles: small tensors that stay among large ones that go would pin the heap."""
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, 0)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: Tensor) -> None:
+        """Add (t, C)."""
+        needed = self._count + len(rows)
+        if needed > len(self._block):
+            block = rows.new_empty(2 * needed, rows.shape[1])
+            if self._count:
+                block[: self._count] = self._block[: self._count]
+            self._block = block
+        self._block[self._count : needed] = rows
+        self._count = needed
+
+    def tensor(self) -> Tensor:
+        """(T, C): all rows."""
+        return self._block[: self._count].clone()
 
 
 def _planned(info: VideoInfo, fps: float | None) -> int | None:

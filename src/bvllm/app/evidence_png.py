@@ -44,7 +44,7 @@ def as_png(sheet: ContactSheet) -> bytes:
         )
         _tile(canvas, draw, tile, corner)
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", optimize=True)
+    canvas.save(buffer, "PNG")
     return buffer.getvalue()
 
 
