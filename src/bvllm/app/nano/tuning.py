@@ -48,20 +48,18 @@ class Stage:
     batch: int = 48
     seconds: tuple[float, float] = (8, 3600)
     oracle: tuple[float, float] = (0.0, 0.0)
-    selection_weight: float = 0.3
+    selection_weight: float = 1.0
     answers: bool = True
     told: int = 0
 
 
-SELECTION = Stage(
-    "selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False, selection_weight=1.0
-)
+SELECTION = Stage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
 INSTRUCTION = Stage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
     minutes=45,
-    lr=8e-4,
+    lr=5e-4,
     oracle=(0.4, 0.1),
     told=24,
 )

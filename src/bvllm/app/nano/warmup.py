@@ -11,6 +11,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from bvllm.app.nano.pool import Pool
 from bvllm.data.world.sampling import describe
+from bvllm.data.world.vocabulary import COLOURS
+
+GREY = 0.4  # share of frames that are shown without colour
 
 
 class CaptionEmbedding(nn.Module):
@@ -29,6 +32,24 @@ class CaptionEmbedding(nn.Module):
         return F.normalize(self.table(torch.tensor(sum(words, [])), offsets), dim=-1)
 
 
+class PatchReader(nn.Module):
+    """One learned query that reads a frame's patches, as the token sampler will.
+
+    [CLS] alone would leave to chance what the patches of the last layer but one can tell; with a loss of
+    their own they carry what a caption says.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, N, C) -> (B, C)."""
+        query = self.query.expand(len(patches), -1, -1)
+        return self.attention(query, patches, patches, need_weights=False)[0][:, 0]
+
+
 def warm_up_tower(
     pool: Pool,
     config: CLIPVisionConfig,
@@ -42,22 +63,23 @@ def warm_up_tower(
     minutes: float = math.inf,
     log: Callable[[str], None] = print,
 ) -> CLIPVisionModel:
-    """Train a CLIP tower so that its [CLS] says what a frame of the pool shows.
+    """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
     The loss is CLIP's, over the distinct captions of a batch: frames that show the same thing share a
-    caption, and must not be pushed apart.
+    caption, and must not be pushed apart. A share of the frames is grey, with no colour in the caption, so
+    that a shape is known by its outline and not by the colours that it happens to meet in the training split.
 
     Returns:
         The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
     """
     torch.manual_seed(seed)
-    # Eager: its backward is faster than SDPA's on a CPU.
+    # Eager attention has the faster backward pass on a CPU.
     tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
     captions = [describe(needle) for needle in pool.needles]
     text = CaptionEmbedding(sorted({w for c in captions for w in c.split()}), config.hidden_size)
-    optimizer = torch.optim.AdamW(
-        [*tower.parameters(), *text.parameters()], lr=lr, weight_decay=0.02, betas=(0.9, 0.98)
-    )
+    reader = PatchReader(config.hidden_size, config.num_attention_heads)
+    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
     steps = int(epochs * len(pool) / batch)
     started, generator = time.monotonic(), torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(math.ceil(epochs) + 1)])
@@ -66,27 +88,48 @@ def warm_up_tower(
         if share >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = (
-                lr * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-            )
+            rate = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = lr * min(1.0, (step + 1) / 200) * rate
         rows = order[step * batch : (step + 1) * batch]
-        pixels = normalise(augment(pool.pixels[rows], generator), mean, std)
-        names = [captions[k] for k in rows.tolist()]
+        grey = torch.rand(len(rows), generator=generator) < GREY
+        pixels = normalise(augment(pool.pixels[rows], generator, grey), mean, std)
+        shown = zip(rows.tolist(), grey.tolist(), strict=True)
+        names = [without_colour(captions[k]) if is_grey else captions[k] for k, is_grey in shown]
         distinct = sorted(set(names))
         target = torch.tensor([distinct.index(n) for n in names])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            cls = tower(pixel_values=pixels).pooler_output
-        logits = text.scale.exp().clamp(max=100) * F.normalize(cls.float(), dim=-1) @ text(distinct).mT
-        loss = (F.cross_entropy(logits, target) + _caption_to_frame(logits, target)) / 2
+            seen = tower(pixel_values=pixels, output_hidden_states=True)
+            read = reader(seen.hidden_states[-2][:, 1:])
+        said = text(distinct)
+        loss, right = _contrast(seen.pooler_output.float(), said, text.scale, target)
+        patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
         optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([*tower.parameters(), *text.parameters()], 1.0)
+        (loss + patch_loss).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % 50 == 0:
-            right = (logits.argmax(-1) == target).float().mean()
-            took = time.monotonic() - started
-            log(f"tower step {step}/{steps} loss {loss.item():.3f} right {right.item():.3f} {took:.0f} s")
+            log(
+                f"tower step {step}/{steps} loss {loss.item():.3f} right {right:.3f} "
+                f"patches {patch_right:.3f} {time.monotonic() - started:.0f} s"
+            )
     return tower.eval().requires_grad_(False)
+
+
+def without_colour(caption: str) -> str:
+    """The caption of a grey frame.
+
+    Example:
+        >>> without_colour("one red star top left")
+        'one star top left'
+    """
+    return " ".join(word for word in caption.split() if word not in COLOURS)
+
+
+def _contrast(frames: Tensor, said: Tensor, scale: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    """CLIP's loss between frames and distinct captions, and the share of frames that are right."""
+    logits = scale.exp().clamp(max=100) * F.normalize(frames, dim=-1) @ said.mT
+    loss = (F.cross_entropy(logits, target) + _caption_to_frame(logits, target)) / 2
+    return loss, (logits.argmax(-1) == target).float().mean().item()
 
 
 def _caption_to_frame(logits: Tensor, target: Tensor) -> Tensor:
@@ -101,11 +144,12 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return (pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Light, contrast, noise and a few pixels of shift, drawn anew for each frame of the batch."""
+def augment(pixels: Tensor, generator: torch.Generator, grey: Tensor) -> Tensor:
+    """Light, contrast, noise and some pixels of shift, drawn anew for each frame; `grey` (n,) lose colour."""
     n = len(pixels)
     draw = torch.rand(n, 6, generator=generator)
     x = pixels.float()
+    x = torch.where(grey.view(-1, 1, 1, 1), x.mean(dim=1, keepdim=True), x)
     x = (
         (x - 128) * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1)
         + 128
