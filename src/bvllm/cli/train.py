@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable
+from bvllm.cli.errors import Unanswerable, WrongUse
 from bvllm.cli.quiet import quiet
 
 train = typer.Typer(help="Train a model.", add_completion=False)
@@ -22,7 +22,7 @@ def nano(
         Path, typer.Option(help="Folder for the model and its checkpoints.", file_okay=False)
     ] = Path("runs/nano"),
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop each stage in time to end after so long.")
+        float | None, typer.Option(min=0.1, help="The most time for all stages together.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last finished stage in --out.")
@@ -34,6 +34,8 @@ def nano(
 
     try:
         path = train_nano(out, minutes=minutes, resume=resume, log=_log)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
     except OSError as error:
         raise Unanswerable(str(error)) from error
     print(path)
