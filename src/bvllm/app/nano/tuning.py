@@ -58,7 +58,7 @@ INSTRUCTION = Stage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
-    minutes=45,
+    minutes=30,
     lr=5e-4,
     oracle=(0.4, 0.1),
     told=24,
