@@ -65,9 +65,8 @@ def warm_up_tower(
 ) -> CLIPVisionModel:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
-    The loss is CLIP's, over the distinct captions of a batch: frames that show the same thing share a
-    caption, and must not be pushed apart. A share of the frames is grey, with no colour in the caption, so
-    that a shape is known by its outline and not by the colours that it happens to meet in the training split.
+    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is grey, without colour in
+    the caption, so that a shape is known by its outline and not by the colours that it meets in training.
 
     Returns:
         The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
@@ -88,8 +87,7 @@ def warm_up_tower(
         if share >= 1:
             break
         for group in optimizer.param_groups:
-            rate = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
-            group["lr"] = lr * min(1.0, (step + 1) / 200) * rate
+            group["lr"] = lr * _rate(step, share)
         rows = order[step * batch : (step + 1) * batch]
         grey = torch.rand(len(rows), generator=generator) < GREY
         pixels = normalise(augment(pool.pixels[rows], generator, grey), mean, std)
@@ -108,11 +106,14 @@ def warm_up_tower(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         if step % 50 == 0:
-            log(
-                f"tower step {step}/{steps} loss {loss.item():.3f} right {right:.3f} "
-                f"patches {patch_right:.3f} {time.monotonic() - started:.0f} s"
-            )
+            seen_right = f"right {right:.3f} patches {patch_right:.3f}"
+            log(f"tower step {step}/{steps} {seen_right} {time.monotonic() - started:.0f} s")
     return tower.eval().requires_grad_(False)
+
+
+def _rate(step: int, share: float) -> float:
+    """Warm-up over 200 steps, then a cosine down to 2 %; `share` is how much of the stage is over."""
+    return min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def without_colour(caption: str) -> str:
@@ -126,7 +127,10 @@ def without_colour(caption: str) -> str:
 
 
 def _contrast(frames: Tensor, said: Tensor, scale: Tensor, target: Tensor) -> tuple[Tensor, float]:
-    """CLIP's loss between frames and distinct captions, and the share of frames that are right."""
+    """CLIP's loss between frames and distinct captions, and the share of frames that are right.
+
+    Frames that show the same thing share a caption, and are not pushed apart.
+    """
     logits = scale.exp().clamp(max=100) * F.normalize(frames, dim=-1) @ said.mT
     loss = (F.cross_entropy(logits, target) + _caption_to_frame(logits, target)) / 2
     return loss, (logits.argmax(-1) == target).float().mean().item()

@@ -1,0 +1,111 @@
+"""The embedded model from end to end: videos of the world on disk, questions, answers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bvllm.app.ask import LoadedModel, answer, encode_video, load_model
+from bvllm.app.evaluate import Report, evaluate
+from bvllm.data.chat import Row, read_rows
+from bvllm.data.world import make_world
+from bvllm.types import Budget
+
+SECONDS = 40.0
+TASKS = ["retrieval_edit", "retrieval_insert2", "position", "direction", "existence", "colour"]
+
+
+@pytest.fixture(scope="module")
+def nano() -> LoadedModel:
+    return load_model("nano")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Three videos of combinations that training never drew, of a seed that training never used."""
+    out = tmp_path_factory.mktemp("world")
+    make_world(out, split="test", count=3, seconds=(SECONDS, SECONDS), seed=90210, tasks=TASKS, workers=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def rows(world) -> list[Row]:
+    return read_rows(world / "test.jsonl")
+
+
+@pytest.fixture(scope="module")
+def report(world) -> Report:
+    return evaluate(world, model="nano", circular=False)
+
+
+def test_it_answers_questions_about_videos_it_never_saw(report):
+    assert len(report.rows) >= 9
+    assert report.figures()["accuracy"].overall.mean >= 0.6, report.table()
+
+
+def test_it_looks_at_the_frames_that_show_the_needle(report):
+    assert report.figures()["selection_recall"].overall.mean >= 0.9, report.table()
+
+
+def test_it_needs_few_frames(report):
+    assert report.figures()["distinct_frames"].overall.mean <= 16
+
+
+def test_batches_threads_and_repetition_change_nothing(world, rows, nano):
+    row, seen = rows[0], []
+    for threads in (1, 2, 2):
+        encoded = encode_video(world / row.video, nano, threads=threads)
+        found = answer(encoded, row.question, nano, options=row.options)
+        seen.append((found.text, [frame.index for frame in found.frames], found.tokens))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_clips_in_one_batch_get_the_frames_they_get_alone(world, rows, nano):
+    encoded = [encode_video(world / name, nano) for name in sorted({row.video for row in rows})]
+    question = nano.question_ids(rows[0].question)
+    many = tuple(x.expand(len(encoded), -1) for x in question)
+    with torch.inference_mode():
+        features, seconds = [e.frame_features for e in encoded], [e.seconds for e in encoded]
+        together = nano.model.model.select(features, seconds, *many)
+        alone = [nano.model.model.select([f], [s], *question)[0] for f, s in zip(features, seconds)]
+    assert [s.frames.tolist() for s in together] == [s.frames.tolist() for s in alone]
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 64])
+def test_the_budget_is_a_promise(world, rows, nano, tokens):
+    encoded = encode_video(world / rows[0].video, nano)
+    found = answer(encoded, rows[0].question, nano, budget=Budget(tokens=tokens, frames=32))
+    assert found.tokens <= tokens
+
+
+def test_the_processor_and_generate_see_what_ask_sees(world, rows, nano):
+    row = rows[0]
+    encoded = encode_video(world / row.video, nano)
+    asked = answer(encoded, row.question, nano)
+    parts = [{"type": "video", "path": str(world / row.video)}, {"type": "text", "text": row.question}]
+    inputs = nano.processor.apply_chat_template(
+        [{"role": "user", "content": parts}],
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        add_generation_prompt=True,
+    )
+    with torch.inference_mode():
+        written = nano.model.generate(**inputs, max_new_tokens=48, do_sample=False)
+    said = nano.processor.tokenizer.decode(
+        written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    assert said.strip() == asked.text
+
+
+def test_the_command_line_prints_answer_cost_and_times(world, rows):
+    row = rows[0]
+    command = [sys.executable, "-m", "bvllm.cli", "ask", str(world / row.video), row.question, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["answer"]
+    assert found["tokens"] <= 512
+    assert all(0 <= frame["seconds"] <= SECONDS for frame in found["frames"])
