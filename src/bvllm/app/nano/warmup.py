@@ -65,8 +65,8 @@ def warm_up_tower(
 ) -> CLIPVisionModel:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
-    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is grey, without colour in
-    the caption, so that a shape is known by its outline and not by the colours that it meets in training.
+    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is grey, and so is the
+    caption: a shape is known by its outline, not by the colours that it meets in the training split.
 
     Returns:
         The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
