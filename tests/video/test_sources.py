@@ -156,7 +156,8 @@ def test_no_descriptor_is_leaked(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         once()
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer is no leak: what other tests of this process left behind may be closed at any time.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_errors_have_a_kind_and_travel_between_processes():
