@@ -36,7 +36,8 @@ class Stage:
         oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
         selection_weight: weight of the selector's own loss; the paper has none, but the world knows the
             needle's frame.
-        told: videos told in words that each step adds, so that what was learned from them is kept.
+        told: videos told in words that each step adds, so that what was learned from them is kept; 0, or
+            at least 3, since a batch of them is split in three.
         answers: whether the answer is learned at all; without, only the selector is.
     """
 
