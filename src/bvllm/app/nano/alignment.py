@@ -5,7 +5,6 @@ sampler and projector learn to give just that sum for the frame itself, under an
 fifty thousand frames cost a minute; the paper aligns on captions through the LLM instead.
 """
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.examples import examples
+from bvllm.app.nano.schedule import follow
 from bvllm.data.world.sampling import describe
 from bvllm.model import BVLLMForConditionalGeneration
 
@@ -56,10 +56,7 @@ def align(
         share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
         if share >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                lr * min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
-            )
+        follow(optimizer, lr, step, share, warmup=100)
         rows = torch.from_numpy(rng.integers(0, len(bank.pool), frames))
         asked = torch.from_numpy(rng.integers(0, len(ids), frames))
         tokens, _ = model.model.token_sampler(bank.patches[rows].float(), ids[asked], mask[asked])

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from bvllm.app.nano.examples import Example, examples
+from bvllm.app.nano.schedule import follow
 from bvllm.app.nano.tokenizer import ASSISTANT, END, USER
 from bvllm.data.world.sampling import describe
 from bvllm.data.world.vocabulary import COLOURS
@@ -174,10 +175,7 @@ def warm_up_language(
         share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
         if share >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                lr * min(1.0, (step + 1) / 200) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
-            )
+        follow(optimizer, lr, step, share, warmup=200)
         optimizer.zero_grad()
         losses = []
         for told in next(stream):

@@ -1,6 +1,5 @@
 """Selection and instruction tuning of nano, on cached features of the frozen tower."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.language import told_batches, told_loss
+from bvllm.app.nano.schedule import follow
 from bvllm.app.nano.steps import Clip, StepLoss, clips, question_tokens, select_batch, step_loss
 from bvllm.model import BVLLMForConditionalGeneration
 
@@ -104,10 +104,7 @@ def tune(
         share = max(step / stage.steps, (time.monotonic() - started) / 60 / stage.minutes)
         if share >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                stage.lr * min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
-            )
+        follow(optimizer, stage.lr, step, share, warmup=100)
         oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
         optimizer.zero_grad()
         loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)

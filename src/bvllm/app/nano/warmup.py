@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from bvllm.app.nano.pool import Pool
+from bvllm.app.nano.schedule import follow
 from bvllm.data.world.sampling import describe
 from bvllm.data.world.vocabulary import COLOURS
 
@@ -86,8 +87,7 @@ def warm_up_tower(
         share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
         if share >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = lr * _rate(step, share)
+        follow(optimizer, lr, step, share, warmup=200)
         rows = order[step * batch : (step + 1) * batch]
         grey = torch.rand(len(rows), generator=generator) < GREY
         pixels = normalise(augment(pool.pixels[rows], generator, grey), mean, std)
@@ -109,11 +109,6 @@ def warm_up_tower(
             seen_right = f"right {right:.3f} patches {patch_right:.3f}"
             log(f"tower step {step}/{steps} {seen_right} {time.monotonic() - started:.0f} s")
     return tower.eval().requires_grad_(False)
-
-
-def _rate(step: int, share: float) -> float:
-    """Warm-up over 200 steps, then a cosine down to 2 %; `share` is how much of the stage is over."""
-    return min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def without_colour(caption: str) -> str:
