@@ -47,9 +47,9 @@ class Recipe:
 
     scenes: int = 2000
     tower_epochs: float = 8
-    tower_minutes: float = 24
+    tower_minutes: float = 22
     language_steps: int = 5000
-    language_minutes: float = 30
+    language_minutes: float = 26
     alignment_steps: int = 2500
     alignment_minutes: float = 5
     stages: tuple[Stage, ...] = (SELECTION, INSTRUCTION)

@@ -43,6 +43,7 @@ def align(
         frames: pool frames a step, each with a random question.
         minutes: the most time; the learning rate follows whichever of steps and minutes runs out first.
     """
+    model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     model.requires_grad_(False)
     parameters = [*model.model.token_sampler.parameters(), *model.model.multi_modal_projector.parameters()]
     for parameter in parameters:

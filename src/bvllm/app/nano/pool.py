@@ -49,13 +49,13 @@ class Pool:
 def random_needle(rng: np.random.Generator, split: Split) -> Needle:
     """A needle of any kind, in the proportions in which training needs them."""
     kind = rng.random()
-    if kind < 0.42:
+    if kind < 0.36:
         return random_sticker(rng, split)
-    if kind < 0.54:
+    if kind < 0.60:
         return random_sticker(rng, split, moving=True)
-    if kind < 0.66:
+    if kind < 0.72:
         return random_sticker(rng, split, count=int(rng.integers(2, 4)))
-    if kind < 0.84:
+    if kind < 0.86:
         return random_caption(rng, split)
     return random_picture(rng, split, landmark=bool(rng.random() < 0.4))
 

@@ -14,7 +14,7 @@ from bvllm.app.nano.schedule import follow
 from bvllm.data.world.sampling import describe
 from bvllm.data.world.vocabulary import COLOURS
 
-GREY = 0.4  # share of frames that are shown without colour
+RECOLOURED = 0.45  # share of frames that lose their colours: half turn grey, half get other colours
 
 
 class CaptionEmbedding(nn.Module):
@@ -66,8 +66,8 @@ def warm_up_tower(
 ) -> CLIPVisionModel:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
-    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is grey, and so is the
-    caption: a shape is known by its outline, not by the colours that it meets in the training split.
+    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is recoloured, and
+    their captions name no colour: a shape is known by its outline, not by the colours it met in training.
 
     Returns:
         The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
@@ -89,10 +89,10 @@ def warm_up_tower(
             break
         follow(optimizer, lr, step, share, warmup=200)
         rows = order[step * batch : (step + 1) * batch]
-        grey = torch.rand(len(rows), generator=generator) < GREY
-        pixels = normalise(augment(pool.pixels[rows], generator, grey), mean, std)
-        shown = zip(rows.tolist(), grey.tolist(), strict=True)
-        names = [without_colour(captions[k]) if is_grey else captions[k] for k, is_grey in shown]
+        mixing, recoloured = random_colours(len(rows), generator)
+        pixels = normalise(augment(pool.pixels[rows], generator, mixing), mean, std)
+        shown = zip(rows.tolist(), recoloured.tolist(), strict=True)
+        names = [without_colour(captions[k]) if other else captions[k] for k, other in shown]
         distinct = sorted(set(names))
         target = torch.tensor([distinct.index(n) for n in names])
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -112,7 +112,7 @@ def warm_up_tower(
 
 
 def without_colour(caption: str) -> str:
-    """The caption of a grey frame.
+    """The caption of a recoloured frame.
 
     Example:
         >>> without_colour("one red star top left")
@@ -143,17 +143,35 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return (pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-def augment(pixels: Tensor, generator: torch.Generator, grey: Tensor) -> Tensor:
-    """Light, contrast, noise and some pixels of shift, drawn anew for each frame; `grey` (n,) lose colour."""
+def random_colours(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """How each of n frames mixes its channels, (n, 3, 3), and which of them are recoloured, (n,) bool.
+
+    Recoloured is grey, or the channels trade places and some turn negative; the others keep their colours.
+    """
+    draw = torch.rand(n, generator=generator)
+    grey, traded = draw < RECOLOURED / 2, (draw >= RECOLOURED / 2) & (draw < RECOLOURED)
+    order = torch.rand(n, 3, generator=generator).argsort(dim=1)
+    sign = torch.where(torch.rand(n, 1, 3, generator=generator) < 0.3, -1.0, 1.0)
+    mixing = torch.eye(3).expand(n, 3, 3).clone()
+    mixing[grey] = 1 / 3
+    mixing[traded] = (F.one_hot(order, 3).float() * sign)[traded]
+    return mixing, grey | traded
+
+
+def augment(pixels: Tensor, generator: torch.Generator, mixing: Tensor) -> Tensor:
+    """Light, contrast, noise and some pixels of shift, drawn anew for each frame.
+
+    Args:
+        pixels: (n, 3, H, W) uint8.
+        mixing: (n, 3, 3) how a frame's channels mix, about middle grey.
+
+    Returns:
+        (n, 3, H, W) float in 0..255.
+    """
     n = len(pixels)
     draw = torch.rand(n, 6, generator=generator)
-    x = pixels.float()
-    x = torch.where(grey.view(-1, 1, 1, 1), x.mean(dim=1, keepdim=True), x)
-    x = (
-        (x - 128) * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1)
-        + 128
-        + (40 * draw[:, 1] - 20).view(-1, 1, 1, 1)
-    )
+    x = torch.einsum("nij,njhw->nihw", mixing, pixels.float() - 128)
+    x = x * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1) + 128 + (40 * draw[:, 1] - 20).view(-1, 1, 1, 1)
     x = x + torch.randn(x.shape, generator=generator) * (8 * draw[:, 2] ** 2).view(-1, 1, 1, 1)
     shift = (draw[:, 3:5] * 9).long() - 4
     x = torch.stack(
