@@ -29,6 +29,7 @@ from bvllm.app.nano.tuning import INSTRUCTION, SELECTION, Stage, tune
 from bvllm.app.nano.warmup import warm_up_tower
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.model.word_tower import WordTower
 from bvllm.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 
 CLOCK = "clock.safetensors"  # beside the language model's own weights
@@ -109,7 +110,7 @@ def train_nano(
             mark.unlink()
     tokenizer = build_tokenizer()
     pool = _pool(recipe, log)
-    tower = _tower(out / "tower", pool, recipe, resume, log)
+    tower, words = _tower(out / "tower", pool, recipe, resume, log)
     language_model, clock = _language(out / "language", tokenizer, recipe, resume, log)
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
     log("encoding the pool")
@@ -129,6 +130,7 @@ def train_nano(
         tune(model, tokenizer, bank, stage, seed=recipe.seed * 100 + number, checkpoint=folder, log=log)
         _finish(folder)
     save_nano(model, tokenizer, out / "model")
+    words.save(out / "model")
     return out / "model"
 
 
@@ -148,9 +150,9 @@ def _pool(recipe: Recipe, log: Callable[[str], None]) -> Pool:
 
 def _tower(
     folder: Path, pool: Pool, recipe: Recipe, resume: bool, log: Callable[[str], None]
-) -> CLIPVisionModel:
+) -> tuple[CLIPVisionModel, WordTower]:
     if not (resume and _is_done(folder)):
-        tower = warm_up_tower(
+        tower, words = warm_up_tower(
             pool,
             nano_vision(),
             mean=NANO_MEAN,
@@ -161,8 +163,9 @@ def _tower(
             log=log,
         )
         tower.save_pretrained(folder)
+        words.save(folder)
         _finish(folder)
-    return CLIPVisionModel.from_pretrained(folder)
+    return CLIPVisionModel.from_pretrained(folder), WordTower.load(folder)
 
 
 def _language(

@@ -13,24 +13,9 @@ from bvllm.app.nano.pool import Pool
 from bvllm.app.nano.schedule import follow
 from bvllm.data.world.sampling import describe
 from bvllm.data.world.vocabulary import COLOURS
+from bvllm.model.word_tower import WordTower
 
 RECOLOURED = 0.45  # share of frames that lose their colours: half turn grey, half get other colours
-
-
-class CaptionEmbedding(nn.Module):
-    """A caption as the sum of its words: needles are sets of attributes, so order carries nothing."""
-
-    def __init__(self, vocabulary: list[str], width: int) -> None:
-        super().__init__()
-        self.number = {word: k for k, word in enumerate(vocabulary)}
-        self.table = nn.EmbeddingBag(len(vocabulary), width, mode="sum")
-        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    def forward(self, captions: list[str]) -> Tensor:
-        """Captions -> (n, width) unit vectors."""
-        words = [[self.number[w] for w in caption.split()] for caption in captions]
-        offsets = torch.tensor([0] + [len(w) for w in words[:-1]]).cumsum(0)
-        return F.normalize(self.table(torch.tensor(sum(words, [])), offsets), dim=-1)
 
 
 class PatchReader(nn.Module):
@@ -63,20 +48,20 @@ def warm_up_tower(
     seed: int = 0,
     minutes: float = math.inf,
     log: Callable[[str], None] = print,
-) -> CLIPVisionModel:
+) -> tuple[CLIPVisionModel, WordTower]:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
     The loss is CLIP's, over the distinct captions of a batch. A share of the frames is recoloured, and
     their captions name no colour: a shape is known by its outline, not by the colours it met in training.
 
     Returns:
-        The tower in eval mode. Its text side is thrown away, as B-VLLM does with CLIP's.
+        The tower in eval mode, and its text side, which B-VLLM has no use for but a search over videos has.
     """
     torch.manual_seed(seed)
     # Eager attention has the faster backward pass on a CPU.
     tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
     captions = [describe(needle) for needle in pool.needles]
-    text = CaptionEmbedding(sorted({w for c in captions for w in c.split()}), config.hidden_size)
+    text = WordTower(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
     parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
@@ -108,7 +93,7 @@ def warm_up_tower(
         if step % 50 == 0:
             seen_right = f"right {right:.3f} patches {patch_right:.3f}"
             log(f"tower step {step}/{steps} {seen_right} {time.monotonic() - started:.0f} s")
-    return tower.eval().requires_grad_(False)
+    return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
 
 
 def without_colour(caption: str) -> str:
