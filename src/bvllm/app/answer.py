@@ -11,7 +11,8 @@ from torch import Tensor
 from bvllm.app.encode import EncodedVideo, Progress
 from bvllm.app.loading import LoadedModel
 from bvllm.app.results import SELECT, Answer, ChosenFrame, Select, Settings
-from bvllm.app.threads import one_kernel_thread
+from bvllm.app.session import Session
+from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.data.chat import LETTERS, join_options, parse_letter
 from bvllm.model.question import split_options
 from bvllm.model.selecting import spread_evenly
@@ -29,6 +30,8 @@ def answer(
     options: Sequence[str] | None = None,
     select: Select = "learned",
     max_new_tokens: int = 48,
+    session: Session | None = None,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Answer:
     """Answer one question about a video that was encoded; the next question needs no decoding either.
@@ -41,6 +44,9 @@ def answer(
         options: what to choose from, in place of options in the text.
         select: "learned" chooses frames by the question, "uniform" takes evenly spaced ones.
         max_new_tokens: length limit of the answer.
+        session: what earlier questions about this video left behind, which makes this one cheaper but never
+            different; the same one for every question about a video.
+        threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
         progress: told about each step.
 
     Errors:
@@ -48,7 +54,7 @@ def answer(
     """
     stem, choices = split_question(question, options)
     _check(select, max_new_tokens)
-    budget = budget or Budget()
+    budget, session = budget or Budget(), session or Session()
     clock = _Clock(progress)
     used = _used_budget(budget, loaded)
     model = loaded.model.model
@@ -58,11 +64,11 @@ def answer(
             selection = _select(encoded, question_ids, loaded, used, select)
         with clock.step("encode patches"):
             chosen = selection.frames.tolist()
-            patches = model.encode_patches(loaded.normalise(encoded.store.get(chosen)))
+            patches = session.patches.get(chosen, lambda new: _encode_patches(new, encoded, loaded, threads))
         with clock.step("sample and merge tokens"):
             visual = model.spend(patches, [selection], *question_ids, budget=used)
         with clock.step("answer"):
-            text = loaded.generate(join_options(stem, choices), visual, max_new_tokens)
+            text = loaded.generate(join_options(stem, choices), visual, max_new_tokens, session.prompt)
     scores = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
     return Answer(
         question=stem,
@@ -148,6 +154,21 @@ def _select(
         return spread_evenly(seconds, budget.frames)
     features = encoded.frame_features.to(loaded.device, loaded.model.dtype)
     return loaded.model.model.select([features], [seconds], *question_ids, budget=budget)[0]
+
+
+def _encode_patches(
+    frames: list[int], encoded: EncodedVideo, loaded: LoadedModel, threads: int | None
+) -> list[Tensor]:
+    """(N, C) of each frame. One at a time on a CPU: what a frame gives must not depend on its company."""
+    pixels = encoded.store.get(frames)
+    if loaded.device.type != "cpu":
+        return list(loaded.model.model.encode_patches(loaded.normalise(pixels)))
+
+    def encode(frame: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return loaded.model.model.encode_patches(loaded.normalise(frame[None]))[0]
+
+    return list(map_in_order(encode, pixels, threads or usable_cores()))
 
 
 def _letter(text: str, choices: Sequence[str]) -> str | None:

@@ -2,8 +2,9 @@
 
 loaded = load_model("nano")
 video = encode_video("video.mp4", loaded)         # pass 1: every frame, once
-answer(video, "what colour is the star?", loaded)  # pass 2: the few frames that matter for this question
-answer(video, "how many circles are shown?", loaded)
+session = Session()                                # what a question leaves behind for the next
+answer(video, "what colour is the star?", loaded, session=session)  # pass 2: the few frames that matter
+answer(video, "how many circles are shown?", loaded, session=session)
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from bvllm.app.answer import answer, split_question
 from bvllm.app.encode import EncodedVideo, Progress, encode_video
 from bvllm.app.loading import LoadedModel, ModelError, load_model
 from bvllm.app.results import Answer, ChosenFrame, Select, Settings
+from bvllm.app.session import Session
 from bvllm.types import Budget
 from bvllm.video import Limits, Source
 
@@ -22,6 +24,7 @@ __all__ = [
     "LoadedModel",
     "ModelError",
     "Progress",
+    "Session",
     "Settings",
     "answer",
     "ask",
@@ -56,6 +59,7 @@ def ask(
             options=options,
             select=select,
             max_new_tokens=max_new_tokens,
+            threads=threads,
             progress=progress,
         )
     finally:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from bvllm.app.model_name import resolve_model
+from bvllm.app.session import PromptCache
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
 
 
@@ -42,25 +43,46 @@ class LoadedModel:
         found = self.processor.question_ids([_plain(question, self.processor.qformer_tokenizer)])
         return found["qformer_input_ids"].to(self.device), found["qformer_attention_mask"].to(self.device)
 
-    def generate(self, text: str, visual: BVLLMVisualOutput, max_new_tokens: int) -> str:
-        """What the language model says, greedily, to one user turn that begins with one clip."""
+    def generate(
+        self, text: str, visual: BVLLMVisualOutput, max_new_tokens: int, prompt: PromptCache | None = None
+    ) -> str:
+        """What the language model says, greedily, to one user turn that begins with one clip.
+
+        Args:
+            text: the question, options below it.
+            visual: the clip's visual tokens.
+            max_new_tokens: length limit of the answer.
+            prompt: keys and values of an earlier question about the same visual tokens; used and kept.
+        """
         content = [{"type": "video"}, {"type": "text", "text": _plain(text, self.processor.tokenizer)}]
-        prompt = self.processor.apply_chat_template(
+        written = self.processor.apply_chat_template(
             [{"role": "user", "content": content}],
             tokenize=True,
             add_generation_prompt=True,
             visual_tokens=visual.lengths,
         )
-        ids = prompt["input_ids"].to(self.device)
-        written = self.model.generate(
+        ids = written["input_ids"].to(self.device)
+        said = self.model.generate(
             ids,
-            attention_mask=prompt["attention_mask"].to(self.device),
-            mm_encoder_outputs={"video": visual},
+            attention_mask=written["attention_mask"].to(self.device),
+            past_key_values=self._read_clip(ids, visual, prompt or PromptCache()),
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
         )
-        return self.processor.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        return self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+    def _read_clip(self, ids: Tensor, visual: BVLLMVisualOutput, prompt: PromptCache) -> DynamicCache:
+        """Keys and values of the prompt up to its last visual token, from memory where they are there."""
+        placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
+        beginning = ids[:, : int(placeholders[-1]) + 1]
+        tokens = visual.pooler_output[0]
+        states = prompt.find(beginning, tokens)
+        if states is None:
+            states = DynamicCache(config=self.model.config.text_config)
+            self.model.model(beginning, mm_encoder_outputs={"video": visual}, past_key_values=states)
+            prompt.keep(beginning, tokens, states)
+        return states
 
 
 def load_model(name: str = "nano", *, device: str | torch.device | None = None) -> LoadedModel:

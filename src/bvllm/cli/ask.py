@@ -132,6 +132,7 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
                 budget=Budget(request.budget, request.frames),
                 select=request.select,
                 max_new_tokens=request.max_new_tokens,
+                threads=request.threads,
                 progress=bar,
             )
         if request.evidence is not None:
