@@ -44,8 +44,7 @@ def answer(
         options: what to choose from, in place of options in the text.
         select: "learned" chooses frames by the question, "uniform" takes evenly spaced ones.
         max_new_tokens: length limit of the answer.
-        session: what earlier questions about this video left behind, which makes this one cheaper but never
-            different; the same one for every question about a video.
+        session: what earlier questions about this video left behind; cheaper, and never another answer.
         threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
         progress: told about each step.
 
@@ -55,27 +54,24 @@ def answer(
     stem, choices = split_question(question, options)
     _check(select, max_new_tokens)
     budget, session = budget or Budget(), session or Session()
-    clock = _Clock(progress)
-    used = _used_budget(budget, loaded)
-    model = loaded.model.model
-    question_ids = loaded.question_ids(stem)
+    clock, used = _Clock(progress), _used_budget(budget, loaded)
     with torch.inference_mode(), one_kernel_thread():
+        question_ids = loaded.question_ids(stem)
         with clock.step("select"):
             selection = _select(encoded, question_ids, loaded, used, select)
+        chosen = selection.frames.tolist()
         with clock.step("encode patches"):
-            chosen = selection.frames.tolist()
             patches = session.patches.get(chosen, lambda new: _encode_patches(new, encoded, loaded, threads))
         with clock.step("sample and merge tokens"):
-            visual = model.spend(patches, [selection], *question_ids, budget=used)
+            visual = loaded.model.model.spend(patches, [selection], *question_ids, budget=used)
         with clock.step("answer"):
             text = loaded.generate(join_options(stem, choices), visual, max_new_tokens, session.prompt)
-    scores = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
     return Answer(
         question=stem,
         options=tuple(choices),
         text=text,
         letter=_letter(text, choices),
-        frames=tuple(ChosenFrame(*row) for row in scores),
+        frames=_chosen_frames(encoded, selection),
         tokens=visual.lengths[0],
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
@@ -169,6 +165,12 @@ def _encode_patches(
             return loaded.model.model.encode_patches(loaded.normalise(frame[None]))[0]
 
     return list(map_in_order(encode, pixels, threads or usable_cores()))
+
+
+def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[ChosenFrame, ...]:
+    chosen = selection.frames.tolist()
+    rows = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
+    return tuple(ChosenFrame(*row) for row in rows)
 
 
 def _letter(text: str, choices: Sequence[str]) -> str | None:
