@@ -8,6 +8,7 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
+from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.train import train
 from bvllm.cli.world import world
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask)
+app.command("doctor")(doctor)
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
 app.command("eval")(evaluate_model)

@@ -1,0 +1,60 @@
+"""Which files a person means who names a folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+# What a video is called. A file that is named itself is taken whatever it is called.
+SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .flv .wmv .asf .ogv .3gp .3g2 .ivf .gif .h264 "
+    ".hevc".split()
+)
+
+
+def videos_in(path: str | Path) -> list[Path]:
+    """The videos of a folder and the folders below it, by name; a file stands for itself.
+
+    Links to folders are not followed, hidden files and folders are passed over.
+
+    Example:
+        >>> videos_in("holiday.mp4")
+        [PosixPath('holiday.mp4')]
+    """
+    if not os.path.isdir(path):
+        return [Path(path)]
+    found = []
+    for folder, below, names in os.walk(path):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        found += [
+            Path(folder, name)
+            for name in sorted(names)
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return found
+
+
+def videos_of(paths: Sequence[str | Path]) -> list[Path]:
+    """The videos of several files and folders, each once, in the order given.
+
+    Errors:
+        ValueError where a folder holds no video.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        videos = videos_in(path)
+        if not videos:
+            raise ValueError(
+                f"folder must hold videos, got {str(path)!r} without one: name a folder with files like .mp4"
+            )
+        found.update(dict.fromkeys(videos))
+    return list(found)
+
+
+def shown(path: str | Path) -> str:
+    """A file's name that keeps to its line, whatever it is made of.
+
+    Example:
+        >>> shown("a\\nb.mp4")
+        'a\\\\nb.mp4'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))

@@ -1,0 +1,80 @@
+"""`bvllm doctor`: what is odd or broken in a video, and what an answer about it would rest on."""
+
+import json
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from bvllm.app.doctor import Examination
+
+
+def doctor(
+    video: Annotated[
+        str,
+        typer.Argument(metavar="VIDEO|FOLDER", help="A video, or a folder of them.", show_default=False),
+    ],
+    fps: Annotated[float, typer.Option(help="Frames per second that a question would look at.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is odd or broken in a video, and what an answer about it would rest on."""
+    from bvllm.app.videos_in import videos_of
+
+    with wrong_use():
+        if not (fps > 0 and math.isfinite(fps)):
+            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        videos = videos_of([video])
+    from bvllm.app.doctor import as_json as as_object
+    from bvllm.app.doctor import examine
+
+    single = [str(path) for path in videos] == [video]
+    seen = []
+    for path in videos:
+        with progress_bar() as bar:
+            seen.append(examine(path, fps=fps, progress=bar))
+        if not as_json and not single:
+            print(_line(seen[-1]), flush=True)
+    broken = sum(not one.answerable for one in seen)
+    if as_json:
+        counts = {"answerable": len(seen) - broken, "not_answerable": broken}
+        print(json.dumps({"files": [as_object(one) for one in seen], **counts}, ensure_ascii=False))
+    else:
+        print(_page(seen[0]) if single else _summary(seen))
+    if broken:
+        raise Unanswerable(
+            seen[0].findings[0].text if single else f"{broken} of {len(seen)} files cannot be answered"
+        )
+
+
+def _page(seen: "Examination") -> str:
+    """Everything about one file: what it is, a line for each finding, what an answer rests on."""
+    from bvllm.app.videos_in import shown
+
+    lines = [f"{shown(seen.path)}: {seen.headline}"]
+    lines += [f"{finding.weight:<7} {finding.name}: {finding.text}" for finding in seen.findings]
+    return "\n".join([*lines, f"answer  {seen.rests_on}"])
+
+
+def _line(seen: "Examination") -> str:
+    """One file in a list: its heaviest finding."""
+    from bvllm.app.videos_in import shown
+
+    if not seen.findings:
+        return f"fine    {shown(seen.path)}: {seen.headline}"
+    worst, *others = seen.findings
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{worst.weight:<7} {shown(seen.path)}: {worst.name}: {worst.text}{more}"
+
+
+def _summary(seen: "list[Examination]") -> str:
+    from bvllm.app.findings import WEIGHTS
+
+    counts = Counter(one.findings[0].weight if one.findings else "fine" for one in seen)
+    parts = [f"{counts[weight]} {weight}" for weight in (*WEIGHTS, "fine") if counts[weight]]
+    files = "1 file" if len(seen) == 1 else f"{len(seen)} files"
+    return f"{files}: {', '.join(parts)}; {sum(one.answerable for one in seen)} can be answered"
