@@ -1,0 +1,108 @@
+"""Rows that must not be trained on: each is named, counted, and left out or fatal."""
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+FaultKind = Literal[
+    "json",  # no JSON, or not UTF-8
+    "schema",  # a field is missing or of the wrong type
+    "roles",  # who speaks is unknown or out of order
+    "no_answer",  # nothing to learn
+    "placeholder",  # a placeholder without a file, or a file without a placeholder
+    "outside_root",  # the file lies outside the media folder
+    "missing",  # no such file
+    "media",  # the file cannot be read
+    "truncated",  # the file ends early
+    "too_long",  # does not fit the longest sequence
+]
+OnError = Literal["skip", "raise"]
+SHOWN = 20  # faults that a summary spells out
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why one row is left out.
+
+    Attributes:
+        where: file and line, and which row.
+        kind: one of `FaultKind`.
+        reason: one line for whoever made the file.
+    """
+
+    where: str
+    kind: FaultKind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.kind}: {self.reason}"
+
+
+class BadRow(Exception):
+    """A row that cannot be learned from; `fault` says where and why."""
+
+    def __init__(self, where: str, kind: FaultKind, reason: str) -> None:
+        self.fault = Fault(where, kind, reason)
+        super().__init__(str(self.fault))
+
+    def __reduce__(self) -> tuple[type["BadRow"], tuple[str, FaultKind, str]]:
+        return type(self), (self.fault.where, self.fault.kind, self.fault.reason)
+
+
+class FaultLog:
+    """Counts bad rows, each once, however often it comes up.
+
+    Args:
+        on_error: "skip" notes a bad row and goes on; "raise" stops at the first.
+        path: a JSONL file that faults are appended to. Workers and ranks have memories of their own: with
+            them only a file knows all faults. None keeps them in memory.
+
+    Example:
+        >>> log = FaultLog()
+        >>> log.add(BadRow("a.json:3 (row 2)", "no_answer", "the last turn must be an answer"))
+        >>> print(log.summary(rows=10))
+        1 of 10 rows left out: 1 no_answer
+        a.json:3 (row 2): no_answer: the last turn must be an answer
+    """
+
+    def __init__(self, on_error: OnError = "skip", path: Path | None = None) -> None:
+        if on_error not in get_args(OnError):
+            raise ValueError(f"on_error must be 'skip' or 'raise', got {on_error!r}: choose one of them")
+        self.on_error, self.path = on_error, path
+        self._seen: dict[str, Fault] = {}
+
+    def add(self, error: BadRow) -> None:
+        """Note a bad row, or raise it where `on_error` says so."""
+        fault = error.fault
+        if self.path is not None and fault.where not in self._seen:
+            line = json.dumps(asdict(fault), ensure_ascii=False) + "\n"
+            with open(self.path, "ab", buffering=0) as file:  # one write: lines of processes do not mix
+                file.write(line.encode("utf-8", "backslashreplace"))
+        self._seen.setdefault(fault.where, fault)
+        if self.on_error == "raise":
+            raise error
+
+    def faults(self) -> list[Fault]:
+        """Every bad row so far, once, in the order they came up; of all processes where there is a file."""
+        if self.path is None or not os.path.exists(self.path):
+            return list(self._seen.values())
+        lines = self.path.read_text(encoding="utf-8").split("\n")
+        found = [Fault(**json.loads(line)) for line in lines if line]
+        return list({fault.where: fault for fault in reversed(found)}.values())[::-1]
+
+    def summary(self, rows: int | None = None) -> str:
+        """How many rows were left out, of which kinds, and the first of them by name.
+
+        Args:
+            rows: how many rows there were, if known.
+        """
+        faults = self.faults()
+        total = f"{len(faults)} of {rows} rows" if rows is not None else f"{len(faults)} rows"
+        if not faults:
+            return f"{total} left out"
+        kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in faults).most_common())
+        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        return "\n".join([f"{total} left out: {kinds}", *map(str, faults[:SHOWN]), *more])

@@ -1,0 +1,163 @@
+"""One row's JSON to a dialogue: the chat schema, and the form that LLaVA began.
+
+LLaVA, LLaMA-VID, Video-LLaVA, Valley and VideoLLaMA2 share `{"id", "image" | "video", "conversations":
+[{"from": "human" | "gpt", "value": "<image>\\n..."}]}` and differ in detail; docs/data.md lists what is read.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from bvllm.data.chat import Message
+from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
+from bvllm.data.faults import BadRow, FaultKind
+
+# (kind, name in the row, subfolder the row names) -> the media; raises BadRow.
+FindMedia = Callable[[MediaKind, str, str | None], Media]
+
+MARK = re.compile(r"<(image|video)>[ \t]*\n?")  # the template writes the line feed after a placeholder
+ROLES: dict[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+KINDS: tuple[MediaKind, ...] = ("image", "video")
+SPEAKER_AND_WORDS = (("from", "value"), ("role", "content"))
+
+
+def parse_row(data: bytes, where: str, find: FindMedia) -> Dialogue:
+    """Read one row.
+
+    Args:
+        data: a JSON object.
+        where: file and line.
+        find: what turns a name into media.
+
+    Errors:
+        BadRow for whatever is wrong with it.
+
+    Example:
+        >>> row = b'{"id": 7, "conversations": [{"from": "human", "value": "hello?"}, '
+        >>> row += b'{"from": "gpt", "value": "hi"}]}'
+        >>> [(turn.role, turn.text) for turn in parse_row(row, "a.json:1", lambda *_: None).turns]
+        [('user', 'hello?'), ('assistant', 'hi')]
+    """
+    if not data.strip():
+        raise BadRow(where, "json", "the array must be closed, got the end of the file")
+    try:
+        row = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise BadRow(where, "json", f"a row must be JSON in UTF-8, got {reason}") from None
+    return row_to_dialogue(row, where, find)
+
+
+def row_to_dialogue(row: object, where: str, find: FindMedia) -> Dialogue:
+    """The same from what JSON holds already, as Hub datasets give it."""
+    if not isinstance(row, dict):
+        raise BadRow(where, "schema", f"a row must be an object, got {type(row).__name__}")
+    if isinstance(row.get("messages"), list):
+        turns = [_chat_turn(message, where, find) for message in row["messages"]]
+    elif isinstance(row.get("conversations"), list):
+        turns = _llava_turns(row, where, find)
+    else:
+        raise BadRow(
+            where, "schema", f"a row must have conversations or messages, got {sorted(map(str, row))}"
+        )
+    name = next((row[key] for key in ("id", "v_id") if row.get(key) is not None), "")
+    return Dialogue(str(name), tuple(turns), where)
+
+
+def _chat_turn(message: Any, where: str, find: FindMedia) -> Turn:
+    if isinstance(message, dict) and isinstance(message.get("content"), str):
+        message = {**message, "content": [{"type": "text", "text": message["content"]}]}
+    try:
+        read = Message.model_validate(message)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        kind: FaultKind = "roles" if field == "role" else "schema"
+        raise BadRow(
+            where, kind, f"a message must fit the chat schema, got {field}: {first['msg']}"
+        ) from None
+    parts: list[str | Media] = []
+    for part in read.content:
+        if part.type == "text":
+            if part.text is None:
+                raise BadRow(where, "schema", "a text part must have a text, got none")
+            parts.append(part.text)
+        elif not part.path:
+            raise BadRow(where, "placeholder", f"a part of type {part.type} must have a path, got none")
+        else:
+            parts.append(find(part.type, part.path, None))
+    return Turn(read.role, tuple(parts))
+
+
+def _llava_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
+    spoken = [_speaker_and_words(turn, where) for turn in row["conversations"]]
+    system = next((row[k] for k in ("system", "system_prompt") if isinstance(row.get(k), str)), "")
+    if system:
+        spoken.insert(0, ("system", system))
+    marks = [mark for _, words in spoken for mark in MARK.findall(words)]
+    media = iter(_media(row, marks, where, find))
+    return [Turn(role, _parts(words, media)) for role, words in spoken]
+
+
+def _speaker_and_words(turn: Any, where: str) -> tuple[Role, str]:
+    for speaker, words in SPEAKER_AND_WORDS:
+        if isinstance(turn, dict) and speaker in turn:
+            if not isinstance(turn.get(words), str):
+                raise BadRow(
+                    where, "schema", f"a turn must have a text as {words!r}, got {turn.get(words)!r:.60}"
+                )
+            if not isinstance(turn[speaker], str) or turn[speaker] not in ROLES:
+                known = ", ".join(ROLES)
+                raise BadRow(where, "roles", f"a turn must be from one of {known}, got {turn[speaker]!r:.60}")
+            return ROLES[turn[speaker]], turn[words]
+    raise BadRow(where, "schema", f"a turn must say whom it is from, got {turn!r:.60}")
+
+
+def _media(row: dict[str, Any], marks: list[str], where: str, find: FindMedia) -> list[Media]:
+    """The files of a row in the order of its placeholders.
+
+    Where each kind has as many files as placeholders, kinds are matched. Otherwise any placeholder may stand
+    for any file as long as one field alone names files: LLaMA-VID writes <image> for videos.
+    """
+    named = {kind: _names(row, kind, where) for kind in KINDS}
+    if all(marks.count(kind) == len(named[kind]) for kind in KINDS):
+        left = {kind: iter(named[kind]) for kind in KINDS}
+        order = [(kind, next(left[kind])) for mark in marks for kind in KINDS if kind == mark]
+    elif len(marks) == sum(map(len, named.values())) and not all(named.values()):
+        order = [(kind, name) for kind in KINDS for name in named[kind]]
+    else:
+        written = {f"<{kind}>": marks.count(kind) for kind in KINDS}
+        files = {kind: len(names) for kind, names in named.items()}
+        raise BadRow(
+            where, "placeholder", f"every placeholder must have its file, got {written} for files {files}"
+        )
+    folder = row["source"] if isinstance(row.get("source"), str) else None
+    return [find(kind, name, folder) for kind, name in order]
+
+
+def _names(row: dict[str, Any], kind: str, where: str) -> list[str]:
+    value: object = next((row[key] for key in (kind, kind + "s") if row.get(key) is not None), [])
+    names = value if isinstance(value, list) else [value]
+    words = [name for name in names if isinstance(name, str) and name]
+    if len(words) < len(names):
+        raise BadRow(where, "schema", f"{kind} must be a path or a list of paths, got {value!r:.60}")
+    return words
+
+
+def _parts(words: str, media: Any) -> tuple[str | Media, ...]:
+    parts: list[str | Media] = []
+    for number, piece in enumerate(MARK.split(words)):
+        if number % 2:
+            parts.append(next(media))
+        elif piece:
+            parts.append(piece)
+    return tuple(parts)

@@ -1,0 +1,59 @@
+"""Bad rows: counted once, named, and fatal where asked."""
+
+import pickle
+
+import pytest
+
+from bvllm.data.faults import SHOWN, BadRow, Fault, FaultLog
+
+
+def bad(k, kind="json"):
+    return BadRow(f"a.json:{k} (row {k})", kind, "no reason")
+
+
+def test_a_row_counts_once_however_often_it_comes_up(tmp_path):
+    for log in (FaultLog(), FaultLog(path=tmp_path / "faults.jsonl")):
+        for k in (1, 2, 1, 2, 1):
+            log.add(bad(k))
+        log.add(bad(3, "missing"))
+        assert [fault.where[7] for fault in log.faults()] == ["1", "2", "3"]
+        assert log.summary(rows=7) == (
+            "3 of 7 rows left out: 2 json, 1 missing\n"
+            "a.json:1 (row 1): json: no reason\na.json:2 (row 2): json: no reason\n"
+            "a.json:3 (row 3): missing: no reason"
+        )
+
+
+def test_a_file_gathers_the_faults_of_all_processes(tmp_path):
+    path = tmp_path / "faults.jsonl"
+    first, second = FaultLog(path=path), FaultLog(path=path)
+    first.add(bad(1))
+    second.add(bad(1))
+    second.add(BadRow("b.json:2", "schema", "e\u0301 \udcff"))
+    for log in (first, second):
+        assert [fault.where for fault in log.faults()] == ["a.json:1 (row 1)", "b.json:2"]
+
+
+def test_nothing_bad_and_much_that_is(tmp_path):
+    assert FaultLog().summary() == "0 rows left out"
+    assert FaultLog(path=tmp_path / "none.jsonl").summary(4) == "0 of 4 rows left out"
+    log = FaultLog()
+    for k in range(SHOWN + 5):
+        log.add(bad(k))
+    lines = log.summary().split("\n")
+    assert lines[0] == f"{SHOWN + 5} rows left out: {SHOWN + 5} json"
+    assert len(lines) == SHOWN + 2
+    assert lines[-1] == "... and 5 more"
+
+
+def test_the_first_bad_row_is_fatal_where_asked():
+    log = FaultLog("raise")
+    with pytest.raises(BadRow, match=r"a.json:1 \(row 1\): json: no reason"):
+        log.add(bad(1))
+    with pytest.raises(ValueError, match="on_error must be 'skip' or 'raise', got 'ignore': choose one"):
+        FaultLog("ignore")
+
+
+def test_a_bad_row_travels_between_processes():
+    error = pickle.loads(pickle.dumps(bad(1)))
+    assert error.fault == Fault("a.json:1 (row 1)", "json", "no reason")
