@@ -1,0 +1,204 @@
+"""A vision tower at the machine's speed: the stock one's layers, laid out for a CPU.
+
+Weights are packed once; q, k and v are one product; activations and residuals are done while a product is
+written; the pixels' mean and standard deviation live in the weights of the first product; and the last
+layer runs for [CLS] alone where only [CLS] is wanted. On an accelerator there is nothing here yet.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from bvllm.model.fast_layers import ACTIVATIONS, FAMILIES, Affine, LayerWeights, is_covered, read_layers
+from bvllm.model.packed_linear import Activation, PackedLinear, can_pack
+from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
+
+TOKENS_PER_STEP = 1100  # so many go through a layer together; the states of more would leave the cache
+MOST_FRAMES_PER_STEP = 16
+GREY = 128  # taken off every byte: bfloat16 holds the small whole numbers that are left exactly
+# Below this width bfloat16 saves little, and its noise moves the choice of frames.
+LEAST_WIDTH_FOR_BFLOAT16 = 256
+
+
+def fast_tower(
+    tower: PreTrainedModel, mean: Triple, std: Triple, *, dtype: torch.dtype | None = None
+) -> "FastTower | None":
+    """The fast form of a tower, or None where its family or its device is not covered.
+
+    Args:
+        tower: a vision tower; its weights are copied, so later changes of it do not show.
+        mean, std: of RGB in [0, 1], as its pixels are normalised.
+        dtype: of weights and activations; None takes bfloat16 where the CPU has it and the tower is wide,
+            else float32. Never float16: a CPU has no fast form of it.
+
+    Errors:
+        ValueError for another dtype.
+    """
+    if dtype not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(f"dtype must be float32 or bfloat16, got {dtype}: a CPU is fast with these")
+    if tower.device.type != "cpu" or not is_covered(tower.config):
+        return None
+    wide = tower.config.hidden_size >= LEAST_WIDTH_FOR_BFLOAT16
+    return FastTower(
+        tower, mean, std, dtype or (torch.bfloat16 if wide and cpu_has_bfloat16() else torch.float32)
+    )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); others would only emulate it."""
+    try:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    except AttributeError:  # another torch: these questions are private
+        return False
+
+
+class FastTower:
+    """What `vision_tower.frame_features` and `patch_features` give, straight from bytes; see `fast_tower`.
+
+    Always `step` frames are looked at together, the last ones filled up, so that what a frame gives never
+    depends on its company.
+    """
+
+    def __init__(self, tower: PreTrainedModel, mean: Triple, std: Triple, dtype: torch.dtype) -> None:
+        config, family, record = tower.config, FAMILIES[type(tower.config)], tower_of(tower.config)
+        self.dtype = dtype
+        self._prefix, patches = record.prefix(config), patch_count(config)
+        self.step = _frames_per_step(self._prefix + patches)
+        self._size = frame_size(config)
+        conv = tower.get_submodule(family.patches)
+        self._patch = tuple(conv.kernel_size)
+        with torch.no_grad():
+            self._first = _packed(_on_bytes(conv, std), self.step * patches, dtype)
+            constant = tower.embeddings(_grey_frame(self._size, mean, std).to(conv.weight.dtype))
+        # What does not depend on the pixels: [CLS], registers, positions, biases.
+        self._constant = constant.to(dtype).repeat(self.step, 1, 1)
+        rows, activation = self.step * (self._prefix + patches), ACTIVATIONS[config.hidden_act][0]
+        self._layers = [
+            _Layer(weights, config.num_attention_heads, activation, config.layer_norm_eps, rows, dtype)
+            for weights in read_layers(tower)
+        ]
+        self._before = None if family.first is None else _Norm.of(tower.get_submodule(family.first), dtype)
+        self._after = _Norm.of(tower.get_submodule(family.last), dtype)
+        # SigLIP's, in the tower's own dtype.
+        self._head: nn.Module | None = None if record.classes else tower.head
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """(t, 3, H, W) uint8 -> (t, C) float32: what stands for each frame."""
+        return self._by_steps(frames, self._frames)
+
+    def patch_features(self, frames: Tensor, layer: int) -> Tensor:
+        """(t, 3, H, W) uint8 -> (t, N, C) float32: the patches as they leave `layer`; later ones do not run.
+
+        `layer` counts as in `hidden_states` of transformers: 0 is what enters the first layer, -1 the last.
+        """
+        depth = range(len(self._layers) + 1)[layer]
+        return self._by_steps(frames, lambda chunk: self._run(chunk, depth)[:, self._prefix :])
+
+    def _by_steps(self, frames: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+        if frames.dtype != torch.uint8 or frames.shape[1:] != (3, *self._size) or not len(frames):
+            raise ValueError(
+                f"frames must be one or more of uint8 (3, {self._size[0]}, {self._size[1]}), "
+                f"got {frames.dtype} of shape {tuple(frames.shape)}: resize them, and do not normalise"
+            )
+        found = []
+        with torch.inference_mode():
+            for chunk in torch.split(frames, self.step):
+                missing = self.step - len(chunk)
+                full = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
+                found.append(work(full)[: len(chunk)].float())
+        return torch.cat(found)
+
+    def _frames(self, frames: Tensor) -> Tensor:
+        if self._head is not None:
+            states = self._after(self._run(frames, len(self._layers)))
+            pooled: Tensor = self._head(states.to(self._head.probe.dtype))
+            return pooled
+        states = self._run(frames, len(self._layers) - 1)
+        return self._after(self._layers[-1](states, first_only=True)[:, 0])
+
+    def _run(self, frames: Tensor, depth: int) -> Tensor:
+        x = self._embed(frames)
+        for layer in self._layers[:depth]:
+            x = layer(x)
+        return x
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        """(step, 3, H, W) uint8 -> (step, tokens, C), what enters the first layer."""
+        (rows, columns), (high, wide) = self._patch, self._size
+        grid = frames.reshape(len(frames), 3, high // rows, rows, wide // columns, columns)
+        cells = grid.permute(0, 2, 4, 1, 3, 5).reshape(len(frames), -1, 3 * rows * columns)
+        x = self._constant.clone()
+        x[:, self._prefix :] += self._first(cells.to(self.dtype).sub_(GREY))
+        return x if self._before is None else self._before(x)
+
+
+class _Layer:
+    """One layer of the tower."""
+
+    def __init__(
+        self,
+        weights: LayerWeights,
+        heads: int,
+        activation: Activation,
+        epsilon: float,
+        rows: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._heads, self._activation = heads, activation
+        self._norm1, self._norm2 = (_Norm(x, epsilon, dtype) for x in (weights.norm1, weights.norm2))
+        products = (weights.qkv, weights.out, weights.fc1, weights.fc2)
+        self._qkv, self._out, self._fc1, self._fc2 = (_packed(x, rows, dtype) for x in products)
+
+    def __call__(self, x: Tensor, *, first_only: bool = False) -> Tensor:
+        """(t, tokens, C) -> the same, or (t, 1, C): all look, but only the first token is wanted."""
+        t, tokens, width = x.shape
+        qkv = self._qkv(self._norm1(x)).view(t, tokens, 3, self._heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
+        if first_only:
+            q, x = q[:, :, :1], x[:, :1].contiguous()
+        seen = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(t, -1, width)
+        x = self._out.add_to(x, seen)
+        return self._fc2.add_to(x, self._fc1(self._norm2(x), self._activation))
+
+
+class _Norm:
+    """LayerNorm over the channels."""
+
+    def __init__(self, weights: Affine, epsilon: float, dtype: torch.dtype) -> None:
+        self._weight, self._epsilon = weights.weight.to(dtype), epsilon
+        self._bias = None if weights.bias is None else weights.bias.to(dtype)
+
+    @classmethod
+    def of(cls, norm: nn.LayerNorm, dtype: torch.dtype) -> "_Norm":
+        return cls(Affine.of(norm), norm.eps, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)
+
+
+def _frames_per_step(tokens: int) -> int:
+    """The largest power of two up to 16 whose tokens fit a step: it divides the chunks that come in."""
+    step = MOST_FRAMES_PER_STEP
+    while step > 1 and step * tokens > TOKENS_PER_STEP:
+        step //= 2
+    return step
+
+
+def _packed(weights: Affine, rows: int, dtype: torch.dtype) -> PackedLinear:
+    bias = None if weights.bias is None else weights.bias.to(dtype)
+    return PackedLinear(weights.weight.to(dtype), bias, rows, packed=can_pack(dtype))
+
+
+def _on_bytes(conv: nn.Conv2d, std: Triple) -> Affine:
+    """The patches' convolution as one product, on bytes less GREY instead of normalised pixels."""
+    per_byte = 1 / (255 * torch.tensor(std))
+    return Affine((conv.weight.detach().float() * per_byte[:, None, None]).flatten(1), None)
+
+
+def _grey_frame(size: tuple[int, int], mean: Triple, std: Triple) -> Tensor:
+    """(1, 3, H, W): a frame whose every byte is GREY, normalised."""
+    value = (GREY / 255 - torch.tensor(mean)) / torch.tensor(std)
+    return value.view(1, 3, 1, 1).expand(1, 3, *size)
