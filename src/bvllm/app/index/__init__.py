@@ -1,0 +1,25 @@
+"""What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
+
+from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
+from bvllm.app.index.errors import DamagedIndexWarning, Finding, IndexFailure
+from bvllm.app.index.folder import DEFAULT_MAX_BYTES, IndexFolder
+from bvllm.app.index.key import IndexKey, sampling_settings
+from bvllm.app.index.location import default_folder
+from bvllm.app.index.partial import Partial
+
+__all__ = [
+    "DEFAULT_MAX_BYTES",
+    "DamagedIndexWarning",
+    "EntrySummary",
+    "Finding",
+    "FrameMapArrays",
+    "IndexEntry",
+    "IndexFailure",
+    "IndexFolder",
+    "IndexKey",
+    "IndexMeta",
+    "IndexedVideo",
+    "Partial",
+    "default_folder",
+    "sampling_settings",
+]

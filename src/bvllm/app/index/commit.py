@@ -1,0 +1,61 @@
+"""An entry appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bvllm.app.index import disk
+from bvllm.app.index.entry import FrameMapArrays, IndexMeta
+from bvllm.app.index.key import IndexKey
+from bvllm.app.index.layout import SUFFIX, Block, block_of, write_entry
+from bvllm.app.index.mapped import FEATURES_NAME, MAP_PREFIX, SECONDS_NAME, meta_text
+
+JOURNAL, TEMPORARY = ".partial", ".tmp"
+
+
+def entry_blocks(
+    dtype: str,
+    channels: int,
+    seconds: NDArray[Any],
+    features: Iterable[bytes | memoryview],
+    frame_map: FrameMapArrays,
+) -> list[Block]:
+    """The tensors of an entry; `features` are the bytes of (T, C), in pieces.
+
+    Errors:
+        ValueError where the frame map holds anything but plain numbers.
+    """
+    maps = [block_of(MAP_PREFIX + name, array) for name, array in frame_map.items()]
+    times = block_of(SECONDS_NAME, seconds)
+    return [Block(FEATURES_NAME, dtype, (len(seconds), channels), features), times, *maps]
+
+
+def commit(folder: Path, key: IndexKey, meta: IndexMeta, blocks: Iterable[Block]) -> Path:
+    """Write an entry; to be called by the holder of its journal only.
+
+    When this returns, the entry survives a power cut; when it raises, or the process is killed, whatever was
+    there before is still there.
+
+    Errors:
+        OSError where the disk does not take it.
+    """
+    temporary, target = folder / (key.name + TEMPORARY), folder / (key.name + SUFFIX)
+    disk.remove(temporary)  # of a writer that was killed
+    try:
+        descriptor = disk.create(temporary)
+        try:
+            write_entry(descriptor, key, meta_text(meta), blocks)
+            disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        disk.rename(temporary, target)
+    except BaseException:  # also on an interrupt: nothing half-made stays
+        with suppress(OSError):
+            disk.remove(temporary)
+        raise
+    disk.sync_folder(folder)
+    return target

@@ -1,0 +1,119 @@
+"""What a video is, by its bytes: SHA-256, remembered while the system swears that the file is the same.
+
+A file is read once. Its hash is kept in the index folder under device, inode, size, time of change and time
+of the last change of the inode, in nanoseconds: no ordinary write leaves all five as they were. As with git's
+index, a file changed within the last seconds is not remembered, since a clock's tick may hide a second
+change. What this cannot see: bytes that change beneath the file system (a failing disk, a device written
+directly). Removing the `contents.log` forgets everything.
+"""
+
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bvllm.app.index import disk
+
+LOG, NEW_LOG = "contents.log", "contents.log.tmp"
+MAX_LOG_BYTES = 4 << 20  # 25 000 videos; the older half is forgotten above it
+BLOCK_BYTES = 1 << 20
+SETTLED_SECONDS = 2.0
+LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64}) ([0-9a-f]{16})")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file's bytes, and the identity it had when they were read."""
+
+    sha256: str
+    identity: tuple[int, ...]
+
+
+class FileChanged(OSError):
+    """The file was written to while it was read."""
+
+
+def identity_of(path: str | Path) -> tuple[int, ...]:
+    """What the system says of a file without reading it: changes whenever the file does."""
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def content_of(path: str | Path, folder: Path) -> Content:
+    """A file's content hash: remembered in `folder`, or computed and remembered there.
+
+    Errors:
+        OSError where the file cannot be read; FileChanged where it changes meanwhile.
+    """
+    identity = identity_of(path)
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()
+    known = _recall(folder / LOG, name)
+    if known is not None:
+        return Content(known, identity)
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    if identity_of(path) != identity:
+        raise FileChanged(
+            f"video must stay as it is while it is read, got {str(path)!r} changing: wait for it"
+        )
+    found = digest.hexdigest()
+    if max(identity[3:]) / 1e9 < time.time() - SETTLED_SECONDS:
+        _remember(folder, name, found)
+    return Content(found, identity)
+
+
+def _line(name: str, found: str) -> bytes:
+    """With a checksum of its own: a torn line is no line."""
+    text = f"{name} {found}"
+    return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n".encode()
+
+
+def _recall(log: Path, name: str) -> str | None:
+    try:
+        descriptor = disk.open_to_read(log)
+    except OSError:
+        return None
+    try:
+        data = disk.read(descriptor, 2 * MAX_LOG_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    start = data.rfind(name.encode() + b" ")
+    match = LINE.match(data, start) if start >= 0 else None
+    if match is None:
+        return None
+    found = match[2].decode()
+    return found if _line(name, found)[:-1] == match[0] else None
+
+
+def _remember(folder: Path, name: str, found: str) -> None:
+    """Best effort: an index that cannot be written to is still read."""
+    log = folder / LOG
+    with suppress(OSError):
+        descriptor = disk.create(log)
+        try:
+            end = os.fstat(descriptor).st_size
+            disk.write(descriptor, b"\n" * bool(end) + _line(name, found), end)
+        finally:
+            os.close(descriptor)
+        if end > MAX_LOG_BYTES:
+            _forget_half(folder)
+
+
+def _forget_half(folder: Path) -> None:
+    descriptor = disk.open_to_read(folder / LOG)
+    try:
+        data = disk.read(descriptor, 2 * MAX_LOG_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    disk.remove(folder / NEW_LOG)
+    descriptor = disk.create(folder / NEW_LOG)
+    try:
+        disk.write(descriptor, data[len(data) // 2 :], 0)
+    finally:
+        os.close(descriptor)
+    disk.rename(folder / NEW_LOG, folder / LOG)

@@ -1,0 +1,166 @@
+"""The index: a folder with one file per video, for any number of readers and writers at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from bvllm.app.index import disk, upkeep
+from bvllm.app.index.commit import JOURNAL, commit, entry_blocks
+from bvllm.app.index.contents import Content, content_of
+from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexEntry, check_rows
+from bvllm.app.index.errors import Finding, Tell, failing_clearly, warn
+from bvllm.app.index.header import DamageFound
+from bvllm.app.index.key import IndexKey
+from bvllm.app.index.layout import SUFFIX, feature_bytes, feature_dtype
+from bvllm.app.index.mapped import open_entry, summarise
+from bvllm.app.index.names import files_of, holding
+from bvllm.app.index.partial import Partial
+
+DEFAULT_MAX_BYTES = 10_000_000_000
+
+
+class IndexFolder:
+    """Indexed videos on disk.
+
+    Files are named by their key, 64 hex digits: `.safetensors` is an entry, `.partial` the journal of a video
+    that is being indexed (and the lock of its one writer), `.tmp` an entry on its way. `contents.log`
+    remembers content hashes. Anything else in the folder is left alone.
+
+    Args:
+        path: the folder; made when something is written.
+        max_bytes: above it, what was not used for the longest time is removed after each write.
+        tell: told about entries that turned out damaged, and are removed to be made again.
+
+    Errors:
+        ValueError where max_bytes is below 0.
+
+    Example:
+        >>> IndexFolder("nowhere").find(IndexKey("content", "sampling", "tower")) is None
+        True
+    """
+
+    def __init__(self, path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, tell: Tell = warn) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes must be at least 0, got {max_bytes}: allow the index some room")
+        self.path = Path(path)
+        self.max_bytes = max_bytes
+        self._tell = tell
+
+    def content(self, video: str | Path) -> Content:
+        """The content hash of a file, remembered in this folder; errors as for `content_of`."""
+        return content_of(video, self.path)
+
+    def find(self, key: IndexKey) -> IndexedVideo | None:
+        """The entry of a key, every byte of it verified, or None.
+
+        A damaged entry is told of, removed, and counts as none.
+        """
+        video = self._open(self.path / (key.name + SUFFIX))
+        if video is not None:
+            with suppress(OSError):  # an index that cannot be written to is still read
+                os.utime(video.path)  # the time of last use, for the size limit
+        return video
+
+    def videos(self, tower: str | None = None) -> Iterator[IndexedVideo]:
+        """All sound entries, verified one after another; with `tower`, those that it looked at."""
+        for path in files_of(self.path, SUFFIX):
+            if tower is None or _tower(path) == tower:
+                video = self._open(path)
+                if video is not None:
+                    yield video
+
+    def entries(self) -> list[EntrySummary]:
+        """What the headers say, the last used first; bytes are not verified, damaged headers left out."""
+        found = []
+        for path in files_of(self.path, SUFFIX):
+            with suppress(OSError, DamageFound):
+                found.append(summarise(path))
+        return sorted(found, key=lambda entry: -entry.used_at)
+
+    def write(self, key: IndexKey, entry: IndexEntry) -> IndexedVideo:
+        """Write an entry in one step; waits for another writer of the same key.
+
+        Returns:
+            The entry, read back from the disk.
+
+        Errors:
+            ValueError where shapes or types do not fit; IndexFailure where the disk does not take it: what
+            was there before stays.
+        """
+        check_rows(entry.features, entry.seconds)
+        word, seconds = feature_dtype(entry.features), entry.seconds.cpu().double().numpy()
+        pieces = [feature_bytes(entry.features)]
+        blocks = entry_blocks(word, entry.features.shape[1], seconds, pieces, entry.frame_map)
+        with self._writing(key), failing_clearly():
+            path = commit(self.path, key, entry.meta, blocks)
+            disk.remove(self.path / (key.name + JOURNAL))
+            return open_entry(path)
+
+    @contextmanager
+    def partial(self, key: IndexKey) -> Iterator[Partial]:
+        """The journal of a video, to begin or to go on; waits for another writer of the same key.
+
+        Look with `find` once it is yours: the other one may have finished.
+
+        Errors:
+            IndexFailure where the folder cannot be written to.
+        """
+        with self._writing(key) as descriptor:
+            with failing_clearly():
+                partial = Partial(self.path, key, descriptor)
+            try:
+                yield partial
+            finally:
+                partial.close()
+
+    def check(self) -> list[Finding]:
+        """Everything in the folder that is not a sound entry; every byte is read, nothing is changed."""
+        with failing_clearly():
+            return upkeep.check(self.path)
+
+    def prune(self) -> list[Finding]:
+        """Remove what is damaged, unfinished or above the limit; what is being written stays.
+
+        Returns:
+            What was removed.
+
+        Errors:
+            IndexFailure where the folder cannot be written to.
+        """
+        with failing_clearly():
+            return upkeep.prune(self.path, self.max_bytes)
+
+    @contextmanager
+    def _writing(self, key: IndexKey) -> Iterator[int]:
+        """The key's journal, held; afterwards the folder is within its limit."""
+        with ExitStack() as stack:
+            with failing_clearly():
+                disk.make_folder(self.path)
+                upkeep.sweep(self.path)
+                descriptor = stack.enter_context(holding(self.path, key.name, wait=True))
+            assert descriptor is not None  # we waited
+            yield descriptor
+        with suppress(OSError):  # room that cannot be made, among files of others, stops nobody
+            upkeep.make_room(self.path, self.max_bytes, spare=key.name)
+
+    def _open(self, path: Path) -> IndexedVideo | None:
+        try:
+            return open_entry(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except DamageFound as damage:
+            finding = upkeep.finding_of("damaged", path, str(damage))
+            self._tell(finding)
+            with suppress(OSError):
+                upkeep.remove(self.path, finding)
+        except OSError as error:
+            self._tell(upkeep.finding_of("unreadable", path, error.strerror or str(error)))
+        return None
+
+
+def _tower(path: Path) -> str | None:
+    """Which tower made an entry; None where its header does not say."""
+    with suppress(OSError, DamageFound):
+        return summarise(path).key.tower
+    return None

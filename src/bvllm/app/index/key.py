@@ -1,0 +1,51 @@
+"""The name of an index entry: what the video is, how it was sampled, and what looked at it."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+# Part of every name, so that a change of the file's layout meets no old file.
+FORMAT = "bvllm-index-1"
+# Goes up whenever the same file and settings would give other frames or other pixels than before.
+DECODE_RECIPE = 1
+NAME = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class IndexKey:
+    """What an entry was made from; another file, rate, size or model is another key.
+
+    Attributes:
+        content: SHA-256 of the file's bytes, as hex.
+        sampling: how frames were taken, from `sampling_settings`.
+        tower: fingerprint of the vision tower, its weights, and how it is run.
+
+    Example:
+        >>> IndexKey("ab", "c", "d").name == IndexKey("a", "bc", "d").name
+        False
+    """
+
+    content: str
+    sampling: str
+    tower: str
+
+    @property
+    def name(self) -> str:
+        """64 hex digits: SHA-256 over the parts, each after its length, so that no two keys run together."""
+        digest = hashlib.sha256()
+        for part in (FORMAT, self.content, self.sampling, self.tower):
+            data = part.encode()
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()
+
+
+def sampling_settings(fps: float | None, size: tuple[int, int]) -> str:
+    """How frames are taken, as one canonical line: rate, (height, width), and the recipe of decoding.
+
+    Example:
+        >>> sampling_settings(1, (128, 96))
+        '{"fps": 1.0, "height": 128, "width": 96, "recipe": 1}'
+    """
+    settings = {"fps": None if fps is None else float(fps), "height": size[0], "width": size[1]}
+    return json.dumps({**settings, "recipe": DECODE_RECIPE})
