@@ -10,6 +10,7 @@ from bvllm import __version__
 from bvllm.cli.ask import ask
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
+from bvllm.cli.plan import plan
 from bvllm.cli.train import train
 from bvllm.cli.world import world
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask)
 app.command("doctor")(doctor)
+app.command("plan")(plan)
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
 app.command("eval")(evaluate_model)

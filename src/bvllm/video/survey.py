@@ -159,6 +159,7 @@ class _Walk:
         self._incomplete = 0
         self._picture: Picture | None = None
         self._stopped = False
+        self._latest = (NO_TIME, 0)  # time and length of what is shown last
         self._claimed = container.duration / MICROSECONDS if container.duration else None
         clock = Clock()
         try:
@@ -177,6 +178,8 @@ class _Walk:
         self._pts.append(NO_TIME if packet.pts is None else packet.pts)
         self._flags.append(packet.is_keyframe | packet.is_discard << 1)
         self._incomplete += packet.is_corrupt
+        if packet.pts is not None and not packet.is_discard:
+            self._latest = max(self._latest, (packet.pts, packet.duration or 0))
         if self._picture is None and len(self._pts) <= PACKETS_FOR_A_PICTURE:
             self._picture = _first_picture(self._stream, packet)
 
@@ -200,7 +203,7 @@ class _Walk:
             untimed=int((~timed & ~hidden).sum()),
             repeated=int((steps == 0).sum()),
             first_seconds=first * tick if len(shown) else None,
-            seconds=length + period if frames else 0.0,
+            seconds=length + (self._latest[1] * tick or period) if frames else 0.0,
             frame_steps=_spread(steps * tick),
             key_steps=_spread(np.diff(keys) * tick),
             claimed_seconds=self._claimed,

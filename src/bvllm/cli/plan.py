@@ -1,0 +1,40 @@
+"""`bvllm plan`: what a question about a video would cost, without a model."""
+
+import json
+import math
+from typing import Annotated
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.quiet import quiet
+
+
+def plan(
+    video: Annotated[
+        str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
+    ],
+    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
+    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model to plan for.")] = "nano",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a question about a video would cost: frames, decoding, tokens, memory and time."""
+    from bvllm.app.model_name import resolve_model
+
+    with wrong_use():
+        if not (fps > 0 and math.isfinite(fps)):
+            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        resolve_model(model)
+    quiet()
+    from bvllm.app.loading import ModelError
+    from bvllm.app.plan import plan_json, plan_question, plan_text
+    from bvllm.types import Budget
+    from bvllm.video import VideoError
+
+    try:
+        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames))
+    except (VideoError, ModelError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    print(json.dumps(plan_json(found), ensure_ascii=False) if as_json else plan_text(found))
