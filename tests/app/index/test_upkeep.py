@@ -1,0 +1,118 @@
+"""The size limit, the check, and what pruning takes away."""
+
+import os
+
+import pytest
+
+from bvllm.app.index import IndexFolder
+from tests.app.index.make import entry_of, is_right, key_of, names
+
+ENTRY_BYTES = 1500  # a little more than a small entry has
+
+
+def entry_name(seed: int) -> str:
+    return key_of(seed).name + ".safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path) -> IndexFolder:
+    """Room for three entries; 1, 2 and 3 are there, used in this order."""
+    folder = IndexFolder(tmp_path, max_bytes=3 * ENTRY_BYTES)
+    for seed in (1, 2, 3):
+        folder.write(key_of(seed), entry_of(seed))
+        os.utime(tmp_path / entry_name(seed), (seed, seed))
+    return folder
+
+
+def test_what_was_not_used_for_the_longest_time_goes(folder):
+    folder.find(key_of(1))
+    folder.write(key_of(4), entry_of(4))
+    assert names(folder.path) == sorted(map(entry_name, (1, 3, 4)))
+
+
+def test_what_was_just_written_stays_however_large(folder):
+    large = entry_of(4, frames=400)
+    folder.write(key_of(4), large)
+    assert names(folder.path) == [entry_name(4)]
+    assert is_right(folder.find(key_of(4)), large)
+
+
+def test_who_has_an_entry_open_keeps_it(folder):
+    video = folder.find(key_of(1))
+    os.utime(video.path, (0, 0))
+    folder.write(key_of(4), entry_of(4))
+    assert not video.path.exists()
+    assert is_right(video, entry_of(1))
+
+
+def test_unfinished_videos_age_as_entries_do(folder):
+    entry = entry_of(5)
+    with folder.partial(key_of(5)) as journal:
+        journal.append(entry.features, entry.seconds)
+    os.utime(folder.path / (key_of(5).name + ".partial"), (0, 0))
+    folder.write(key_of(4), entry_of(4))
+    assert key_of(5).name + ".partial" not in names(folder.path)
+
+
+def test_the_one_that_is_being_written_is_never_removed(folder):
+    entry = entry_of(5)
+    with folder.partial(key_of(5)) as journal:
+        journal.append(entry.features, entry.seconds)
+        os.utime(folder.path / (key_of(5).name + ".partial"), (0, 0))
+        IndexFolder(folder.path, max_bytes=0).prune()
+        assert names(folder.path) == [key_of(5).name + ".partial"]
+        assert is_right(journal.finish(entry.frame_map, entry.meta), entry)
+
+
+def spoil(folder: IndexFolder) -> None:
+    """A damaged entry, a half-written one, an unfinished video, and two files that are none of ours."""
+    path = folder.path / entry_name(1)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")
+    entry = entry_of(8)
+    with folder.partial(key_of(8)) as journal:
+        journal.append(entry.features, entry.seconds)
+    (folder.path / "notes.txt").write_text("mine")
+    (folder.path / ("a" * 64 + ".mp4")).mkdir()
+
+
+def test_the_check_names_everything_and_changes_nothing(folder):
+    assert folder.check() == []
+    (folder.path / (key_of(8).name + ".partial")).touch()
+    spoil(folder)
+    (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")  # swept when the journal was opened
+    before = names(folder.path)
+    found = {(finding.kind, finding.name) for finding in folder.check()}
+    assert found == {
+        ("damaged", entry_name(1)),
+        ("leftover", key_of(7).name + ".tmp"),
+        ("partial", key_of(8).name + ".partial"),
+        ("unknown", "notes.txt"),
+        ("unknown", "a" * 64 + ".mp4"),
+    }
+    assert names(folder.path) == before
+
+
+def test_pruning_takes_away_what_is_not_sound(folder):
+    spoil(folder)
+    (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")
+    removed = folder.prune()
+    assert {finding.kind for finding in removed} == {"damaged", "leftover", "partial"}
+    assert names(folder.path) == sorted([entry_name(2), entry_name(3), "notes.txt", "a" * 64 + ".mp4"])
+    assert {finding.kind for finding in folder.check()} == {"unknown"}
+
+
+def test_pruning_to_a_smaller_size(folder):
+    removed = IndexFolder(folder.path, max_bytes=ENTRY_BYTES).prune()
+    assert [(finding.kind, finding.name) for finding in removed] == [
+        ("over_limit", entry_name(1)),
+        ("over_limit", entry_name(2)),
+    ]
+    assert removed[0].bytes > 0
+    assert names(folder.path) == [entry_name(3)]
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next(folder):
+    (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")
+    folder.write(key_of(2), entry_of(2))
+    assert key_of(7).name + ".tmp" not in names(folder.path)
