@@ -96,11 +96,12 @@ def test_in_bfloat16_it_is_no_further_from_float32_than_the_stock_tower(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_what_a_frame_gives_does_not_depend_on_its_company_or_on_threads(dtype):
     quick, pixels = fast(stock(CONFIGS["clip"]), dtype), frames(21)
+    assert quick.step == 16
     whole, patches = quick.frame_features(pixels), quick.patch_features(pixels, -2)
     for start, stop in ((0, 1), (20, 21), (3, 19)):
         assert torch.equal(quick.frame_features(pixels[start:stop]), whole[start:stop])
         assert torch.equal(quick.patch_features(pixels[start:stop], -2), patches[start:stop])
-    torch.set_num_threads(2)
+    torch.set_num_threads(2)  # the app runs kernels on one, but nothing here should lean on that
     try:
         assert torch.equal(quick.frame_features(pixels), whole)
         assert torch.equal(quick.patch_features(pixels, -2), patches)

@@ -155,16 +155,10 @@ def _select(
 def _encode_patches(
     frames: list[int], encoded: EncodedVideo, loaded: LoadedModel, threads: int | None
 ) -> list[Tensor]:
-    """(N, C) of each frame. One at a time on a CPU: what a frame gives must not depend on its company."""
-    pixels = encoded.store.get(frames)
-    if loaded.device.type != "cpu":
-        return list(loaded.model.model.encode_patches(loaded.normalise(pixels)))
-
-    def encode(frame: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return loaded.model.model.encode_patches(loaded.normalise(frame[None]))[0]
-
-    return list(map_in_order(encode, pixels, threads or usable_cores()))
+    """(N, C) of each frame, so many at a time that what a frame gives does not depend on its company."""
+    steps = encoded.store.get(frames).split(loaded.patch_step)
+    workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
+    return [patches for step in map_in_order(loaded.patch_features, steps, workers) for patches in step]
 
 
 def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[ChosenFrame, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bvllm.app.frame_store import FrameStore
-from bvllm.app.loading import LoadedModel
+from bvllm.app.loading import CHUNK, LoadedModel
 from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.video import (
     FrameList,
@@ -25,8 +25,6 @@ from bvllm.video import (
 # Told the step, how much of it is done, and how much there is, if known.
 Progress = Callable[[str, int, int | None], None]
 
-# Frames that go through the tower together, always: a feature must not depend on how long the video is.
-CHUNK = 16
 DECODE_AND_ENCODE = "decode and encode"
 
 
@@ -101,7 +99,7 @@ def encode_video(
     ):
         planned = _planned(video.info, used_fps)
         chunks = _spool(video, store, seconds)
-        for found in map_in_order(lambda chunk: _encode(chunk, loaded), chunks, workers):
+        for found in map_in_order(loaded.frame_features, chunks, workers):
             features.append(found)
             if progress is not None:
                 done = len(features)
@@ -119,14 +117,6 @@ def _spool(video: VideoStream, store: FrameStore, seconds: list[Tensor]) -> Iter
         store.append(chunk.pixels)
         seconds.append(chunk.seconds)
         yield chunk.pixels
-
-
-def _encode(pixels: Tensor, loaded: LoadedModel) -> Tensor:
-    """(t, 3, h, w) uint8 -> (t, C) float32 on the CPU; a short chunk is filled up with its last frame."""
-    missing = CHUNK - len(pixels)
-    full = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
-    with torch.inference_mode():
-        return loaded.model.model.encode_frames(loaded.normalise(full))[: len(pixels)].float().cpu()
 
 
 class _GrowingRows:

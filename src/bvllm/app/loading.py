@@ -9,6 +9,10 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from bvllm.app.model_name import resolve_model
 from bvllm.app.session import PromptCache
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
+from bvllm.model.fast_tower import FastTower, fast_tower
+
+# Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
+CHUNK = 16
 
 
 class ModelError(Exception):
@@ -17,11 +21,15 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, the processor that belongs to it, and the name it was asked for by."""
+    """A model, the processor that belongs to it, the name it was asked for by, and its tower's fast form.
+
+    Without `fast` the stock tower looks at frames.
+    """
 
     model: BVLLMForConditionalGeneration
     processor: BVLLMProcessor
     name: str = ""
+    fast: FastTower | None = None
 
     @property
     def device(self) -> torch.device:
@@ -37,6 +45,29 @@ class LoadedModel:
     def normalise(self, frames: Tensor) -> Tensor:
         """(t, 3, height, width) uint8 -> what the tower expects, where it runs."""
         return self.processor.video_processor.normalise(frames.to(self.device))
+
+    @property
+    def patch_step(self) -> int:
+        """How many frames `patch_features` takes at a time for what one gives not to depend on the others."""
+        if self.device.type != "cpu":
+            return CHUNK
+        return 1 if self.fast is None else self.fast.step
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass."""
+        if self.fast is not None:
+            return self.fast.frame_features(frames)
+        missing = CHUNK - len(frames)
+        full = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
+        with torch.inference_mode():
+            return self.model.model.encode_frames(self.normalise(full))[: len(frames)].float().cpu()
+
+    def patch_features(self, frames: Tensor) -> Tensor:
+        """`patch_step` frames or fewer, (t, 3, height, width) uint8 -> (t, N, C): the second pass."""
+        with torch.inference_mode():
+            if self.fast is not None:
+                return self.fast.patch_features(frames, self.model.config.vision_feature_layer)
+            return self.model.model.encode_patches(self.normalise(frames))
 
     def question_ids(self, question: str) -> tuple[Tensor, Tensor]:
         """The question for the Q-Formers: (1, Q) ids and mask."""
@@ -85,12 +116,16 @@ class LoadedModel:
         return states
 
 
-def load_model(name: str = "nano", *, device: str | torch.device | None = None) -> LoadedModel:
+def load_model(
+    name: str = "nano", *, device: str | torch.device | None = None, fast: bool = True
+) -> LoadedModel:
     """Load a model for inference: in float32 on a CPU, in its own precision on an accelerator.
 
     Args:
         name: "nano" (inside the package), a folder in `save_pretrained` layout, or a hub id.
         device: where it runs; None takes CUDA if there is any, else the CPU.
+        fast: look at frames with the tower's fast form where there is one (`model/fast_tower.py`); a wide
+            tower then runs in bfloat16 on a CPU that has it.
 
     Errors:
         ValueError where the name means nothing.
@@ -106,7 +141,15 @@ def load_model(name: str = "nano", *, device: str | torch.device | None = None) 
         Exception
     ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
         raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
-    return LoadedModel(model.to(target).eval(), processor, name)
+    model = model.to(target).eval()
+    return LoadedModel(model, processor, name, _fast_form(model, processor) if fast else None)
+
+
+def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
+    if model.config.frame_feature != "cls":  # the others are made of patches, by parts that learn
+        return None
+    normal = processor.video_processor
+    return fast_tower(model.model.vision_tower, normal.image_mean, normal.image_std)
 
 
 def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:

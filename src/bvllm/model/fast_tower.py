@@ -5,6 +5,7 @@ written; the pixels' mean and standard deviation live in the weights of the firs
 layer runs for [CLS] alone where only [CLS] is wanted. On an accelerator there is nothing here yet.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -114,7 +115,7 @@ class FastTower:
     def _frames(self, frames: Tensor) -> Tensor:
         if self._head is not None:
             states = self._after(self._run(frames, len(self._layers)))
-            pooled: Tensor = self._head(states.to(self._head.probe.dtype))
+            pooled: Tensor = self._head(states.to(self._head.get_parameter("probe").dtype))
             return pooled
         states = self._run(frames, len(self._layers) - 1)
         return self._after(self._layers[-1](states, first_only=True)[:, 0])
@@ -158,9 +159,10 @@ class _Layer:
         qkv = self._qkv(self._norm1(x)).view(t, tokens, 3, self._heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         if first_only:
-            q, x = q[:, :, :1], x[:, :1].contiguous()
-        seen = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(t, -1, width)
-        x = self._out.add_to(x, seen)
+            x, seen = x[:, :1].contiguous(), _seen_by_first(q, k, v)
+        else:
+            seen = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        x = self._out.add_to(x, seen.reshape(t, -1, width))
         return self._fc2.add_to(x, self._fc1(self._norm2(x), self._activation))
 
 
@@ -177,6 +179,15 @@ class _Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)
+
+
+def _seen_by_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of the first token, (t, heads, tokens, d) each -> (t, heads, d), as plain sums.
+
+    For a single query the fused kernel's last bits depend on which thread runs it.
+    """
+    looks = (q[:, :, :1].float() * k).sum(dim=-1) / math.sqrt(q.shape[-1])
+    return (looks.softmax(dim=-1)[..., None] * v).sum(dim=-2).to(q.dtype)
 
 
 def _frames_per_step(tokens: int) -> int:
