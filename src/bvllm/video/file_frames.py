@@ -1,36 +1,30 @@
-"""Frames of a file: opened safely, decoded in order, sampled by their true time."""
+"""Frames of a file: opened safely, decoded in order or in part, sampled by their true time."""
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Literal
 
 import av
-from av.container import InputContainer
-from av.video.stream import VideoStream as AvVideoStream
 from torch import Tensor
 
+from .choice import Choice, end_of
 from .clock import Clock
-from .decode import MICROSECONDS, Decoder, rate_of
+from .decode import Decoder, rate_of
+from .describe import claimed_seconds, describe, pixel_ratio
 from .errors import VideoError
-from .exif import photo_orientation
 from .limits import Limits
-from .orientation import Orientation
+from .opening import Opened, VideoFile
 from .picture import Developer
-from .report import VideoInfo, VideoReport
-from .safe_open import (
-    STILL_FORMATS,
-    NamelessReader,
-    choose_stream,
-    file_fails,
-    open_container,
-    prepare_decoder,
-)
+from .report import VideoReport
+from .runs import Stopped, Unproven
 from .sampling import Picker, SamplingPlan
-from .sources import FileSource, open_source
-from .span import measure
-from .structure import Structure, inspect
+from .skeleton import Skeleton
+from .sources import FileSource
+from .sparse import Outlook, Pictures, look_ahead
 from .timeline import Timeline
 from .verdict import Evidence
 
-SANE_PIXEL_RATIO = (0.01, 100.0)
+Decode = Literal["auto", "all"]
 
 
 class FileFrames:
@@ -43,167 +37,188 @@ class FileFrames:
         limits: Limits,
         size: tuple[int, int] | None,
         threads: int,
+        *,
+        decode: Decode = "auto",
+        first: int = 0,
     ) -> None:
-        self._file = open_source(source, limits)
-        self._owned = self._file is not source
-        self._limits = limits
-        self._reader = NamelessReader(self._file)
-        self._structure, self._photo = Structure(), Orientation()
-        self._threads = threads
         self._clock = Clock()
-        self._container: InputContainer | None = None
-        self._end = 0.0
-        self._too_long = False
+        self._video = VideoFile(source, limits)
+        self._plan, self._limits, self._threads = plan, limits, threads
+        self._partly, self._skip = decode == "auto", first
+        self._outlook = Outlook()
+        self._sparse: Pictures | None = None
+        self._handed: list[int] = []  # pts of frames that were given by decoding in part
+        self._opened: Opened | None = None
+        self._picker = Picker(plan)
+        self._asked, self._got, self._end = 0, 0, 0.0
+        self._limit: str | None = None
         self._complete = False
         try:
-            self._open(plan, size)
+            self._open(size)
         except BaseException:  # also on an interrupt: a descriptor must not leak
             self.close()
             raise
 
-    def _open(self, plan: SamplingPlan, size: tuple[int, int] | None) -> None:
-        self._look()
-        planned = None
-        if plan.max_frames is not None:
-            with self._open_container() as container:
-                planned = plan.targets(
-                    *measure(container, choose_stream(container), self._limits, self._clock)
-                )
-        container = self._container = self._open_container()
-        stream = choose_stream(container)
-        still = container.format.name in STILL_FORMATS
-        max_pixels = self._limits.max_image_pixels if still else self._limits.max_pixels
-        prepare_decoder(stream, max_pixels=max_pixels, threads=self._threads)
-        self._developer = Developer(size, _pixel_ratio(stream), self._photo if still else None)
-        self._decoder = Decoder(container, stream, self._limits, max_pixels, self._clock)
-        self._timeline = Timeline(rate_of(stream))
-        self._picker = Picker(plan, planned)
-        self._frames = iter(self._decoder)
-        self._first = next(self._frames, None)
-        if self._first is None:
-            raise _nothing_decoded(self._decoder.stopped)
-        self._claimed = float(stream.duration * (stream.time_base or 0)) if stream.duration else None
-        self.info = self._describe(container, stream, self._first, still=still)
+    def _open(self, size: tuple[int, int] | None) -> None:
+        opened, first = self._begin()
+        photo = self._video.photo if opened.still else None
+        self._develop = partial(Developer, size, pixel_ratio(opened.stream), photo)
+        self._developer = self._develop()
+        self._claimed = claimed_seconds(opened.stream)
+        self.info = describe(opened, first, self._developer)
         self._clock.pause()
 
-    def _look(self) -> None:
-        """What can be learnt from the bytes before FFmpeg sees them."""
-        try:
-            self._structure = inspect(self._file)
-            self._photo = photo_orientation(self._file)
-        except VideoError:
-            raise
-        except Exception:  # a caller's file object may raise anything
-            raise file_fails() from None
-        self._reader = NamelessReader(self._file, self._structure.readable)
-
-    def _open_container(self) -> InputContainer:
-        self._reader.seek(0)
-        most = max(self._limits.max_pixels, self._limits.max_image_pixels)
-        return open_container(
-            self._reader, max_pixels=most, threads=self._threads, mp4_checked=self._structure.is_mp4
-        )
+    def _begin(self) -> tuple[Opened, av.VideoFrame]:
+        """Opens the video at its beginning and decodes the first frame."""
+        opened = self._opened = self._video.open(self._threads)
+        self._decoder = Decoder(opened.container, opened.stream, self._limits, opened.max_pixels, self._clock)
+        self._timeline = Timeline(rate_of(opened.stream))
+        self._frames = iter(self._decoder)
+        first = self._first = next(self._frames, None)
+        if first is None:
+            raise _nothing_decoded(self._decoder.stopped)
+        return opened, first
 
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:
+        self._clock.resume()
+        found = self._outlook = look_ahead(
+            self._video, self._plan, self._limits, self._clock, partly=self._partly
+        )
+        self._picker = Picker(self._plan, found.planned)
+        if found.choice is None or found.skeleton is None or not self._starts_as_promised(found.skeleton):
+            yield from self._everything()
+            return
+        try:
+            yield from self._part(found.skeleton, found.choice)
+        except Unproven:
+            yield from self._everything_after_all()
+
+    def _starts_as_promised(self, skeleton: Skeleton) -> bool:
+        clean = not (self._decoder.errors or self._decoder.patched or self._decoder.interlaced)
+        return clean and self._first is not None and self._first.pts == skeleton.pts_shown(0)
+
+    def _everything(self, known: int = 0) -> Iterator[tuple[Tensor, float]]:
+        """Decodes all frames; the first `known` of those that the plan takes were handed on already."""
         frame, self._first = self._first, None  # not held: one decoded frame at a time
         ordinal, kept, seconds = 0, False, 0.0
-        self._clock.resume()
         while frame is not None:
             seconds = self._timeline.place(self._decoder.seconds(frame))
             if seconds > self._limits.max_seconds:
-                self._too_long = True
+                self._limit = "max_seconds"
                 break
             self._end = min(
                 seconds + (self._decoder.lasts(frame) or self._timeline.period), self._limits.max_seconds
             )
             kept = self._picker.take(ordinal, seconds)
             if kept:
-                yield self._hand_on(frame), seconds
-                self._clock.resume()
+                yield from self._take(frame, seconds, known)
+            self._asked = self._picker.asked
             ordinal += 1
             last, frame = frame, next(self._frames, None)
         if self._picker.close(self._end, can_stand_in=not kept):
-            yield self._hand_on(last), seconds
+            yield from self._take(last, seconds, known)
+        self._asked = self._picker.asked
         self._complete = True
 
-    def _hand_on(self, frame: av.VideoFrame) -> Tensor:
-        picture = self._developer.develop(frame)
-        self._clock.pause()
-        return picture
+    def _take(self, frame: av.VideoFrame, seconds: float, known: int) -> Iterator[tuple[Tensor, float]]:
+        """Hands a frame on, unless that was done before; what was handed on must have been the same."""
+        place = self._got
+        self._asked, self._got = self._picker.asked, place + 1
+        if self._skip <= place < known and frame.pts != self._handed[place - self._skip]:
+            raise VideoError(
+                "corrupt", "video must give the same frames each time, got others: check or convert the file"
+            )
+        if place >= max(known, self._skip):
+            picture = self._developer.develop(frame)
+            self._clock.pause()
+            yield picture, seconds
+            self._clock.resume()
+
+    def _part(self, skeleton: Skeleton, choice: Choice) -> Iterator[tuple[Tensor, float]]:
+        """Decodes what the chosen frames need, and the last frame as a check."""
+        self._first = None
+        self._let_go()
+        places = choice.places[self._skip :]
+        wanted = [skeleton.pts_shown(place) for place in places]
+        check = skeleton.pts_shown(choice.last)
+        runs = skeleton.runs(wanted if wanted and wanted[-1] == check else [*wanted, check])
+        self._got = min(self._skip, len(choice.places))
+        sparse = self._sparse = Pictures(
+            self._video, skeleton, runs, self._develop, self._limits, self._clock
+        )
+        pictures = iter(sparse)
+        try:
+            for place, picture in zip(places, pictures):
+                self._handed.append(skeleton.pts_shown(place))
+                self._asked = choice.asked[self._got]
+                self._got += 1
+                self._end = end_of(skeleton, place, self._limits, self._timeline.period)
+                self._clock.pause()
+                yield picture, float(skeleton.seconds[place])
+                self._clock.resume()
+            for _ in pictures:
+                pass  # the check
+            self._asked, self._end = choice.asked[-1], choice.end
+            self._limit = "max_seconds" if choice.too_long else None
+        except Stopped as stopped:
+            self._limit = str(stopped)
+        finally:
+            sparse.close()
+        self._complete = True
+
+    def _everything_after_all(self) -> Iterator[tuple[Tensor, float]]:
+        """Something was not as promised: begins again, and gives only what was not given yet."""
+        known = self._got
+        self._sparse, self._asked, self._got = None, 0, 0
+        self._begin()
+        yield from self._everything(known)
 
     @property
     def report(self) -> VideoReport:
         """Counts so far, and what there is to say about the file."""
-        evidence, picker = self._evidence(), self._picker
+        evidence, decoder = self._evidence(), self._decoder
         return VideoReport(
-            asked=picker.asked,
-            got=picker.got,
-            skipped=picker.asked - picker.got,
+            asked=self._asked,
+            got=self._got,
+            skipped=self._asked - self._got,
             substituted=self._timeline.substituted,
-            decoded=self._decoder.frames,
+            decoded=self._sparse.decoded if self._sparse else decoder.frames,
             damaged=evidence.damaged,
             seconds=self._end,
             warnings=evidence.warnings,
             truncated=evidence.truncated,
             complete=self._complete,
+            sparse=self._sparse is not None,
         )
 
     def _evidence(self) -> Evidence:
-        decoder = self._decoder
-        limit = "max_seconds" if self._too_long else decoder.stopped
+        decoder, sparse = self._decoder, self._sparse
+        limit = self._limit or (None if sparse else decoder.stopped)
+        skeleton = self._outlook.skeleton if sparse else None
         return Evidence(
             limit=(limit, float(self._limits.__dict__[limit])) if limit else None,
-            ends_early=self._structure.ends_early,
-            damaged=decoder.errors + decoder.patched + decoder.lost,
-            gaps=decoder.gaps,
-            unreadable=self._reader.failed,
-            frames=decoder.packets,
+            ends_early=self._video.structure.ends_early,
+            damaged=0 if sparse else decoder.errors + decoder.patched + decoder.lost,
+            gaps=0 if sparse else decoder.gaps,
+            unreadable=self._video.failed,
+            frames=decoder.packets if skeleton is None else len(skeleton),
             seconds=self._end,
-            claimed_frames=self.info.frames if self._structure.counts_frames else None,
+            claimed_frames=self.info.frames if self._video.structure.counts_frames else None,
             claimed_seconds=self._claimed,
             complete=self._complete,
         )
 
-    def _describe(
-        self, container: InputContainer, stream: AvVideoStream, frame: av.VideoFrame, *, still: bool
-    ) -> VideoInfo:
-        height, width = self._developer.shown_size(frame)
-        orientation = self._developer.orientation(frame)
-        return VideoInfo(
-            container=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
-            width=width,
-            height=height,
-            stored_width=frame.width,
-            stored_height=frame.height,
-            rotation=orientation.rotation,
-            mirrored=orientation.mirrored,
-            pixel_format=frame.format.name,
-            duration_seconds=_claimed_seconds(container, stream),
-            frame_rate=rate_of(stream),
-            frames=stream.frames or None,
-            bytes=container.size,
-            still=still,
-        )
+    def _let_go(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def close(self) -> None:
         """Closes what we opened."""
-        if self._container is not None:
-            self._container.close()
-        if self._owned:
-            self._file.close()
-
-
-def _claimed_seconds(container: InputContainer, stream: AvVideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / MICROSECONDS if container.duration else None
-
-
-def _pixel_ratio(stream: AvVideoStream) -> float:
-    ratio = float(stream.sample_aspect_ratio or 1)
-    low, high = SANE_PIXEL_RATIO
-    return ratio if low <= ratio <= high else 1.0
+        if self._sparse is not None:
+            self._sparse.close()
+        self._let_go()
+        self._video.close()
 
 
 def _nothing_decoded(limit: str | None) -> VideoError:

@@ -12,8 +12,9 @@ from .sampling import Picker, SamplingPlan
 class ListFrames:
     """Iterates over (picture, seconds) of the frames that the plan keeps."""
 
-    def __init__(self, frames: FrameList, plan: SamplingPlan) -> None:
+    def __init__(self, frames: FrameList, plan: SamplingPlan, skip: int = 0) -> None:
         self._list = frames
+        self._skip = skip  # of the frames that the plan keeps
         first = frames.seconds[0]
         self._seconds = [second - first for second in frames.seconds]
         # The last frame is shown as long as the one before it; a single one has no length.
@@ -47,9 +48,10 @@ class ListFrames:
             self._decoded += 1
             if self._picker.take(index, second):
                 kept = index
-                yield self._list.picture(index), second
+                if self._picker.got > self._skip:
+                    yield self._list.picture(index), second
         last = len(self._seconds) - 1
-        if self._picker.close(self._end, can_stand_in=kept != last):
+        if self._picker.close(self._end, can_stand_in=kept != last) and self._picker.got > self._skip:
             yield self._list.picture(last), self._seconds[last]
         self._complete = True
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from types import TracebackType
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from .errors import VideoError
-from .file_frames import FileFrames
+from .file_frames import Decode, FileFrames
 from .frames import FrameChunk, FrameList, resize
 from .limits import Limits
 from .list_frames import ListFrames
@@ -28,6 +29,9 @@ def read_video(
     size: tuple[int, int] | None = None,
     chunk: int = 32,
     threads: int = 1,
+    *,
+    decode: Decode = "auto",
+    first: int = 0,
 ) -> "VideoStream":
     """Opens a video; iterate over what comes back to read it.
 
@@ -41,7 +45,11 @@ def read_video(
         size: (height, width) of every frame, the shape of the picture ignored; None keeps each picture as
             shown.
         chunk: frames handed on at a time; fewer where they would take more than 128 MB.
-        threads: decoding threads.
+        threads: how many threads decode; the frames are the same with any number.
+        decode: "auto" leaves out what the kept frames do not need, where a long video allows it and it is
+            proven that the same frames come out; "all" decodes everything, and so finds all damage.
+        first: so many of the frames that the plan takes are not handed on, to go on in the middle of a video
+            that was begun before. The report counts them.
 
     Errors: `VideoError`; see its `kind`. A file that ends early or is damaged in places is no error as long
         as one frame can be decoded: `report.truncated`, `report.damaged` and `report.warnings` say so.
@@ -56,9 +64,14 @@ def read_video(
     for name, value in (("chunk", chunk), ("threads", threads), *(("size", side) for side in size or ())):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: use a larger number")
+    if decode not in get_args(Decode):
+        raise ValueError(f"decode must be one of {get_args(Decode)}, got {decode!r}: use one of those")
+    if first < 0:
+        raise ValueError(f"first must be at least 0, got {first}: use a larger number")
     if isinstance(source, FrameList):
-        return VideoStream(ListFrames(source, plan), size, chunk)
-    return VideoStream(FileFrames(source, plan, limits, size, threads), size, chunk)
+        return VideoStream(ListFrames(source, plan, first), size, chunk)
+    frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first)
+    return VideoStream(frames, size, chunk)
 
 
 def probe(source: Source, limits: Limits = Limits()) -> VideoInfo:  # noqa: B008 - frozen

@@ -34,7 +34,8 @@ class VideoReport:
 
     `asked` targets were met by `got` frames; the other `skipped` ones fell on a frame that was kept
     already, or on nothing that could be decoded. `substituted` of the `decoded` frames had no usable time
-    of their own.
+    of their own. `sparse` says that only those were decoded that the kept ones need: the same frames, but
+    damage in the others was not looked for.
     """
 
     asked: int = 0
@@ -47,3 +48,4 @@ class VideoReport:
     warnings: tuple[str, ...] = ()
     truncated: bool = False  # the file, or a limit, ended the video early
     complete: bool = False
+    sparse: bool = False

@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
+from .sources import View
 
 # Names of demuxers.
 FORMATS = "mov,matroska,avi,mpegts,flv,asf,mpeg,ogg,ivf,gif,apng,webp_pipe,png_pipe,jpeg_pipe,h264,hevc"
@@ -46,7 +47,7 @@ class NamelessReader:
     type.
     """
 
-    def __init__(self, file: BinaryIO, end: int | None = None) -> None:
+    def __init__(self, file: BinaryIO | View, end: int | None = None) -> None:
         self._file = file
         self._end = end  # bytes from here on are kept back
         self.failed = False

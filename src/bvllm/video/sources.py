@@ -7,6 +7,7 @@ import re
 import stat
 import tempfile
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from .errors import Kind, VideoError
@@ -127,3 +128,33 @@ def _seekable(file: BinaryIO, limits: Limits) -> BinaryIO:
     except (OSError, ValueError, AttributeError):
         raise VideoError("io", "video file object must be readable, got one that fails: reopen it") from None
     return copy
+
+
+class View:
+    """A place of its own in a file that several readers share; `lock` is theirs together."""
+
+    def __init__(self, file: BinaryIO, lock: Lock) -> None:
+        self._file = file
+        self._lock = lock
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        with self._lock:
+            self._file.seek(self._at)
+            data = self._file.read(size)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            with self._lock:
+                self._at = self._file.seek(offset, whence)
+        else:
+            at = offset + (self._at if whence == io.SEEK_CUR else 0)
+            if at < 0:
+                raise ValueError("before the beginning")
+            self._at = at
+        return self._at
+
+    def tell(self) -> int:
+        return self._at

@@ -1,0 +1,172 @@
+"""What the first bytes of a packet say: may decoding begin here, and does it bring new settings?
+
+Containers mark key frames, but the mark does not promise that decoding may begin there, so we look at the
+picture itself. Codecs that are not in `SKILLS` are always decoded whole.
+
+Sources: ITU-T H.264 7.3.1, H.265 7.3.1, H.262 6.2; ISO 14496-2 6.2; VP9 and AV1 bitstream specifications.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+START_CODE = b"\0\0\1"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one packet holds.
+
+    Args:
+        known: it has the form that we know how to skip and enter; all else is meaningless if not.
+        entry: nothing after it in decoding order and in display order needs anything before it.
+        settings: the parameter sets or headers in it, which hold until the next ones.
+        layered: pictures that nobody refers to may be referred to from a higher layer.
+    """
+
+    known: bool = True
+    entry: bool = False
+    settings: bytes = b""
+    layered: bool = False
+
+
+UNKNOWN = Look(known=False)
+PLAIN, ENTRY = Look(), Look(entry=True)
+Grammar = Callable[[bytes, bytes], Look]
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How a codec may be decoded in part.
+
+    Args:
+        grammar: (packet, codec's extra data) -> Look.
+        nonref: FFmpeg can leave out pictures that no other picture refers to, and the others stay the same.
+        leading: an entry may be followed by pictures that are shown before it and need what came before it.
+    """
+
+    grammar: Grammar
+    nonref: bool
+    leading: bool
+
+
+def h264(data: bytes, extra: bytes) -> Look:
+    """Entries are IDR pictures; no other I picture cuts all references."""
+    settings = b""
+    for unit in _units(data, extra[4] & 3 if extra[:1] == b"\1" and len(extra) > 4 else None):
+        kind = data[unit.start] & 31
+        if kind in (7, 8, 13, 15):
+            settings += data[unit].rstrip(b"\0")
+        elif kind in (1, 5):
+            return Look(True, kind == 5, settings)
+        elif 2 <= kind <= 4:
+            break
+    return UNKNOWN
+
+
+def hevc(data: bytes, extra: bytes) -> Look:
+    """Entries are IDR, CRA and BLA pictures; those that lead a CRA are the business of the group before."""
+    settings = b""
+    for unit in _units(data, extra[21] & 3 if extra[:1] == b"\1" and len(extra) > 21 else None):
+        if unit.stop - unit.start < 2:
+            break
+        kind, layer = data[unit.start] >> 1 & 63, (data[unit.start] & 1) << 5 | data[unit.start + 1] >> 3
+        if kind in (32, 33, 34):
+            settings += data[unit].rstrip(b"\0")
+        elif kind < 32 and not layer:
+            return Look(True, 16 <= kind <= 21, settings, layered=data[unit.start + 1] & 7 != 1)
+    return UNKNOWN
+
+
+def mpeg2(data: bytes, extra: bytes) -> Look:
+    """Entries are I pictures behind a sequence header, which puts the quantiser matrices back."""
+    settings, picture = b"", None
+    for unit in _units(data, None):
+        code = data[unit.start]
+        extension = data[unit.start + 1] >> 4 if code == 0xB5 and unit.stop > unit.start + 1 else 0
+        if picture is None and code in (0xB3, 0xB5):
+            settings += data[unit].rstrip(b"\0")
+        elif code == 0:
+            if picture is not None or unit.stop < unit.start + 3:
+                return UNKNOWN
+            picture = data[unit.start + 2] >> 3 & 7
+        elif extension == 3 or (extension == 8 and data[unit.start + 3] & 3 != 3):
+            return UNKNOWN  # own matrices, or a single field
+        elif 1 <= code <= 0xAF and picture is not None:
+            return Look(True, picture == 1 and settings[:1] == b"\xb3", settings)
+    return UNKNOWN
+
+
+def mpeg4(data: bytes, extra: bytes) -> Look:
+    """Entries are I pictures; one picture to a packet, since DivX packs two."""
+    settings = b""
+    for unit in _units(data, None):
+        code = data[unit.start]
+        if code == 0xB2 or 0x20 <= code <= 0x2F:
+            settings += data[unit].rstrip(b"\0")
+        elif code == 0xB6:
+            packed = data.find(START_CODE + b"\xb6", unit.start) >= 0
+            return UNKNOWN if packed else Look(True, data[unit.start + 1] >> 6 == 0, settings)
+    return UNKNOWN
+
+
+def vp9(data: bytes, extra: bytes) -> Look:
+    """Entries are key frames that are shown; they fill every slot for references."""
+    first = data[0]
+    if first >> 6 != 2 or first >> 4 & 3 == 3:
+        return UNKNOWN
+    return ENTRY if first & 0b1110 == 0b0010 else PLAIN
+
+
+def av1(data: bytes, extra: bytes) -> Look:
+    """Entries are key frames that are shown, behind a sequence header."""
+    at, settings = 0, b""
+    while at < len(data):
+        kind, extended, sized = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
+        body = at + 1 + extended
+        length, shift = (0, 0) if sized else (len(data) - body, 0)
+        while sized and body < len(data):
+            length |= (data[body] & 127) << shift
+            shift, body = shift + 7, body + 1
+            if data[body - 1] < 128 or shift > 56:
+                break
+        if body >= len(data) and kind != 2:
+            return UNKNOWN
+        if kind == 1:
+            settings += data[body : body + length]
+        elif kind in (3, 6):
+            reduced = bool(settings and settings[0] >> 3 & 1)
+            key = data[body] >> 4 == 0b0001  # not shown before, a key frame, shown
+            return UNKNOWN if reduced else Look(True, key and bool(settings), settings)
+        at = body + length
+    return UNKNOWN
+
+
+def _units(data: bytes, prefix: int | None) -> Iterator[slice]:
+    """Places of the units in a packet, without what separates them; `prefix` + 1 bytes of length, or codes.
+
+    With start codes the zeros before the next one stay at the end of a unit.
+    """
+    if prefix is None:
+        at = data.find(START_CODE)
+        while at >= 0 and at + 3 < len(data):
+            after = data.find(START_CODE, at + 3)
+            yield slice(at + 3, after if after >= 0 else len(data))
+            at = after
+        return
+    at, width = 0, prefix + 1
+    while at + width < len(data):
+        start = at + width
+        at = start + int.from_bytes(data[at:start], "big")
+        if start < at <= len(data):
+            yield slice(start, at)
+
+
+SKILLS: dict[str, Skill] = {
+    "h264": Skill(h264, nonref=True, leading=False),
+    "hevc": Skill(hevc, nonref=True, leading=True),
+    "mpeg2video": Skill(mpeg2, nonref=True, leading=True),
+    "mpeg4": Skill(mpeg4, nonref=True, leading=True),
+    "vp9": Skill(vp9, nonref=False, leading=False),  # a skipped frame would leave its probabilities behind
+    "av1": Skill(av1, nonref=False, leading=False),  # dav1d takes the setting only when it is opened
+    "libdav1d": Skill(av1, nonref=False, leading=False),
+}

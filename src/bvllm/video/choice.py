@@ -1,0 +1,63 @@
+"""Which frames of a skeleton a plan takes: the plan's own rules, asked only where the answer can be yes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .limits import Limits
+from .sampling import TOLERANCE, Picker, SamplingPlan
+from .skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is taken, known before anything is decoded.
+
+    Args:
+        places: of the frames, in the order of display.
+        asked: targets that were reached when each of them was taken, and in the end.
+        end: seconds from the first frame to the end of the last.
+        last: place of the last frame that matters; it is decoded even if it is not taken, as a check.
+        too_long: `Limits.max_seconds` cuts the video.
+    """
+
+    places: tuple[int, ...]
+    asked: tuple[int, ...]
+    end: float
+    last: int
+    too_long: bool
+
+
+def choose(
+    skeleton: Skeleton, plan: SamplingPlan, planned: int | None, limits: Limits, period: float
+) -> Choice:
+    """Walks over the frames as a `Picker` does, without the frames.
+
+    Args:
+        planned: targets of the whole video, as for `Picker`.
+        period: how long a frame is shown that does not say it.
+    """
+    picker = Picker(plan, planned)
+    within = int(np.searchsorted(skeleton.seconds, limits.max_seconds, side="right"))
+    too_long = within < len(skeleton)
+    position = skeleton.seconds[:within] * (plan.fps or 1.0)
+    reached = np.floor(position + TOLERANCE * (plan.fps or 1.0))
+    fresh = np.flatnonzero(np.diff(reached, prepend=-1.0) > 0) if plan.fps else np.arange(within)
+    places: list[int] = []
+    asked: list[int] = []
+    for place in fresh.tolist():
+        if picker.take(place, float(skeleton.seconds[place])):
+            places.append(place)
+            asked.append(picker.asked)
+    end = end_of(skeleton, within - 1, limits, period)
+    kept = places[-1] == within - 1
+    if picker.close(end, can_stand_in=not kept):
+        places.append(within - 1)
+        asked.append(picker.asked)
+    return Choice(tuple(places), (*asked, picker.asked), end, within if too_long else within - 1, too_long)
+
+
+def end_of(skeleton: Skeleton, place: int, limits: Limits, period: float) -> float:
+    """When a frame stops being shown, in seconds since the first."""
+    lasts = float(int(skeleton.durations[skeleton.shown[place]]) * skeleton.tick)
+    return min(float(skeleton.seconds[place]) + (lasts or period), limits.max_seconds)

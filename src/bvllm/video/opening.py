@@ -1,0 +1,98 @@
+"""A video that was looked at and may be opened any number of times, also side by side."""
+
+from dataclasses import dataclass
+from threading import Lock
+
+from av.container import InputContainer
+from av.video.stream import VideoStream as AvVideoStream
+
+from .errors import VideoError
+from .exif import photo_orientation
+from .limits import Limits
+from .orientation import Orientation
+from .safe_open import (
+    STILL_FORMATS,
+    NamelessReader,
+    choose_stream,
+    file_fails,
+    open_container,
+    prepare_decoder,
+)
+from .sources import FileSource, View, open_source
+from .structure import Structure, inspect
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A container at its first packet, and the stream to read, its decoder bound to the limits."""
+
+    container: InputContainer
+    stream: AvVideoStream
+    still: bool
+    max_pixels: int
+
+    def close(self) -> None:
+        """Frees what FFmpeg holds."""
+        self.container.close()
+
+
+class VideoFile:
+    """Bytes that were checked before FFmpeg sees them.
+
+    Errors: `VideoError`, see `open_source` and `inspect`.
+    """
+
+    def __init__(self, source: FileSource, limits: Limits) -> None:
+        self._file = open_source(source, limits)
+        self._owned = self._file is not source
+        self._limits = limits
+        self._lock = Lock()
+        self._readers: list[NamelessReader] = []
+        try:
+            self.structure, self.photo = self._look()
+        except BaseException:  # also on an interrupt: a descriptor must not leak
+            self.close()
+            raise
+
+    @property
+    def failed(self) -> bool:
+        """Whether the disk or the file object gave up in the middle."""
+        return any(reader.failed for reader in self._readers)
+
+    def open(self, threads: int = 1) -> Opened:
+        """Opens the video anew, with a place in the file of its own.
+
+        Errors: `VideoError` where it is none of an allowed format and codec, or beyond the limits.
+        """
+        reader = NamelessReader(View(self._file, self._lock), self.structure.readable)
+        self._readers.append(reader)
+        limits = self._limits
+        container = open_container(
+            reader,
+            max_pixels=max(limits.max_pixels, limits.max_image_pixels),
+            threads=threads,
+            mp4_checked=self.structure.is_mp4,
+        )
+        try:
+            stream = choose_stream(container)
+            still = container.format.name in STILL_FORMATS
+            max_pixels = limits.max_image_pixels if still else limits.max_pixels
+            prepare_decoder(stream, max_pixels=max_pixels, threads=threads)
+        except BaseException:  # as above
+            container.close()
+            raise
+        return Opened(container, stream, still, max_pixels)
+
+    def close(self) -> None:
+        """Closes the file if we opened it."""
+        if self._owned:
+            self._file.close()
+
+    def _look(self) -> tuple[Structure, Orientation]:
+        """What can be learnt from the bytes before FFmpeg sees them."""
+        try:
+            return inspect(self._file), photo_orientation(self._file)
+        except VideoError:
+            raise
+        except Exception:  # a caller's file object may raise anything
+            raise file_fails() from None

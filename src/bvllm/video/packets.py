@@ -1,0 +1,130 @@
+"""One walk over the packets of a stream: how long it is, and whether it may be decoded in part."""
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Literal
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream as AvVideoStream
+
+from .bitstream import SKILLS, UNKNOWN, Skill
+from .clock import Clock
+from .decode import rate_of
+from .limits import Limits
+from .timeline import Timeline
+
+NEW_SETTINGS: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
+
+
+@dataclass
+class Packets:
+    """The packets of one stream in decoding order, about 30 bytes each, while it is walked over.
+
+    Attributes:
+        skill: how the codec may be decoded in part; None once anything speaks against it.
+        shown: packets that are not hidden by an edit list.
+        pts, durations, sizes: one each, empty without a skill.
+        entries: numbers of the packets that are key frames and entries (see `bitstream.Look`).
+        layered: some picture lies in a higher layer.
+        whole: the walk came to the end of the stream.
+    """
+
+    skill: Skill | None
+    extra: bytes = b""
+    shown: int = 0
+    first: int | None = None
+    last: int | None = None
+    pts: "array[int]" = field(default_factory=lambda: array("q"))
+    durations: "array[int]" = field(default_factory=lambda: array("q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    entries: "array[int]" = field(default_factory=lambda: array("q"))
+    layered: bool = False
+    whole: bool = False
+    _dts: int | None = None
+    _settings: bytes | None = None
+
+    def add(self, packet: "Packet[AvVideoStream]") -> None:
+        """The next packet that holds data."""
+        pts = packet.pts
+        if not packet.is_discard:
+            self.shown += 1
+            if pts is not None:
+                self.first = pts if self.first is None else min(self.first, pts)
+                self.last = pts if self.last is None else max(self.last, pts)
+        skill, self.skill = self.skill, None
+        if skill is None or pts is None or not (self._sound(packet, pts) and self._plain(packet, skill)):
+            return
+        self.skill = skill
+        self.pts.append(pts)
+        self.durations.append(packet.duration or 0)
+        self.sizes.append(packet.size)
+
+    def seconds(self, stream: AvVideoStream) -> float:
+        """Length of what is shown, by the packets' own times."""
+        period = Timeline(rate_of(stream)).period
+        if self.first is None or self.last is None:
+            return self.shown * period
+        clocked = float((self.last - self.first) * (stream.time_base or 0))
+        return clocked + period if clocked else self.shown * period
+
+    def _sound(self, packet: "Packet[AvVideoStream]", pts: int) -> bool:
+        """Flags and decoding times as they should be; formats without decoding times give None at first."""
+        dts, before = packet.dts, self._dts
+        if dts is None:
+            ordered = before is None
+        else:
+            ordered = (before is None or dts > before) and dts <= pts
+            self._dts = dts
+        strange = (
+            packet.is_discard or packet.is_corrupt or any(packet.has_sidedata(kind) for kind in NEW_SETTINGS)
+        )
+        return ordered and not strange
+
+    def _plain(self, packet: "Packet[AvVideoStream]", skill: Skill) -> bool:
+        """Known form, and the same parameter sets wherever there are any: a jump must not miss one."""
+        try:
+            look = skill.grammar(bytes(packet), self.extra)
+        except IndexError:
+            look = UNKNOWN
+        if self._settings is None:
+            self._settings = look.settings
+        if look.entry and packet.is_keyframe:
+            self.entries.append(len(self.pts))
+        self.layered = self.layered or look.layered
+        return look.known and (not look.settings or look.settings == self._settings)
+
+
+def walk(
+    container: InputContainer,
+    stream: AvVideoStream,
+    limits: Limits,
+    clock: Clock,
+    *,
+    measured: bool,
+    partly: bool,
+) -> Packets:
+    """Demuxes a stream without decoding it; a few microseconds a packet.
+
+    Args:
+        measured: the length is wanted also where the stream cannot be decoded in part; else the walk ends as
+            soon as that is known.
+        partly: decoding in part is of interest.
+    """
+    context = stream.codec_context
+    packets = Packets(SKILLS.get(context.name) if partly else None, bytes(context.extradata or b""))
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            packets.add(packet)
+            out_of_time = clock.seconds() > limits.max_wall_seconds
+            if out_of_time or packets.shown >= limits.max_decoded_frames:
+                return packets
+            if packets.skill is None and not measured:
+                return packets
+        packets.whole = True
+    except (av.FFmpegError, IndexError):
+        pass  # walked as far as it can be read: decoding will stop there as well, and say so
+    return packets

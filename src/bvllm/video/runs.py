@@ -1,0 +1,181 @@
+"""Decodes runs: goes to where one begins, decodes what it needs, and vouches for every frame it gives."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import av
+import av.error
+from av.packet import Packet
+from av.video.stream import VideoStream as AvVideoStream
+
+from .clock import Clock
+from .limits import Limits
+from .opening import Opened
+from .skeleton import Run
+
+SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes
+LOOK_AHEAD = 4096  # packets to read in search of the wanted one, where a seek came out early
+
+
+class Guide(Protocol):
+    """What is known of a stream before it is decoded."""
+
+    @property
+    def depth(self) -> int:
+        """Pictures that the decoder holds back to put them in order."""
+
+    @property
+    def nonref(self) -> bool:
+        """Whether pictures that no other refers to may be left out."""
+
+    def packet(self, number: int) -> tuple[int, int] | None:
+        """pts and bytes of a packet, counted in decoding order; None if not known."""
+
+
+class Unproven(Exception):
+    """The stream is not what its packets promised: everything has to be decoded."""
+
+
+class Stopped(Exception):
+    """A limit, whose name this carries, or a consumer that went away ("")."""
+
+
+class RunDecoder:
+    """Decodes runs of one stream, best in ascending order; one for each thread.
+
+    Args:
+        reopen: opens the video anew, at its first packet.
+        halted: asked before each packet; true makes `Stopped` end the work.
+    """
+
+    def __init__(
+        self,
+        reopen: Callable[[], Opened],
+        guide: Guide,
+        limits: Limits,
+        clock: Clock,
+        halted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.decoded = 0
+        self._reopen = reopen
+        self._guide = guide
+        self._limits = limits
+        self._clock = clock
+        self._halted = halted
+        self._opened: Opened | None = None
+        self._packets: Iterator[Packet[AvVideoStream]] = iter(())
+        self._held: Packet[AvVideoStream] | None = None
+        self._next = 0  # number of the packet that comes next
+        self._seeks = True
+
+    def frames(self, run: Run) -> Iterator[av.VideoFrame]:
+        """The wanted frames of a run, in order.
+
+        Errors: `Unproven` before a frame that might not be the right one; `Stopped` at a limit.
+        """
+        opened = self._go_to(run.entry)
+        wanted, left, last = set(run.wanted), iter(run.wanted), None
+        expected = next(left, None)
+        for frame in self._decode_run(opened, run, wanted):
+            self.decoded += 1
+            pts = frame.pts
+            if pts is None or (last is not None and pts <= last) or self._is_strange(frame, opened):
+                raise Unproven
+            last = pts
+            if pts in wanted:
+                if pts != expected:
+                    raise Unproven
+                expected = next(left, None)
+                yield frame
+                if expected is None:
+                    return
+        raise Unproven
+
+    def close(self) -> None:
+        """Lets go of the container."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _decode_run(self, opened: Opened, run: Run, wanted: set[int]) -> Iterator[av.VideoFrame]:
+        context = opened.stream.codec_context
+        context.flush_buffers()
+        if context.reorder_depth < self._guide.depth:  # a flush makes the decoder forget it
+            context.reorder_depth = self._guide.depth
+        context.skip_frame = "DEFAULT"
+        skips = False
+        try:
+            while self._next <= run.stop:
+                packet = self._read()
+                if self._guide.nonref and skips != (packet.pts not in wanted):
+                    skips = not skips
+                    context.skip_frame = "NONREF" if skips else "DEFAULT"
+                yield from context.decode(packet)
+            yield from context.decode(None)
+        except (av.FFmpegError, ValueError, MemoryError):
+            raise Unproven from None
+
+    def _is_strange(self, frame: av.VideoFrame, opened: Opened) -> bool:
+        """Damage, whose repair depends on what was left out; fields, of which we prove nothing; bombs."""
+        large = frame.width * frame.height > opened.max_pixels
+        return bool(frame.is_corrupt) or bool(frame.interlaced_frame) or large
+
+    def _read(self) -> "Packet[AvVideoStream]":
+        """The next packet, which must be the one that the walk saw."""
+        packet, self._held = self._held or self._step(), None
+        promised = self._guide.packet(self._next)
+        if promised is not None and promised != (packet.pts, packet.size):
+            raise Unproven
+        self._next += 1
+        return packet
+
+    def _step(self) -> "Packet[AvVideoStream]":
+        if self._halted():
+            raise Stopped("")
+        if self._clock.seconds() > self._limits.max_wall_seconds:
+            raise Stopped("max_wall_seconds")
+        try:
+            while not (packet := next(self._packets)).size:
+                pass
+        except (StopIteration, IndexError, av.FFmpegError):
+            raise Unproven from None
+        return packet
+
+    def _go_to(self, number: int) -> Opened:
+        """Makes a packet the next one: by reading on if it is near, by seeking, or from the beginning."""
+        opened, ahead = self._opened, number - self._next
+        far = not 0 <= ahead <= SEEK_OVER and number > SEEK_OVER
+        if self._seeks and (far or (opened is None and number > SEEK_OVER)):
+            opened = opened or self._open()
+            self._seeks = self._seek(opened, number)
+            if self._seeks:
+                return opened
+            self._next = number + 1  # somewhere
+        if opened is None or self._next > number:
+            opened = self._open()
+        while self._next < number:
+            self._read()
+        return opened
+
+    def _open(self) -> Opened:
+        self.close()
+        opened = self._opened = self._reopen()
+        self._packets, self._next, self._held = opened.container.demux(opened.stream), 0, None
+        return opened
+
+    def _seek(self, opened: Opened, number: int) -> bool:
+        """Seeks and reads on to the packet; false if it does not turn up."""
+        promised = self._guide.packet(number)
+        if promised is None:
+            return False
+        try:
+            opened.container.seek(promised[0], stream=opened.stream)
+            self._packets = opened.container.demux(opened.stream)
+            for _ in range(LOOK_AHEAD):
+                packet = self._step()
+                if packet.is_keyframe and promised == (packet.pts, packet.size):
+                    self._held, self._next = packet, number
+                    return True
+        except (av.FFmpegError, OverflowError, Unproven):
+            pass
+        return False

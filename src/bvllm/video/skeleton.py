@@ -1,0 +1,133 @@
+"""Where the pictures of a stream lie and what each of them needs, once that is proven from its packets.
+
+Why the result is the same as that of decoding everything: the frames that a decoder gives are among the
+packets (one each, each with its packet's time), in ascending order. A plan takes the first frame at or after
+a target, so a frame that is missing changes the choice only if it was chosen itself, and every chosen frame
+is checked when it comes out. What the pictures hold is the same because a run begins where nothing before is
+needed, and leaves out only what nobody refers to.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .packets import Packets
+from .timeline import SMALLEST_STEP
+
+LARGEST_EXACT = 1 << 53  # beyond, float64 skips whole numbers
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stretch to decode: from packet `entry` to packet `stop`, both included, for some frames in it.
+
+    Args:
+        entry, stop: numbers of packets in decoding order.
+        wanted: pts of the frames, ascending.
+    """
+
+    entry: int
+    stop: int
+    wanted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A stream of which any frame can be decoded alone.
+
+    Shapes: pts, sizes (packets,) in decoding order; shown (packets,) numbers of the packets in the order they
+        are shown; seconds (packets,) since the first frame, in that order; entries (groups,) numbers of the
+        packets where decoding may begin.
+    """
+
+    tick: Fraction
+    depth: int
+    nonref: bool
+    pts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    entries: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def packet(self, number: int) -> tuple[int, int]:
+        """pts and bytes of a packet, counted in decoding order."""
+        return int(self.pts[number]), int(self.sizes[number])
+
+    def pts_shown(self, place: int) -> int:
+        """Time of the frame at a place in the order of display, in ticks."""
+        return int(self.pts[self.shown[place]])
+
+    def runs(self, wanted: Sequence[int]) -> list[Run]:
+        """What to decode for frames with these pts, ascending; what leads an entry belongs before it."""
+        ordered = self.pts[self.shown]
+        starts = self.pts[self.entries].tolist()
+        runs = []
+        for group, members in groupby(wanted, lambda pts: bisect_right(starts, pts) - 1):
+            frames = tuple(members)
+            places = self.shown[np.searchsorted(ordered, frames)]
+            runs.append(Run(int(self.entries[group]), int(places.max()), frames))
+        return runs
+
+
+def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
+    """The skeleton of a stream, or None where anything is missing that the proof needs.
+
+    Args:
+        tick: seconds per unit of pts.
+        depth: pictures that the decoder holds back to put them in order.
+    """
+    if packets.skill is None or not packets.whole or not packets.entries:
+        return None
+    pts = np.array(packets.pts, np.int64)
+    shown = np.argsort(pts, kind="stable")
+    ordered = pts[shown]
+    clean = (
+        packets.entries[0] == 0
+        and bool((np.diff(ordered) > 0).all())
+        and int(abs(ordered[[0, -1]]).max()) * tick.numerator < LARGEST_EXACT
+        and _held_back(shown) <= depth
+    )
+    if not clean:
+        return None
+    # Exactly what Timeline makes of a clean clock: seconds by the container, less those of the first frame.
+    clock = ordered * tick.numerator / tick.denominator
+    seconds = clock + (0.0 - clock[0])
+    if not (seconds[1:] >= seconds[:-1] + SMALLEST_STEP / 2).all():
+        return None
+    return Skeleton(
+        tick,
+        depth,
+        packets.skill.nonref and not packets.layered,
+        pts,
+        np.array(packets.sizes, np.int64),
+        np.array(packets.durations, np.int64),
+        shown,
+        seconds,
+        _entries(np.array(packets.entries, np.int64), pts, leading=packets.skill.leading),
+    )
+
+
+def _entries(entries: NDArray[np.int64], pts: NDArray[np.int64], *, leading: bool) -> NDArray[np.int64]:
+    """Those that divide the video: all before is shown before, and all after but leading pictures after."""
+    latest_before = np.concatenate([[pts[0] - 1], np.maximum.accumulate(pts)[:-1]])[entries]
+    divides = latest_before < pts[entries]
+    if not leading:
+        earliest_after = np.minimum.accumulate(pts[::-1])[::-1][entries]
+        divides &= earliest_after == pts[entries]
+    return entries[divides]
+
+
+def _held_back(shown: NDArray[np.int64]) -> int:
+    """Most pictures that are decoded before a picture and shown after it."""
+    place = np.empty_like(shown)  # of each packet in the order of display
+    place[shown] = np.arange(len(shown))
+    return int((np.arange(len(shown)) - place).max())
