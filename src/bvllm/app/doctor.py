@@ -94,7 +94,7 @@ def examine(
     sizes: dict[tuple[int, int], None] = {}
     seconds: list[float] = [0.0]
     try:
-        with read_video(path, plan, limits, chunk=1) as video:
+        with read_video(path, plan, limits, chunk=1, decode="all") as video:
             info = video.info
             total = plan.targets(1, info.duration_seconds) if info.duration_seconds else None
             for count, chunk in enumerate(video, start=1):

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bvllm.app.encode import CHUNK
-from bvllm.app.loading import ModelError
+from bvllm.app.loading import CHUNK, ModelError
 from bvllm.app.model_name import resolve_model
 from bvllm.app.speed import ANSWER_TOKENS, ModelSpeed, model_speed
 from bvllm.app.threads import usable_cores

@@ -1,0 +1,286 @@
+"""A video that has not ended: a camera, or a file that is still being written. Ask about it at any time."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bvllm.app.encode import EncodedVideo
+from bvllm.app.frame_slots import FrameSlots, HeldFrames
+from bvllm.app.loading import CHUNK, LoadedModel
+from bvllm.app.thinning import Thinning
+from bvllm.app.threads import one_kernel_thread
+from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, read_video
+from bvllm.video.frames import resize
+
+Picture = Tensor | Image.Image | NDArray[np.uint8]
+
+# The end of a file that is being written may be half a frame, or lack what later frames refer to.
+UNSETTLED_SECONDS = 2.0
+LOOKING = "look"
+
+
+class VideoMemory:
+    """What is remembered of a stream: features in bounded memory, pixels in a bounded file without a name.
+
+    Frames come at any rate and are sampled at `fps`. When there are more than `max_frames`, the past is
+    thinned evenly (`thinning.Thinning`); the newest frames stay. May be fed by one thread and asked by
+    another.
+
+    Args:
+        loaded: the model that will be asked.
+        max_frames: to be remembered; about 50 KB of disk and 1 KB of memory each for nano.
+        fps: frames to look at per second; None takes all that come.
+        recent: the newest frames, none of which is thinned; None takes a quarter of `max_frames`.
+
+    Errors:
+        ValueError where a number is out of range.
+        OSError where the disk is full.
+
+    Example:
+        memory = VideoMemory(load_model("nano"), max_frames=1024)
+        memory.watch(camera)                       # (picture, seconds) one after another
+        answer(memory.snapshot(), "what is on the table?", loaded)
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_frames: int = 1024,
+        fps: float | None = 1.0,
+        recent: int | None = None,
+    ) -> None:
+        self._plan = SamplingPlan(fps=fps)
+        self._thinning = Thinning(max_frames, max(1, max_frames // 4) if recent is None else recent)
+        self._loaded = loaded
+        self._slots = FrameSlots(loaded.frame_size)
+        self._frames: dict[int, _Kept] = {}
+        self._pending: list[int] = []
+        self._seen = self._taken = 0
+        self._first: float | None = None
+        self._last = -math.inf
+        self._reached = -1
+        self._info: VideoInfo | None = None
+        self._lock = threading.RLock()
+        self._spent = 0.0
+
+    def __len__(self) -> int:
+        """Frames remembered."""
+        return len(self._frames)
+
+    def watch(self, frames: Iterable[tuple[Picture, float]]) -> None:
+        """Take (picture, seconds) until there are no more; seconds count from whatever moment and ascend."""
+        for picture, seconds in frames:
+            self.add(picture, seconds)
+
+    def add(self, picture: Picture, seconds: float) -> bool:
+        """Take one frame of the stream; whether it was sampled.
+
+        Args:
+            picture: (3, H, W) or (H, W, 3) uint8 RGB, or a PIL image.
+            seconds: when it was seen, later than the one before.
+
+        Errors:
+            VideoError of kind "usage" where the picture or its time makes no sense.
+        """
+        if not (math.isfinite(seconds) and seconds > self._last):
+            raise VideoError(
+                "usage", f"seconds must ascend strictly, got {seconds} after {self._last}: skip that frame"
+            )
+        with self._lock:
+            self._first = seconds if self._first is None else self._first
+            self._last, self._seen = seconds, self._seen + 1
+            if not self._answers_a_target(seconds - self._first):
+                return False
+            whole = _planes(picture)
+            if self._info is None:
+                self._info = _info(whole)
+            self._keep(resize(whole, self._loaded.frame_size), seconds - self._first)
+            return True
+
+    def follow(
+        self,
+        path: str | Path,
+        *,
+        poll_seconds: float = 1.0,
+        patience_seconds: float = 10.0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Read a file that is still being written, as far as it goes, again and again.
+
+        The last seconds of what is there are left for the next look, since they may be half written. Ends
+        when the file has not grown for a while: then they are read, too. Containers that can be read before
+        they are finished: MPEG-TS, Matroska and WebM, FLV, fragmented MP4.
+
+        Args:
+            path: the file; it may not be there yet.
+            poll_seconds: time between two looks at its size.
+            patience_seconds: without growth, the file counts as finished.
+            limits: what it may cost; they apply to each look.
+            until: asked before each look; True ends the following without reading the last seconds.
+
+        Errors:
+            VideoError where the finished file cannot be read, or the file has shrunk.
+            ValueError where frames of another stream were taken already.
+        """
+        if self._seen:
+            raise ValueError(
+                f"memory must follow a file from its beginning, got one of {self._seen} frames: make another"
+            )
+        size, grown = -1, time.monotonic()
+        while not until():
+            now = os.path.getsize(path) if os.path.exists(path) else 0
+            if now < size:
+                raise VideoError(
+                    "io", f"file must only grow, got {now} bytes after {size}: follow the new one"
+                )
+            finished = now == size and time.monotonic() - grown >= patience_seconds
+            if now != size or finished:
+                grown = grown if finished else time.monotonic()
+                size = now
+                self._read_on(path, limits, finished=finished)
+            if finished:
+                return
+            time.sleep(poll_seconds)
+
+    def snapshot(self) -> EncodedVideo:
+        """What is remembered now. It stays as it is while the stream goes on; close it after use.
+
+        Errors:
+            VideoError of kind "empty" where no frame has come yet.
+        """
+        with self._lock:
+            if self._info is None or not self._frames:
+                raise VideoError("empty", "stream must have given a frame, got none yet: ask again later")
+            self._look()
+            kept = [self._frames[number] for number in self._thinning.kept]
+            seconds = torch.tensor([frame.seconds for frame in kept], dtype=torch.float64)
+            features = torch.stack([frame.feature for frame in kept if frame.feature is not None])
+            thinned = self._taken - len(kept)
+            length = (
+                max(0.0, self._last - (self._first or 0.0)) if self._first is not None else kept[-1].seconds
+            )
+            report = VideoReport(
+                asked=self._taken,
+                got=len(kept),
+                skipped=thinned,
+                decoded=self._seen,
+                seconds=length,
+                warnings=(f"stream: {thinned} of {self._taken} frames were let go",) if thinned else (),
+            )
+            store = HeldFrames(self._slots, [frame.place for frame in kept])
+            fps = self._plan.fps
+            return EncodedVideo(
+                features, seconds, store, fps or 0.0, fps, self._info, report, {LOOKING: self._spent}
+            )
+
+    def close(self) -> None:
+        """Give the disk space back; snapshots cannot be asked any more."""
+        self._slots.close()
+
+    def _answers_a_target(self, seconds: float) -> bool:
+        if self._plan.fps is None:
+            return True
+        reached = math.floor(seconds * self._plan.fps + 1e-6)
+        fresh = reached > self._reached
+        self._reached = max(self._reached, reached)
+        return fresh
+
+    def _keep(self, small: Tensor, seconds: float) -> None:
+        place = self._slots.put(small)
+        self._frames[self._taken] = _Kept(seconds, place)
+        self._pending.append(self._taken)
+        self._taken += 1
+        gone = self._thinning.add()
+        if gone is not None:
+            self._slots.let_go([self._frames.pop(gone).place])
+        if len(self._pending) >= CHUNK:
+            self._look()
+
+    def _look(self) -> None:
+        """Give every frame that waits its feature; those let go meanwhile need none."""
+        waiting = [number for number in self._pending if number in self._frames]
+        self._pending = []
+        started = time.perf_counter()
+        with one_kernel_thread():
+            for begin in range(0, len(waiting), CHUNK):
+                part = [self._frames[number] for number in waiting[begin : begin + CHUNK]]
+                pixels = self._slots.get([frame.place for frame in part])
+                for frame, feature in zip(part, self._loaded.frame_features(pixels)):
+                    frame.feature = feature.clone()
+        self._spent += time.perf_counter() - started
+
+    def _read_on(self, path: str | Path, limits: Limits, *, finished: bool) -> None:
+        """Take the frames that were added to a file since the last look and will not change any more."""
+        waiting: list[tuple[Tensor, float]] = []
+        try:
+            with read_video(
+                path, self._plan, limits, self._loaded.frame_size, CHUNK, first=self._taken
+            ) as video:
+                for chunk in video:
+                    waiting += zip(chunk.pixels, chunk.seconds.tolist())
+                    with self._lock:
+                        self._info = self._info or video.info
+                        end = waiting[-1][1] - UNSETTLED_SECONDS
+                        while waiting and waiting[0][1] < end:
+                            self._settle(*waiting.pop(0))
+        except VideoError:
+            if finished:
+                raise
+        if finished:
+            with self._lock:
+                for picture, seconds in waiting:
+                    self._settle(picture, seconds)
+
+    def _settle(self, small: Tensor, seconds: float) -> None:
+        self._first = self._first or 0.0
+        self._last, self._seen = seconds, self._seen + 1
+        self._keep(small, seconds)
+
+
+class _Kept:
+    """A frame that is remembered; its feature comes a little later."""
+
+    def __init__(self, seconds: float, place: int) -> None:
+        self.seconds, self.place = seconds, place
+        self.feature: Tensor | None = None
+
+
+def _planes(picture: Picture) -> Tensor:
+    """(3, H, W) uint8, checked as a list of one frame is."""
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3:
+            raise VideoError("usage", f"frame must be (3, H, W), got {tuple(picture.shape)}: pass one frame")
+        return FrameList(picture[None], (0.0,)).picture(0)
+    return FrameList([picture], (0.0,)).picture(0)
+
+
+def _info(picture: Tensor) -> VideoInfo:
+    """What is known of a stream: its pictures' size."""
+    _, height, width = picture.shape
+    return VideoInfo(
+        container="stream",
+        codec="none",
+        width=width,
+        height=height,
+        stored_width=width,
+        stored_height=height,
+        rotation=0,
+        mirrored=False,
+        pixel_format="rgb24",
+        duration_seconds=None,
+        frame_rate=None,
+        frames=None,
+        bytes=0,
+        still=False,
+    )
