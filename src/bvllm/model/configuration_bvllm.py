@@ -2,13 +2,22 @@
 
 import copy
 import difflib
+import math
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InstructBlipQFormerConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from bvllm.model.connectors.configuration import (
+    ConnectorConfig,
+    LlamaVidConfig,
+    VideoLlama2Config,
+    connector_config,
+    connector_dict,
+)
 from bvllm.model.slots import SlotRule
-from bvllm.model.vision_tower import patch_count, tower_of
+from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
 from bvllm.types import Budget
 
 OPTIONS = {
@@ -45,6 +54,8 @@ class BVLLMConfig(PreTrainedConfig):
         choice: how frames are chosen in training; at inference always the arg-max.
         merge_frames: Sec. 3.3; off, queries that agree spend their tokens twice.
         token_sampler: "qformer", "pool" (average pooling to R) or "none" (all patches).
+        connector: a baseline's bridge in place of token sampler and projector: a `LlamaVidConfig` or a
+            `VideoLlama2Config`, or its dictionary. It reads all patches: `token_sampler="none"`.
         merge_tokens: Sec. 3.4; off, tokens beyond the budget are thinned evenly instead of merged.
         vision_feature_layer: hidden state of the tower that gives the patches; 0 is the embeddings.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
@@ -86,6 +97,7 @@ class BVLLMConfig(PreTrainedConfig):
     choice: str = "gumbel"
     merge_frames: bool = True
     token_sampler: str = "qformer"
+    connector: dict | LlamaVidConfig | VideoLlama2Config | None = None
     merge_tokens: bool = True
     vision_feature_layer: int = -2
     time_channels: int = 0
@@ -101,6 +113,7 @@ class BVLLMConfig(PreTrainedConfig):
         self.frame_qformer_config = _sub_config(self.frame_qformer_config, "instructblip_qformer")
         self.spatial_qformer_config = _sub_config(self.spatial_qformer_config, "instructblip_qformer")
         self.text_config = _sub_config(self.text_config, "qwen2")
+        self.connector = connector_config(self.connector)
         for name, known in OPTIONS.items():
             _check_option(name, getattr(self, name), known)
         self._check_numbers()
@@ -108,6 +121,8 @@ class BVLLMConfig(PreTrainedConfig):
             reader.encoder_hidden_size = self.vision_config.hidden_size
         if self.token_sampler == "none":
             self.tokens_per_frame = patch_count(self.vision_config)
+        if self.connector is not None:
+            self._fit_connector(self.connector)
         if self.image_token_id is None:
             self.image_token_id = self.video_token_id
         # Saved with the text configuration of most language models; transformers looks for it here.
@@ -122,6 +137,8 @@ class BVLLMConfig(PreTrainedConfig):
     @property
     def slots(self) -> SlotRule:
         """How many placeholders stand for a clip."""
+        if isinstance(self.connector, VideoLlama2Config):  # as many for any clip, as for one frame
+            return SlotRule(1, self._block_tokens(self.connector), self.budget_tokens)
         return SlotRule(
             self.num_selected_frames,
             self.tokens_per_frame,
@@ -129,6 +146,37 @@ class BVLLMConfig(PreTrainedConfig):
             choose=self.frame_selector != "none",
             merge_frames=self.merge_frames or self.frame_selector == "uniform",
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        settings = super().to_dict()
+        if isinstance(self.connector, ConnectorConfig):
+            settings["connector"] = connector_dict(self.connector)
+        return settings
+
+    def _fit_connector(self, connector: ConnectorConfig) -> None:
+        """What follows from a connector, and what does not go with it."""
+        if self.token_sampler != "none":
+            raise ValueError(
+                f'token_sampler must be "none" with a connector, got {self.token_sampler!r}: '
+                "the connector samples the patches itself"
+            )
+        if isinstance(connector, LlamaVidConfig):
+            self.tokens_per_frame = connector.tokens_per_frame(patch_count(self.vision_config))
+            if connector.reader_width is not None:
+                self.spatial_qformer_config.encoder_hidden_size = connector.reader_width
+            return
+        if self.frame_selector == "none":
+            raise ValueError(
+                f'frame_selector must choose with the connector {connector.kind}, got "none": '
+                'it reads num_selected_frames frames, say "uniform" ones'
+            )
+        self._block_tokens(connector)
+
+    def _block_tokens(self, connector: VideoLlama2Config) -> int:
+        columns = patch_columns(self.vision_config)
+        rows = patch_count(self.vision_config) // columns
+        return math.prod(connector.block(self.num_selected_frames, rows, columns))
 
     def _check_numbers(self) -> None:
         tower_of(self.vision_config)

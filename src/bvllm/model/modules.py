@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.connectors.bridge import Connector, build_connector
 from bvllm.stages.qformer import QFormer
 from bvllm.stages.resampler import Resampler
 from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
@@ -104,8 +105,15 @@ def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:
     return FrameReader(copy.deepcopy(config.spatial_qformer_config), config.vision_config.hidden_size)
 
 
-def build_projector(config: BVLLMConfig) -> Projector:
-    """The bridge, as wide as what comes out of the sampler."""
+def build_projector(config: BVLLMConfig) -> Projector | Connector:
+    """The bridge: a baseline's connector, or a projector as wide as what comes out of the sampler."""
+    if config.connector is not None:
+        return build_connector(
+            config.connector,
+            config.spatial_qformer_config,
+            config.vision_config.hidden_size,
+            config.text_config.hidden_size,
+        )
     sampled = config.token_sampler == "qformer"
     width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
     return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)

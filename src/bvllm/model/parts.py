@@ -36,6 +36,7 @@ from transformers import (
 from transformers.utils import logging
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import tower_of
 
@@ -190,7 +191,7 @@ def _configuration(
 
 def _reader_state(config: BVLLMConfig, reader: PreTrainedModel, queries: Tensor) -> State:
     """The Q-Former and its queries, once for each reader of ours."""
-    weights = reader.state_dict()
+    weights, connector = reader.state_dict(), config.connector
     if reader.config.encoder_hidden_size != config.vision_config.hidden_size:
         weights = {k: v for k, v in weights.items() if not any(part in k for part in READS_THE_TOWER)}
     places = {
@@ -198,6 +199,9 @@ def _reader_state(config: BVLLMConfig, reader: PreTrainedModel, queries: Tensor)
         if config.frame_selector == "qformer"
         else 0,
         "model.token_sampler.reader": config.tokens_per_frame if config.token_sampler == "qformer" else 0,
+        "model.multi_modal_projector.reader": connector.queries
+        if isinstance(connector, LlamaVidConfig) and connector.reader == "qformer"
+        else 0,
         "model.frame_reader.reader": 1 if config.frame_feature == "qformer" else 0,
     }
     state: State = {}

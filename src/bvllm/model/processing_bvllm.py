@@ -84,9 +84,9 @@ class BVLLMProcessor(ProcessorMixin):
             qformer_tokenizer,
             chat_template,
             tokenizer.convert_ids_to_tokens(config.video_token_id),
-            config.num_selected_frames,
-            config.tokens_per_frame,
-            config.budget_tokens,
+            config.slots.frames,
+            config.slots.tokens_per_frame,
+            config.slots.budget_tokens,
             config.slots.choose,
             config.slots.merge_frames,
         )

@@ -94,6 +94,11 @@ def patch_count(config: PreTrainedConfig) -> int:
     return (height // rows) * (width // columns)
 
 
+def patch_columns(config: PreTrainedConfig) -> int:
+    """Patches in a row of the grid."""
+    return _pair(config.image_size)[1] // _pair(config.patch_size)[1]
+
+
 def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
     """(t, 3, H, W) -> (t, C): what stands for each frame."""
     output = tower(pixel_values=pixels)
@@ -102,11 +107,13 @@ def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
     )
 
 
-def patch_features(tower: PreTrainedModel, pixels: Tensor, layer: int) -> Tensor:
-    """(t, 3, H, W) -> (t, N, C): the patches as they leave `layer`, [CLS] and registers cut off."""
+def patch_features(
+    tower: PreTrainedModel, pixels: Tensor, layer: int, *, keep_prefix: bool = False
+) -> Tensor:
+    """(t, 3, H, W) -> (t, N, C): the patches as they leave `layer`; [CLS] and registers cut off, or kept."""
     # All of them: to ask for one layer by its number means another layer in other releases of transformers.
     states = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[layer]
-    return states[:, tower_of(tower.config).prefix(tower.config) :]
+    return states if keep_prefix else states[:, tower_of(tower.config).prefix(tower.config) :]
 
 
 def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:

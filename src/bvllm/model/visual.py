@@ -11,9 +11,12 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.connectors import LlamaVidConfig, LlamaVidConnector, VideoLlama2Connector
+from bvllm.model.connectors.bridge import block_tokens, frame_tokens
 from bvllm.model.modules import (
     ClockEmbedding,
     ClockTable,
+    Projector,
     build_frame_reader,
     build_frame_selector,
     build_projector,
@@ -23,11 +26,17 @@ from bvllm.model.modules import (
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.selecting import distinct_frames, is_mixture, mix_patches, pad_clips, spread_evenly
 from bvllm.model.spending import check_frames, fit, questions_per_frame, tokens_of_clips
-from bvllm.model.vision_tower import frame_features, patch_features, tower_of
+from bvllm.model.vision_tower import (
+    frame_features,
+    patch_columns,
+    patch_count,
+    patch_features,
+    tower_of,
+)
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.pipeline import select
 from bvllm.stages.qformer import LearnedQueries
-from bvllm.types import Budget, FrameSelection
+from bvllm.types import Budget, FrameSelection, Tokens
 
 # Frames that the tower sees at a time: bounds its activations, whatever the video's length. Where patches are
 # wanted it keeps the states of every layer, so fewer fit.
@@ -99,9 +108,13 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return torch.cat([self._encode_frame_chunk(chunk) for chunk in _chunks(pixel_values, size)])
 
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
-        """Second pass: (F, 3, H, W) -> (F, N, C), the patches of `vision_feature_layer`, without [CLS]."""
+        """Second pass: (F, 3, H, W) -> (F, N, C), the patches of `vision_feature_layer`, without [CLS].
+
+        A connector that reads [CLS] gets it: (F, 1 + N, C).
+        """
         chunks = _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
-        return torch.cat([self._tower(chunk, patches=True) for chunk in chunks])
+        keep = isinstance(self.config.connector, LlamaVidConfig) and self.config.connector.keeps_prefix
+        return torch.cat([self._tower(chunk, patches=True, keep_prefix=keep) for chunk in chunks])
 
     def select(
         self,
@@ -157,13 +170,13 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         ids, mask = questions_per_frame(
             self._question(question_ids), self._question(question_mask), selections
         )
-        sampler = self.token_sampler
-        sampled, attention = every_patch(patches) if sampler is None else sampler(patches, ids, mask)
-        tokens, maps = tokens_of_clips(sampled, attention, selections)
+        tokens, maps = self._sample(patches, selections, ids, mask)
         keep = [min(budget.tokens, self._most_tokens(s)) for s in selections]
         tokens = [fit(t, k, merge=self.config.merge_tokens) for t, k in zip(tokens, keep)]
         lengths = [len(t) for t in tokens]
-        features = self.multi_modal_projector(torch.cat([t.features for t in tokens]))
+        features = torch.cat([t.features for t in tokens])
+        if isinstance(self.multi_modal_projector, Projector):
+            features = self.multi_modal_projector(features)
         if self.clock is not None:
             features = features + self.clock(torch.cat([t.seconds for t in tokens])).to(features.dtype)
         return BVLLMVisualOutput(list(features.split(lengths)), lengths, tokens, selections, maps)
@@ -200,11 +213,26 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             patches = self.encode_patches(pixel_values_videos[distinct.to(pixel_values_videos.device)])[rows]
         return self.spend(patches, selections, *question)
 
-    def _tower(self, pixels: Tensor, *, patches: bool) -> Tensor:
+    def _sample(
+        self, patches: Tensor, selections: list[FrameSelection], ids: Tensor | None, mask: Tensor | None
+    ) -> tuple[list[Tokens], list[Tensor] | None]:
+        """Tokens before the budget; a connector's are as wide as the language model already."""
+        bridge, tower = self.multi_modal_projector, self.config.vision_config
+        if isinstance(bridge, LlamaVidConnector):
+            return frame_tokens(bridge, patches, selections, ids, mask, patch_count(tower))
+        if isinstance(bridge, VideoLlama2Connector):
+            frames = self.config.num_selected_frames
+            return block_tokens(bridge, patches, selections, frames, patch_columns(tower)), None
+        sampler = self.token_sampler
+        sampled, attention = every_patch(patches) if sampler is None else sampler(patches, ids, mask)
+        return tokens_of_clips(sampled, attention, selections)
+
+    def _tower(self, pixels: Tensor, *, patches: bool, keep_prefix: bool = False) -> Tensor:
         pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.tower_is_frozen):
             if patches:
-                return patch_features(self.vision_tower, pixels, self.config.vision_feature_layer)
+                layer = self.config.vision_feature_layer
+                return patch_features(self.vision_tower, pixels, layer, keep_prefix=keep_prefix)
             return frame_features(self.vision_tower, pixels)
 
     def _encode_frame_chunk(self, pixels: Tensor) -> Tensor:

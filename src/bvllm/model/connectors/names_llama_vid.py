@@ -48,27 +48,32 @@ def llama_vid_weights(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in released.items():
         if name.startswith(READER) and name.rsplit(".", 1)[-1] in COUNTED:
             continue
-        if name == "vlm_att_query":
-            made["reader.queries.weight"] = value[0]
-        else:
-            made[_renamed(name, qformer=qformer)] = value
+        ours = rename_llama_vid(name, qformer=qformer)
+        if ours is None:
+            raise ValueError(
+                f"a LLaMA-VID connector's weight must have a name that its release uses, got {name!r}: "
+                "docs/connectors.md lists them"
+            )
+        made[ours] = value[0] if name == "vlm_att_query" else value
     return made
 
 
-def _renamed(name: str, *, qformer: bool) -> str:
+def rename_llama_vid(name: str, *, qformer: bool) -> str | None:
+    """One name, without the leading `model.`; None where the table does not have it.
+
+    Args:
+        name: the authors'.
+        qformer: whether the reader is a Q-Former, whose attention transformers names otherwise than BERT's.
+    """
     part, _, rest = name.partition(".")
+    if name == "vlm_att_query":
+        return "reader.queries.weight"
     if name.startswith(READER):
         inner = name.removeprefix(READER)
         if qformer:
-            inner = inner.replace(".self.", ".attention.").replace(
-                "embeddings.LayerNorm", "embeddings.layernorm"
-            )
+            inner = inner.replace(".self.", ".attention.")
+            inner = inner.replace("embeddings.LayerNorm", "embeddings.layernorm")
         return f"reader.model.{inner}"
-    if part == "mm_projector":
-        return f"content_proj.{rest}" if rest[:1].isdigit() else f"content_proj.0.{rest}"
-    if part in PARTS and rest:
-        return f"{PARTS[part]}.{rest}"
-    raise ValueError(
-        f"a LLaMA-VID connector's weight must have a name that its release uses, got {name!r}: "
-        "docs/connectors.md lists them"
-    )
+    if part == "mm_projector" and rest:
+        return f"content_proj.{rest}" if rest[0].isdigit() else f"content_proj.0.{rest}"
+    return f"{PARTS[part]}.{rest}" if part in PARTS and rest else None

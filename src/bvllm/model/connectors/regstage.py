@@ -20,13 +20,27 @@ class ChannelNorm(nn.LayerNorm):
         return x.permute(0, 3, 1, 2)
 
 
-class ConvNorm(nn.Module):
-    """A convolution without bias, a norm, and SiLU where asked for."""
+class PointConv(nn.Conv2d):
+    """A 1 x 1 convolution, computed as the linear layer that it is.
 
-    def __init__(self, channels: int, width: int, kernel: int, *, depthwise: bool, activate: bool) -> None:
+    Upstream's kernels for it round differently with how weights lie in memory, so that a model that was saved
+    and loaded would not say the same to the last bit.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, 1 x 1 or depthwise 3 x 3, a norm, and SiLU where asked for."""
+
+    def __init__(self, channels: int, width: int, *, depthwise: bool = False, activate: bool = True) -> None:
         super().__init__()
-        groups = width if depthwise else 1
-        self.conv = nn.Conv2d(channels, width, kernel, padding=kernel // 2, groups=groups, bias=False)
+        self.conv = (
+            nn.Conv2d(channels, width, 3, padding=1, groups=width, bias=False)
+            if depthwise
+            else PointConv(channels, width, 1, bias=False)
+        )
         self.bn = ChannelNorm(width)
         self.activate = activate
 
@@ -41,8 +55,8 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(width, squeezed, 1)
-        self.fc2 = nn.Conv2d(squeezed, width, 1)
+        self.fc1 = PointConv(width, squeezed, 1)
+        self.fc2 = PointConv(squeezed, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -54,15 +68,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(channels, width, 1, depthwise=False, activate=True)
-        self.conv2 = ConvNorm(width, width, 3, depthwise=True, activate=True)
+        self.conv1 = ConvNorm(channels, width)
+        self.conv2 = ConvNorm(width, width, depthwise=True)
         self.se = SqueezeExcite(width, round(channels * SQUEEZE))
-        self.conv3 = ConvNorm(width, width, 1, depthwise=False, activate=False)
-        self.downsample = (
-            nn.Identity()
-            if channels == width
-            else ConvNorm(channels, width, 1, depthwise=False, activate=False)
-        )
+        self.conv3 = ConvNorm(width, width, activate=False)
+        self.downsample = nn.Identity() if channels == width else ConvNorm(channels, width, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, width, H, W)."""
