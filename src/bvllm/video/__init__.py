@@ -4,6 +4,8 @@ Imports nothing from the rest of the package. See docs/video.md.
 """
 
 from .errors import KINDS, Kind, VideoError
+from .fetch import fetch_frames
+from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList
 from .limits import Limits
 from .reader import Source, VideoStream, probe, read_video
@@ -14,6 +16,7 @@ __all__ = [
     "KINDS",
     "FrameChunk",
     "FrameList",
+    "FrameMap",
     "Kind",
     "Limits",
     "SamplingPlan",
@@ -22,6 +25,7 @@ __all__ = [
     "VideoInfo",
     "VideoReport",
     "VideoStream",
+    "fetch_frames",
     "probe",
     "read_video",
 ]

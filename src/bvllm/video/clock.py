@@ -4,7 +4,7 @@ import time
 
 
 class Clock:
-    """Runs from the start; `pause` and `resume` it.
+    """Runs from the start; `pause` and `resume` it in one thread, read it in any.
 
     Example:
         >>> clock = Clock()
@@ -14,18 +14,17 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._spent = 0.0
-        self._since: float | None = time.monotonic()
+        self._state: tuple[float, float | None] = 0.0, time.monotonic()  # spent before, running since
 
     def seconds(self) -> float:
         """Time that ran so far."""
-        running = 0.0 if self._since is None else time.monotonic() - self._since
-        return self._spent + running
+        spent, since = self._state
+        return spent if since is None else spent + time.monotonic() - since
 
     def pause(self) -> None:
         """Stands still from now on."""
-        self._spent, self._since = self.seconds(), None
+        self._state = self.seconds(), None
 
     def resume(self) -> None:
         """Runs again."""
-        self._spent, self._since = self.seconds(), time.monotonic()
+        self._state = self.seconds(), time.monotonic()

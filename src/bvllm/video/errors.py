@@ -14,6 +14,7 @@ Kind = Literal[
     "limit",  # larger than the limits allow
     "outside_root",  # leads out of the folder it must stay in
     "io",  # the disk or the file object failed
+    "changed",  # not the video that it was when it was read before
     "usage",  # the caller passed something that is no video
 ]
 KINDS: tuple[str, ...] = get_args(Kind)

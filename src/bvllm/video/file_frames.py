@@ -1,7 +1,7 @@
 """Frames of a file: opened safely, decoded in order or in part, sampled by their true time."""
 
-from collections.abc import Iterator
-from functools import partial
+from array import array
+from collections.abc import Generator, Iterator
 from typing import Literal
 
 import av
@@ -12,6 +12,7 @@ from .clock import Clock
 from .decode import Decoder, rate_of
 from .describe import claimed_seconds, describe, pixel_ratio
 from .errors import VideoError
+from .frame_map import FrameMap
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .picture import Developer
@@ -24,6 +25,7 @@ from .sparse import Outlook, Pictures, look_ahead
 from .timeline import Timeline
 from .verdict import Evidence
 
+NO_TIME = -(1 << 63)
 Decode = Literal["auto", "all"]
 
 
@@ -43,27 +45,28 @@ class FileFrames:
     ) -> None:
         self._clock = Clock()
         self._video = VideoFile(source, limits)
+        self._size = size
         self._plan, self._limits, self._threads = plan, limits, threads
         self._partly, self._skip = decode == "auto", first
         self._outlook = Outlook()
         self._sparse: Pictures | None = None
-        self._handed: list[int] = []  # pts of frames that were given by decoding in part
+        self._pts = array("q")  # of the frames that the plan took so far, where there is a skeleton
+        self._pictures: Generator[Tensor] | None = None
         self._opened: Opened | None = None
         self._picker = Picker(plan)
         self._asked, self._got, self._end = 0, 0, 0.0
         self._limit: str | None = None
         self._complete = False
         try:
-            self._open(size)
+            self._open()
         except BaseException:  # also on an interrupt: a descriptor must not leak
             self.close()
             raise
 
-    def _open(self, size: tuple[int, int] | None) -> None:
+    def _open(self) -> None:
         opened, first = self._begin()
         photo = self._video.photo if opened.still else None
-        self._develop = partial(Developer, size, pixel_ratio(opened.stream), photo)
-        self._developer = self._develop()
+        self._developer = Developer(self._size, pixel_ratio(opened.stream), photo)
         self._claimed = claimed_seconds(opened.stream)
         self.info = describe(opened, first, self._developer)
         self._clock.pause()
@@ -124,15 +127,21 @@ class FileFrames:
         """Hands a frame on, unless that was done before; what was handed on must have been the same."""
         place = self._got
         self._asked, self._got = self._picker.asked, place + 1
-        if self._skip <= place < known and frame.pts != self._handed[place - self._skip]:
-            raise VideoError(
-                "corrupt", "video must give the same frames each time, got others: check or convert the file"
-            )
+        self._note(place, NO_TIME if frame.pts is None else frame.pts, known)
         if place >= max(known, self._skip):
             picture = self._developer.develop(frame)
             self._clock.pause()
             yield picture, seconds
             self._clock.resume()
+
+    def _note(self, place: int, pts: int, known: int) -> None:
+        """Remembers which frame was taken; one that was handed on before must be the same now."""
+        if self._skip <= place < known and pts != self._pts[place]:
+            raise VideoError(
+                "corrupt", "video must give the same frames each time, got others: check or convert the file"
+            )
+        if self._outlook.skeleton is not None and place == len(self._pts):
+            self._pts.append(pts)
 
     def _part(self, skeleton: Skeleton, choice: Choice) -> Iterator[tuple[Tensor, float]]:
         """Decodes what the chosen frames need, and the last frame as a check."""
@@ -142,14 +151,15 @@ class FileFrames:
         wanted = [skeleton.pts_shown(place) for place in places]
         check = skeleton.pts_shown(choice.last)
         runs = skeleton.runs(wanted if wanted and wanted[-1] == check else [*wanted, check])
-        self._got = min(self._skip, len(choice.places))
+        self._pts.extend(skeleton.pts_shown(place) for place in choice.places[: self._skip])
+        self._got = len(self._pts)
         sparse = self._sparse = Pictures(
-            self._video, skeleton, runs, self._develop, self._limits, self._clock
+            self._video, skeleton, runs, self._size, self._limits, self._clock, self._threads
         )
-        pictures = iter(sparse)
+        pictures = self._pictures = sparse.pictures()
         try:
             for place, picture in zip(places, pictures):
-                self._handed.append(skeleton.pts_shown(place))
+                self._pts.append(skeleton.pts_shown(place))
                 self._asked = choice.asked[self._got]
                 self._got += 1
                 self._end = end_of(skeleton, place, self._limits, self._timeline.period)
@@ -163,15 +173,27 @@ class FileFrames:
         except Stopped as stopped:
             self._limit = str(stopped)
         finally:
-            sparse.close()
+            pictures.close()
         self._complete = True
 
     def _everything_after_all(self) -> Iterator[tuple[Tensor, float]]:
         """Something was not as promised: begins again, and gives only what was not given yet."""
         known = self._got
         self._sparse, self._asked, self._got = None, 0, 0
+        self._outlook = Outlook(self._outlook.planned)
         self._begin()
         yield from self._everything(known)
+
+    @property
+    def frame_map(self) -> FrameMap | None:
+        """Where the sampled frames lie, once all were read and if they can be found again."""
+        skeleton, decoder = self._outlook.skeleton, self._decoder
+        broken = not self._sparse and (
+            decoder.errors or decoder.patched or decoder.lost or decoder.interlaced
+        )
+        if skeleton is None or not self._complete or broken or not skeleton.shows(self._pts):
+            return None
+        return FrameMap.of(skeleton, self._pts)
 
     @property
     def report(self) -> VideoReport:
@@ -215,8 +237,8 @@ class FileFrames:
 
     def close(self) -> None:
         """Closes what we opened."""
-        if self._sparse is not None:
-            self._sparse.close()
+        if self._pictures is not None:
+            self._pictures.close()
         self._let_go()
         self._video.close()
 

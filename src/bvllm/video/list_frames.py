@@ -56,6 +56,11 @@ class ListFrames:
         self._complete = True
 
     @property
+    def frame_map(self) -> None:
+        """None: the frames are in memory."""
+        return None
+
+    @property
     def report(self) -> VideoReport:
         """Counts so far."""
         asked, got = self._picker.asked, self._picker.got

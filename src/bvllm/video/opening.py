@@ -32,7 +32,12 @@ class Opened:
     max_pixels: int
 
     def close(self) -> None:
-        """Frees what FFmpeg holds."""
+        """Frees what FFmpeg holds.
+
+        Its threads come to rest first: PyAV frees a decoder without letting go of the interpreter, and a
+        thread that wanted to log something then would wait for ever.
+        """
+        self.stream.codec_context.flush_buffers()
         self.container.close()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .errors import VideoError
 from .file_frames import Decode, FileFrames
+from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList, resize
 from .limits import Limits
 from .list_frames import ListFrames
@@ -98,6 +99,14 @@ class VideoStream:
     def report(self) -> VideoReport:
         """What was read so far; `complete` once everything was."""
         return self._frames.report
+
+    @property
+    def frame_map(self) -> FrameMap | None:
+        """What `fetch_frames` needs to find the frames again without decoding from the start.
+
+        There once everything was read; None where frames cannot be found by seeking.
+        """
+        return self._frames.frame_map
 
     def __iter__(self) -> Iterator[FrameChunk]:
         if self._started:

@@ -9,6 +9,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
 from .clock import Clock
+from .describe import pixel_ratio
 from .limits import Limits
 from .opening import Opened
 from .skeleton import Run
@@ -90,6 +91,11 @@ class RunDecoder:
                 if expected is None:
                     return
         raise Unproven
+
+    @property
+    def pixel_ratio(self) -> float:
+        """Width of a stored pixel over its height, once a frame was decoded."""
+        return 1.0 if self._opened is None else pixel_ratio(self._opened.stream)
 
     def close(self) -> None:
         """Lets go of the container."""

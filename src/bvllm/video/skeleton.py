@@ -62,6 +62,11 @@ class Skeleton:
         """pts and bytes of a packet, counted in decoding order."""
         return int(self.pts[number]), int(self.sizes[number])
 
+    def shows(self, pts: Sequence[int]) -> bool:
+        """Whether frames with these times, and no time twice, are all in the stream."""
+        times = np.array(pts, np.int64)
+        return bool(np.isin(times, self.pts).all() and (np.diff(times) > 0).all())
+
     def pts_shown(self, place: int) -> int:
         """Time of the frame at a place in the order of display, in ticks."""
         return int(self.pts[self.shown[place]])

@@ -1,8 +1,10 @@
 """When a video is decoded in part, and the pictures that come of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from .decode import rate_of
 from .limits import Limits
 from .opening import VideoFile
 from .packets import walk
+from .parallel import InOrder
 from .picture import Developer
 from .runs import Guide, RunDecoder
 from .sampling import SamplingPlan
@@ -19,6 +22,7 @@ from .skeleton import Run, Skeleton, prove
 from .timeline import Timeline
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
+TASK_FRAMES = 8
 WORTH = 3  # frames in the video for each one that is wanted, below which there is little to leave out
 
 
@@ -70,10 +74,9 @@ def look_ahead(
 
 
 class Pictures:
-    """Iterates over the pictures of some runs, in order.
+    """Makes the pictures of some runs, in order, the same with any number of threads.
 
-    Args:
-        develop: makes a fresh developer, for each thread one.
+    Errors: `Unproven` and `Stopped`, as from `RunDecoder`.
     """
 
     def __init__(
@@ -81,27 +84,70 @@ class Pictures:
         video: VideoFile,
         guide: Guide,
         runs: Sequence[Run],
-        develop: Callable[[], Developer],
+        size: tuple[int, int] | None,
         limits: Limits,
         clock: Clock,
+        threads: int,
     ) -> None:
         self._runs = runs
-        self._developer = develop()
-        self._decoder = RunDecoder(video.open, guide, limits, clock)
+        self._size = size
+        self._new_decoder = partial(RunDecoder, video.open, guide, limits, clock)
+        self._decoders: list[RunDecoder] = []
+        self._threads = threads
 
     @property
     def decoded(self) -> int:
         """Frames that came out of decoders so far."""
-        return self._decoder.decoded
+        return sum(decoder.decoded for decoder in self._decoders)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        try:
-            for run in self._runs:
-                for frame in self._decoder.frames(run):
-                    yield self._developer.develop(frame)
-        finally:
-            self.close()
+    def pictures(self) -> Generator[Tensor]:
+        """One after the other; close the generator to stop the threads."""
+        tasks = list(_tasks(self._runs))
+        return self._one(tasks) if self._threads == 1 else self._several(tasks)
+
+    def _one(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
+        with closing(self._developing()) as worker:
+            for task in tasks:
+                yield from worker.pictures(task)
+
+    def _several(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
+        with closing(InOrder(tasks, self._developing, self._threads)) as pictures:
+            yield from pictures
+
+    def _developing(self, halted: Callable[[], bool] = lambda: False) -> "Developing":
+        decoder = self._new_decoder(halted)
+        self._decoders.append(decoder)
+        return Developing(decoder, self._size)
+
+
+class Developing:
+    """A decoder and a developer that live in one thread."""
+
+    def __init__(self, decoder: RunDecoder, size: tuple[int, int] | None) -> None:
+        self._decoder = decoder
+        self._size = size
+        self._developer: Developer | None = None
+
+    def pictures(self, task: Sequence[Run]) -> Iterator[Tensor]:
+        """The pictures of some runs, in order."""
+        for run in task:
+            for frame in self._decoder.frames(run):
+                if self._developer is None:
+                    self._developer = Developer(self._size, self._decoder.pixel_ratio, None)
+                yield self._developer.develop(frame)
 
     def close(self) -> None:
-        """Lets go of the containers."""
+        """Lets go of the container."""
         self._decoder.close()
+
+
+def _tasks(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Runs together that give a few pictures, so that threads change hands seldom."""
+    task: list[Run] = []
+    for run in runs:
+        task.append(run)
+        if sum(len(one.wanted) for one in task) >= TASK_FRAMES:
+            yield task
+            task = []
+    if task:
+        yield task

@@ -1,0 +1,124 @@
+"""Where the sampled frames of a video lie in its file, so that any of them can be fetched again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .skeleton import Run, Skeleton
+
+VERSION = 1
+PER_FRAME = ("pts", "packets", "sizes", "groups")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMap:
+    """The sampled frames of one video, in order; about 32 bytes each.
+
+    Args:
+        tick: seconds per unit of pts.
+        depth: pictures that the decoder holds back to put them in order.
+        nonref: pictures that no other refers to may be left out.
+        pts: (T,) int64 presentation times of the frames, ascending.
+        packets: (T,) int64 numbers of their packets in decoding order.
+        sizes: (T,) int64 bytes of those packets.
+        groups: (T,) int64 row of `entries` where decoding has to begin.
+        entries: (E, 3) int64 number, pts and bytes of packets where decoding may begin.
+
+    Errors: ValueError where the arrays do not fit each other.
+    """
+
+    tick: Fraction
+    depth: int
+    nonref: bool
+    pts: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    entries: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        rows = [self.__dict__[name] for name in PER_FRAME]
+        fits = all(row.dtype == np.int64 and row.shape == self.pts.shape for row in (self.pts, *rows))
+        shaped = self.pts.ndim == 1 and self.entries.ndim == 2 and self.entries.shape[1] == 3
+        if not (fits and shaped and self._in_range()):
+            raise ValueError("frame map must hold rows that fit each other, got others: read the video again")
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def packet(self, number: int) -> tuple[int, int] | None:
+        """pts and bytes of a packet, if it is known."""
+        return self._known.get(number)
+
+    def runs(self, wanted: Sequence[int]) -> list[Run]:
+        """What to decode for these frames: their numbers among the sampled ones, ascending."""
+        runs = []
+        for group, members in groupby(wanted, lambda frame: int(self.groups[frame])):
+            frames = list(members)
+            stop = max(int(self.packets[frame]) for frame in frames)
+            runs.append(Run(int(self.entries[group, 0]), stop, tuple(int(self.pts[f]) for f in frames)))
+        return runs
+
+    def to_arrays(self) -> dict[str, NDArray[np.int64]]:
+        """Everything, as arrays that a file of tensors can keep."""
+        stream = np.array([VERSION, self.tick.numerator, self.tick.denominator, self.depth, self.nonref])
+        return {
+            "stream": stream.astype(np.int64),
+            **{name: self.__dict__[name] for name in (*PER_FRAME, "entries")},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> "FrameMap":
+        """The map that `to_arrays` took apart.
+
+        Errors: ValueError where arrays are missing, of another version or damaged.
+        """
+        missing = [name for name in ("stream", *PER_FRAME, "entries") if name not in arrays]
+        if missing:
+            raise ValueError(f"frame map must hold {', '.join(missing)}, got none: read the video again")
+        stream = [int(value) for value in arrays["stream"]]
+        if len(stream) != 5 or stream[0] != VERSION or stream[2] < 1:
+            raise ValueError(
+                f"frame map must be of version {VERSION}, got {stream[:1]}: read the video again"
+            )
+        rows = {name: np.asarray(arrays[name]) for name in (*PER_FRAME, "entries")}
+        return cls(Fraction(stream[1], stream[2]), stream[3], bool(stream[4]), **rows)
+
+    @classmethod
+    def of(cls, skeleton: Skeleton, pts: Sequence[int]) -> "FrameMap":
+        """The map of the frames with these pts, ascending."""
+        times = np.array(pts, np.int64)
+        packets = skeleton.shown[np.searchsorted(skeleton.pts[skeleton.shown], times)]
+        used, groups = np.unique(
+            np.searchsorted(skeleton.pts[skeleton.entries], times, side="right") - 1, return_inverse=True
+        )
+        entries = skeleton.entries[used]
+        return cls(
+            skeleton.tick,
+            skeleton.depth,
+            skeleton.nonref,
+            times,
+            packets,
+            skeleton.sizes[packets],
+            groups.reshape(-1).astype(np.int64),
+            np.stack([entries, skeleton.pts[entries], skeleton.sizes[entries]], axis=1),
+        )
+
+    @cached_property
+    def _known(self) -> dict[int, tuple[int, int]]:
+        frames = zip(self.packets.tolist(), zip(self.pts.tolist(), self.sizes.tolist()))
+        return {**dict(frames), **{number: (pts, size) for number, pts, size in self.entries.tolist()}}
+
+    def _in_range(self) -> bool:
+        if not len(self.pts):
+            return True
+        low, high = int(self.groups.min()), int(self.groups.max())
+        if low < 0 or high >= len(self.entries) or bool((np.diff(self.pts) <= 0).any()):
+            return False
+        starts = self.entries[self.groups, 0]
+        return bool((starts >= 0).all() and (self.packets >= starts).all())
