@@ -131,3 +131,13 @@ def test_gradients_reach_every_input():
 def test_messages(wrong, says):
     with pytest.raises(ValueError, match=says):
         wrong()
+
+
+def test_where_nothing_merges_rows_stay_as_they_are():
+    x, size = torch.randn(6, 3), torch.tensor([3.0, 7.0, 1.0, 3.0, 5.0, 9.0])
+    kept = Assignment.keep(torch.tensor([4, 0, 3]), inputs=6)
+    assert torch.equal(kept.mean(x, size), x[[0, 3, 4]])
+    # As many inputs as outputs, but two of them in one: that is a merge.
+    merged = Assignment(torch.tensor([0, 0, 1, -1]), torch.tensor([0, 2, 3]))
+    assert torch.equal(merged.mean(torch.ones(4, 1), torch.ones(4))[:2], torch.ones(2, 1))
+    assert merged.sum(torch.ones(4)).tolist() == [2.0, 1.0, 0.0]

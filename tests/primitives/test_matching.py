@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvllm.primitives.matching import farthest_first, match_bipartite, match_earlier
+from bvllm.primitives.matching import closest_pairs, farthest_first, match_bipartite, match_earlier
 from bvllm.primitives.similarity import cosine
 
 
@@ -54,6 +54,37 @@ def test_farthest_first_chooses_by_max_min_distance():
     x = torch.stack([angle.cos(), angle.sin()], dim=-1)
     # 3 and 4 are each other's neighbours at 1 rad; 3 comes first, then what is farthest from it: 0
     assert farthest_first(x, 3).tolist() == [3, 0, 4]
+
+
+@given(st.integers(2, 60), st.data())
+def test_farthest_first_chooses_what_the_whole_matrix_of_distances_chooses(rows, data):
+    """DivPrune (arXiv 2503.02175), Sec. 3.3, word for word: the minimum over all chosen, anew each time."""
+    keep = data.draw(st.integers(1, rows))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
+    x = torch.randn(rows, 8, generator=generator, dtype=torch.float64)  # rounding may swap near-ties
+    distance = (1 - cosine(x)).fill_diagonal_(torch.inf)
+    chosen = [int(distance.min(dim=1).values.argmax())]
+    while len(chosen) < keep:
+        nearest = distance[chosen].min(dim=0).values
+        nearest[chosen] = -torch.inf
+        chosen.append(int(nearest.argmax()))
+    assert farthest_first(x, keep).tolist() == chosen
+
+
+def test_farthest_first_searches_in_parts(monkeypatch):
+    x = torch.randn(50, 8)
+    whole = farthest_first(x, 20)
+    monkeypatch.setattr("bvllm.primitives.matching.ROWS_AT_A_TIME", 7)
+    assert torch.equal(farthest_first(x, 20), whole)
+
+
+def test_closest_pairs_come_closest_first():
+    x = torch.randn(30, 4)
+    even, odd = closest_pairs(x, 12)
+    near = cosine(x)[even, odd]
+    assert (near.diff() <= 0).all()
+    assert torch.equal(match_bipartite(x, 12)[even], odd)
+    assert [len(part) for part in closest_pairs(x, 0)] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from bvllm.primitives.similarity import cosine
+from bvllm.primitives.similarity import cosine, unit
+
+ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
 def match_earlier(x: Tensor, threshold: float) -> Tensor:
@@ -53,23 +55,37 @@ def match_bipartite(x: Tensor, pairs: int) -> Tensor:
         >>> match_bipartite(x, pairs=1).tolist()
         [0, 1, 1, 3]
     """
+    source, goal = closest_pairs(x, pairs)
+    return torch.arange(len(x), device=x.device).index_put((source,), goal)
+
+
+def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+    """The couples of `match_bipartite`, closest first: (pairs,) even rows, and the odd row each one joins.
+
+    Errors:
+        ValueError where `pairs` is outside 0..K // 2.
+
+    Example:
+        >>> closest_pairs(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.5]]), pairs=1)
+        (tensor([2]), tensor([1]))
+    """
     if not 0 <= pairs <= len(x) // 2:
         raise ValueError(
             f"pairs must lie in 0..{len(x) // 2} for {len(x)} rows, got {pairs}: take another round"
         )
-    into = torch.arange(len(x), device=x.device)
-    if pairs:
-        even, odd = into[::2], into[1::2]
-        best, match = cosine(x[even], x[odd]).max(dim=-1)
-        closest = best.argsort(descending=True, stable=True)[:pairs]
-        into = into.index_put((even[closest],), odd[match[closest]])
-    return into
+    if not pairs:
+        nothing = torch.arange(0, device=x.device)
+        return nothing, nothing
+    best, match = cosine(x[::2], x[1::2]).max(dim=-1)
+    closest = best.argsort(descending=True, stable=True)[:pairs]
+    return 2 * closest, 2 * match[closest] + 1
 
 
 def farthest_first(x: Tensor, keep: int) -> Tensor:
     """Greedy max-min selection: `keep` rows, each as far as can be from those chosen before it.
 
     The first is the row whose nearest neighbour is farthest away. Distance is 1 - cosine.
+    Each row's distance to those chosen is kept up to date by one product a choice.
 
     Args:
         x: (K, C) one vector per token.
@@ -86,11 +102,22 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
     """
     if not 1 <= keep <= len(x):
         raise ValueError(f"keep must lie in 1..{len(x)}, got {keep}: choose among the rows that are there")
-    distance = (1 - cosine(x)).fill_diagonal_(torch.inf)
-    chosen = distance.amin(dim=-1).argmax()[None]
-    nearest = distance[chosen[0]].clone()
-    for _ in range(keep - 1):
-        nearest[chosen] = -torch.inf
-        chosen = torch.cat([chosen, nearest.argmax()[None]])
-        nearest = torch.minimum(nearest, distance[chosen[-1]])
-    return chosen
+    with torch.no_grad():
+        rows = unit(x)
+        chosen = [int(_nearest_distances(rows).argmax())]
+        nearest = 1 - rows @ rows[chosen[0]]
+        for _ in range(keep - 1):
+            nearest[chosen[-1]] = -torch.inf
+            chosen.append(int(nearest.argmax()))
+            torch.minimum(nearest, 1 - rows @ rows[chosen[-1]], out=nearest)
+    return torch.tensor(chosen, device=x.device)
+
+
+def _nearest_distances(rows: Tensor) -> Tensor:
+    """For each of (K, C) unit rows the distance to the nearest other one: (K,), some rows at a time."""
+    found = []
+    for start in range(0, len(rows), ROWS_AT_A_TIME):
+        distance = 1 - rows[start : start + ROWS_AT_A_TIME] @ rows.mT
+        distance.diagonal(start).fill_(torch.inf)
+        found.append(distance.amin(dim=-1))
+    return torch.cat(found)

@@ -21,9 +21,15 @@ def cosine(x: Tensor, y: Tensor | None = None) -> Tensor:
         >>> cosine(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])).tolist()
         [[1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
     """
-    x = _unit(x)
-    return x @ (x if y is None else _unit(y)).mT
+    x = unit(x)
+    return x @ (x if y is None else unit(y)).mT
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
+    """Every row (..., C) at length 1, in float32 at least; a row of zeros stays one.
+
+    Example:
+        >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
     return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -165,6 +165,14 @@ def select(
 
 def take_frames(clip: Clip, selection: FrameSelection) -> Clip:
     """V* = S V (eq. 1) on the patches: the chosen frames, or their mixtures while the choice is soft."""
+    if not selection.weights.requires_grad and bool((selection.weights.amax(dim=-1) == 1).all()):
+        # One-hot rows: the product would read every token of the video to copy a few frames.
+        return Clip(
+            clip.features.index_select(0, selection.frames),
+            selection.seconds,
+            selection.size,
+            clip.index[selection.frames],
+        )
     weights = selection.weights.to(clip.features.dtype)
     features = (weights @ clip.features.flatten(1)).reshape(len(selection), *clip.features.shape[1:])
     return Clip(features, selection.seconds, selection.size, clip.index[selection.frames])
