@@ -1,6 +1,6 @@
 """Full configurations as functions: each call returns a new one, so change what you like before use."""
 
-from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, Qwen2Config
+from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, Qwen2Config
 
 from bvllm.model import BVLLMConfig
 
@@ -75,4 +75,85 @@ def nano_text(vocabulary: int, *, pad_token_id: int, eos_token_id: int) -> Qwen2
         pad_token_id=pad_token_id,
         eos_token_id=eos_token_id,
         bos_token_id=None,
+    )
+
+
+def paper_7b() -> BVLLMConfig:
+    """The paper's model (Sec. 4.1): EVA ViT-g and InstructBLIP's Q-Formers before Qwen2-7B-Instruct.
+
+    The sizes of the released parts, for a plan without their weights; `bvllm.model.parts.assemble` reads them
+    from the parts themselves.
+    """
+    q_former = {"vocab_size": 30523, "encoder_hidden_size": 1408}
+    text = Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        max_position_embeddings=32768,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=False,
+    )
+    return BVLLMConfig(
+        vision_config=InstructBlipVisionConfig().to_dict(),
+        frame_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        spatial_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        text_config=text.to_dict(),
+    )
+
+
+def tiny(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_id: int) -> BVLLMConfig:
+    """For tests and first steps: every part, trained in a minute on two CPU cores. It is no use."""
+    q_former = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+        "cross_attention_frequency": 1,
+        "encoder_hidden_size": 32,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": pad_token_id,
+        "initializer_range": INITIALIZER_RANGE,
+    }
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        patch_size=16,
+        initializer_range=INITIALIZER_RANGE,
+    )
+    text = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        use_sliding_window=False,
+        initializer_range=INITIALIZER_RANGE,
+        pad_token_id=pad_token_id,
+        eos_token_id=eos_token_id,
+        bos_token_id=None,
+    )
+    return BVLLMConfig(
+        vision_config=vision.to_dict(),
+        frame_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        spatial_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        text_config=text.to_dict(),
+        num_selected_frames=8,
+        tokens_per_frame=4,
+        budget_tokens=16,
+        time_channels=8,
+        video_token_id=video_token_id,
+        image_token_id=video_token_id,
+        tie_word_embeddings=True,
     )

@@ -18,6 +18,14 @@ class Unanswerable(typer.TyperException):
     exit_code = 1
 
 
+class Stopped(typer.TyperException):
+    """A signal ended the command where it can be taken up again: exit status 128 and the signal's number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 @contextmanager
 def wrong_use() -> Iterator[None]:
     """A ValueError raised in here is the user's: to be put around checks, never around the work itself."""

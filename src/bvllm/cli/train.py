@@ -1,11 +1,11 @@
 """`bvllm train`: make a model again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse
+from bvllm.cli.errors import Stopped, Unanswerable, WrongUse, wrong_use
 from bvllm.cli.quiet import quiet
 
 train = typer.Typer(help="Train a model.", add_completion=False)
@@ -39,6 +39,62 @@ def nano(
     except OSError as error:
         raise Unanswerable(str(error)) from error
     print(path)
+
+
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME=VALUE ...", help="Settings: data.pretrain=PATH data.finetune=PATH alignment.lr=1e-3 ..."
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for stages and model.", file_okay=False)]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")]
+
+
+@train.command("paper_7b")
+def paper_7b(
+    settings: SettingsArgument = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+) -> None:
+    """Train as the paper does: EVA ViT-g, InstructBLIP's Q-Formers, Qwen2-7B-Instruct, in two stages.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    _run("paper_7b", settings or [], out or Path("runs/paper_7b"), resume, dry_run)
+
+
+@train.command("tiny")
+def tiny(
+    settings: SettingsArgument = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+) -> None:
+    """The paper's run in a minute, on a model made from random numbers: for tests and first steps."""
+    _run("tiny", settings or [], out or Path("runs/tiny"), resume, dry_run)
+
+
+def _run(recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, dry: bool) -> None:
+    from bvllm.app.training.overrides import override
+    from bvllm.app.training.recipes import RECIPES
+
+    with wrong_use():
+        settings = override(RECIPES[recipe](), words)
+    quiet()
+    from bvllm.app.training.run import train as train_stages
+    from bvllm.app.training.stage import Interrupted
+
+    try:
+        print(train_stages(settings, out, resume=resume, log=_log))
+    except Interrupted as error:
+        raise Stopped(str(error), error.signal) from error
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    except (OSError, ArithmeticError) as error:
+        raise Unanswerable(str(error)) from error
 
 
 def _log(line: str) -> None:

@@ -5,7 +5,7 @@ whatever the budget left over.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from transformers import AutoModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -14,6 +14,7 @@ from transformers.utils import can_return_tuple
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.packing import Packing, positions_of, used_slots
+from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMVisualModel
 
 
@@ -71,6 +72,8 @@ class BVLLMModel(BVLLMVisualModel):
             )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+        if visual is None and past_key_values is None and self._takes_part():
+            inputs_embeds = inputs_embeds + self.zero_of_everything().to(inputs_embeds)
         inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
         if packing is not None:
             attention_mask, position_ids = packing.mask, packing.positions
@@ -91,6 +94,23 @@ class BVLLMModel(BVLLMVisualModel):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
+
+    def zero_of_everything(self) -> Tensor:
+        """Zero, from one black frame that went through all of the visual side: a batch of text alone adds it.
+
+        Where weights are sharded, a module that one process calls and another does not holds all of them up
+        for ever; and where the text's own weights are frozen, there would be nothing to learn from.
+        """
+        frame = torch.zeros(1, 3, *frame_size(self.config.vision_config), device=self.device)
+        ids = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        seconds = torch.zeros(1, dtype=torch.float64, device=self.device)
+        seen = self.get_video_features(frame, torch.ones(1), seconds, ids, torch.ones_like(ids))
+        return torch.cat(list(seen.pooler_output)).sum() * 0.0
+
+    def _takes_part(self) -> bool:
+        """Whether the visual side runs without anything to see: in training, and beside other processes."""
+        together = distributed.is_available() and distributed.is_initialized()
+        return (self.training and torch.is_grad_enabled()) or (together and distributed.get_world_size() > 1)
 
     def _fill(
         self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput | None

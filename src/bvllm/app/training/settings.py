@@ -1,0 +1,161 @@
+"""Everything that a training run can be told, typed; a recipe is one full set."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Part = Literal["frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"]
+PARTS: tuple[Part, ...] = (
+    "frame_selector",
+    "token_sampler",
+    "multi_modal_projector",
+    "clock",
+    "language_model",
+)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which parts the model is made of, and the paper's numbers.
+
+    Attributes:
+        vision, language_model: folder or hub id of released weights; None makes the tiny preset from random
+            numbers.
+        qformer: of an InstructBLIP, for both Q-Formers.
+        qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
+        num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
+        tau, gamma, frame_feature, choice, time_channels, clock: see `BVLLMConfig`.
+    """
+
+    vision: str | None = None
+    language_model: str | None = None
+    qformer: str | None = None
+    qformer_tokenizer: str | None = None
+    num_selected_frames: int = 32
+    tokens_per_frame: int = 32
+    budget_tokens: int = 512
+    tau: float = 0.1
+    gamma: float = 0.75
+    frame_feature: Literal["cls", "mean", "max", "qformer"] = "cls"
+    choice: Literal["gumbel", "softmax"] = "gumbel"
+    time_channels: int = 0
+    clock: bool = True
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is learned from.
+
+    Attributes:
+        pretrain, finetune: files of rows for alignment and for instruction tuning.
+        evaluate: files of rows that are never trained on; none switches evaluation off.
+        root: folder that media are named from; each file's own where None.
+        pretrain_weights, finetune_weights: how often each file is drawn from, relative to its rows; 1 each
+            where empty.
+        fps: frames per second to sample.
+        max_frames: of one video; a longer one is thinned evenly. None for any number.
+        max_tokens: of one sequence, placeholders included; None for any number.
+        learn: "all" answers of a row, or the "last", whose question chose the frames.
+        on_error: "skip" leaves bad rows out and counts them; "raise" stops at the first.
+        workers: processes that read ahead.
+    """
+
+    pretrain: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    root: str | None = None
+    pretrain_weights: tuple[float, ...] = ()
+    finetune_weights: tuple[float, ...] = ()
+    fps: float = 1.0
+    max_frames: int | None = None
+    max_tokens: int | None = 2048
+    learn: Literal["all", "last"] = "all"
+    on_error: Literal["skip", "raise"] = "skip"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of single parts; where None, the stage's own."""
+
+    frame_selector: float | None = None
+    token_sampler: float | None = None
+    multi_modal_projector: float | None = None
+    clock: float | None = None
+    language_model: float | None = None
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage of training.
+
+    Attributes:
+        trains: parts that learn; all else is frozen, the vision tower always.
+        lr: highest learning rate.
+        schedule: how it falls after the warm-up.
+        batch: rows of one optimizer step, over all processes and accumulation.
+        epochs: how often the rows are seen, where `max_steps` is None.
+        max_steps: optimizer steps.
+        warmup: share of the steps over which the rate rises.
+        weight_decay, clip: of AdamW, and the largest norm of a gradient.
+        lora_rank, lora_alpha: adapters on the language model; with rank 0 its weights learn themselves.
+        lora_dropout: of the adapters' input.
+        rates: learning rates of single parts.
+        patience: stop after so many evaluations without a better loss, and keep the best; None never stops.
+    """
+
+    trains: tuple[Part, ...]
+    lr: float
+    schedule: Literal["linear", "cosine", "constant"]
+    batch: int
+    epochs: float = 1.0
+    max_steps: int | None = None
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: int = 256
+    lora_dropout: float = 0.0
+    rates: Rates = field(default_factory=Rates)
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is carried out; apart from `seed` and `precision`, none of it changes what is learned.
+
+    Attributes:
+        seed: decides the order of rows, fresh weights and all noise.
+        precision: of the arithmetic; weights that learn are float32 in any case.
+        per_device: rows that one process takes at a time.
+        checkpointing: recompute activations in the backward pass.
+        shard: "zero2" shards gradients and optimizer over the processes, "zero3" the weights, too; both are
+            FSDP2. "none" keeps a full copy in each.
+        save_every, evaluate_every: optimizer steps; evaluation falls on saved steps where `patience` is set.
+        keep: checkpoints that stay, at least 2.
+        print_every: steps between two lines of progress.
+        report_to: trackers that transformers knows ("tensorboard", "wandb", ...).
+        cpu: stay off an accelerator.
+    """
+
+    seed: int = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    per_device: int = 4
+    checkpointing: bool = True
+    shard: Literal["none", "zero2", "zero3"] = "zero2"
+    save_every: int = 200
+    evaluate_every: int = 200
+    keep: int = 2
+    print_every: int = 10
+    report_to: tuple[str, ...] = ()
+    cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole run: a recipe with whatever was changed."""
+
+    model: ModelSettings
+    alignment: StageSettings
+    instruction: StageSettings
+    data: DataSettings = field(default_factory=DataSettings)
+    run: RunSettings = field(default_factory=RunSettings)

@@ -1,0 +1,173 @@
+"""transformers' Trainer with our checkpoints: whole or not there, no pickle, any number of processes."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from bvllm.app.training.checkpoints import PREFIX, checkpoints, is_whole, remove, step_of, whole_folder
+from bvllm.app.training.corpus import Corpus
+from bvllm.app.training.parts import groups
+from bvllm.app.training.settings import StageSettings
+from bvllm.app.training.snapshot import (
+    MOMENTS,
+    NOISE,
+    WEIGHTS,
+    Named,
+    Snapshot,
+    gather_moments,
+    gather_noise,
+    gather_weights,
+    put_moments,
+    put_noise,
+    put_weights,
+    read_numbers,
+    take_noise,
+)
+from bvllm.data.training_set import OrderSampler
+from bvllm.model import BVLLMForConditionalGeneration
+
+STATE = "trainer_state.json"  # transformers looks for it by this name
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a checkpoint holds, and how many stay.
+
+    Attributes:
+        names: weights beside those that learn: what no released checkpoint has.
+        count: checkpoints that stay.
+        warn: is told where one cannot be written.
+    """
+
+    names: frozenset[str]
+    count: int
+    warn: Callable[[str], None]
+
+
+class StageTrainer(Trainer):
+    """One stage.
+
+    Args:
+        model: prepared for the stage.
+        arguments: transformers' own.
+        stage: rates of the parts.
+        corpus: rows; their order is a function of the seed alone.
+        keeping: of checkpoints.
+        callbacks: beside transformers' own.
+    """
+
+    def __init__(
+        self,
+        model: BVLLMForConditionalGeneration,
+        arguments: TrainingArguments,
+        stage: StageSettings,
+        corpus: Corpus,
+        keeping: Keeping,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self.stage, self.keeping = stage, keeping
+        learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        self.kept = keeping.names | learned
+        self.noise_before_step: Named | None = None
+        super().__init__(
+            model,
+            arguments,
+            data_collator=corpus.collate,
+            train_dataset=corpus.train,
+            eval_dataset=corpus.evaluate,
+            callbacks=[_NoiseBeforeStep(self), *callbacks],
+        )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a group for each part."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            kind, told = self.get_optimizer_cls_and_kwargs(self.args, model)
+            decayed = set(self.get_decay_parameter_names(model))
+            self.optimizer = kind(groups(model, self.stage, decayed), **told)
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        return OrderSampler(self.args.max_steps * self.stage.batch)  # accelerate shares them out
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        """As upstream, but all or nothing; a disk that is full costs a warning, not the run."""
+        step = self.state.global_step
+        folder = Path(self.args.output_dir) / f"{PREFIX}{step}"
+        if step == 0 or (folder.is_dir() and is_whole(folder)):
+            return
+        snapshot = self._snapshot()
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(folder.with_name(f"{PREFIX}{self.state.best_global_step}"))
+        if not self.args.should_save:
+            return
+        try:
+            with whole_folder(folder) as inside:
+                snapshot.write(inside)
+                self.state.save_to_json(os.fspath(inside / STATE))
+        except (OSError, SafetensorError) as error:
+            self.keeping.warn(
+                f"the checkpoint of step {step} could not be written, training goes on without it: {error}"
+            )
+            return
+        self._prune(folder.parent)
+
+    def _snapshot(self) -> Snapshot:
+        """Every process must take it; noise as it was before a step that will not be finished."""
+        own = self.noise_before_step or take_noise()
+        return Snapshot(
+            gather_weights(self.model, self.kept),
+            gather_moments(self.model, self.optimizer),
+            gather_noise(own, self.args.device),
+            [group["lr"] for group in self.optimizer.param_groups],
+            self.lr_scheduler.state_dict(),
+        )
+
+    def _prune(self, place: Path) -> None:
+        best = self.state.best_global_step
+        for folder in checkpoints(place)[: -self.keeping.count]:
+            if step_of(folder) != best:
+                remove(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        put_weights(self.model if model is None else model, Path(resume_from_checkpoint) / WEIGHTS)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        put_moments(self.model, self.optimizer, Path(checkpoint) / MOMENTS)
+        rates, scheduler = read_numbers(Path(checkpoint))
+        self.lr_scheduler.load_state_dict(scheduler)
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None and not put_noise(Path(checkpoint) / NOISE, self.args.process_index):
+            self.keeping.warn("the run had fewer processes: noise of the new ones starts afresh")
+
+    def _load_best_model(self) -> None:
+        put_weights(self.model, Path(str(self.state.best_model_checkpoint)) / WEIGHTS)
+
+
+class _NoiseBeforeStep(TrainerCallback):
+    """Keeps the random numbers' states for a checkpoint that a half-done step is cut off for."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.trainer.noise_before_step = take_noise()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.trainer.noise_before_step = None
