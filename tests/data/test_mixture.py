@@ -73,7 +73,7 @@ def test_epochs_and_seeds_differ():
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_a_stand_in_is_of_the_same_set_and_always_the_same(world):
     order = mixture([5, 50])
-    for position in range(0, 100, world):
+    for position in range(0, 20, world):
         picks = [order.stand_in(position, attempt) for attempt in range(20)]
         assert picks == [order.stand_in(position, attempt) for attempt in range(20)]
         assert {pick.part for pick in picks} == {order.pick(position).part}
