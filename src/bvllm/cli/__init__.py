@@ -8,6 +8,7 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
+from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.plan import plan
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask)
+app.command("convert")(convert)
 app.command("doctor")(doctor)
 app.command("plan")(plan)
 app.add_typer(world, name="world")
