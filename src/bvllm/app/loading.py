@@ -146,7 +146,8 @@ def load_model(
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
-    if model.config.frame_feature != "cls":  # the others are made of patches, by parts that learn
+    # Other features are made of patches, by parts that learn; and the fast tower's patches are without [CLS].
+    if model.config.frame_feature != "cls" or model.model.keeps_prefix:
         return None
     normal = processor.video_processor
     return fast_tower(model.model.vision_tower, normal.image_mean, normal.image_std)

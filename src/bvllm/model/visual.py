@@ -102,6 +102,11 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         """Whether no weight of the vision tower is being trained."""
         return not any(p.requires_grad for p in self.vision_tower.parameters())
 
+    @property
+    def keeps_prefix(self) -> bool:
+        """Whether patches come with the [CLS] before them, which a connector may want."""
+        return isinstance(self.config.connector, LlamaVidConfig) and self.config.connector.keeps_prefix
+
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
         """First pass: (T, 3, H, W) -> (T, C), one vector per frame; 32 frames at a time."""
         size = FRAMES_PER_CALL if self.config.frame_feature == "cls" else PATCH_FRAMES_PER_CALL
@@ -113,7 +118,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         A connector that reads [CLS] gets it: (F, 1 + N, C).
         """
         chunks = _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
-        keep = isinstance(self.config.connector, LlamaVidConfig) and self.config.connector.keeps_prefix
+        keep = self.keeps_prefix
         return torch.cat([self._tower(chunk, patches=True, keep_prefix=keep) for chunk in chunks])
 
     def select(
