@@ -11,7 +11,9 @@ from bvllm.cli.ask import ask
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
+from bvllm.cli.index import index
 from bvllm.cli.plan import plan
+from bvllm.cli.search import search
 from bvllm.cli.train import train
 from bvllm.cli.world import world
 
@@ -27,7 +29,9 @@ app = typer.Typer(
 app.command("ask")(ask)
 app.command("convert")(convert)
 app.command("doctor")(doctor)
+app.command("index")(index)
 app.command("plan")(plan)
+app.command("search")(search)
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
 app.command("eval")(evaluate_model)

@@ -53,3 +53,10 @@ def is_right(video: IndexedVideo, entry: IndexEntry) -> bool:
 def names(folder: Path) -> list[str]:
     """What lies in a folder, the memory of content hashes left out."""
     return sorted(path.name for path in folder.iterdir() if path.name != "contents.log")
+
+
+def spoil_last(path: Path) -> None:
+    """Flip a bit of a file's last byte."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bvllm.app.index import IndexFolder, contents
+from bvllm.video import VideoError
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder(tmp_path, monkeypatch) -> IndexFolder:
 def reads(monkeypatch) -> list:
     """One entry for each time that a file is hashed."""
     found = []
-    monkeypatch.setattr(contents, "hash_file", lambda path: found.append(path) or hash_file(path))
+    monkeypatch.setattr(contents, "hash_file", lambda file: found.append(file) or hash_file(file))
     return found
 
 
@@ -72,16 +73,14 @@ def test_a_file_that_was_just_written_is_not_remembered(folder, video, monkeypat
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(folder, video, monkeypatch):
-    def slow(path):
-        found = hash_file(path)
-        with path.open("ab") as file:
-            file.write(b"more")
+    def slow(file):
+        found = hash_file(file)
+        with video.open("ab") as other:
+            other.write(b"more")
         return found
 
     monkeypatch.setattr(contents, "hash_file", slow)
-    with pytest.raises(
-        contents.FileChanged, match=r"video must stay as it is while it is read, got .* changing"
-    ):
+    with pytest.raises(VideoError, match=r"video must stay as it is while it is read, got .* changing"):
         folder.content(video)
 
 
@@ -121,3 +120,15 @@ def test_a_remembered_file_is_found_at_once(folder, video):
     started = time.process_time()
     folder.content(video)
     assert time.process_time() - started < 0.02
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "not_regular"])
+def test_what_is_no_video_file_is_said_so(folder, tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "empty":
+        path.touch()
+    elif kind == "not_regular":
+        os.mkfifo(path)
+    with pytest.raises(VideoError) as error:
+        folder.content(path)
+    assert error.value.kind == kind

@@ -11,7 +11,7 @@ import pytest
 from bvllm.app.index import DamagedIndexWarning, IndexFolder
 from bvllm.app.index.header import DamageFound
 from bvllm.app.index.mapped import open_entry
-from tests.app.index.make import entry_of, is_right, key_of, names
+from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_every_cut_and_every_tail_is_found(entry_file):
 
 
 def test_what_is_damaged_is_told_removed_and_made_again(folder, entry_file):
-    entry_file.write_bytes(entry_file.read_bytes()[:-1] + b"?")
+    spoil_last(entry_file)
     with pytest.warns(DamagedIndexWarning, match="its bytes are not those that were written"):
         assert folder.find(key_of(1)) is None
     assert names(folder.path) == []

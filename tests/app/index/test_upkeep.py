@@ -5,7 +5,7 @@ import os
 import pytest
 
 from bvllm.app.index import IndexFolder
-from tests.app.index.make import entry_of, is_right, key_of, names
+from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
 ENTRY_BYTES = 1500  # a little more than a small entry has
 
@@ -67,7 +67,7 @@ def test_the_one_that_is_being_written_is_never_removed(folder):
 def spoil(folder: IndexFolder) -> None:
     """A damaged entry, a half-written one, an unfinished video, and two files that are none of ours."""
     path = folder.path / entry_name(1)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    spoil_last(path)
     (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")
     entry = entry_of(8)
     with folder.partial(key_of(8)) as journal:

@@ -1,5 +1,7 @@
 """What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
 
+from bvllm.app.index.build import INDEXING, find_indexed, index_video
+from bvllm.app.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
 from bvllm.app.index.errors import DamagedIndexWarning, Finding, IndexFailure
 from bvllm.app.index.folder import DEFAULT_MAX_BYTES, IndexFolder
@@ -9,9 +11,11 @@ from bvllm.app.index.partial import Partial
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
+    "INDEXING",
     "DamagedIndexWarning",
     "EntrySummary",
     "Finding",
+    "FrameEncoder",
     "FrameMapArrays",
     "IndexEntry",
     "IndexFailure",
@@ -20,6 +24,9 @@ __all__ = [
     "IndexMeta",
     "IndexedVideo",
     "Partial",
+    "TowerEncoder",
     "default_folder",
+    "find_indexed",
+    "index_video",
     "sampling_settings",
 ]

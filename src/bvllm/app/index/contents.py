@@ -14,8 +14,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from bvllm.app.index import disk
+from bvllm.video import Limits, VideoError
+from bvllm.video.sources import open_source
 
 LOG, NEW_LOG = "contents.log", "contents.log.tmp"
 MAX_LOG_BYTES = 4 << 20  # 25 000 videos; the older half is forgotten above it
@@ -32,44 +35,49 @@ class Content:
     identity: tuple[int, ...]
 
 
-class FileChanged(OSError):
-    """The file was written to while it was read."""
-
-
-def identity_of(path: str | Path) -> tuple[int, ...]:
+def identity_of(file: str | Path | int) -> tuple[int, ...]:
     """What the system says of a file without reading it: changes whenever the file does."""
-    status = os.stat(path)
+    status = os.stat(file)
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def content_of(path: str | Path, folder: Path) -> Content:
+def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
     """A file's content hash: remembered in `folder`, or computed and remembered there.
 
     Errors:
-        OSError where the file cannot be read; FileChanged where it changes meanwhile.
+        VideoError where the file cannot be read, or changes meanwhile.
     """
-    identity = identity_of(path)
-    name = hashlib.sha256(repr(identity).encode()).hexdigest()
-    known = _recall(folder / LOG, name)
-    if known is not None:
-        return Content(known, identity)
-    found = hash_file(path)
-    if identity_of(path) != identity:
-        raise FileChanged(
-            f"video must stay as it is while it is read, got {str(path)!r} changing: wait for it"
-        )
+    with open_source(path, limits) as file:
+        identity = identity_of(file.fileno())
+        name = hashlib.sha256(repr(identity).encode()).hexdigest()
+        known = _recall(folder / LOG, name)
+        if known is not None:
+            return Content(known, identity)
+        found = hash_file(file)
+        if identity_of(file.fileno()) != identity:
+            raise VideoError(
+                "io", f"video must stay as it is while it is read, got {str(path)!r} changing: wait for it"
+            )
     if max(identity[3:]) / 1e9 < time.time() - SETTLED_SECONDS:
         _remember(folder, name, found)
     return Content(found, identity)
 
 
-def hash_file(path: str | Path) -> str:
-    """SHA-256 of a file, as hex; gigabytes a second where the processor has instructions for it."""
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
+def hash_file(file: BinaryIO) -> str:
+    """SHA-256 of a file, as hex; gigabytes a second where the processor has instructions for it.
+
+    Errors:
+        VideoError where the disk fails.
+    """
+    try:
+        digest = hashlib.sha256()
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-    return digest.hexdigest()
+        return digest.hexdigest()
+    except OSError:
+        raise VideoError(
+            "io", "video must be readable to its end, got one that fails: check the disk"
+        ) from None
 
 
 def _line(name: str, found: str) -> bytes:

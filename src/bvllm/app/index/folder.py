@@ -16,6 +16,7 @@ from bvllm.app.index.layout import SUFFIX, feature_bytes, feature_dtype
 from bvllm.app.index.mapped import open_entry, summarise
 from bvllm.app.index.names import files_of, holding
 from bvllm.app.index.partial import Partial
+from bvllm.video import Limits
 
 DEFAULT_MAX_BYTES = 10_000_000_000
 
@@ -47,9 +48,18 @@ class IndexFolder:
         self.max_bytes = max_bytes
         self._tell = tell
 
-    def content(self, video: str | Path) -> Content:
+    def make(self) -> None:
+        """Make the folder, if it is not there.
+
+        Errors:
+            IndexFailure where that cannot be done.
+        """
+        with failing_clearly():
+            disk.make_folder(self.path)
+
+    def content(self, video: str | Path, limits: Limits = Limits()) -> Content:  # noqa: B008 - frozen
         """The content hash of a file, remembered in this folder; errors as for `content_of`."""
-        return content_of(video, self.path)
+        return content_of(video, self.path, limits)
 
     def find(self, key: IndexKey) -> IndexedVideo | None:
         """The entry of a key, every byte of it verified, or None.
@@ -135,8 +145,8 @@ class IndexFolder:
     def _writing(self, key: IndexKey) -> Iterator[int]:
         """The key's journal, held; afterwards the folder is within its limit."""
         with ExitStack() as stack:
+            self.make()
             with failing_clearly():
-                disk.make_folder(self.path)
                 upkeep.sweep(self.path)
                 descriptor = stack.enter_context(holding(self.path, key.name, wait=True))
             assert descriptor is not None  # we waited

@@ -1,0 +1,176 @@
+"""Index a video: look at each frame once, and keep what was seen for every question to come."""
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from bvllm import __version__
+from bvllm.app.encode import Progress
+from bvllm.app.index.contents import Content, identity_of
+from bvllm.app.index.encoder import FrameEncoder
+from bvllm.app.index.entry import IndexedVideo, IndexMeta
+from bvllm.app.index.errors import IndexFailure
+from bvllm.app.index.folder import IndexFolder
+from bvllm.app.index.key import IndexKey, sampling_settings
+from bvllm.app.index.partial import Partial
+from bvllm.app.loading import CHUNK
+from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, VideoStream, read_video
+
+INDEXING = "index"
+# An index is made while nobody waits for an answer: a video may take as long as it takes.
+PATIENT = Limits(max_wall_seconds=7 * 24 * 3600.0)
+# Warnings after which the rest of the video was not read, though it is there: no index stands on these.
+UNREAD = ("limit", "io")
+
+
+def find_indexed(
+    video: str | Path,
+    folder: IndexFolder,
+    encoder: FrameEncoder,
+    *,
+    fps: float = 1.0,
+    limits: Limits = PATIENT,
+) -> IndexedVideo | None:
+    """The entry of a video, if there is one for just these bytes, this rate and this model.
+
+    Errors:
+        VideoError where the file cannot be read; ValueError where fps is out of range.
+    """
+    return folder.find(_key(folder.content(video, limits), encoder, SamplingPlan(fps=fps)))
+
+
+def index_video(
+    video: str | Path,
+    folder: IndexFolder,
+    encoder: FrameEncoder,
+    *,
+    fps: float = 1.0,
+    limits: Limits = PATIENT,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> IndexedVideo:
+    """The entry of a video, made if there is none yet.
+
+    Work that was stopped, however it was stopped, is taken up where it is safe on disk; the entry is, bit for
+    bit, that of a run that was never stopped. Where another process is indexing the same video, waits for it
+    and takes its entry.
+
+    Args:
+        video: a file.
+        folder: where the index lies.
+        encoder: the vision tower.
+        fps: frames to look at per second of video.
+        limits: what the video may cost. One that ends the reading is an error here: an entry stands for all
+            of a file that can be read.
+        workers: threads that decode, and chunks looked at in parallel on a CPU; None takes one per core. The
+            result is the same with any number.
+        progress: told about "index".
+
+    Errors:
+        VideoError where the video cannot be read to its end, or changes meanwhile.
+        IndexFailure where the folder cannot be written to.
+        ValueError where fps or workers is out of range.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
+    plan = SamplingPlan(fps=fps)
+    folder.make()
+    content = folder.content(video, limits)
+    key = _key(content, encoder, plan)
+    found = folder.find(key)
+    if found is not None:
+        return found
+    with folder.partial(key) as partial:
+        found = folder.find(key)  # another process may have made it while we waited
+        if found is not None:
+            return found
+        # A short chunk ends the video it was made of; a whole one is made again as it was.
+        partial.rewind(partial.count - partial.count % CHUNK)
+        look = _Look(video, content, encoder, fps, partial, progress)
+        threads = workers or usable_cores()
+        with (
+            one_kernel_thread(),
+            read_video(
+                video, plan, limits, encoder.frame_size, CHUNK, threads, first=partial.count
+            ) as stream,
+        ):
+            look.at(stream, threads if encoder.device.type == "cpu" else 1)
+            frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
+            return partial.finish(frame_map, _meta(video, plan, stream))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One walk over a video's frames, from where the journal ends."""
+
+    video: str | Path
+    content: Content
+    encoder: FrameEncoder
+    fps: float
+    partial: Partial
+    progress: Progress | None
+
+    def at(self, stream: VideoStream, workers: int) -> None:
+        """Put every frame's feature into the journal."""
+        planned = _planned(stream.info, self.fps)
+        seconds: deque[Tensor] = deque()
+        self._tell(planned)
+        for features in map_in_order(self.encoder.frame_features, _pixels(stream, seconds), workers):
+            # Before they are believed: they are of the bytes that the key names.
+            if identity_of(self.video) != self.content.identity:
+                raise VideoError(
+                    "io", "video must stay as it is while it is indexed, got one that changed: index it again"
+                )
+            self.partial.append(features, seconds.popleft())
+            self._tell(planned)
+        self._check(stream.report)
+        self._tell(self.partial.count)
+
+    def _check(self, report: VideoReport) -> None:
+        """All of the video, or nothing."""
+        for warning in report.warnings:
+            if warning.startswith(UNREAD):
+                raise VideoError(
+                    "limit" if warning.startswith("limit") else "io",
+                    f"video must be read to its end for an index, got {warning}: raise the limit, or mend it",
+                )
+        if report.got != self.partial.count:
+            count = self.partial.count
+            self.partial.rewind(0)
+            raise IndexFailure(
+                f"index entry must hold the {report.got} frames of the video, got {count}: index it again"
+            )
+
+    def _tell(self, planned: int | None) -> None:
+        if self.progress is not None:
+            done = self.partial.count
+            self.progress(INDEXING, done, None if planned is None else max(planned, done))
+
+
+def _pixels(stream: VideoStream, seconds: deque[Tensor]) -> Iterator[Tensor]:
+    for chunk in stream:
+        seconds.append(chunk.seconds)
+        yield chunk.pixels
+
+
+def _key(content: Content, encoder: FrameEncoder, plan: SamplingPlan) -> IndexKey:
+    return IndexKey(content.sha256, sampling_settings(plan.fps, encoder.frame_size), encoder.fingerprint)
+
+
+def _planned(info: VideoInfo, fps: float | None) -> int | None:
+    """About how many frames there will be; the container may not know."""
+    if fps is None or not info.duration_seconds:
+        return info.frames
+    return max(1, math.ceil(info.duration_seconds * fps))
+
+
+def _meta(video: str | Path, plan: SamplingPlan, stream: VideoStream) -> IndexMeta:
+    name = os.fsencode(video).decode(errors="replace")  # JSON holds no half characters
+    return IndexMeta(name, plan.fps, time.time(), __version__, stream.info, stream.report)

@@ -1,0 +1,56 @@
+"""What makes features of frames, as the index sees it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bvllm.app.index.fingerprint import tower_fingerprint
+from bvllm.app.loading import LoadedModel
+
+
+class FrameEncoder(Protocol):
+    """A vision tower that can be told apart from every other."""
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) that it takes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same only where the same frames give the same features."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs; on a CPU, chunks are looked at in parallel."""
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) on the CPU."""
+
+
+@dataclass(frozen=True)
+class TowerEncoder:
+    """The tower of a model; make it once per model, with `of`, since the fingerprint reads all weights."""
+
+    loaded: LoadedModel
+    fingerprint: str
+
+    @classmethod
+    def of(cls, loaded: LoadedModel) -> "TowerEncoder":
+        """The encoder of a model as it is now; a model that is trained further needs another."""
+        return cls(loaded, tower_fingerprint(loaded))
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) that the tower takes."""
+        return self.loaded.frame_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower runs."""
+        return self.loaded.device
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """As `LoadedModel.frame_features`."""
+        return self.loaded.frame_features(frames)

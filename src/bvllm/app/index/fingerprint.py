@@ -1,0 +1,48 @@
+"""What looked at the frames: a hash of everything in a model that a frame's feature depends on."""
+
+import hashlib
+import json
+
+from torch import Tensor, nn
+
+from bvllm.app.index.layout import feature_bytes
+from bvllm.app.loading import LoadedModel
+
+# What a configuration says beside the architecture: where it came from, and how it is loaded.
+NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
+
+
+def tower_fingerprint(loaded: LoadedModel) -> str:
+    """SHA-256, as hex, of the tower's configuration and weights, its normalisation, and how it is run.
+
+    The type of the numbers and the form of the tower (stock or fast, on a CPU or not) are part of it: they
+    move the last bits of a feature, and with them, once in a while, the choice of a frame. Reads all weights
+    once, at gigabytes a second: ask for it once per model.
+    """
+    model, processor = loaded.model.model, loaded.processor.video_processor
+    config = loaded.model.config
+    said: list[object] = [_architecture(model.vision_tower.config.to_dict()), config.frame_feature]
+    said += [processor.image_mean, processor.image_std, loaded.device.type, str(loaded.model.dtype)]
+    said += [None if loaded.fast is None else str(loaded.fast.dtype)]
+    digest = hashlib.sha256()
+    _add_weights(digest, model.vision_tower)
+    if config.frame_feature != "cls":
+        said += [config.vision_feature_layer]
+        if model.frame_reader is not None:
+            _add_weights(digest, model.frame_reader)
+    digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _architecture(config: dict[str, object]) -> dict[str, object]:
+    return {k: v for k, v in config.items() if k not in NOT_ARCHITECTURE and not k.startswith("_")}
+
+
+def _add_weights(digest: "hashlib._Hash", module: nn.Module) -> None:
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(_bytes_of(value))
+
+
+def _bytes_of(value: Tensor) -> memoryview:
+    return feature_bytes(value.reshape(-1)) if value.numel() else memoryview(b"")

@@ -1,0 +1,182 @@
+"""`bvllm index`: look at videos once, so that every question about them comes quickly."""
+
+import json
+import math
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bvllm.cli.errors import Stopped, Unanswerable, wrong_use
+from bvllm.cli.index_upkeep import clock, print_check, print_list, print_prune, size
+from bvllm.cli.progress import progress_bar
+from bvllm.cli.quiet import quiet
+
+if TYPE_CHECKING:
+    from bvllm.app.index import Finding, IndexFolder, TowerEncoder
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to index, and how."""
+
+    videos: tuple[Path, ...]
+    model: str
+    fps: float
+    workers: int | None
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video."""
+
+    path: str
+    state: Literal["indexed", "ready", "failed"]
+    frames: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    took: float = 0.0
+    error: str | None = None
+
+
+def index(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIDEO|FOLDER...", help="Videos, or folders of them.", show_default=False),
+    ] = None,
+    where: Annotated[
+        Path | None,
+        typer.Option(
+            "--index", metavar="DIR", help="Where the index lies.", show_default="your cache folder"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; as many as there are cores if left out.")
+    ] = None,
+    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    model: Annotated[
+        str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model will be asked.")
+    ] = "nano",
+    show: Annotated[bool, typer.Option("--list", help="List what is indexed, the last used first.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Verify every byte of the index.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what is damaged, unfinished or above the size limit.")
+    ] = False,
+    max_size: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB", help="Above it, what was not used for longest is removed.", show_default="10"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at videos once, so that every question about them comes quickly."""
+    from bvllm.app.model_name import resolve_model
+    from bvllm.app.videos_in import videos_of
+
+    with wrong_use():
+        _check_words(paths or [], [show, check, prune], fps, max_size)
+        videos = tuple(videos_of(paths or []))
+        if videos:
+            resolve_model(model)
+    quiet()
+    folder = _folder(where, max_size)
+    if show:
+        print_list(folder, as_json=as_json)
+    elif check:
+        print_check(folder, as_json=as_json)
+    elif prune:
+        print_prune(folder, as_json=as_json)
+    else:
+        _index(Request(videos, model, fps, workers, as_json), folder)
+
+
+def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
+    if not (fps > 0 and math.isfinite(fps)):
+        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+    if max_size is not None and not (max_size >= 0 and math.isfinite(max_size)):
+        raise ValueError(f"--max-size must be at least 0, got {max_size:g}: give a number of gigabytes")
+    if sum(modes) > 1:
+        raise ValueError("--list, --check and --prune must stand alone, got several: use one of them")
+    if paths and any(modes):
+        raise ValueError(
+            f"--list, --check and --prune must come without videos, got {paths[0]!r}: leave it out"
+        )
+    if not paths and not any(modes):
+        raise ValueError("videos must be named, got none: bvllm index VIDEO, or --list, --check or --prune")
+
+
+def _folder(where: Path | None, max_size: float | None) -> "IndexFolder":
+    from bvllm.app.index import DEFAULT_MAX_BYTES, IndexFolder, default_folder
+
+    limit = DEFAULT_MAX_BYTES if max_size is None else round(max_size * GIGABYTE)
+    return IndexFolder(where or default_folder(), max_bytes=limit, tell=_note_damage)
+
+
+def _note_damage(finding: "Finding") -> None:
+    print(f"note: index entry {finding.name[:12]}… is not used: {finding.why}", file=sys.stderr)
+
+
+def _index(request: Request, folder: "IndexFolder") -> None:
+    from bvllm.app.index import IndexFailure, TowerEncoder
+    from bvllm.app.loading import ModelError, load_model
+
+    outcomes: list[Outcome] = []
+    try:
+        encoder = TowerEncoder.of(load_model(request.model))
+        for number in range(len(request.videos)):
+            outcomes.append(_index_one(request, number, folder, encoder))
+            _tell(outcomes[-1], request)
+    except KeyboardInterrupt:
+        how_far = f"interrupted, {len(outcomes)} of {len(request.videos)} videos are done"
+        raise Stopped(f"{how_far}: the same command goes on from here", signal.SIGINT) from None
+    except (ModelError, IndexFailure) as error:
+        raise Unanswerable(str(error)) from error
+    if request.as_json:
+        found = {"index": str(folder.path), "videos": [asdict(outcome) for outcome in outcomes]}
+        print(json.dumps(found, ensure_ascii=False))
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        alone = len(outcomes) == 1 and failed[0].error is not None
+        raise Unanswerable(
+            str(failed[0].error) if alone else f"{len(failed)} of {len(outcomes)} videos failed"
+        )
+
+
+def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
+    from bvllm.app.index import index_video
+    from bvllm.app.videos_in import shown
+    from bvllm.video import VideoError
+
+    path, started = request.videos[number], time.time()
+    title = f"{number + 1}/{len(request.videos)} {shown(path.name)}"
+    try:
+        with progress_bar(remaining=True) as bar:
+            tell = None if bar is None else lambda _, done, total: bar(title, done, total)
+            found = index_video(
+                path, folder, encoder, fps=request.fps, workers=request.workers, progress=tell
+            )
+    except VideoError as error:
+        return Outcome(shown(path), "failed", error=str(error))
+    state: Literal["indexed", "ready"] = "ready" if found.meta.made_at < started else "indexed"
+    numbers = len(found), found.meta.duration, found.bytes, time.time() - started
+    return Outcome(shown(path), state, *numbers)
+
+
+def _tell(outcome: Outcome, request: Request) -> None:
+    """A line for each video; what is wrong with one of several goes to stderr."""
+    if outcome.state == "failed":
+        if len(request.videos) > 1:
+            print(f"note: {outcome.path}: {outcome.error}", file=sys.stderr, flush=True)
+    elif not request.as_json:
+        took = f" in {outcome.took:.1f} s" if outcome.state == "indexed" else ""
+        frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
+        line = f"{outcome.state:<7} {outcome.path}: {frames} of {clock(outcome.seconds)}"
+        print(f"{line}, {size(outcome.bytes)}{took}", flush=True)

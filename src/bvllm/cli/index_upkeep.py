@@ -1,0 +1,89 @@
+"""`bvllm index --list`, `--check` and `--prune`."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bvllm.cli.errors import Unanswerable
+
+if TYPE_CHECKING:
+    from bvllm.app.index import EntrySummary, Finding, IndexFolder
+
+
+def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
+    """What is indexed, the last used first."""
+    from bvllm.app.videos_in import shown
+
+    entries = folder.entries()
+    if as_json:
+        print(json.dumps({"index": str(folder.path), "videos": [_listed(entry) for entry in entries]}))
+        return
+    for entry in entries:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.meta.made_at))
+        numbers = f"{clock(entry.meta.duration):>9} {entry.frames:>8} frames {size(entry.bytes):>9}"
+        print(f"{made} {numbers}  {shown(entry.meta.name)}")
+    total = sum(entry.bytes for entry in entries)
+    print(f"{len(entries)} {'video' if len(entries) == 1 else 'videos'}, {size(total)}, in {folder.path}")
+
+
+def _listed(entry: "EntrySummary") -> dict[str, object]:
+    meta = entry.meta
+    said = {"name": meta.name, "source": meta.source, "seconds": meta.duration, "fps": meta.fps}
+    counts = {"frames": entry.frames, "channels": entry.channels, "bytes": entry.bytes}
+    return {**said, **counts, "made_at": meta.made_at, "used_at": entry.used_at, "key": entry.key.name}
+
+
+def print_check(folder: "IndexFolder", *, as_json: bool) -> None:
+    """Every finding; exit status 1 where an entry cannot be used."""
+    findings = _without_failing(folder.check)
+    _print_findings(findings, folder, as_json=as_json)
+    damaged = sum(finding.kind in ("damaged", "unreadable") for finding in findings)
+    if damaged:
+        raise Unanswerable(
+            f"{damaged} of the index's entries cannot be used: bvllm index --prune removes them"
+        )
+
+
+def print_prune(folder: "IndexFolder", *, as_json: bool) -> None:
+    """What was removed."""
+    _print_findings(_without_failing(folder.prune), folder, as_json=as_json, word="removed")
+
+
+def _without_failing(work: "Callable[[], list[Finding]]") -> "list[Finding]":
+    from bvllm.app.index import IndexFailure
+
+    try:
+        return work()
+    except IndexFailure as failure:
+        raise Unanswerable(str(failure)) from failure
+
+
+def _print_findings(
+    findings: list["Finding"], folder: "IndexFolder", *, as_json: bool, word: str = ""
+) -> None:
+    kept = len(folder.entries())
+    if as_json:
+        found = {"index": str(folder.path), "entries": kept, "findings": [asdict(f) for f in findings]}
+        print(json.dumps(found))
+        return
+    for finding in findings:
+        print(f"{word or finding.kind:<10} {finding.name}: {finding.why}, {size(finding.bytes)}")
+    entries = "1 entry" if kept == 1 else f"{kept} entries"
+    print(f"{entries}, {len(findings)} {word or 'findings'}, in {folder.path}")
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def size(count: float) -> str:
+    """Bytes for a person."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,177 @@
+"""Indexing a video: what the entry holds, going on in the middle, and what is refused."""
+
+import os
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+
+from bvllm.app.ask import encode_video
+from bvllm.app.index import IndexFolder, TowerEncoder, build, find_indexed, index_video
+from bvllm.app.loading import LoadedModel
+from bvllm.video import FrameMap, Limits, VideoError, fetch_frames
+from tests.app.conftest import SECONDS
+from tests.model import tiny
+from tests.video.make import video as make_video
+
+
+@pytest.fixture
+def folder(tmp_path) -> IndexFolder:
+    return IndexFolder(tmp_path / "index")
+
+
+@dataclass
+class StoppingEncoder:
+    """Looks at so many chunks, then stops as Ctrl-C does; counts the frames it saw."""
+
+    inner: TowerEncoder
+    chunks: int
+    seen: list[int] = field(default_factory=list)
+    frame_size = property(lambda self: self.inner.frame_size)
+    fingerprint = property(lambda self: self.inner.fingerprint)
+    device = property(lambda self: self.inner.device)
+
+    def frame_features(self, frames):
+        if len(self.seen) == self.chunks:
+            raise KeyboardInterrupt
+        self.seen.append(len(frames))
+        return self.inner.frame_features(frames)
+
+
+def test_an_entry_holds_what_the_first_pass_gives(video, loaded, folder):
+    encoder, told = TowerEncoder.of(loaded), []
+    found = index_video(video, folder, encoder, progress=lambda *said: told.append(said))
+    with_pixels = encode_video(video, loaded)
+    assert torch.equal(found.features, with_pixels.frame_features)
+    assert torch.equal(found.seconds, with_pixels.seconds)
+    assert (found.meta.info, found.meta.report) == (with_pixels.info, with_pixels.report)
+    assert (found.meta.source, found.meta.fps) == (str(video), 1.0)
+    assert told[0] == ("index", 0, SECONDS)
+    assert told[-1] == ("index", SECONDS, SECONDS)
+    with_pixels.close()
+
+
+def test_a_second_time_nothing_is_looked_at(video, loaded, folder):
+    first = index_video(video, folder, TowerEncoder.of(loaded))
+    again = StoppingEncoder(TowerEncoder.of(loaded), 0)
+    assert torch.equal(index_video(video, folder, again).features, first.features)
+    assert find_indexed(video, folder, again) is not None
+    assert find_indexed(video, folder, again, fps=2.0) is None
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_going_on_gives_the_bits_of_a_run_that_was_never_stopped(video, loaded, folder, tmp_path, workers):
+    encoder = TowerEncoder.of(loaded)
+    whole = index_video(video, IndexFolder(tmp_path / "whole"), encoder)
+    with pytest.raises(KeyboardInterrupt):
+        index_video(video, folder, StoppingEncoder(encoder, 2), workers=1)
+    rest = StoppingEncoder(encoder, 9)
+    found = index_video(video, folder, rest, workers=workers)
+    assert sum(rest.seen) < SECONDS
+    assert torch.equal(found.features, whole.features)
+    assert torch.equal(found.seconds, whole.seconds)
+    assert found.meta.report == whole.meta.report
+
+
+@pytest.mark.parametrize("fps", [0.4, 1.0])
+def test_what_was_stopped_at_the_very_end_is_finished(video, loaded, folder, fps, monkeypatch):
+    """0.4 a second: the journal ends with a whole chunk, and no frame is left to look at."""
+    encoder = TowerEncoder.of(loaded)
+    finish = build.Partial.finish
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build.Partial, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        index_video(video, folder, encoder, fps=fps)
+    monkeypatch.setattr(build.Partial, "finish", finish)
+    found = index_video(video, folder, encoder, fps=fps)
+    encoded = encode_video(video, loaded, fps=fps)
+    assert torch.equal(found.features, encoded.frame_features)
+    assert len(found) == round(SECONDS * fps)
+    encoded.close()
+
+
+def test_another_file_rate_or_model_is_another_entry(video, loaded, folder, tmp_path):
+    encoder = TowerEncoder.of(loaded)
+    index_video(video, folder, encoder)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    assert find_indexed(copy, folder, encoder) is not None, "the same bytes under another name"
+    copy.write_bytes(video.read_bytes() + b"\0")
+    assert find_indexed(copy, folder, encoder) is None
+    assert find_indexed(video, folder, encoder, fps=0.5) is None
+    other = tiny.model()
+    weight = next(iter(other.model.vision_tower.parameters()))
+    weight.data.view(-1)[0] += 1e-3
+    assert find_indexed(video, folder, TowerEncoder.of(replace(loaded, model=other))) is None
+
+
+def test_the_fingerprint_sees_all_that_a_feature_depends_on(loaded):
+    said = {TowerEncoder.of(loaded).fingerprint}
+    assert said == {TowerEncoder.of(LoadedModel(tiny.model(), tiny.processor(), "again")).fingerprint}
+    said.add(TowerEncoder.of(replace(loaded, model=tiny.model().bfloat16())).fingerprint)
+    said.add(TowerEncoder.of(replace(loaded, model=tiny.model(frame_feature="mean"))).fingerprint)
+    said.add(TowerEncoder.of(replace(loaded, model=tiny.model(frame_feature="qformer"))).fingerprint)
+    processor = tiny.processor()
+    processor.video_processor.image_mean = [0.1, 0.2, 0.3]
+    said.add(TowerEncoder.of(replace(loaded, processor=processor)).fingerprint)
+    assert len(said) == 5
+    changed = tiny.model()
+    changed.model.token_sampler.requires_grad_(False).zero_grad()
+    next(iter(changed.model.token_sampler.parameters())).data.zero_()
+    assert TowerEncoder.of(replace(loaded, model=changed)).fingerprint in said, "what comes after is not seen"
+
+
+def test_a_video_that_a_limit_cuts_short_is_not_indexed(video, loaded, folder):
+    with pytest.raises(VideoError, match=r"must be read to its end for an index, got limit: .*max_seconds"):
+        index_video(video, folder, TowerEncoder.of(loaded), limits=Limits(max_seconds=20.0))
+    assert folder.entries() == []
+
+
+def test_a_video_that_changes_meanwhile_is_not_indexed(video, loaded, folder, tmp_path):
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    encoder = TowerEncoder.of(loaded)
+
+    def touch(_, done, __):
+        if done == build.CHUNK:
+            os.utime(copy)
+
+    with pytest.raises(VideoError, match="must stay as it is while it is indexed, got one that changed"):
+        index_video(copy, folder, encoder, workers=1, progress=touch)
+    assert folder.entries() == []
+    assert len(index_video(copy, folder, encoder)) == SECONDS
+
+
+@pytest.mark.parametrize("data, kind", [(b"", "empty"), (b"no video" * 100, "corrupt")])
+def test_what_is_no_video_leaves_nothing_behind(loaded, folder, tmp_path, data, kind):
+    (tmp_path / "bad.mp4").write_bytes(data)
+    with pytest.raises(VideoError) as error:
+        index_video(tmp_path / "bad.mp4", folder, TowerEncoder.of(loaded))
+    assert error.value.kind == kind
+    assert [f.kind for f in folder.check()] == []
+
+
+def test_no_workers_is_wrong(video, loaded, folder):
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0: leave it out"):
+        index_video(video, folder, TowerEncoder.of(loaded), workers=0)
+
+
+def test_the_frame_map_finds_the_frames_again_also_after_going_on(loaded, folder, tmp_path):
+    (tmp_path / "long.mp4").write_bytes(make_video(frames=80 * 4, fps=4))
+    path, encoder = tmp_path / "long.mp4", TowerEncoder.of(loaded)
+    whole = index_video(path, IndexFolder(tmp_path / "whole"), encoder)
+    with pytest.raises(KeyboardInterrupt):
+        index_video(path, folder, StoppingEncoder(encoder, 3), workers=1)
+    found = index_video(path, folder, encoder)
+    assert found.meta.report.sparse
+    assert found.frame_map.keys() == whole.frame_map.keys()
+    assert all(np.array_equal(found.frame_map[name], array) for name, array in whole.frame_map.items())
+    assert found.features.equal(whole.features)
+    wanted = [3, 77, 20]
+    pixels = fetch_frames(path, wanted, FrameMap.from_arrays(found.frame_map), size=loaded.frame_size)
+    assert torch.equal(loaded.frame_features(pixels), found.features[wanted])
+    assert found.bytes < len(found) * (4 * found.features.shape[1] + 64) + 4096
