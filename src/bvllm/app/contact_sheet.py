@@ -11,6 +11,7 @@ from bvllm.app.heat import heat_maps
 from bvllm.app.results import Answer, cost_line
 from bvllm.data.chat import LETTERS, format_clock
 from bvllm.primitives.pooling import grid_shape
+from bvllm.video import VideoInfo
 
 TILE_HEIGHT = 180
 NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
@@ -79,7 +80,7 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
 
 
 def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
-    size = _tile_size(encoded)
+    size = tile_size(encoded.info)
     pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
     attention = answer.visual.attention
     heats = (
@@ -106,8 +107,9 @@ def _reason(score: float, agree: int) -> str:
     return f"confidence {score:.2f}, {agree} {'query' if agree == 1 else 'queries'}"
 
 
-def _tile_size(encoded: EncodedVideo) -> tuple[int, int]:
-    shape = min(max(encoded.info.width / encoded.info.height, NARROWEST), WIDEST)
+def tile_size(info: VideoInfo) -> tuple[int, int]:
+    """(width, height) of the tiles of a video."""
+    shape = min(max(info.width / info.height, NARROWEST), WIDEST)
     return max(1, round(TILE_HEIGHT * shape)), TILE_HEIGHT
 
 

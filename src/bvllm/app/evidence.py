@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from bvllm.app.contact_sheet import contact_sheet
+from bvllm.app.contact_sheet import ContactSheet, contact_sheet
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.evidence_html import as_html
 from bvllm.app.evidence_path import SUFFIXES, check_evidence_path, replace_file
 from bvllm.app.evidence_png import as_png
 from bvllm.app.results import Answer
 
-__all__ = ["check_evidence_path", "write_evidence"]
+__all__ = ["check_evidence_path", "write_evidence", "write_sheet"]
 
 WRITERS = dict(zip(SUFFIXES, (as_html, as_png)))
 
@@ -30,6 +30,11 @@ def write_evidence(path: str | Path, encoded: EncodedVideo, answer: Answer) -> P
         ValueError where the path cannot be written, see `check_evidence_path`.
         OSError where writing fails.
     """
+    return write_sheet(path, contact_sheet(encoded, answer))
+
+
+def write_sheet(path: str | Path, sheet: ContactSheet) -> Path:
+    """Write a contact sheet; paths and errors as for `write_evidence`."""
     target = check_evidence_path(path)
-    replace_file(target, WRITERS[target.suffix.lower()](contact_sheet(encoded, answer)))
+    replace_file(target, WRITERS[target.suffix.lower()](sheet))
     return target

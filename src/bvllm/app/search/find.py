@@ -1,0 +1,99 @@
+"""Search over indexed videos: by words in the space of the frames, else by the frame selector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bvllm.app.index import IndexedVideo
+from bvllm.app.loading import LoadedModel, ModelError
+from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments
+from bvllm.app.search.scores import all_cosines
+from bvllm.app.search.words import UnknownWords, known_to, unknown_words
+from bvllm.app.threads import one_kernel_thread
+from bvllm.model.word_tower import WordTower
+
+How = Literal["words", "selector"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave.
+
+    Attributes:
+        moments: best first.
+        how: "words" compares the query with each frame, in [-1, 1]; "selector" asks the frame selector, whose
+            numbers have no fixed range and were made to choose within one video.
+        unknown: words of the query that mean nothing to the model.
+        frames: how many were searched.
+    """
+
+    moments: tuple[Moment, ...]
+    how: How
+    unknown: tuple[str, ...]
+    frames: int
+
+
+def find_moments(
+    videos: Sequence[IndexedVideo],
+    query: str,
+    loaded: LoadedModel,
+    words: WordTower | None,
+    *,
+    top: int = 10,
+    near_seconds: float = NEAR_SECONDS,
+) -> Found:
+    """The moments of some videos that are most like a query: every frame is looked at, exactly.
+
+    Args:
+        videos: entries of the index, made with this model.
+        query: what is to be seen.
+        loaded: the model.
+        words: its text side; None ranks by the frame selector.
+        top: moments at most.
+        near_seconds: neighbours that close are one moment.
+
+    Errors:
+        UnknownWords where no word of the query means anything to the model.
+        ValueError where the query is empty or `top` below 1.
+        ModelError where the model has neither words nor a selector that reads questions.
+    """
+    if not query.strip():
+        raise ValueError(f"query must hold words, got {query!r}: write what is to be seen")
+    seconds = [video.seconds.numpy() for video in videos]
+    if words is not None:
+        unknown = unknown_words(query, lambda word: bool(words.known(word)))
+        vector = words([query])[0].detach()
+        if not bool(vector.any()):
+            raise UnknownWords(
+                f"query must hold a word that shows in pictures, got {query!r}: say what is to be seen"
+            )
+        scores, how = all_cosines([video.features for video in videos], vector), "words"
+    else:
+        unknown = unknown_words(query, known_to(loaded.processor.qformer_tokenizer))
+        scores, how = _selector_scores(videos, query, loaded), "selector"
+    moments = best_moments(scores, seconds, top, near_seconds)
+    return Found(moments, how, unknown, sum(map(len, videos)))
+
+
+def _selector_scores(
+    videos: Sequence[IndexedVideo], query: str, loaded: LoadedModel
+) -> list[NDArray[np.float32]]:
+    """How much any query of the selector wants each frame, before the softmax: comparable across videos."""
+    model = loaded.model.model
+    if loaded.model.config.frame_selector != "qformer":
+        raise ModelError(
+            f"model {loaded.name!r} cannot search: it has no word tower, and its frame selector reads no "
+            "question"
+        )
+    ids = loaded.question_ids(query)
+    found = []
+    with torch.inference_mode(), one_kernel_thread():
+        for video in videos:
+            features = video.features.to(loaded.device, loaded.model.dtype)
+            [selection] = model.select([features], [video.seconds.to(loaded.device)], *ids)
+            found.append(selection.logits.float().amax(dim=0).cpu().numpy())
+    return found

@@ -1,0 +1,53 @@
+"""How like a query each frame is: exact cosines over everything, block by block."""
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+
+# Frames that are looked at together: a few megabytes, so that the second look finds them in the cache.
+BLOCK = 8192
+
+
+def cosines(features: Tensor, query: Tensor) -> NDArray[np.float32]:
+    """(T, C) x (C,) -> (T,): the cosine of every frame with the query; 0 for a frame of zeros.
+
+    Features are read where they lie, once, and never copied as a whole.
+
+    Args:
+        features: (T, C) float32, float16 or bfloat16; may be mapped from a file.
+        query: (C,) of any length but zero.
+
+    Errors:
+        ValueError where the widths differ.
+
+    Example:
+        >>> cosines(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1.0, 0.0])).tolist()
+        [1.0, 0.0]
+    """
+    if features.shape[1:] != query.shape:
+        raise ValueError(
+            f"query must have the {features.shape[1]} channels of the features, got {tuple(query.shape)}: "
+            "use the model that the index was made with"
+        )
+    unit = query.float() / query.float().norm()
+    found = torch.empty(len(features))
+
+    def score(begin: int) -> None:
+        block = features[begin : begin + BLOCK].float()
+        lengths = torch.linalg.vector_norm(block, dim=1).clamp_(min=torch.finfo(torch.float32).tiny)
+        found[begin : begin + BLOCK] = (block @ unit).div_(lengths)
+
+    with one_kernel_thread():  # blocks run side by side; kernels that wait for each other would not
+        deque(map_in_order(score, range(0, len(features), BLOCK), usable_cores()), maxlen=0)
+    return found.numpy()
+
+
+def all_cosines(videos: Iterable[Tensor], query: Tensor) -> list[NDArray[np.float32]]:
+    """`cosines` of several videos."""
+    return [cosines(features, query) for features in videos]

@@ -1,0 +1,188 @@
+"""`bvllm search`: where in a collection of videos something is shown."""
+
+import json
+import math
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.progress import progress_bar
+from bvllm.cli.quiet import quiet
+
+if TYPE_CHECKING:
+    from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder
+    from bvllm.app.search import Found
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line, parsed."""
+
+    paths: tuple[str, ...]
+    files: tuple[Path, ...]
+    query: str
+    top: int
+    fps: float
+    model: str
+    index: Path | None
+    index_missing: bool
+    evidence: Path | None
+
+
+def search(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO|FOLDER... QUERY",
+            help="Videos, or folders of them; then what is to be seen.",
+            show_default=False,
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Moments to show at most.")] = 10,
+    where: Annotated[
+        Path | None,
+        typer.Option(
+            "--index", metavar="DIR", help="Where the index lies.", show_default="your cache folder"
+        ),
+    ] = None,
+    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model searches.")] = "nano",
+    no_index_missing: Annotated[
+        bool, typer.Option("--no-index-missing", help="Refuse videos that are not indexed yet.")
+    ] = False,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html|FILE.png", help="Write the frames of the moments here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find the moments that show something, in one video or many."""
+    from bvllm.app.evidence_path import check_evidence_path
+    from bvllm.app.model_name import resolve_model
+    from bvllm.app.videos_in import videos_of
+
+    with wrong_use():
+        if len(words) < 2:
+            raise ValueError(
+                f"search must be given videos and then words, got {words[0]!r} alone: add the other"
+            )
+        if not words[-1].strip():
+            raise ValueError("query must hold words, got nothing: write what is to be seen")
+        if not (fps > 0 and math.isfinite(fps)):
+            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        if evidence is not None:
+            check_evidence_path(evidence)
+        resolve_model(model)
+        files = tuple(videos_of(words[:-1]))
+    quiet()
+    request = Request(
+        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
+    )
+    kept, found = _work(request)
+    print(_json(request, kept, found) if as_json else _text(kept, found))
+
+
+def _work(request: Request) -> tuple[list[Path], "Found"]:
+    """The files that were searched, and what was found in them."""
+    from bvllm.app.index import IndexFolder, TowerEncoder, default_folder
+    from bvllm.app.loading import ModelError, load_model
+    from bvllm.app.search import UnknownWords, find_moments
+    from bvllm.app.search.evidence import write_search_evidence
+    from bvllm.app.search.words import word_tower_of
+    from bvllm.video import VideoError
+
+    folder = IndexFolder(request.index or default_folder(), tell=lambda finding: _note(finding.why))
+    try:
+        loaded = load_model(request.model)
+        videos = _entries(request, folder, TowerEncoder.of(loaded))
+        tower = word_tower_of(request.model)
+        found = find_moments(list(videos.values()), request.query, loaded, tower, top=request.top)
+        if tower is None:
+            _note("this model has no word tower: frames are ranked by its selector, which is slower")
+        if found.unknown:
+            _note(f"words that the model does not know: {', '.join(found.unknown)}")
+        kept = list(videos)
+        if request.evidence is not None:
+            write_search_evidence(request.evidence, request.query, found, list(videos.values()), kept)
+    except UnknownWords as error:
+        raise WrongUse(str(error)) from error
+    except (VideoError, ModelError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    return kept, found
+
+
+def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -> "dict[Path, IndexedVideo]":
+    """The entry of every file; those that cannot be read are told of and left out."""
+    from bvllm.app.index import find_indexed, index_video
+    from bvllm.app.videos_in import shown
+    from bvllm.video import VideoError
+
+    found, missing = {}, 0
+    for file in request.files:
+        try:
+            entry = find_indexed(file, folder, encoder, fps=request.fps)
+            if entry is None and request.index_missing:
+                with progress_bar() as bar:
+                    entry = index_video(file, folder, encoder, fps=request.fps, progress=bar)
+        except VideoError as error:
+            if len(request.files) == 1:
+                raise
+            _note(f"{shown(file)}: {error}")
+            continue
+        if entry is None:
+            missing += 1
+        else:
+            found[file] = entry
+    if missing:
+        count = "1 video is" if missing == 1 else f"{missing} videos are"
+        names = " ".join(shlex.quote(shown(path)) for path in request.paths)
+        raise Unanswerable(f"{count} not indexed yet: run `bvllm index {names}` first")
+    if not found:
+        raise Unanswerable(f"none of the {len(request.files)} videos can be read")
+    return found
+
+
+def _note(text: str) -> None:
+    print("note: " + " ".join(text.split()), file=sys.stderr)
+
+
+def _text(kept: list[Path], found: "Found") -> str:
+    """One moment a line: score, time, file."""
+    from bvllm.app.videos_in import shown
+    from bvllm.data.chat import format_clock
+
+    return "\n".join(
+        f"{moment.score:6.2f}  {format_clock(moment.seconds):>7}  {shown(kept[moment.video])}"
+        for moment in found.moments
+    )
+
+
+def _json(request: Request, kept: list[Path], found: "Found") -> str:
+    from bvllm.data.chat import format_clock
+
+    moments = [
+        {
+            **asdict(moment),
+            "video": str(kept[moment.video]),
+            "time": format_clock(moment.seconds),
+        }
+        for moment in found.moments
+    ]
+    settings = {"query": request.query, "fps": request.fps, "model": request.model, "top": request.top}
+    evidence = None if request.evidence is None else str(request.evidence)
+    return json.dumps(
+        {
+            "moments": moments,
+            "how": found.how,
+            "unknown": list(found.unknown),
+            "frames": found.frames,
+            "videos": len(kept),
+            "command": {**settings, "evidence": evidence},
+        },
+        ensure_ascii=False,
+    )

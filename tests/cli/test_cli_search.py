@@ -1,0 +1,74 @@
+"""`bvllm search` as a person runs it."""
+
+import json
+import re
+
+import pytest
+
+from bvllm.cli import main
+
+
+@pytest.fixture
+def search(model, tmp_path, capsys):
+    def run(*words):
+        status = main(["search", *map(str, words), "--model", str(model), "--index", str(tmp_path / "index")])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_moments_a_line_each_and_the_video_is_indexed_in_passing(search, video):
+    status, out, err = search(video, "which colour is red", "--top", "3")
+    assert status == 0
+    lines = out.splitlines()
+    assert len(lines) == 3
+    assert all(re.fullmatch(r" *-?\d+\.\d\d +00:\d\d  .*video\.mp4", line) for line in lines)
+    assert err == "note: this model has no word tower: frames are ranked by its selector, which is slower\n"
+    assert search(video, "which colour is red", "--top", "3", "--no-index-missing")[:2] == (0, out)
+
+
+def test_json_is_one_object_and_evidence_is_written(search, video, tmp_path):
+    status, out, _ = search(video, "red zebra", "--json", "--evidence", tmp_path / "proof.html")
+    found = json.loads(out)
+    assert (status, found["how"], found["unknown"], found["frames"]) == (0, "selector", ["zebra"], 40)
+    assert {"video", "frame", "seconds", "time", "score"} == set(found["moments"][0])
+    assert (tmp_path / "proof.html").stat().st_size > 1000
+
+
+def test_what_is_not_indexed_is_named_with_the_command(search, video):
+    status, out, err = search(video, "red", "--no-index-missing")
+    assert (status, out) == (1, "")
+    assert f"1 video is not indexed yet: run `bvllm index {video}` first" in err
+    assert err.count("\n") == 1
+
+
+def test_a_broken_file_among_others_is_a_note(search, video, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    status, out, err = search(tmp_path / "broken.mp4", video, "red", "--top", "1")
+    assert (status, out.count("\n")) == (0, 1)
+    assert "broken.mp4: file must be a video" in err
+    status, out, err = search(tmp_path / "broken.mp4", "red")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: file must be a video")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["red"], "search must be given videos and then words"),
+        (["video.mp4", " "], "query must hold words"),
+        (["video.mp4", "red", "--fps", "0"], "--fps must be above 0"),
+        (["video.mp4", "red", "--evidence", "proof.pdf"], "evidence must end in"),
+    ],
+)
+def test_wrong_use_is_status_two(search, words, said):
+    status, out, err = search(*words)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_query_of_unknown_words_is_wrong_use(search, video):
+    status, _, err = search(video, "zebra")
+    assert status == 2
+    assert "query must hold a word that the model knows" in err
