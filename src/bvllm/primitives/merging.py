@@ -57,6 +57,6 @@ def merge_bipartite(x: Tensor, size: Tensor, pairs: int) -> Merged:
     total = weight[anchor].index_add_(0, joined, weight[source])
     if not equal:
         return Merged(summed / total[:, None], total, anchor)
-    touched = joined.unique()
+    touched = torch.unique(joined)
     means = summed.index_select(0, touched) / total[touched, None]
     return Merged(summed.index_copy_(0, touched, means), total, anchor)
