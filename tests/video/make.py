@@ -18,7 +18,11 @@ X264 = {
     "x264-params": "sliced-threads=0:rc-lookahead=0:sync-lookahead=0:no-mbtree=1",
 }
 OTHERS = {
-    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "10", "b": "1M"}
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "10", "b": "1M"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1:keyint=12"},
+    "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
+    "mpeg4": {"qscale": "3"},
+    "mpeg2video": {"qscale": "3"},
 }
 BITS = 8
 ONE, UNIT = 1 << 16, 1 << 30
@@ -77,19 +81,21 @@ def video(
     ratio: Fraction | None = None,
     turned: str | None = None,
     b_frames: int = 0,
+    options: dict[str, str] | None = None,
     **movie: str,
 ) -> bytes:
-    """A video of numbered frames; `times` are in ticks of 1/fps, `movie` goes to the muxer."""
+    """Numbered frames; `times` are in ticks of 1/fps, `options` go to the encoder, `movie` to the muxer."""
     tick = tick or Fraction(1, fps)
     with (
         tempfile.TemporaryDirectory() as folder
     ):  # a muxer that moves its header to the front opens its file twice
         path = str(Path(folder, "video"))
-        options = {"fflags": "+bitexact", **movie}
-        with av.open(path, "w", format=format, container_options=options) as container:
+        muxing = {"fflags": "+bitexact", **movie}
+        with av.open(path, "w", format=format, container_options=muxing) as container:
             stream = container.add_stream(codec, rate=fps)
             stream.width, stream.height, stream.pix_fmt = width, height, pixels
-            stream.options = X264 if codec == "libx264" else {"threads": "1", **OTHERS.get(codec, {})}
+            usual = X264 if codec == "libx264" else {"threads": "1", **OTHERS.get(codec, {})}
+            stream.options = {**usual, **(options or {})}
             context = stream.codec_context
             context.time_base, context.gop_size, context.max_b_frames = tick, gop, b_frames
             if ratio:

@@ -90,6 +90,30 @@ def test_odd_file(name, tmp_path):
         (check_partial if expect["outcome"] == "partial" else check_whole)(answer, expect)
 
 
+SLOW = ("10h", "1000fps", "bomb")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not any(word in name for word in SLOW)])
+def test_odd_file_in_part(name, tmp_path, short_too):
+    """Decoding in part gives the frames and seconds of decoding everything, or the same error."""
+    make(name, tmp_path)
+    for plan in (SamplingPlan(fps=2.0), SamplingPlan(fps=None, max_frames=4)):
+        whole, part = (seen(tmp_path / name, plan, decode) for decode in ("all", "auto"))
+        assert part == whole
+
+
+def seen(path: Path, plan: SamplingPlan, decode: str) -> tuple:
+    try:
+        with read_video(path, plan, Limits(max_decoded_frames=2000), size=(16, 24), decode=decode) as video:
+            chunks = list(video)
+            report = video.report
+    except VideoError as error:
+        return error.kind, str(error)
+    pictures = [pixels.numpy().tobytes() for chunk in chunks for pixels in chunk.pixels]
+    seconds = [second for chunk in chunks for second in chunk.seconds.tolist()]
+    return pictures, seconds, (report.asked, report.got, report.seconds, report.truncated, report.complete)
+
+
 def check_partial(answer: Answer, expect: dict) -> None:
     assert expect.get("min_frames", 0) <= answer.report.got <= expect.get("max_frames", 1 << 60)
     assert answer.report.truncated or answer.report.damaged

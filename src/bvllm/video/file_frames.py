@@ -84,9 +84,11 @@ class FileFrames:
 
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:
         self._clock.resume()
-        found = self._outlook = look_ahead(
-            self._video, self._plan, self._limits, self._clock, partly=self._partly
-        )
+        if self._opened is not None:
+            self._outlook = look_ahead(
+                self._video, self._opened, self._plan, self._limits, self._clock, partly=self._partly
+            )
+        found = self._outlook
         self._picker = Picker(self._plan, found.planned)
         if found.choice is None or found.skeleton is None or not self._starts_as_promised(found.skeleton):
             yield from self._everything()

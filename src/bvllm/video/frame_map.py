@@ -93,7 +93,7 @@ class FrameMap:
     def of(cls, skeleton: Skeleton, pts: Sequence[int]) -> "FrameMap":
         """The map of the frames with these pts, ascending."""
         times = np.array(pts, np.int64)
-        packets = skeleton.shown[np.searchsorted(skeleton.pts[skeleton.shown], times)]
+        packets = skeleton.shown[np.searchsorted(skeleton.pts[skeleton.shown], times)].astype(np.int64)
         used, groups = np.unique(
             np.searchsorted(skeleton.pts[skeleton.entries], times, side="right") - 1, return_inverse=True
         )
@@ -104,9 +104,9 @@ class FrameMap:
             skeleton.nonref,
             times,
             packets,
-            skeleton.sizes[packets],
+            skeleton.sizes[packets].astype(np.int64),
             groups.reshape(-1).astype(np.int64),
-            np.stack([entries, skeleton.pts[entries], skeleton.sizes[entries]], axis=1),
+            np.stack([entries, skeleton.pts[entries], skeleton.sizes[entries].astype(np.int64)], axis=1),
         )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
 import av
@@ -11,16 +12,15 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from .bitstream import SKILLS, UNKNOWN, Skill
 from .clock import Clock
-from .decode import rate_of
 from .limits import Limits
-from .timeline import Timeline
 
+LONGEST = (1 << 31) - 1  # ticks that a frame may last
 NEW_SETTINGS: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 
 
 @dataclass
 class Packets:
-    """The packets of one stream in decoding order, about 30 bytes each, while it is walked over.
+    """The packets of one stream in decoding order, 16 bytes each, while it is walked over.
 
     Attributes:
         skill: how the codec may be decoded in part; None once anything speaks against it.
@@ -37,8 +37,8 @@ class Packets:
     first: int | None = None
     last: int | None = None
     pts: "array[int]" = field(default_factory=lambda: array("q"))
-    durations: "array[int]" = field(default_factory=lambda: array("q"))
-    sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    durations: "array[int]" = field(default_factory=lambda: array("i"))
+    sizes: "array[int]" = field(default_factory=lambda: array("i"))
     entries: "array[int]" = field(default_factory=lambda: array("q"))
     layered: bool = False
     whole: bool = False
@@ -61,12 +61,11 @@ class Packets:
         self.durations.append(packet.duration or 0)
         self.sizes.append(packet.size)
 
-    def seconds(self, stream: AvVideoStream) -> float:
-        """Length of what is shown, by the packets' own times."""
-        period = Timeline(rate_of(stream)).period
+    def seconds(self, period: float, tick: Fraction) -> float:
+        """Length of what is shown, by the packets' own times; `period` is that of one frame."""
         if self.first is None or self.last is None:
             return self.shown * period
-        clocked = float((self.last - self.first) * (stream.time_base or 0))
+        clocked = float((self.last - self.first) * tick)
         return clocked + period if clocked else self.shown * period
 
     def _sound(self, packet: "Packet[AvVideoStream]", pts: int) -> bool:

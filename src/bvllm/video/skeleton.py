@@ -49,9 +49,9 @@ class Skeleton:
     depth: int
     nonref: bool
     pts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    durations: NDArray[np.int64]
-    shown: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    durations: NDArray[np.int32]
+    shown: NDArray[np.int32]
     seconds: NDArray[np.float64]
     entries: NDArray[np.int64]
 
@@ -92,8 +92,8 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
     """
     if packets.skill is None or not packets.whole or not packets.entries:
         return None
-    pts = np.array(packets.pts, np.int64)
-    shown = np.argsort(pts, kind="stable")
+    pts = np.frombuffer(packets.pts, np.int64)
+    shown = np.argsort(pts, kind="stable").astype(np.int32)
     ordered = pts[shown]
     clean = (
         packets.entries[0] == 0
@@ -113,8 +113,8 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
         depth,
         packets.skill.nonref and not packets.layered,
         pts,
-        np.array(packets.sizes, np.int64),
-        np.array(packets.durations, np.int64),
+        np.frombuffer(packets.sizes, np.int32),
+        np.frombuffer(packets.durations, np.int32),
         shown,
         seconds,
         _entries(np.array(packets.entries, np.int64), pts, leading=packets.skill.leading),
@@ -131,8 +131,9 @@ def _entries(entries: NDArray[np.int64], pts: NDArray[np.int64], *, leading: boo
     return entries[divides]
 
 
-def _held_back(shown: NDArray[np.int64]) -> int:
-    """Most pictures that are decoded before a picture and shown after it."""
-    place = np.empty_like(shown)  # of each packet in the order of display
-    place[shown] = np.arange(len(shown))
-    return int((np.arange(len(shown)) - place).max())
+def _held_back(shown: NDArray[np.int32]) -> int:
+    """Most pictures that are decoded before a picture and shown after it.
+
+    Where that is most, all pictures shown before were decoded before, so it is its number less its place.
+    """
+    return int((shown - np.arange(len(shown), dtype=np.int32)).max())

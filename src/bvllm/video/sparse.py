@@ -12,7 +12,7 @@ from .choice import Choice, choose
 from .clock import Clock
 from .decode import rate_of
 from .limits import Limits
-from .opening import VideoFile
+from .opening import Opened, VideoFile
 from .packets import walk
 from .parallel import InOrder
 from .picture import Developer
@@ -42,35 +42,36 @@ class Outlook:
 
 
 def look_ahead(
-    video: VideoFile, plan: SamplingPlan, limits: Limits, clock: Clock, *, partly: bool
+    video: VideoFile, first: Opened, plan: SamplingPlan, limits: Limits, clock: Clock, *, partly: bool
 ) -> Outlook:
     """Walks over the packets if that can be of use.
 
     Args:
+        first: the video as it was opened before.
         partly: decoding in part is allowed.
     """
     structure, measured = video.structure, plan.max_frames is not None
+    tick = first.stream.time_base or Fraction(1)
+    claimed = float(first.stream.duration * tick) if first.stream.duration else None
+    whole = not (structure.ends_early or structure.readable is not None or first.still)
+    candidate = partly and whole and (claimed is None or claimed >= SHORTEST_SECONDS)
+    if not candidate and not measured:
+        return Outlook()
     opened = video.open()
     try:
-        stream, period = opened.stream, Timeline(rate_of(opened.stream)).period
-        tick = stream.time_base or Fraction(1)
-        claimed = float(stream.duration * tick) if stream.duration else None
-        whole = not (structure.ends_early or structure.readable is not None or opened.still)
-        candidate = partly and whole and (claimed is None or claimed >= SHORTEST_SECONDS)
-        if not candidate and not measured:
-            return Outlook()
-        depth = stream.codec_context.reorder_depth
+        stream = opened.stream
+        depth, frames = stream.codec_context.reorder_depth, stream.frames
+        period = Timeline(rate_of(stream)).period
         packets = walk(opened.container, stream, limits, clock, measured=measured, partly=candidate)
-        planned = plan.targets(packets.shown, packets.seconds(stream)) if measured else None
-        missing = structure.counts_frames and packets.shown < stream.frames
-        skeleton = None if missing else prove(packets, tick, depth)
-        if skeleton is None or skeleton.seconds[-1] < SHORTEST_SECONDS:
-            return Outlook(planned)
-        choice = choose(skeleton, plan, planned, limits, period)
-        worth = len(choice.places) * WORTH <= len(skeleton)
-        return Outlook(planned, skeleton, choice if worth else None)
     finally:
         opened.close()
+    planned = plan.targets(packets.shown, packets.seconds(period, tick)) if measured else None
+    missing = structure.counts_frames and packets.shown < frames
+    skeleton = None if missing else prove(packets, tick, depth)
+    if skeleton is None or skeleton.seconds[-1] < SHORTEST_SECONDS:
+        return Outlook(planned)
+    choice = choose(skeleton, plan, planned, limits, period)
+    return Outlook(planned, skeleton, choice if len(choice.places) * WORTH <= len(skeleton) else None)
 
 
 class Pictures:

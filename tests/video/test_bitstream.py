@@ -1,0 +1,75 @@
+"""What packets say, and which of it is enough."""
+
+import io
+
+import av
+import pytest
+
+from bvllm.video.bitstream import SKILLS, UNKNOWN, av1, h264, hevc, mpeg2, mpeg4, vp9
+from tests.video import make
+
+CASES = {
+    "h264 mp4": {"b_frames": 2},
+    "h264 mpegts": {"format": "mpegts", "b_frames": 2},
+    "hevc mp4": {"codec": "libx265"},
+    "hevc mpegts": {"codec": "libx265", "format": "mpegts"},
+    "mpeg2 mpegts": {"codec": "mpeg2video", "format": "mpegts", "fps": 25, "b_frames": 2},
+    "mpeg4 mp4": {"codec": "mpeg4", "b_frames": 2},
+    "vp9 webm": {"codec": "libvpx-vp9", "format": "webm"},
+    "av1 mp4": {"codec": "libsvtav1"},
+}
+
+
+def packets(data: bytes):
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        for packet in container.demux(stream):
+            if packet.size:
+                yield context.name, bytes(context.extradata or b""), bytes(packet), packet.is_keyframe
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_key_frames_of_our_encoders_are_entries_and_no_others(case):
+    entries = 0
+    for name, extra, data, is_key in packets(make.video(40, **CASES[case])):
+        look = SKILLS[name].grammar(data, extra)
+        assert look.known
+        assert look.entry == is_key
+        entries += look.entry
+    assert entries > 1
+
+
+def test_an_i_picture_that_does_not_cut_references_is_no_entry():
+    options = {"x264-params": "open-gop=1:rc-lookahead=0"}
+    looks = [
+        (h264(data, extra), is_key)
+        for _, extra, data, is_key in packets(make.video(40, b_frames=2, options=options))
+    ]
+    assert sum(is_key for _, is_key in looks) > 1
+    assert sum(look.entry for look, _ in looks) == 1
+
+
+def test_higher_layers_are_seen():
+    options = {"x265-params": make.OTHERS["libx265"]["x265-params"] + ":temporal-layers=3"}
+    data = make.video(40, codec="libx265", b_frames=3, options=options)
+    assert any(hevc(packet, extra).layered for _, extra, packet, _ in packets(data))
+
+
+@pytest.mark.parametrize("grammar, data", [
+    (h264, b"\0\0\1\x42\xff"),  # data partitioning
+    (h264, b"\0\0\0"),
+    (hevc, b"\0\0\1\x02"),
+    (mpeg2, b"\0\0\1\0\0\x08\0\0\0\1\0\0\x08\0\0\0\1\1"),  # two pictures
+    (mpeg2, b"\0\0\1\0\0\x08\0\0\0\1\xb5\x30\0\0\0\0\0\1\1"),  # matrices of its own
+    (mpeg2, b"\0\0\1\0\0\x08\0\0\0\1\xb5\x80\0\0\1\0\0\0\1\1"),  # one field
+    (mpeg4, b"\0\0\1\xb6\x10\0\0\1\xb6\x50\0"),  # two pictures
+    (mpeg4, b"\0\0\x80\x02"),  # H.263 inside
+    (vp9, b"\x00\x00"),
+    (vp9, b"\xb2\x00"),
+    (av1, b"\x0a"),
+    (av1, b"\x0a\x01\x18\x32\x01\x10"),  # still picture, short header
+    (av1, b""),
+])  # fmt: skip
+def test_unknown_forms(grammar, data):
+    assert grammar(data, b"") == UNKNOWN
