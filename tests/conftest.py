@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -24,6 +25,13 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 @pytest.fixture(autouse=True)
 def _same_seed_every_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_index(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An index that no other test and no user has: a name only, the folder is made when it is written to."""
+    name = f"index-{uuid.uuid4().hex}"
+    monkeypatch.setenv("BVLLM_INDEX", str(tmp_path_factory.getbasetemp() / name))
 
 
 @pytest.fixture(autouse=True)

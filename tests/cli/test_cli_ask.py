@@ -135,6 +135,7 @@ def test_without_a_terminal_there_is_no_bar():
 def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, video):
     """Run for real: no warning of any library slips out, and stdout is the same either way."""
     words = [sys.executable, "-m", "bvllm.cli", "ask", str(video), QUESTION, "--model", str(model)]
+    words.append("--no-index")  # the second run would have nothing to decode
     plain = subprocess.run(words, capture_output=True, text=True)
     assert (plain.returncode, plain.stderr) == (0, "")
     leader, follower = pty.openpty()
@@ -156,3 +157,26 @@ def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, v
     assert out == plain.stdout
     assert b"decode and encode" in shown
     assert b"answer" in shown
+
+
+def test_what_was_seen_is_kept_unless_one_says_no(model, video, capsys, tmp_path):
+    index = tmp_path / "index"
+    ask = [str(video), QUESTION, "--model", str(model), "--index", str(index), "--json"]
+    assert main(["ask", *ask, "--no-index"]) == 0
+    assert not index.exists()
+    timings = []
+    for _ in range(2):
+        assert main(["ask", *ask]) == 0
+        timings.append(json.loads(capsys.readouterr().out.splitlines()[-1])["timings"])
+    assert "decode and encode" in timings[0]
+    assert "decode and encode" not in timings[1]
+    assert "find in the index" in timings[1]
+
+
+def test_an_index_that_cannot_be_written_costs_a_note_and_no_answer(model, video, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    ask = [str(video), QUESTION, "--model", str(model), "--index", str(tmp_path / "file" / "index")]
+    assert main(["ask", *ask]) == 0
+    out, err = capsys.readouterr()
+    assert out
+    assert err.startswith("note: ")

@@ -47,7 +47,11 @@ def ask(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Answer:
-    """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs."""
+    """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs.
+
+    Nothing is left on disk. `indexed_video` in the place of `encode_video` keeps what was seen for the next
+    time.
+    """
     split_question(question, options)  # says what is wrong with it before the long work
     encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
     try:

@@ -1,16 +1,16 @@
 """Pass 1: look at every frame once, keep one feature of each, and put the pixels on disk."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bvllm.app.frame_store import FrameStore
+from bvllm.app.first_pass import look_once, planned_frames
+from bvllm.app.frame_store import FrameStore, StoredFrames
 from bvllm.app.loading import CHUNK, LoadedModel
-from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.app.threads import one_kernel_thread, usable_cores
 from bvllm.video import (
     FrameList,
     Limits,
@@ -18,7 +18,6 @@ from bvllm.video import (
     Source,
     VideoInfo,
     VideoReport,
-    VideoStream,
     read_video,
 )
 
@@ -26,6 +25,7 @@ from bvllm.video import (
 Progress = Callable[[str, int, int | None], None]
 
 DECODE_AND_ENCODE = "decode and encode"
+GPU_WORKERS = 2  # one chunk is on its way to the GPU while it works on another
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EncodedVideo:
     Attributes:
         frame_features: (T, C) float32, one feature per sampled frame.
         seconds: (T,) float64 presentation times, the first is 0.
-        store: the pixels of every frame at the tower's size, on disk.
+        store: the pixels of every frame at the tower's size: on disk, or to be decoded again.
         asked_fps, used_fps: frames per second; None where every given frame was taken.
         info, report: what the video is, and what was asked of it and got.
         timings: seconds per step.
@@ -43,7 +43,7 @@ class EncodedVideo:
 
     frame_features: Tensor
     seconds: Tensor
-    store: FrameStore
+    store: StoredFrames
     asked_fps: float
     used_fps: float | None
     info: VideoInfo
@@ -74,8 +74,8 @@ def encode_video(
         loaded: the model that will be asked.
         fps: frames to look at per second of video.
         limits: what the video may cost; None takes the safe defaults.
-        threads: chunks looked at in parallel on a CPU; None takes one per core. The result is the same with
-            any number.
+        threads: that decode, and look at chunks; None takes one per core. The result is the same with any
+            number.
         progress: told about "decode and encode".
 
     Errors:
@@ -86,7 +86,8 @@ def encode_video(
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}: leave it out for one per core")
     started = time.perf_counter()
-    workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
+    cores = threads or usable_cores()
+    workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
     used_fps = None if isinstance(source, FrameList) else fps  # frames that were picked are not sampled again
     SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
     plan = SamplingPlan(fps=used_fps)
@@ -95,12 +96,12 @@ def encode_video(
     seconds: list[Tensor] = []
     with (
         one_kernel_thread(),
-        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK) as video,
+        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK, cores) as video,
     ):
-        planned = _planned(video.info, used_fps)
-        chunks = _spool(video, store, seconds)
-        for found in map_in_order(loaded.frame_features, chunks, workers):
+        planned = planned_frames(video.info, used_fps)
+        for found, times in look_once(video, loaded.frame_features, workers, store):
             features.append(found)
+            seconds.append(times)
             if progress is not None:
                 done = len(features)
                 progress(DECODE_AND_ENCODE, done, max(planned, len(store)) if planned else None)
@@ -109,14 +110,6 @@ def encode_video(
         progress(DECODE_AND_ENCODE, len(store), len(store))
     timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
     return EncodedVideo(features.tensor(), torch.cat(seconds), store, fps, used_fps, info, report, timings)
-
-
-def _spool(video: VideoStream, store: FrameStore, seconds: list[Tensor]) -> Iterator[Tensor]:
-    """Put every chunk on disk on its way to the tower."""
-    for chunk in video:
-        store.append(chunk.pixels)
-        seconds.append(chunk.seconds)
-        yield chunk.pixels
 
 
 class _GrowingRows:
@@ -143,10 +136,3 @@ class _GrowingRows:
     def tensor(self) -> Tensor:
         """(T, C): all rows."""
         return self._block[: self._count].clone()
-
-
-def _planned(info: VideoInfo, fps: float | None) -> int | None:
-    """About how many frames there will be; the container may not know."""
-    if fps is None:
-        return info.frames
-    return max(1, math.ceil(info.duration_seconds * fps)) if info.duration_seconds else None

@@ -9,10 +9,21 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class StoredFrames(Protocol):
+    """Pixels of the sampled frames of one video, wherever they are."""
+
+    def get(self, indices: Sequence[int]) -> Tensor:
+        """(F, 3, height, width) uint8, in the order asked for."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
 
 
 class FrameStore:

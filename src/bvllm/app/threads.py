@@ -37,10 +37,15 @@ def usable_cores() -> int:
 def map_in_order(work: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
     """`map` on several threads: results in the order of the items, at most one item waiting for each thread.
 
+    One thread is the caller's own.
+
     Example:
         >>> list(map_in_order(lambda x: x * x, range(4), threads=2))
         [0, 1, 4, 9]
     """
+    if threads == 1:
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Out]] = deque()
         try:

@@ -14,7 +14,8 @@ from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from bvllm.app.encode import EncodedVideo
+    from bvllm.app.encode import EncodedVideo, Progress
+    from bvllm.app.loading import LoadedModel
     from bvllm.app.results import Answer
 
 
@@ -33,6 +34,21 @@ class Request:
     max_new_tokens: int
     threads: int | None
     evidence: Path | None
+    index: Path | None
+    use_index: bool
+    stock_tower: bool
+
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the index; BVLLM_INDEX or the cache folder if left out.", file_okay=False),
+]
+NoIndexOption = Annotated[
+    bool, typer.Option("--no-index", help="Neither look into the index nor leave anything there.")
+]
+StockTowerOption = Annotated[
+    bool, typer.Option("--stock-tower", help="Look at frames with transformers' own tower: slower.")
+]
 
 
 def ask(
@@ -56,12 +72,15 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = 48,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames looked at in parallel; as many as there are cores if left out."),
+        typer.Option(min=1, help="That decode and look at frames; one per core if left out."),
     ] = None,
     evidence: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html|FILE.png", help="Write the chosen frames, with heat maps, here."),
     ] = None,
+    index: IndexOption = None,
+    no_index: NoIndexOption = False,
+    stock_tower: StockTowerOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Answer a question about a video."""
@@ -77,13 +96,16 @@ def ask(
         max_new_tokens,
         threads,
         evidence,
+        index,
+        not no_index,
+        stock_tower,
     )
     _check(request)
     quiet()
     _check_question(request)
     encoded, answer = _work(request)
     if encoded.report.warnings:
-        print("note: " + "; ".join(encoded.report.warnings), file=sys.stderr)
+        _note("; ".join(encoded.report.warnings))
     print(_json(request, encoded, answer) if as_json else _text(answer))
 
 
@@ -111,7 +133,7 @@ def _check_question(request: Request) -> None:
 
 
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
-    from bvllm.app.ask import answer, encode_video, load_model
+    from bvllm.app.ask import answer, load_model
     from bvllm.app.evidence import write_evidence
     from bvllm.app.loading import ModelError
     from bvllm.types import Budget
@@ -119,11 +141,9 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
 
     try:
         probe(request.video)  # says within a moment what would otherwise be said after loading the model
-        loaded = load_model(request.model)
+        loaded = load_model(request.model, fast=not request.stock_tower)
         with progress_bar() as bar:
-            encoded = encode_video(
-                request.video, loaded, fps=request.fps, threads=request.threads, progress=bar
-            )
+            encoded = _look(request, loaded, bar)
             result = answer(
                 encoded,
                 request.question,
@@ -142,6 +162,31 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     return encoded, result
 
 
+def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedVideo":
+    """The video through the index; without it where that is wanted, or where the index cannot hold it."""
+    from bvllm.app.encode import encode_video
+    from bvllm.app.index import IndexFailure, IndexFolder, default_folder
+    from bvllm.app.indexed import indexed_video
+    from bvllm.video import VideoError
+
+    settings = {"fps": request.fps, "threads": request.threads, "progress": bar}
+    if request.use_index:
+        folder = IndexFolder(request.index or default_folder(), tell=_note)
+        try:
+            return indexed_video(request.video, loaded, folder, **settings)
+        except IndexFailure as failure:
+            _note(failure)
+        except VideoError as error:
+            if error.kind not in ("limit", "io"):  # these may still give an answer, from what can be read
+                raise
+            _note(error)
+    return encode_video(request.video, loaded, **settings)
+
+
+def _note(what: object) -> None:
+    print(f"note: {what}", file=sys.stderr)
+
+
 def _text(answer: "Answer") -> str:
     from bvllm.app.results import cost_line, times_line
 
@@ -153,7 +198,12 @@ def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
 
     found = answer_as_json(answer, encoded.info, encoded.report)
     evidence = None if request.evidence is None else str(request.evidence)
-    settings = {"model": request.model, "threads": request.threads}
+    settings = {
+        "model": request.model,
+        "threads": request.threads,
+        "index": request.use_index,
+        "stock_tower": request.stock_tower,
+    }
     return json.dumps(
         {**found, "command": {"video": request.video, **settings, "evidence": evidence}}, ensure_ascii=False
     )

@@ -1,17 +1,14 @@
 """Index a video: look at each frame once, and keep what was seen for every question to come."""
 
-import math
 import os
 import time
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from bvllm import __version__
-from bvllm.app.encode import Progress
+from bvllm.app.encode import GPU_WORKERS, Progress
+from bvllm.app.first_pass import look_once, planned_frames
+from bvllm.app.frame_store import FrameStore
 from bvllm.app.index.contents import Content, identity_of
 from bvllm.app.index.encoder import FrameEncoder
 from bvllm.app.index.entry import IndexedVideo, IndexMeta
@@ -20,8 +17,8 @@ from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
 from bvllm.app.loading import CHUNK
-from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
-from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, VideoStream, read_video
+from bvllm.app.threads import one_kernel_thread, usable_cores
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
 
 INDEXING = "index"
 # An index is made while nobody waits for an answer: a video may take as long as it takes.
@@ -55,6 +52,7 @@ def index_video(
     limits: Limits = PATIENT,
     workers: int | None = None,
     progress: Progress | None = None,
+    spool: FrameStore | None = None,
 ) -> IndexedVideo:
     """The entry of a video, made if there is none yet.
 
@@ -72,6 +70,8 @@ def index_video(
         workers: threads that decode, and chunks looked at in parallel on a CPU; None takes one per core. The
             result is the same with any number.
         progress: told about "index".
+        spool: receives the pixels of the frames that are looked at here, which are not all where an earlier
+            run, or another process, did a part of the work.
 
     Errors:
         VideoError where the video cannot be read to its end, or changes meanwhile.
@@ -93,7 +93,7 @@ def index_video(
             return found
         # A short chunk ends the video it was made of; a whole one is made again as it was.
         partial.rewind(partial.count - partial.count % CHUNK)
-        look = _Look(video, content, encoder, fps, partial, progress)
+        look = _Look(video, content, encoder, fps, partial, progress, spool)
         threads = workers or usable_cores()
         with (
             one_kernel_thread(),
@@ -101,7 +101,7 @@ def index_video(
                 video, plan, limits, encoder.frame_size, CHUNK, threads, first=partial.count
             ) as stream,
         ):
-            look.at(stream, threads if encoder.device.type == "cpu" else 1)
+            look.at(stream, threads if encoder.device.type == "cpu" else GPU_WORKERS)
             frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
             return partial.finish(frame_map, _meta(video, plan, stream))
 
@@ -116,19 +116,19 @@ class _Look:
     fps: float
     partial: Partial
     progress: Progress | None
+    spool: FrameStore | None
 
     def at(self, stream: VideoStream, workers: int) -> None:
         """Put every frame's feature into the journal."""
-        planned = _planned(stream.info, self.fps)
-        seconds: deque[Tensor] = deque()
+        planned = planned_frames(stream.info, self.fps)
         self._tell(planned)
-        for features in map_in_order(self.encoder.frame_features, _pixels(stream, seconds), workers):
+        for features, seconds in look_once(stream, self.encoder.frame_features, workers, self.spool):
             # Before they are believed: they are of the bytes that the key names.
             if identity_of(self.video) != self.content.identity:
                 raise VideoError(
                     "io", "video must stay as it is while it is indexed, got one that changed: index it again"
                 )
-            self.partial.append(features, seconds.popleft())
+            self.partial.append(features, seconds)
             self._tell(planned)
         self._check(stream.report)
         self._tell(self.partial.count)
@@ -154,21 +154,8 @@ class _Look:
             self.progress(INDEXING, done, None if planned is None else max(planned, done))
 
 
-def _pixels(stream: VideoStream, seconds: deque[Tensor]) -> Iterator[Tensor]:
-    for chunk in stream:
-        seconds.append(chunk.seconds)
-        yield chunk.pixels
-
-
 def _key(content: Content, encoder: FrameEncoder, plan: SamplingPlan) -> IndexKey:
     return IndexKey(content.sha256, sampling_settings(plan.fps, encoder.frame_size), encoder.fingerprint)
-
-
-def _planned(info: VideoInfo, fps: float | None) -> int | None:
-    """About how many frames there will be; the container may not know."""
-    if fps is None or not info.duration_seconds:
-        return info.frames
-    return max(1, math.ceil(info.duration_seconds * fps))
 
 
 def _meta(video: str | Path, plan: SamplingPlan, stream: VideoStream) -> IndexMeta:
