@@ -50,6 +50,7 @@ SettingsArgument = Annotated[
 OutOption = Annotated[Path | None, typer.Option(help="Folder for stages and model.", file_okay=False)]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="With --dry-run: plan for so many.")]
 
 
 @train.command("paper_7b")
@@ -58,12 +59,13 @@ def paper_7b(
     out: OutOption = None,
     resume: ResumeOption = False,
     dry_run: DryOption = False,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Train as the paper does: EVA ViT-g, InstructBLIP's Q-Formers, Qwen2-7B-Instruct, in two stages.
 
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
-    _run("paper_7b", settings or [], out or Path("runs/paper_7b"), resume, dry_run)
+    _run("paper_7b", settings or [], out or Path("runs/paper_7b"), resume, processes if dry_run else 0)
 
 
 @train.command("tiny")
@@ -72,22 +74,30 @@ def tiny(
     out: OutOption = None,
     resume: ResumeOption = False,
     dry_run: DryOption = False,
+    processes: ProcessesOption = 1,
 ) -> None:
     """The paper's run in a minute, on a model made from random numbers: for tests and first steps."""
-    _run("tiny", settings or [], out or Path("runs/tiny"), resume, dry_run)
+    _run("tiny", settings or [], out or Path("runs/tiny"), resume, processes if dry_run else 0)
 
 
-def _run(recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, dry: bool) -> None:
+def _run(
+    recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, planned: int
+) -> None:
+    """Train, or print the plan for so many processes."""
     from bvllm.app.training.overrides import override
     from bvllm.app.training.recipes import RECIPES
 
     with wrong_use():
         settings = override(RECIPES[recipe](), words)
     quiet()
+    from bvllm.app.training.plan import plan
     from bvllm.app.training.run import train as train_stages
     from bvllm.app.training.stage import Interrupted
 
     try:
+        if planned:
+            print("\n".join(plan(settings, planned).lines()))
+            return
         print(train_stages(settings, out, resume=resume, log=_log))
     except Interrupted as error:
         raise Stopped(str(error), error.signal) from error

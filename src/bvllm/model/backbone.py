@@ -49,7 +49,7 @@ class BVLLMModel(BVLLMVisualModel):
         mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """Last hidden states, one for each place of `input_ids`.
+        """Last hidden states, one for each place of `input_ids`; other arguments go to the language model.
 
         Args:
             input_ids: (B, S) a row may hold any number of clips, or none.
@@ -59,17 +59,11 @@ class BVLLMModel(BVLLMVisualModel):
             pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
                 see `get_video_features`; clips in the order of their placeholders.
             mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
-            **kwargs: handed on to the language model.
         """
         visual = (mm_encoder_outputs or {}).get("video")
         if visual is None and pixel_values_videos is not None:
-            visual = self.get_video_features(
-                pixel_values_videos,
-                video_num_frames,
-                video_seconds,
-                qformer_input_ids,
-                qformer_attention_mask,
-            )
+            question = qformer_input_ids, qformer_attention_mask
+            visual = self.get_video_features(pixel_values_videos, video_num_frames, video_seconds, *question)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if visual is None and past_key_values is None and self._takes_part():

@@ -3,7 +3,7 @@
 import math
 import os
 
-from bvllm.app.training.settings import DataSettings, RunSettings, Settings, StageSettings
+from bvllm.app.training.settings import DataSettings, ModelSettings, RunSettings, Settings, StageSettings
 
 
 def check_settings(settings: Settings) -> None:
@@ -13,6 +13,7 @@ def check_settings(settings: Settings) -> None:
         ValueError naming the first setting that is wrong.
     """
     _check_data(settings.data)
+    _check_model(settings.model)
     for name, stage in (("alignment", settings.alignment), ("instruction", settings.instruction)):
         _check_stage(name, stage, settings)
     _check_run(settings.run)
@@ -63,6 +64,15 @@ def _check_data(data: DataSettings) -> None:
         raise ValueError(f"data.workers must be 0 or more, got {data.workers}: 0 reads without processes")
 
 
+def _check_model(model: ModelSettings) -> None:
+    given = [part is not None for part in (model.vision, model.language_model, model.qformer)]
+    if any(given) and not all(given):
+        raise ValueError(
+            "model.vision, model.language_model and model.qformer must be given together, "
+            f"got {model.vision}, {model.language_model} and {model.qformer}: name all three or none"
+        )
+
+
 def _check_stage(name: str, stage: StageSettings, settings: Settings) -> None:
     if not stage.trains:
         raise ValueError(f"{name}.trains must name a part, got none: for example projector")
@@ -81,6 +91,10 @@ def _check_stage(name: str, stage: StageSettings, settings: Settings) -> None:
         raise ValueError(
             f"{name}.lora_rank must be 0 or more with lora_alpha above 0, got {stage.lora_rank} "
             f"and {stage.lora_alpha}: the paper uses 128 and 256"
+        )
+    if name == "alignment" and stage.lora_rank:
+        raise ValueError(
+            f"alignment.lora_rank must be 0, got {stage.lora_rank}: adapters are for the last stage"
         )
     if stage.patience is not None:
         run = settings.run

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,9 @@ class Stage:
         """Whether nothing is left to do."""
         return is_whole(self.result)
 
-    def steps(self, corpus: Corpus) -> int:
+    def steps(self, rows: Sized) -> int:
         """Optimizer steps of the whole stage."""
-        return self.own.max_steps or max(1, round(len(corpus.train) * self.own.epochs / self.own.batch))
+        return self.own.max_steps or max(1, round(len(rows) * self.own.epochs / self.own.batch))
 
 
 class Interrupted(Exception):
@@ -152,7 +153,7 @@ def _arguments(
         per_device_train_batch_size=run.per_device,
         per_device_eval_batch_size=run.per_device,
         gradient_accumulation_steps=rows_per_process(stage.name, own, run, processes),
-        max_steps=stage.steps(corpus),
+        max_steps=stage.steps(corpus.train),
         learning_rate=own.lr,
         lr_scheduler_type=SCHEDULES[own.schedule],
         warmup_steps=own.warmup if own.warmup else 0,
