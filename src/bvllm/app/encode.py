@@ -10,7 +10,7 @@ from torch import Tensor
 from bvllm.app.first_pass import look_once, planned_frames
 from bvllm.app.frame_store import FrameStore, StoredFrames
 from bvllm.app.loading import CHUNK, LoadedModel
-from bvllm.app.threads import one_kernel_thread, usable_cores
+from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import (
     FrameList,
     Limits,
@@ -91,15 +91,15 @@ def encode_video(
     used_fps = None if isinstance(source, FrameList) else fps  # frames that were picked are not sampled again
     SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
     plan = SamplingPlan(fps=used_fps)
-    store = FrameStore(loaded.frame_size)
+    store, gate = FrameStore(loaded.frame_size), Gate(cores)
     features = _GrowingRows()
     seconds: list[Tensor] = []
     with (
         one_kernel_thread(),
-        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK, cores) as video,
+        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK, cores, gate=gate) as video,
     ):
         planned = planned_frames(video.info, used_fps)
-        for found, times in look_once(video, loaded.frame_features, workers, store):
+        for found, times in look_once(video, loaded.frame_features, workers, gate, store):
             features.append(found)
             seconds.append(times)
             if progress is not None:

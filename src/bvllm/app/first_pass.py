@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from bvllm.app.frame_store import FrameStore
-from bvllm.app.threads import map_in_order
+from bvllm.app.threads import Gate, map_in_order
 from bvllm.video import VideoInfo, VideoStream
 
 
@@ -15,6 +15,7 @@ def look_once(
     video: VideoStream,
     features_of: Callable[[Tensor], Tensor],
     threads: int,
+    gate: Gate,
     spool: FrameStore | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Features and seconds of each chunk of a video, in order.
@@ -23,10 +24,16 @@ def look_once(
         video: read in chunks that the tower takes.
         features_of: (t, 3, H, W) uint8 -> (t, C); called in several threads.
         threads: chunks looked at in parallel.
+        gate: the one that `video` was opened with: decoding and looking take turns on the cores.
         spool: receives the pixels on their way.
     """
     seconds: deque[Tensor] = deque()
-    for features in map_in_order(features_of, _pixels(video, seconds, spool), threads):
+
+    def look(pixels: Tensor) -> Tensor:
+        with gate:
+            return features_of(pixels)
+
+    for features in map_in_order(look, _pixels(video, seconds, spool), threads):
         yield features, seconds.popleft()
 
 

@@ -10,10 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Semaphore
 from typing import TypeVar
 
 import torch
 
+# Lets as many threads work at once as it was made for, whatever they do.
+Gate = Semaphore
 In = TypeVar("In")
 Out = TypeVar("Out")
 

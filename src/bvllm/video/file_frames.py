@@ -15,6 +15,7 @@ from .errors import VideoError
 from .frame_map import FrameMap
 from .limits import Limits
 from .opening import Opened, VideoFile
+from .parallel import NO_GATE, Gate
 from .picture import Developer
 from .report import VideoReport
 from .runs import Stopped, Unproven
@@ -42,11 +43,12 @@ class FileFrames:
         *,
         decode: Decode = "auto",
         first: int = 0,
+        gate: Gate = NO_GATE,
     ) -> None:
         self._clock = Clock()
         self._video = VideoFile(source, limits)
         self._size = size
-        self._plan, self._limits, self._threads = plan, limits, threads
+        self._plan, self._limits, self._threads, self._gate = plan, limits, threads, gate
         self._partly, self._skip = decode == "auto", first
         self._outlook = Outlook()
         self._sparse: Pictures | None = None
@@ -156,7 +158,7 @@ class FileFrames:
         self._pts.extend(skeleton.pts_shown(place) for place in choice.places[: self._skip])
         self._got = len(self._pts)
         sparse = self._sparse = Pictures(
-            self._video, skeleton, runs, self._size, self._limits, self._clock, self._threads
+            self._video, skeleton, runs, self._size, self._limits, self._clock, self._threads, self._gate
         )
         pictures = self._pictures = sparse.pictures()
         try:

@@ -2,12 +2,16 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from threading import Condition, Thread
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
 Task = TypeVar("Task", contravariant=True)
+# May be entered by many threads at once, of which it lets in as many as are to work: a semaphore.
+Gate = AbstractContextManager[object]
+NO_GATE: Gate = nullcontext()
 AHEAD = 2  # tasks in hand for each thread
 HEAD_HOLDS = 2  # pictures of the task that is being handed on; more would only wait
 MOST_BYTES = 128 << 20  # of pictures of later tasks; a single larger one is let through when its turn comes
@@ -30,13 +34,19 @@ class InOrder(Generic[Task]):
 
     Args:
         make: a worker for each thread; it is told how to ask whether it should stop.
+        gate: entered around the making of each picture, so that other work can take turns with it.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], make: Callable[[Callable[[], bool]], Worker[Task]], threads: int
+        self,
+        tasks: Sequence[Task],
+        make: Callable[[Callable[[], bool]], Worker[Task]],
+        threads: int,
+        gate: Gate = NO_GATE,
     ) -> None:
         self._tasks = tasks
         self._make = make
+        self._gate = gate
         self._changed = Condition()
         self._begun = 0
         self._head = 0
@@ -100,12 +110,17 @@ class InOrder(Generic[Task]):
 
     def _work(self, worker: Worker[Task], number: int) -> BaseException | None:
         try:
-            for picture in worker.pictures(self._tasks[number]):
+            pictures = iter(worker.pictures(self._tasks[number]))
+            while (picture := self._make_next(pictures)) is not None:
                 if not self._put(number, picture):
                     break
         except BaseException as error:  # raised again where the pictures are handed on
             return error
         return None
+
+    def _make_next(self, pictures: Iterator[Tensor]) -> Tensor | None:
+        with self._gate:
+            return next(pictures, None)
 
     def _take(self) -> int | None:
         with self._changed:

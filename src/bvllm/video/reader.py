@@ -13,6 +13,7 @@ from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList, resize
 from .limits import Limits
 from .list_frames import ListFrames
+from .parallel import NO_GATE, Gate
 from .report import VideoInfo, VideoReport
 from .sampling import SamplingPlan
 from .sources import FileSource
@@ -33,6 +34,7 @@ def read_video(
     *,
     decode: Decode = "auto",
     first: int = 0,
+    gate: Gate = NO_GATE,
 ) -> "VideoStream":
     """Opens a video; iterate over what comes back to read it.
 
@@ -51,6 +53,8 @@ def read_video(
             proven that the same frames come out; "all" decodes everything, and so finds all damage.
         first: so many of the frames that the plan takes are not handed on, to go on in the middle of a video
             that was begun before. The report counts them.
+        gate: entered by a decoding thread for each frame. A semaphore shared with the work that is done on
+            frames keeps both together to as many cores as it lets in.
 
     Errors: `VideoError`; see its `kind`. A file that ends early or is damaged in places is no error as long
         as one frame can be decoded: `report.truncated`, `report.damaged` and `report.warnings` say so.
@@ -71,7 +75,7 @@ def read_video(
         raise ValueError(f"first must be at least 0, got {first}: use a larger number")
     if isinstance(source, FrameList):
         return VideoStream(ListFrames(source, plan, first), size, chunk)
-    frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first)
+    frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, gate=gate)
     return VideoStream(frames, size, chunk)
 
 

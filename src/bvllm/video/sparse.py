@@ -14,7 +14,7 @@ from .decode import rate_of
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packets import walk
-from .parallel import InOrder
+from .parallel import NO_GATE, Gate, InOrder
 from .picture import Developer
 from .runs import Guide, RunDecoder
 from .sampling import SamplingPlan
@@ -89,12 +89,13 @@ class Pictures:
         limits: Limits,
         clock: Clock,
         threads: int,
+        gate: Gate = NO_GATE,
     ) -> None:
         self._runs = runs
         self._size = size
         self._new_decoder = partial(RunDecoder, video.open, guide, limits, clock)
         self._decoders: list[RunDecoder] = []
-        self._threads = threads
+        self._threads, self._gate = threads, gate
 
     @property
     def decoded(self) -> int:
@@ -112,7 +113,7 @@ class Pictures:
                 yield from worker.pictures(task)
 
     def _several(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
-        with closing(InOrder(tasks, self._developing, self._threads)) as pictures:
+        with closing(InOrder(tasks, self._developing, self._threads, self._gate)) as pictures:
             yield from pictures
 
     def _developing(self, halted: Callable[[], bool] = lambda: False) -> "Developing":

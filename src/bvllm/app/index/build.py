@@ -17,7 +17,7 @@ from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
 from bvllm.app.loading import CHUNK
-from bvllm.app.threads import one_kernel_thread, usable_cores
+from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
 
 INDEXING = "index"
@@ -94,16 +94,7 @@ def index_video(
         # A short chunk ends the video it was made of; a whole one is made again as it was.
         partial.rewind(partial.count - partial.count % CHUNK)
         look = _Look(video, content, encoder, fps, partial, progress, spool)
-        threads = workers or usable_cores()
-        with (
-            one_kernel_thread(),
-            read_video(
-                video, plan, limits, encoder.frame_size, CHUNK, threads, first=partial.count
-            ) as stream,
-        ):
-            look.at(stream, threads if encoder.device.type == "cpu" else GPU_WORKERS)
-            frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
-            return partial.finish(frame_map, _meta(video, plan, stream))
+        return look.through(plan, limits, workers or usable_cores())
 
 
 @dataclass(frozen=True)
@@ -118,11 +109,22 @@ class _Look:
     progress: Progress | None
     spool: FrameStore | None
 
-    def at(self, stream: VideoStream, workers: int) -> None:
+    def through(self, plan: SamplingPlan, limits: Limits, threads: int) -> IndexedVideo:
+        """Read on from where the journal ends, and make the entry."""
+        size, first, gate = self.encoder.frame_size, self.partial.count, Gate(threads)
+        with (
+            one_kernel_thread(),
+            read_video(self.video, plan, limits, size, CHUNK, threads, first=first, gate=gate) as stream,
+        ):
+            self._at(stream, threads if self.encoder.device.type == "cpu" else GPU_WORKERS, gate)
+            frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
+            return self.partial.finish(frame_map, _meta(self.video, plan, stream))
+
+    def _at(self, stream: VideoStream, workers: int, gate: Gate) -> None:
         """Put every frame's feature into the journal."""
         planned = planned_frames(stream.info, self.fps)
         self._tell(planned)
-        for features, seconds in look_once(stream, self.encoder.frame_features, workers, self.spool):
+        for features, seconds in look_once(stream, self.encoder.frame_features, workers, gate, self.spool):
             # Before they are believed: they are of the bytes that the key names.
             if identity_of(self.video) != self.content.identity:
                 raise VideoError(
