@@ -152,7 +152,7 @@ class View:
         else:
             at = offset + (self._at if whence == io.SEEK_CUR else 0)
             if at < 0:
-                raise ValueError("before the beginning")
+                raise ValueError(f"offset must not be before the file, got {at}: seek to 0 or beyond")
             self._at = at
         return self._at
 
