@@ -163,6 +163,6 @@ def test_no_descriptor_is_leaked(tmp_path):
 def test_errors_have_a_kind_and_travel_between_processes():
     error = pickle.loads(pickle.dumps(VideoError("limit", "too large")))
     assert (error.kind, str(error)) == ("limit", "too large")
-    assert len(KINDS) == 12
+    assert len(KINDS) == 13
     with pytest.raises(ValueError, match="kind must be one of missing"):
         VideoError("odd", "message")
