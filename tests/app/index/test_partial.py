@@ -33,8 +33,8 @@ def test_what_is_finished_in_one_go_is_the_entry(folder):
     assert names(folder.path) == [key_of(1).name + ".safetensors"]
 
 
-def test_the_bytes_do_not_tell_whether_it_was_interrupted(folder):
-    sound = folder.write(key_of(1), ENTRY).path.read_bytes()
+def test_the_bytes_do_not_tell_whether_it_was_interrupted(folder, tmp_path):
+    sound = IndexFolder(tmp_path / "whole").write(key_of(1), ENTRY).path.read_bytes()
     for until in (8, 12, 18):
         with folder.partial(key_of(1)) as journal:
             append(journal, until)

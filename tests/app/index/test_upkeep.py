@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from bvllm.app.index import IndexFolder
+from bvllm.app.index import IndexFolder, disk
+from bvllm.app.index.names import holding
 from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
 ENTRY_BYTES = 1500  # a little more than a small entry has
@@ -116,3 +117,38 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(folder):
     (folder.path / (key_of(7).name + ".tmp")).write_bytes(b"half")
     folder.write(key_of(2), entry_of(2))
     assert key_of(7).name + ".tmp" not in names(folder.path)
+
+
+@pytest.mark.parametrize("data", [b"", b"half a record"])
+@pytest.mark.parametrize("look", ["find", "write another"])
+def test_a_journal_that_nobody_needs_goes(folder, data, look):
+    """Its writer was killed between the entry's last step and the journal's."""
+    journal = folder.path / (key_of(2).name + ".partial")
+    journal.write_bytes(data)
+    if look == "find":
+        assert is_right(folder.find(key_of(2)), entry_of(2))
+    else:
+        folder.write(key_of(1), entry_of(1))
+    assert not journal.exists()
+
+
+def test_looking_does_not_disturb_a_writer(folder):
+    entry = entry_of(2, frames=9)
+    with folder.partial(key_of(2)) as journal:
+        assert is_right(folder.find(key_of(2)), entry_of(2))
+        folder.write(key_of(1), entry_of(1))
+        journal.append(entry.features, entry.seconds)
+        assert is_right(folder.find(key_of(2)), entry_of(2))
+        assert is_right(journal.finish(entry.frame_map, entry.meta), entry)
+
+
+def test_a_lock_is_given_up_without_taking_the_next_one_away(tmp_path):
+    """Between the removal of a journal and the end of its lock, another writer may begin a new one."""
+    journal = tmp_path / (key_of(1).name + ".partial")
+    with holding(tmp_path, key_of(1).name, wait=True):
+        journal.unlink()
+        next_one = disk.lock(journal, wait=False)
+        assert next_one is not None
+    assert disk.is_still(next_one, journal)
+    assert disk.lock(journal, wait=False) is None
+    os.close(next_one)

@@ -104,7 +104,7 @@ def lock(path: Path, *, wait: bool) -> int | None:
         descriptor = create(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_still(descriptor, path):
+            if is_still(descriptor, path):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -115,7 +115,7 @@ def lock(path: Path, *, wait: bool) -> int | None:
         os.close(descriptor)
 
 
-def _is_still(descriptor: int, path: Path) -> bool:
+def is_still(descriptor: int, path: Path) -> bool:
     """Whether the name still leads to the file that is open."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))

@@ -70,6 +70,7 @@ class IndexFolder:
         if video is not None:
             with suppress(OSError):  # an index that cannot be written to is still read
                 os.utime(video.path)  # the time of last use, for the size limit
+                upkeep.drop_needless(self.path / (key.name + JOURNAL))
         return video
 
     def videos(self, tower: str | None = None) -> Iterator[IndexedVideo]:

@@ -57,6 +57,7 @@ def holding(folder: Path, name: str, *, wait: bool) -> Iterator[int | None]:
         yield descriptor
     finally:
         with suppress(OSError):
-            if not os.fstat(descriptor).st_size:
+            # Ours only: where the name is gone, another writer may have it by now.
+            if not os.fstat(descriptor).st_size and disk.is_still(descriptor, journal):
                 disk.remove(journal)
         os.close(descriptor)

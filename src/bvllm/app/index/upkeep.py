@@ -59,10 +59,31 @@ def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[Finding]
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed had not finished writing."""
-    for path in files_of(folder, TEMPORARY):
-        with suppress(OSError):  # what belongs to others is theirs to remove
+    """Remove what writers that were killed left behind and nobody can go on with."""
+    with suppress(OSError):  # what belongs to others is theirs to remove
+        for path in files_of(folder, TEMPORARY):
             remove(folder, finding_of("leftover", path, "its writer is gone"))
+        for path in files_of(folder, JOURNAL):
+            drop_needless(path)
+
+
+def drop_needless(journal: Path) -> None:
+    """Remove a journal that holds nothing, or whose entry is there: its writer was killed just then.
+
+    Errors:
+        OSError where the folder cannot be written to.
+    """
+    if _is_needless(journal):
+        with holding(journal.parent, journal.stem, wait=False) as descriptor:
+            if descriptor is not None and _is_needless(journal):
+                disk.remove(journal)
+
+
+def _is_needless(journal: Path) -> bool:
+    try:
+        return not journal.lstat().st_size or journal.with_suffix(SUFFIX).exists()
+    except FileNotFoundError:
+        return False
 
 
 def remove(folder: Path, finding: Finding) -> bool:
