@@ -60,15 +60,15 @@ class BVLLMModel(BVLLMVisualModel):
                 see `get_video_features`; clips in the order of their placeholders.
             mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
         """
-        visual = (mm_encoder_outputs or {}).get("video")
+        visual, zero = (mm_encoder_outputs or {}).get("video"), None
         if visual is None and pixel_values_videos is not None:
             question = qformer_input_ids, qformer_attention_mask
             visual = self.get_video_features(pixel_values_videos, video_num_frames, video_seconds, *question)
+        elif visual is None and past_key_values is None and self._takes_part():
+            zero = self.zero_of_everything()  # before the text, in the order of other processes
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        if visual is None and past_key_values is None and self._takes_part():
-            inputs_embeds = inputs_embeds + self.zero_of_everything().to(inputs_embeds)
-        inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual)
+        inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual, zero)
         if packing is not None:
             attention_mask, position_ids = packing.mask, packing.positions
         elif position_ids is None and past_key_values is None and attention_mask is not None:
@@ -107,11 +107,16 @@ class BVLLMModel(BVLLMVisualModel):
         return (self.training and torch.is_grad_enabled()) or (together and distributed.get_world_size() > 1)
 
     def _fill(
-        self, ids: Tensor | None, embeds: Tensor, mask: Tensor | None, visual: BVLLMVisualOutput | None
+        self,
+        ids: Tensor | None,
+        embeds: Tensor,
+        mask: Tensor | None,
+        visual: BVLLMVisualOutput | None,
+        zero: Tensor | None,
     ) -> tuple[Tensor, Packing | None]:
         """Put visual tokens into their slots, and close the gaps."""
         if visual is None:
-            return embeds, None
+            return (embeds if zero is None else embeds + zero.to(embeds)), None
         used = self.used_slots(ids, visual)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)

@@ -1,54 +1,91 @@
 """Two processes on this machine (gloo) give the losses of one, with full copies and with shards."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
+import shutil
+import socket
+import traceback
 
 import pytest
+from accelerate.state import AcceleratorState
+from torch.distributed.tensor import DTensor
 
+from bvllm.app.training.overrides import override
+from bvllm.app.training.recipes import RECIPES
+from bvllm.app.training.run import train
+from bvllm.app.training.trainer import StageTrainer
 from bvllm.app.training.watch import read_record
+from tests.app.training.rows import open_drawn
 
-REPO = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
 WORDS = (
     "model.choice=softmax alignment.max_steps=3 instruction.max_steps=3 alignment.batch=4 "
-    "instruction.batch=4 run.cpu=true run.save_every=2"
+    "instruction.batch=4 run.cpu=true run.save_every=1"
 ).split()
 
 
-def losses(out, rows_file, processes, *words):
-    """Every loss of both stages; rows taken one at a time make batches that see nothing."""
-    rows = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"]
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-    ]
-    subprocess.run(
-        [*launch, str(REPO / "tests/app/training/ranks.py"), str(out), *rows, *WORDS, *words],
-        check=True,
-        cwd=REPO,
-        env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
-        timeout=900,
-    )
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def one_of(rank, world, port, out, words):
+    """What one process does; its exit status is 0 where all went well."""
+    AcceleratorState._reset_state(True)
+    if world > 1:
+        os.environ |= {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        }  # fmt: skip
+    sharded, take = world > 1 and "run.shard=none" not in words, StageTrainer._snapshot
+
+    def checked(self):
+        assert all(isinstance(weight, DTensor) == sharded for weight in self.model.parameters())
+        return take(self)
+
+    StageTrainer._snapshot = checked
+    settings = override(RECIPES["tiny"](), words)
+    train(settings, out, resume=True, log=lambda line: None, open_rows=open_drawn)
+
+
+def losses(out, rows_file, world, *words):
+    """Every loss of both stages. Rows are taken one at a time: some batches have nothing to see."""
+    rows, port = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"], free_port()
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                one_of(rank, world, port, out, [*rows, *WORDS, f"run.per_device={2 // world}", *words])
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * world
     records = [read_record(out / stage / "losses.jsonl") for stage in ("alignment", "instruction")]
     return [entry["loss"] for record in records for entry in record]
 
 
 @pytest.fixture(scope="module")
 def alone(rows_file, tmp_path_factory):
-    return losses(
-        tmp_path_factory.mktemp("alone") / "run", rows_file, 1, "run.per_device=2", "run.shard=none"
-    )
+    return losses(tmp_path_factory.mktemp("alone") / "run", rows_file, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["none", "zero2", "zero3"])
 def test_two_processes_give_the_losses_of_one(shard, alone, rows_file, tmp_path):
-    together = losses(tmp_path / "run", rows_file, 2, "run.per_device=1", f"run.shard={shard}")
+    together = losses(tmp_path / "run", rows_file, 2, f"run.shard={shard}")
     assert len(together) == 6
     assert together == pytest.approx(alone, rel=1e-5)
     assert (tmp_path / "run/model/model.safetensors").is_file()
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, rows_file, tmp_path):
+    out = tmp_path / "run"
+    for world, shard in ((2, "zero3"), (1, "none"), (2, "zero2")):
+        found = losses(out, rows_file, world, f"run.shard={shard}")
+        assert found == pytest.approx(alone, rel=1e-5)
+        for folder in ("model", "instruction/result", "instruction/checkpoint-3"):
+            shutil.rmtree(out / folder)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import Dataset, Sampler
@@ -84,6 +85,15 @@ class StageTrainer(Trainer):
             eval_dataset=corpus.evaluate,
             callbacks=[_NoiseBeforeStep(self), *callbacks],
         )
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As upstream; accelerate alone would not shard on CPUs, and say nothing."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            state = self.accelerator.state
+            state.distributed_type = DistributedType.FSDP
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            self.is_fsdp_enabled = True
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a group for each part."""
