@@ -73,6 +73,8 @@ def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
         "video": str(video),
         "model": str(model),
         "threads": None,
+        "index": True,
+        "stock_tower": False,
         "evidence": str(proof),
     }
     assert proof.read_bytes().startswith(b"<!doctype html>")

@@ -16,7 +16,6 @@ from bvllm.model.connectors.bridge import block_tokens, frame_tokens
 from bvllm.model.modules import (
     ClockEmbedding,
     ClockTable,
-    Projector,
     build_frame_reader,
     build_frame_selector,
     build_projector,
@@ -180,7 +179,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         tokens = [fit(t, k, merge=self.config.merge_tokens) for t, k in zip(tokens, keep)]
         lengths = [len(t) for t in tokens]
         features = torch.cat([t.features for t in tokens])
-        if isinstance(self.multi_modal_projector, Projector):
+        if self.config.connector is None:  # by the configuration: an adapter may wrap the module
             features = self.multi_modal_projector(features)
         if self.clock is not None:
             features = features + self.clock(torch.cat([t.seconds for t in tokens])).to(features.dtype)
