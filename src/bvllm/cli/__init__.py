@@ -8,6 +8,7 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
+from bvllm.cli.bench import bench
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
@@ -32,6 +33,7 @@ app.command("doctor")(doctor)
 app.command("index")(index)
 app.command("plan")(plan)
 app.command("search")(search)
+app.add_typer(bench, name="bench")
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
 app.command("eval")(evaluate_model)

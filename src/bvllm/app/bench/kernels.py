@@ -1,43 +1,19 @@
-"""Token kernels against the published ways, on one thread: ratios of the medians of CPU time, interleaved.
-
-    python benchmarks/token_kernels.py [--rounds 3]
+"""G8 and G9: token kernels against the published ways, on one thread.
 
 The peers are written from the papers: ToMe (arXiv 2210.09461), DivPrune (arXiv 2503.02175), and the released
 way of B-VLLM (arXiv 2412.09919) to choose frames: clone and normalise every token, then a dense product.
-Each function returns the ratio, both times, and whether the results are the same.
 """
-
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bvllm.app.bench.race import Race, against
 from bvllm.primitives.matching import farthest_first
 from bvllm.primitives.merging import merge_bipartite
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.pipeline import select, take_frames
 from bvllm.types import Clip
-
-Figure = dict[str, float | bool | str]
-
-
-def race(peer: Callable[[], object], ours: Callable[[], object], rounds: int) -> Figure:
-    """Run both in turn: medians of the process's CPU seconds, and their ratio."""
-    took: tuple[list[float], list[float]] = ([], [])
-    for run in (peer, ours):
-        run()
-    for _ in range(rounds):
-        for run, times in zip((peer, ours), took):
-            started = time.process_time()
-            run()
-            times.append(time.process_time() - started)
-    slow, quick = (statistics.median(times) for times in took)
-    return {"ratio": slow / quick, "peer_ms": 1e3 * slow, "ours_ms": 1e3 * quick}
 
 
 def tome_step(x: Tensor, size: Tensor, r: int) -> tuple[Tensor, Tensor]:
@@ -59,7 +35,7 @@ def tome_step(x: Tensor, size: Tensor, r: int) -> tuple[Tensor, Tensor]:
     return merged / total, total
 
 
-def merging(rounds: int = 3, frames: int = 4, patches: int = 729, channels: int = 1152) -> Figure:
+def merging(rounds: int = 3, frames: int = 4, patches: int = 729, channels: int = 1152) -> Race:
     """Half of each frame's tokens merge into the other half (G9)."""
     x, size = torch.randn(frames, patches, channels), torch.ones(frames, patches, 1)
     pairs = patches // 2
@@ -69,10 +45,10 @@ def merging(rounds: int = 3, frames: int = 4, patches: int = 729, channels: int 
 
     published = tome_step(x, size, pairs)[0]
     same = all(_same_rows(a, b) for a, b in zip(published, ours()))
-    return {**race(lambda: tome_step(x, size, pairs), ours, rounds), "bit_identical": same}
+    return {**against(lambda: tome_step(x, size, pairs), ours, rounds), "bit_identical": same}
 
 
-def row_selection(rounds: int = 3, rows: int = 23328, channels: int = 1152, keep: int = 1297) -> Figure:
+def row_selection(rounds: int = 3, rows: int = 23328, channels: int = 1152, keep: int = 1297) -> Race:
     """A few of many tokens by their index, against a mask spread over all channels (G9)."""
     x = torch.randn(rows, channels)
     index = torch.randperm(rows)[:keep].sort().values
@@ -85,7 +61,7 @@ def row_selection(rounds: int = 3, rows: int = 23328, channels: int = 1152, keep
     def ours() -> Tensor:
         return x.index_select(0, index)
 
-    return {**race(peer, ours, rounds), "bit_identical": torch.equal(peer(), ours())}
+    return {**against(peer, ours, rounds), "bit_identical": torch.equal(peer(), ours())}
 
 
 def divprune(x: Tensor, keep: int) -> list[int]:
@@ -100,16 +76,16 @@ def divprune(x: Tensor, keep: int) -> list[int]:
     return chosen
 
 
-def diverse_selection(rounds: int = 1, rows: int = 6000, channels: int = 256, keep: int = 334) -> Figure:
+def diverse_selection(rounds: int = 1, rows: int = 6000, channels: int = 256, keep: int = 334) -> Race:
     """Max-min selection (G9): at 5.56 % of the tokens, as DivPrune keeps."""
     x = torch.randn(rows, channels)
     same = divprune(x, keep) == farthest_first(x, keep).tolist()
-    return {**race(lambda: divprune(x, keep), lambda: farthest_first(x, keep), rounds), "same_picks": same}
+    return {**against(lambda: divprune(x, keep), lambda: farthest_first(x, keep), rounds), "same_picks": same}
 
 
 def frame_selection(
     rounds: int = 3, frames: int = 450, patches: int = 256, channels: int = 1408, queries: int = 32
-) -> Figure:
+) -> Race:
     """Choose, merge duplicates and normalise what was chosen, against doing it on every token (G8)."""
     V = torch.randn(frames, patches, channels, dtype=torch.bfloat16)
     seconds = torch.arange(float(frames))
@@ -134,28 +110,9 @@ def frame_selection(
         chosen = select(logits, seconds, merging=SimilarFrameMerging())
         return normalised(take_frames(clip, chosen).features)
 
-    return {**race(peer, ours, rounds), "same_tokens": torch.equal(peer(), ours())}
+    return {**against(peer, ours, rounds), "same_tokens": torch.equal(peer(), ours())}
 
 
 def _same_rows(a: Tensor, b: Tensor) -> bool:
     """Whether two matrices hold the same rows, bit for bit, in whatever order."""
     return sorted(map(tuple, a.tolist())) == sorted(map(tuple, b.tolist()))
-
-
-BENCHMARKS = {f.__name__: f for f in (merging, row_selection, diverse_selection, frame_selection)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=list(BENCHMARKS), nargs="*", default=list(BENCHMARKS))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        for name in options.only:
-            print(name, json.dumps(BENCHMARKS[name](options.rounds)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

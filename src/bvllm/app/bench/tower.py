@@ -1,18 +1,11 @@
-"""The fast vision tower and the way from a frame to its numbers, against transformers, on one thread.
+"""G2 and G3: from a frame to its numbers, against transformers, on one thread.
 
-    python benchmarks/tower.py [--rounds 3] [--only nano base large pixels]
-
-CPU time of the process, medians of interleaved rounds, random weights at the real sizes. The stock tower gets
-pixels that are normalised already; the fast one gets bytes. What bfloat16 can gain depends on the CPU: about
-twice the rate of float32 with AVX512-BF16, far more with AMX.
+Random weights at the real sizes. The stock tower gets pixels that are normalised already; the fast one gets
+bytes. What bfloat16 can gain depends on the CPU: about twice the rate of float32 with AVX-512, far more with
+AMX.
 """
 
-import argparse
 import copy
-import json
-import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,12 +13,12 @@ from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip import CLIPImageProcessorPil
 
+from bvllm.app.bench.race import Race, race
 from bvllm.model.fast_tower import FastTower, cpu_has_bfloat16
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features
 from bvllm.presets import nano_vision
 from bvllm.video.frames import resize, to_planes
 
-Figure = dict[str, float | bool | str]
 BASE = CLIPVisionConfig(
     hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224,
     patch_size=16,
@@ -36,20 +29,7 @@ LARGE = CLIPVisionConfig(
 )  # fmt: skip
 
 
-def race(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Run all in turn: the median of the process's CPU milliseconds of each."""
-    took: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            started = time.process_time()
-            run()
-            took[name].append(1e3 * (time.process_time() - started))
-    return {name: statistics.median(times) for name, times in took.items()}
-
-
-def tower(config: CLIPVisionConfig, frames: int, rounds: int) -> Figure:
+def tower(config: CLIPVisionConfig, frames: int, rounds: int) -> Race:
     """[CLS] of some frames (G3): the stock tower in float32 and bfloat16, ours in both."""
     exact = CLIPVisionModel(config).eval()
     rough = copy.deepcopy(exact).bfloat16()
@@ -86,22 +66,22 @@ def tower(config: CLIPVisionConfig, frames: int, rounds: int) -> Figure:
     }
 
 
-def nano(rounds: int = 15) -> Figure:
+def nano(rounds: int = 15) -> Race:
     """The embedded model's tower, a chunk of 16 frames."""
     return tower(nano_vision(), 16, rounds)
 
 
-def base(rounds: int = 3) -> Figure:
+def base(rounds: int = 3) -> Race:
     """ViT-B/16 at 224 pixels."""
     return tower(BASE, 2, rounds)
 
 
-def large(rounds: int = 2) -> Figure:
+def large(rounds: int = 2) -> Race:
     """ViT-L/14 at 336 pixels."""
     return tower(LARGE, 1, rounds)
 
 
-def pixels(rounds: int = 15, height: int = 720, width: int = 1280, side: int = 336) -> Figure:
+def pixels(rounds: int = 15, height: int = 720, width: int = 1280, side: int = 336) -> Race:
     """A decoded frame to normalised bfloat16 (G2), against transformers' image processor, which uses PIL.
 
     Ours is resized with the decoder's own function; the fast tower then needs no normalising, which is done
@@ -128,22 +108,3 @@ def pixels(rounds: int = 15, height: int = 720, width: int = 1280, side: int = 3
         "most_grey_levels_apart": int(apart),
         **{f"{name}_ms": ms for name, ms in took.items()},
     }
-
-
-BENCHMARKS = {f.__name__: f for f in (nano, base, large, pixels)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=list(BENCHMARKS), nargs="*", default=list(BENCHMARKS))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        for name in options.only:
-            print(name, json.dumps(BENCHMARKS[name](options.rounds)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,54 @@
+"""The model that is timed: a small B-VLLM with random weights, the same ones each time.
+
+Speed does not depend on what the weights say. A tower of 12 layers at 224 x 224 pixels and Q-Formers of 12
+layers are nearer to what people run than nano is.
+"""
+
+import torch
+from transformers import CLIPVisionConfig, InstructBlipQFormerConfig
+
+from bvllm.app.loading import LoadedModel, load_model
+from bvllm.app.nano.build import build_processor
+from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
+from bvllm.model.fast_tower import fast_tower
+from bvllm.presets import NANO_MEAN, NANO_STD, nano_text
+
+RANDOM = "random"
+SEED = 7
+
+
+def bench_model(name: str) -> LoadedModel:
+    """`random`, or whatever `load_model` knows."""
+    return random_model() if name == RANDOM else load_model(name, device="cpu")
+
+
+def random_model() -> LoadedModel:
+    """ViT-Ti/16 at 224 pixels, two Q-Formers of 12 layers, L* = R = 32, a nano language model."""
+    tokenizer = build_tokenizer()
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    video = tokenizer.convert_tokens_to_ids(VIDEO)
+    q_former = InstructBlipQFormerConfig(vocab_size=len(tokenizer)).to_dict()
+    config = BVLLMConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=192,
+            intermediate_size=768,
+            num_hidden_layers=12,
+            num_attention_heads=3,
+            image_size=224,
+            patch_size=16,
+        ).to_dict(),
+        frame_qformer_config=q_former,
+        spatial_qformer_config=q_former,
+        text_config=nano_text(len(tokenizer), **special).to_dict(),
+        video_token_id=video,
+        image_token_id=video,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(SEED)
+    # In bfloat16, as the plain way is: the two differ in what they do, not in how exactly.
+    model = BVLLMForConditionalGeneration(config).bfloat16().eval()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    tower = fast_tower(model.model.vision_tower, NANO_MEAN, NANO_STD, dtype=torch.bfloat16)
+    return LoadedModel(model, build_processor(tokenizer, model), RANDOM, tower)

@@ -1,0 +1,90 @@
+"""A run on a page: Markdown for people, JSON for the next run."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from bvllm.app.bench.result import Conditions, Figure
+
+HEAD = """# Performance
+
+Every figure is a ratio to a plain peer in the same run, or a size. The peers: PyAV decoding every frame, the
+image processor and the vision tower of transformers, ToMe and DivPrune as published, and the way of the
+paper's released code, which keeps every token (`src/bvllm/app/bench/peer.py`). The targets were
+set on another machine, whose processor has AMX; where one is missed here, it says so.
+
+This page is written from `benchmarks/results/{run}` by `python benchmarks/page.py`; `bvllm bench speed`
+measures anew. Speed on a GPU has not been measured: `benchmarks/gpu.py` waits for one.
+"""
+WORDS = {True: "yes", False: "**no**", None: ""}
+
+
+def as_json(figures: list[Figure], conditions: Conditions) -> str:
+    """One object: conditions and figures."""
+    found = [{**asdict(figure), "met": figure.met} for figure in figures]
+    return json.dumps({"conditions": asdict(conditions), "figures": found}, indent=1)
+
+
+def read_run(path: Path) -> tuple[list[Figure], Conditions]:
+    """A run that was written with `as_json`.
+
+    Errors:
+        ValueError where the file is no such run.
+    """
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        figures = [Figure(**{k: v for k, v in one.items() if k != "met"}) for one in run["figures"]]
+        return figures, Conditions(**run["conditions"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"a recorded run must be JSON from `bvllm bench speed --json`, got {str(path)!r}: {error}"
+        ) from error
+
+
+def as_markdown(figures: list[Figure], conditions: Conditions, before: list[Figure] | None = None) -> str:
+    """A table of the figures, the conditions, and the details; `before` adds what an earlier run measured."""
+    earlier = {(f.goal, f.what): f.value for f in before or ()}
+    head = ["goal", "what", "measured", "target", "reached", *(["before"] if before is not None else [])]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for f in figures:
+        sign = ">=" if f.at_least else "<="
+        target = "" if f.target is None else f"{sign} {_number(f.target, f.unit)}"
+        cells = [f.goal, f.what, _number(f.value, f.unit), target, WORDS[f.met]]
+        if before is not None:
+            known = earlier.get((f.goal, f.what))
+            cells.append("" if known is None else _number(known, f.unit))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*rows, "", _conditions(conditions), "", *_details(figures)])
+
+
+def performance_page(run: Path) -> str:
+    """docs/performance.md, from a recorded run."""
+    figures, conditions = read_run(run)
+    return "\n".join([HEAD.format(run=run.name), as_markdown(figures, conditions), ""])
+
+
+def _conditions(c: Conditions) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in c.versions.items())
+    return (
+        f"Measured {c.when} at commit `{c.commit}` with `{c.command}`: {c.processor}, {c.cores} cores, "
+        f"{c.memory_gb:g} GB, bfloat16 by {c.bfloat16}, malloc {c.malloc}, load {c.load:g} at the start, "
+        f"Python {c.python}, {versions}."
+    )
+
+
+def _details(figures: list[Figure]) -> list[str]:
+    lines, told = [], []
+    for f in figures:
+        if f.details and f.details not in told:
+            told.append(f.details)
+            values = ", ".join(f"{name} {_plain(value)}" for name, value in f.details.items())
+            lines.append(f"- {f.goal}, {f.what}: {values}")
+    return lines
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f} x" if unit == "x" else f"{value:.3g} {unit}".rstrip()
+
+
+def _plain(value: float | str | bool) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower()

@@ -1,0 +1,67 @@
+"""`bvllm bench`: what the engine promises about speed and memory, measured here."""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.quiet import quiet
+
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@bench.callback()
+def _group() -> None:
+    """Measure speed and memory."""
+
+
+@bench.command()
+def speed(
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this goal, as G1; repeat it for each.", show_default=False),
+    ] = None,
+    clip: Annotated[
+        list[Path] | None,
+        typer.Option(help="A video to loop to length, beside the drawn one; repeat it.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="random|nano|PATH", help="What looks at the frames.")
+    ] = "random",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of the shorter video.")] = 10,
+    hour: Annotated[float, typer.Option(min=0.1, help="Length of the longer video, in minutes.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="How often what is short is repeated.")] = 3,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the videos that are made here.", file_okay=False)
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier run, as JSON, to show beside.", dir_okay=False)
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the run here, too.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Measure every figure as a ratio to a plain peer in this run."""
+    quiet()
+    from bvllm.app.bench.goals import Plan, run
+    from bvllm.app.bench.page import as_json, as_markdown, read_run
+    from bvllm.app.bench.result import Conditions
+
+    conditions = Conditions.now(" ".join(["bvllm", *sys.argv[1:]]))
+    with ExitStack() as stack:
+        with wrong_use():
+            before = None if against is None else read_run(against)[0]
+            home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bvllm-bench-")))
+            goals = None if not goal else frozenset(goal)
+            plan = Plan(home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals)
+        try:
+            figures = list(run(plan, lambda line: print(line, file=sys.stderr)))
+        except (OSError, RuntimeError) as error:
+            raise Unanswerable(str(error)) from error
+    print(as_markdown(figures, conditions, before))
+    if json_file is not None:
+        json_file.write_text(as_json(figures, conditions) + "\n", encoding="utf-8")
