@@ -1,7 +1,10 @@
 """`bvllm train paper_7b` and `tiny`: words to settings, the plan, exit statuses."""
 
 import json
+import os
 import shlex
+import signal
+import sys
 
 import pytest
 
@@ -57,3 +60,28 @@ def test_the_plan_is_printed_and_nothing_is_made(rows, tmp_path, capsys):
     assert "language_model 323 million" in out
     assert "GiB a process: weights" in out
     assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_was_stopped_says_so_and_goes_on(number, status, rows, capsys, monkeypatch):
+    words = [
+        "train", "tiny", *rows.split(), "alignment.max_steps=2", "instruction.max_steps=1", "--out", "run",
+        "alignment.batch=1", "instruction.batch=1", "run.per_device=1", "run.save_every=1",
+    ]  # fmt: skip
+    said = []
+
+    def ask_once(line):
+        said.append(line)
+        if len(said) == 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(sys.modules["bvllm.cli.train"], "_log", ask_once)
+    assert main(words) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: stopped in alignment, saved at step 2")
+    assert "go on with --resume" in err
+    assert main(words) == 2
+    assert "--out must hold no run" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("run/model")

@@ -24,8 +24,8 @@ class DrawnRows:
         noise = torch.Generator().manual_seed(number)
         side = self.processor.video_processor.size["height"]
         visual = [self.processor.video_token_id] * (self.processor.slots.count(frames) if frames else 0)
-        question = (torch.arange(3) + 20 + number % 7).tolist()
-        answer = list(range(40 + number % 7, 42 + 2 * (number % 7)))
+        question = (torch.arange(3) + 6 + number % 7).tolist()
+        answer = list(range(10 + number % 7, 12 + 2 * (number % 7)))
         ids = torch.tensor([*visual, *question, *answer])
         labels = torch.tensor([-100] * (len(visual) + len(question)) + answer)
         pixels = torch.randint(0, 256, (frames, 3, side, side), generator=noise).byte()
