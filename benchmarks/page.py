@@ -1,4 +1,4 @@
-"""Write docs/performance.md from the newest recorded run.
+"""Write docs/performance.md from the recorded runs of the last day.
 
 python benchmarks/page.py
 """
@@ -11,9 +11,10 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def newest() -> Path:
-    """The last of the recorded speed runs, whose names begin with their dates."""
-    return max(RESULTS.glob("*-speed.json"))
+def newest() -> list[Path]:
+    """The speed runs of the last day that has any; their names begin with their dates."""
+    runs = sorted(RESULTS.glob("*-speed*.json"))
+    return [run for run in runs if run.name[:10] == runs[-1].name[:10]]
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ class LoadedModel:
         with torch.inference_mode():
             return self.model.model.encode_frames(self.normalise(full))[: len(frames)].float().cpu()
 
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """A type that holds every number of a frame's feature exactly: what it may be kept as."""
+        return self.model.dtype if self.fast is None else self.fast.feature_dtype
+
     def patch_features(self, frames: Tensor) -> Tensor:
         """`patch_step` frames or fewer, (t, 3, height, width) uint8 -> (t, N, C): the second pass."""
         with torch.inference_mode():

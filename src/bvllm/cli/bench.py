@@ -29,6 +29,7 @@ def speed(
         list[Path] | None,
         typer.Option(help="A video to loop to length, beside the drawn one; repeat it.", show_default=False),
     ] = None,
+    drawn: Annotated[bool, typer.Option(help="Measure on drawn footage, too.")] = True,
     model: Annotated[
         str, typer.Option(metavar="random|nano|PATH", help="What looks at the frames.")
     ] = "random",
@@ -57,7 +58,7 @@ def speed(
             before = None if against is None else read_run(against)[0]
             home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bvllm-bench-")))
             goals = None if not goal else frozenset(goal)
-            plan = Plan(home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals)
+            plan = Plan(home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals, drawn)
         try:
             figures = list(run(plan, lambda line: print(line, file=sys.stderr)))
         except (OSError, RuntimeError) as error:

@@ -86,6 +86,11 @@ class FastTower:
         # SigLIP's, in the tower's own dtype.
         self._head: nn.Module | None = None if record.classes else tower.head
 
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """A type that holds every number of a frame's feature exactly."""
+        return self.dtype if self._head is None else torch.float32
+
     def frame_features(self, frames: Tensor) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, C) float32: what stands for each frame."""
         return self._by_steps(frames, self._frames)

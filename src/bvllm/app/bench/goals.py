@@ -28,6 +28,7 @@ class Plan:
     Attributes:
         folder: for the videos that are made; what is there is used again.
         clips: videos to loop to length, beside the drawn one.
+        drawn: whether there is a drawn one.
         model: "random", or a model that `load_model` knows.
         minutes, hour: seconds of the two lengths; a quick run shortens both.
         rounds: how often what is short is repeated.
@@ -44,6 +45,7 @@ class Plan:
     hour: float = 3600
     rounds: int = 3
     goals: frozenset[str] | None = None
+    drawn: bool = True
 
     def __post_init__(self) -> None:
         known = sorted({goal for one in BENCHMARKS for goal in one.goals}, key=lambda goal: int(goal[1:]))
@@ -70,8 +72,8 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Iterator
 
 def footage(plan: Plan) -> list[Footage]:
     """Ten minutes and an hour of drawn footage, and of each clip; made where they are not there yet."""
-    drawn = drawn_clip(plan, "360p", SIZES["360p"])
-    return [_lengths(plan, clip) for clip in (drawn, *plan.clips)]
+    drawn = [drawn_clip(plan, "360p", SIZES["360p"])] if plan.drawn else []
+    return [_lengths(plan, clip) for clip in (*drawn, *plan.clips)]
 
 
 def drawn_clip(plan: Plan, name: str, size: tuple[int, int]) -> Path:
@@ -103,7 +105,7 @@ def _each(measure: Callable[[Footage], Iterable[Figure]], plan: Plan) -> list[Fi
 def _sizes(plan: Plan) -> list[Path]:
     """Drawn footage of a few minutes at both sizes."""
     made = []
-    for name, size in SIZES.items():
+    for name, size in SIZES.items() if plan.drawn else ():
         clip = drawn_clip(plan, name, size)
         made.append(_looped(plan, clip, min(plan.minutes, DECODE_SECONDS)))
     return made

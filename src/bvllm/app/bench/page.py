@@ -1,6 +1,7 @@
 """A run on a page: Markdown for people, JSON for the next run."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +14,9 @@ image processor and the vision tower of transformers, ToMe and DivPrune as publi
 paper's released code, which keeps every token (`src/bvllm/app/bench/peer.py`). The targets were
 set on another machine, whose processor has AMX; where one is missed here, it says so.
 
-This page is written from `benchmarks/results/{run}` by `python benchmarks/page.py`; `bvllm bench speed`
-measures anew. Speed on a GPU has not been measured: `benchmarks/gpu.py` waits for one.
+This page is written from {runs} in `benchmarks/results` by `python benchmarks/page.py`;
+`bvllm bench speed` measures anew. Speed on a GPU has not been measured: `benchmarks/gpu.py` waits for one.
+What was killed, and what an hour and ten hours take in memory, stands in `benchmarks/results/README.md`.
 """
 WORDS = {True: "yes", False: "**no**", None: ""}
 
@@ -57,10 +59,19 @@ def as_markdown(figures: list[Figure], conditions: Conditions, before: list[Figu
     return "\n".join([*rows, "", _conditions(conditions), "", *_details(figures)])
 
 
-def performance_page(run: Path) -> str:
-    """docs/performance.md, from a recorded run."""
-    figures, conditions = read_run(run)
-    return "\n".join([HEAD.format(run=run.name), as_markdown(figures, conditions), ""])
+def performance_page(runs: Sequence[Path]) -> str:
+    """docs/performance.md, from recorded runs."""
+    parts = [HEAD.format(runs=", ".join(f"`{run.name}`" for run in runs))]
+    for run in runs:
+        figures, conditions = read_run(run)
+        parts += [f"## {_title(run)}", "", as_markdown(figures, conditions), ""]
+    return "\n".join(parts)
+
+
+def _title(run: Path) -> str:
+    """2026-01-31-speed-real-footage.json is about real footage."""
+    words = run.stem.split("-")[3:]
+    return " ".join(words).capitalize()
 
 
 def _conditions(c: Conditions) -> str:

@@ -52,5 +52,5 @@ class TowerEncoder:
         return self.loaded.device
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """As `LoadedModel.frame_features`."""
-        return self.loaded.frame_features(frames)
+        """As `LoadedModel.frame_features`, in the smallest type that holds the same numbers."""
+        return self.loaded.frame_features(frames).to(self.loaded.feature_dtype)
