@@ -1,6 +1,7 @@
 """Pass 1: look at every frame once, keep one feature of each, and put the pixels on disk."""
 
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -93,7 +94,7 @@ def encode_video(
     plan = SamplingPlan(fps=used_fps)
     store, gate = FrameStore(loaded.frame_size), Gate(cores)
     features = _GrowingRows()
-    seconds: list[Tensor] = []
+    seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
     with (
         one_kernel_thread(),
         read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK, cores, gate=gate) as video,
@@ -101,7 +102,7 @@ def encode_video(
         planned = planned_frames(video.info, used_fps)
         for found, times in look_once(video, loaded.frame_features, workers, gate, store):
             features.append(found)
-            seconds.append(times)
+            seconds.extend(times.tolist())
             if progress is not None:
                 done = len(features)
                 progress(DECODE_AND_ENCODE, done, max(planned, len(store)) if planned else None)
@@ -109,7 +110,8 @@ def encode_video(
     if progress is not None:
         progress(DECODE_AND_ENCODE, len(store), len(store))
     timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
-    return EncodedVideo(features.tensor(), torch.cat(seconds), store, fps, used_fps, info, report, timings)
+    times = torch.tensor(seconds, dtype=torch.float64)
+    return EncodedVideo(features.tensor(), times, store, fps, used_fps, info, report, timings)
 
 
 class _GrowingRows:
