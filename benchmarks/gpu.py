@@ -19,12 +19,12 @@ from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, InstructBl
 
 from bvllm.app.ask import LoadedModel, Session, answer, encode_video
 from bvllm.app.bench.footage import draw_clip, loop_clip
+from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.page import as_json, as_markdown
 from bvllm.app.bench.result import Conditions, Figure
-from bvllm.app.nano.build import build_processor
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.app.threads import usable_cores
-from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
+from bvllm.model import BVLLMConfig
 
 QUESTION, SECOND = "which word is written in the video?", "what colour is the star?"
 SIZES = {"360p": (640, 360), "720p": (1280, 720)}
@@ -67,10 +67,7 @@ def build(vision: dict) -> LoadedModel:
         text_config=text.to_dict(),
         video_token_id=video,
     )
-    with torch.device("cuda"):
-        model = BVLLMForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return LoadedModel(model, build_processor(tokenizer, model), "random")
+    return with_random_weights(config, "random", device="cuda")
 
 
 def ask_twice(video: Path, loaded: LoadedModel) -> Times:

@@ -16,25 +16,12 @@ def nano(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
     Where it leaves the paper: 8 tokens a frame instead of 32 (a nano frame has 64 patches), Q-Formers of two
     layers that cross-attend in each, and a selector that knows where in the video a frame stands.
     """
-    q_former = {
-        "vocab_size": vocabulary,
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 384,
-        "max_position_embeddings": 256,
-        "cross_attention_frequency": 1,
-        "encoder_hidden_size": 128,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "pad_token_id": pad_token_id,
-        "initializer_range": INITIALIZER_RANGE,
-    }
+    q_former = _small_q_former(vocabulary, pad_token_id, width=128, heads=4, inner=384)
     text = nano_text(vocabulary, pad_token_id=pad_token_id, eos_token_id=eos_token_id)
     return BVLLMConfig(
         vision_config=nano_vision().to_dict(),
-        frame_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
-        spatial_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        frame_qformer_config=q_former,
+        spatial_qformer_config=q_former,
         text_config=text.to_dict(),
         num_selected_frames=32,
         tokens_per_frame=8,
@@ -106,20 +93,7 @@ def paper_7b() -> BVLLMConfig:
 
 def tiny(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_id: int) -> BVLLMConfig:
     """For tests and first steps: every part, trained in a minute on two CPU cores. It is no use."""
-    q_former = {
-        "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 256,
-        "cross_attention_frequency": 1,
-        "encoder_hidden_size": 32,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "pad_token_id": pad_token_id,
-        "initializer_range": INITIALIZER_RANGE,
-    }
+    q_former = _small_q_former(vocabulary, pad_token_id, width=32, heads=2, inner=64)
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=64,
@@ -146,8 +120,8 @@ def tiny(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
     )
     return BVLLMConfig(
         vision_config=vision.to_dict(),
-        frame_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
-        spatial_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
+        frame_qformer_config=q_former,
+        spatial_qformer_config=q_former,
         text_config=text.to_dict(),
         num_selected_frames=8,
         tokens_per_frame=4,
@@ -157,3 +131,23 @@ def tiny(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
         image_token_id=video_token_id,
         tie_word_embeddings=True,
     )
+
+
+def _small_q_former(
+    vocabulary: int, pad_token_id: int, *, width: int, heads: int, inner: int
+) -> dict[str, object]:
+    """A Q-Former of two layers that cross-attends in each, for a tower of its own width."""
+    return InstructBlipQFormerConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        max_position_embeddings=256,
+        cross_attention_frequency=1,
+        encoder_hidden_size=width,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=pad_token_id,
+        initializer_range=INITIALIZER_RANGE,
+    ).to_dict()

@@ -103,7 +103,7 @@ class VideoMemory:
                 return False
             whole = _planes(picture)
             if self._info is None:
-                self._info = _info(whole)
+                self._info = VideoInfo.of_pictures("stream", (whole.shape[1], whole.shape[2]))
             self._keep(resize(whole, self._loaded.frame_size), seconds - self._first)
             return True
 
@@ -263,24 +263,3 @@ def _planes(picture: Picture) -> Tensor:
             raise VideoError("usage", f"frame must be (3, H, W), got {tuple(picture.shape)}: pass one frame")
         return FrameList(picture[None], (0.0,)).picture(0)
     return FrameList([picture], (0.0,)).picture(0)
-
-
-def _info(picture: Tensor) -> VideoInfo:
-    """What is known of a stream: its pictures' size."""
-    _, height, width = picture.shape
-    return VideoInfo(
-        container="stream",
-        codec="none",
-        width=width,
-        height=height,
-        stored_width=width,
-        stored_height=height,
-        rotation=0,
-        mirrored=False,
-        pixel_format="rgb24",
-        duration_seconds=None,
-        frame_rate=None,
-        frames=None,
-        bytes=0,
-        still=False,
-    )

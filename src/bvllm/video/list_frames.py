@@ -25,21 +25,9 @@ class ListFrames:
         self._complete = False
         self._decoded = 0
         _, height, width = frames.picture(0).shape
-        self.info = VideoInfo(
-            container="frames",
-            codec="none",
-            width=width,
-            height=height,
-            stored_width=width,
-            stored_height=height,
-            rotation=0,
-            mirrored=False,
-            pixel_format="rgb24",
-            duration_seconds=self._end,
-            frame_rate=None,
-            frames=len(self._seconds),
-            bytes=0,
-            still=len(self._seconds) == 1,
+        count = len(self._seconds)
+        self.info = VideoInfo.of_pictures(
+            "frames", (height, width), frames=count, seconds=self._end, still=count == 1
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:

@@ -27,6 +27,41 @@ class VideoInfo:
     bytes: int
     still: bool
 
+    @classmethod
+    def of_pictures(
+        cls,
+        kind: str,
+        size: tuple[int, int],
+        *,
+        frames: int | None = None,
+        seconds: float | None = None,
+        still: bool = False,
+    ) -> "VideoInfo":
+        """What there is to say of pictures that come without a container.
+
+        Args:
+            kind: where they come from, in the place of a container's name.
+            size: (height, width).
+            frames, seconds: how many there are and how long they last; None where that is still open.
+        """
+        height, width = size
+        return cls(
+            container=kind,
+            codec="none",
+            width=width,
+            height=height,
+            stored_width=width,
+            stored_height=height,
+            rotation=0,
+            mirrored=False,
+            pixel_format="rgb24",
+            duration_seconds=seconds,
+            frame_rate=None,
+            frames=frames,
+            bytes=0,
+            still=still,
+        )
+
 
 @dataclass(frozen=True)
 class VideoReport:

@@ -5,6 +5,7 @@ keeps nine bytes of each.
 """
 
 from array import array
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 
 import av
@@ -18,10 +19,9 @@ from numpy.typing import NDArray
 from .clock import Clock
 from .decode import MICROSECONDS, rate_of
 from .limits import Limits
-from .safe_open import STILL_FORMATS, NamelessReader, choose_stream, open_container, prepare_decoder
+from .opening import VideoFile
 from .sampling import TOLERANCE
-from .sources import FileSource, open_source
-from .structure import inspect
+from .sources import FileSource
 from .timeline import Timeline
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
@@ -130,24 +130,9 @@ def survey(source: FileSource, limits: Limits = Limits()) -> Survey:  # noqa: B0
     Errors: `VideoError`, as for `read_video`, where the file cannot be opened. A file that ends early or is
         damaged on the way is walked as far as it goes.
     """
-    file = open_source(source, limits)
-    try:
-        structure = inspect(file)
-        reader = NamelessReader(file, structure.readable)
-        reader.seek(0)
-        most = max(limits.max_pixels, limits.max_image_pixels)
-        with open_container(reader, max_pixels=most, threads=1, mp4_checked=structure.is_mp4) as container:
-            streams = _streams(container)
-            stream = choose_stream(container)
-            still = container.format.name in STILL_FORMATS
-            prepare_decoder(
-                stream, max_pixels=limits.max_image_pixels if still else limits.max_pixels, threads=1
-            )
-            walk = _Walk(container, stream, limits)
-            return walk.result(streams)
-    finally:
-        if file is not source:
-            file.close()
+    with closing(VideoFile(source, limits)) as video, closing(video.open()) as opened:
+        streams = _streams(opened.container)
+        return _Walk(opened.container, opened.stream, limits).result(streams)
 
 
 class _Walk:

@@ -6,13 +6,13 @@ import time
 import torch
 from transformers import CLIPVisionConfig, Qwen2Config
 
+from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.result import Figure
 from bvllm.app.loading import LoadedModel
-from bvllm.app.nano.build import build_processor
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.app.session import PromptCache
 from bvllm.app.threads import one_kernel_thread
-from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
+from bvllm.model import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
 
 VISUAL_TOKENS = 640
@@ -34,15 +34,8 @@ def follow_up(rounds: int) -> list[Figure]:
             kept.append(_cpu_seconds(loaded, visual, prompt))
     slow, fast = statistics.median(fresh), statistics.median(kept)
     details = {"fresh_s": slow, "kept_s": fast, "visual_tokens": VISUAL_TOKENS}
-    return [
-        Figure(
-            "G10",
-            "follow-up question on the same visual tokens, prompt kept",
-            slow / fast,
-            4.0,
-            details=details,
-        )
-    ]
+    what = "follow-up question on the same visual tokens, prompt kept"
+    return [Figure("G10", what, slow / fast, 4.0, details=details)]
 
 
 def _cpu_seconds(loaded: LoadedModel, visual: BVLLMVisualOutput, prompt: PromptCache) -> float:
@@ -75,10 +68,6 @@ def _half_a_billion() -> tuple[LoadedModel, BVLLMVisualOutput]:
         token_sampler="pool",
         tie_word_embeddings=True,
     )
-    torch.manual_seed(0)
-    model = BVLLMForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
-    model.generation_config.eos_token_id = None  # random weights may stop at once
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    loaded = with_random_weights(config, "half a billion")
     tokens = torch.randn(VISUAL_TOKENS, text.hidden_size).bfloat16()
-    visual = BVLLMVisualOutput([tokens], [VISUAL_TOKENS])
-    return LoadedModel(model, build_processor(tokenizer, model), "half a billion"), visual
+    return loaded, BVLLMVisualOutput([tokens], [VISUAL_TOKENS])

@@ -4,6 +4,8 @@ Speed does not depend on what the weights say. A tower of 12 layers at 224 x 224
 layers are nearer to what people run than nano is.
 """
 
+from dataclasses import replace
+
 import torch
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig
 
@@ -45,10 +47,18 @@ def random_model() -> LoadedModel:
         image_token_id=video,
         tie_word_embeddings=True,
     )
-    torch.manual_seed(SEED)
     # In bfloat16, as the plain way is: the two differ in what they do, not in how exactly.
-    model = BVLLMForConditionalGeneration(config).bfloat16().eval()
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    slow = with_random_weights(config, RANDOM)
+    tower = fast_tower(slow.model.model.vision_tower, NANO_MEAN, NANO_STD, dtype=torch.bfloat16)
+    return replace(slow, fast=tower)
+
+
+def with_random_weights(config: BVLLMConfig, name: str, device: str = "cpu") -> LoadedModel:
+    """A model of any size in bfloat16, with nano's tokenizer; the same weights each time."""
+    tokenizer = build_tokenizer()
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        model = BVLLMForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    tower = fast_tower(model.model.vision_tower, NANO_MEAN, NANO_STD, dtype=torch.bfloat16)
-    return LoadedModel(model, build_processor(tokenizer, model), RANDOM, tower)
+    model.generation_config.eos_token_id = None  # random weights may stop at once
+    return LoadedModel(model, build_processor(tokenizer, model), name)

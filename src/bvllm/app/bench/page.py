@@ -14,6 +14,9 @@ image processor and the vision tower of transformers, ToMe and DivPrune as publi
 paper's released code, which keeps every token (`src/bvllm/app/bench/peer.py`). The targets were
 set on another machine, whose processor has AMX; where one is missed here, it says so.
 
+G9's kernels, `primitives.merging` and `matching.farthest_first`, are made for other papers' methods;
+B-VLLM's own `stages.merge_tokens` merges by its plan and does not call them.
+
 This page is written from {runs} in `benchmarks/results` by `python benchmarks/page.py`;
 `bvllm bench speed` measures anew. Speed on a GPU has not been measured: `benchmarks/gpu.py` waits for one.
 What was killed, and what an hour and ten hours take in memory, stands in `benchmarks/results/README.md`.
