@@ -111,7 +111,7 @@ def train_nano(
     tokenizer = build_tokenizer()
     pool = _pool(recipe, log)
     tower, words = _tower(out / "tower", pool, recipe, resume, log)
-    language_model, clock = _language(out / "language", tokenizer, recipe, resume, log)
+    language_model, clock = language_stage(out / "language", tokenizer, recipe, resume, log)
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
     log("encoding the pool")
     bank = Bank.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
@@ -132,6 +132,30 @@ def train_nano(
     save_nano(model, tokenizer, out / "model")
     words.save(out / "model")
     return out / "model"
+
+
+def language_stage(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, resume: bool, log: Callable[[str], None]
+) -> tuple[Qwen2Model, ClockEmbedding]:
+    """The LLM and its clock, warmed up on told videos; read where `resume` finds them done."""
+    config = nano_text(
+        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    clock = ClockEmbedding(config.hidden_size)
+    if not (resume and _is_done(folder)):
+        language_model, clock = warm_up_language(
+            tokenizer,
+            config,
+            steps=recipe.language_steps,
+            minutes=recipe.language_minutes,
+            seed=recipe.seed,
+            log=log,
+        )
+        language_model.save_pretrained(folder)
+        save_file(clock.state_dict(), folder / CLOCK)
+        _finish(folder)
+    clock.load_state_dict(load_file(folder / CLOCK))
+    return Qwen2Model.from_pretrained(folder), clock
 
 
 def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -166,29 +190,6 @@ def _tower(
         words.save(folder)
         _finish(folder)
     return CLIPVisionModel.from_pretrained(folder), WordTower.load(folder)
-
-
-def _language(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, resume: bool, log: Callable[[str], None]
-) -> tuple[Qwen2Model, ClockEmbedding]:
-    config = nano_text(
-        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
-    )
-    clock = ClockEmbedding(config.hidden_size)
-    if not (resume and _is_done(folder)):
-        language_model, clock = warm_up_language(
-            tokenizer,
-            config,
-            steps=recipe.language_steps,
-            minutes=recipe.language_minutes,
-            seed=recipe.seed,
-            log=log,
-        )
-        language_model.save_pretrained(folder)
-        save_file(clock.state_dict(), folder / CLOCK)
-        _finish(folder)
-    clock.load_state_dict(load_file(folder / CLOCK))
-    return Qwen2Model.from_pretrained(folder), clock
 
 
 def _is_done(folder: Path) -> bool:

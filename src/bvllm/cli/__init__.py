@@ -14,6 +14,7 @@ from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
 from bvllm.cli.plan import plan
+from bvllm.cli.reproduce import reproduce
 from bvllm.cli.search import search
 from bvllm.cli.train import train
 from bvllm.cli.world import world
@@ -32,6 +33,7 @@ app.command("convert")(convert)
 app.command("doctor")(doctor)
 app.command("index")(index)
 app.command("plan")(plan)
+app.command("reproduce")(reproduce)
 app.command("search")(search)
 app.add_typer(bench, name="bench")
 app.add_typer(world, name="world")

@@ -22,7 +22,7 @@ from bvllm.types import Budget
 
 OPTIONS = {
     "frame_selector": ("qformer", "resampler", "uniform", "none"),
-    "frame_feature": ("cls", "mean", "max", "qformer"),
+    "frame_feature": ("cls", "mean", "max", "qformer", "cls_mean"),
     "choice": ("gumbel", "softmax"),
     "token_sampler": ("qformer", "pool", "none"),
 }
@@ -50,10 +50,15 @@ class BVLLMConfig(PreTrainedConfig):
         frame_selector: "qformer", "resampler" (blind to the question; Table 4), "uniform" or "none" (all
             frames).
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
-            one more query ("qformer") reads from them.
+            one more query ("qformer") reads from them; "cls_mean" is [CLS] and mean together, at the cost of
+            one. All but "cls" are made of the patches of `vision_feature_layer`.
+        certainty: L*-free selection: of the frames that the queries point at, those stay of which one is at
+            least this sure, relative to the surest; L* is only the most. 0 is the paper's, all stay.
         choice: how frames are chosen in training; at inference always the arg-max.
         merge_frames: Sec. 3.3; off, queries that agree spend their tokens twice.
         token_sampler: "qformer", "pool" (average pooling to R) or "none" (all patches).
+        adaptive_tokens: R is only the most: a frame gets its share of the budget, theta over the frames that
+            are left, and a query is the more important the earlier it comes. Off, every frame gets R.
         connector: a baseline's bridge in place of token sampler and projector: a `LlamaVidConfig` or a
             `VideoLlama2Config`, or its dictionary. It reads all patches: `token_sampler="none"`.
         merge_tokens: Sec. 3.4; off, tokens beyond the budget are thinned evenly instead of merged.
@@ -68,7 +73,8 @@ class BVLLMConfig(PreTrainedConfig):
     Errors:
         ValueError where an option is unknown, or a number is out of range.
 
-    Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 4.1. `time_channels` and `clock` are ours.
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 4.1. `time_channels`, `clock`, `certainty`,
+        `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
         >>> BVLLMConfig(num_selected_frames=16, frame_selector="uniform").budget
@@ -94,9 +100,11 @@ class BVLLMConfig(PreTrainedConfig):
     gamma: float = 0.75
     frame_selector: str = "qformer"
     frame_feature: str = "cls"
+    certainty: float = 0.0
     choice: str = "gumbel"
     merge_frames: bool = True
     token_sampler: str = "qformer"
+    adaptive_tokens: bool = False
     connector: dict | LlamaVidConfig | VideoLlama2Config | None = None
     merge_tokens: bool = True
     vision_feature_layer: int = -2
@@ -187,6 +195,13 @@ class BVLLMConfig(PreTrainedConfig):
             raise ValueError(f"tau must be above 0, got {self.tau}: the paper uses 0.1")
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper uses 0.75")
+        if not 0 <= self.certainty < 1:
+            raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
+        if self.adaptive_tokens and self.token_sampler != "qformer":
+            raise ValueError(
+                f'adaptive_tokens must go with token_sampler="qformer", got {self.token_sampler!r}: only '
+                "queries can be left out"
+            )
         if self.time_channels < 0:
             raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
         states = self.vision_config.num_hidden_layers + 1

@@ -1,5 +1,7 @@
 """Sampled tokens of many clips to each clip's budget."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -44,15 +46,24 @@ def questions_per_frame(
 
 
 def tokens_of_clips(
-    sampled: Tensor, attention: Tensor, selections: list[FrameSelection]
+    sampled: Tensor,
+    attention: Tensor,
+    selections: list[FrameSelection],
+    share: Callable[[int], int] | None = None,
 ) -> tuple[list[Tokens], list[Tensor]]:
-    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place."""
+    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place.
+
+    Args:
+        share: how many of its first tokens a frame may keep in a clip of so many; all where None.
+    """
     counts = [len(s) for s in selections]
     columns = grid_shape(attention.shape[-1])[1]
-    maps = list(attention.split(counts))
+    each = [sampled.shape[1] if share is None else share(count) for count in counts]
+    maps = [looks[:, :keep] for looks, keep in zip(attention.split(counts), each)]
+    parts = [part[:, :keep] for part, keep in zip(sampled.split(counts), each)]
     tokens = [
         sampled_tokens(part, looks, s.seconds.to(part.device), s.frames.to(part.device), columns)
-        for part, looks, s in zip(sampled.split(counts), maps, selections)
+        for part, looks, s in zip(parts, maps, selections)
     ]
     return tokens, maps
 

@@ -20,6 +20,7 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
 )
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 Triple = tuple[float, float, float]
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
@@ -101,10 +102,7 @@ def patch_columns(config: PreTrainedConfig) -> int:
 
 def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
     """(t, 3, H, W) -> (t, C): what stands for each frame."""
-    output = tower(pixel_values=pixels)
-    return (
-        output.pooler_output if tower_of(tower.config).frame == "pooled" else output.last_hidden_state[:, 0]
-    )
+    return _frame(tower, tower(pixel_values=pixels))
 
 
 def patch_features(
@@ -114,6 +112,19 @@ def patch_features(
     # All of them: to ask for one layer by its number means another layer in other releases of transformers.
     states = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[layer]
     return states if keep_prefix else states[:, tower_of(tower.config).prefix(tower.config) :]
+
+
+def frame_and_patch_features(tower: PreTrainedModel, pixels: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    """Both of the above from one pass: (t, 3, H, W) -> (t, C) and (t, N, C)."""
+    output = tower(pixel_values=pixels, output_hidden_states=True)
+    prefix = tower_of(tower.config).prefix(tower.config)
+    return _frame(tower, output), output.hidden_states[layer][:, prefix:]
+
+
+def _frame(tower: PreTrainedModel, output: BaseModelOutputWithPooling) -> Tensor:
+    if tower_of(tower.config).frame == "pooled":
+        return output.pooler_output
+    return output.last_hidden_state[:, 0]
 
 
 def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:

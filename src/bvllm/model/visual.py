@@ -7,6 +7,7 @@ pass encodes the distinct chosen frames only.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
@@ -26,6 +27,7 @@ from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.selecting import distinct_frames, is_mixture, mix_patches, pad_clips, spread_evenly
 from bvllm.model.spending import check_frames, fit, questions_per_frame, tokens_of_clips
 from bvllm.model.vision_tower import (
+    frame_and_patch_features,
     frame_features,
     patch_columns,
     patch_count,
@@ -111,6 +113,20 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         size = FRAMES_PER_CALL if self.config.frame_feature == "cls" else PATCH_FRAMES_PER_CALL
         return torch.cat([self._encode_frame_chunk(chunk) for chunk in _chunks(pixel_values, size)])
 
+    def summarise(self, cls: Tensor, patches: Tensor) -> Tensor:
+        """What the selector sees of frames, by `config.frame_feature`: (t, C) and (t, N, C) -> (t, C)."""
+        match self.config.frame_feature:
+            case "cls":
+                return cls
+            case "mean":
+                return patches.mean(dim=1)
+            case "max":
+                return patches.amax(dim=1)
+            case "qformer":
+                return self.frame_reader(patches)
+        width = cls.shape[-1:]  # each at its own scale would drown the other
+        return (layer_norm(cls, width) + layer_norm(patches.mean(dim=1), width)) / 2
+
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
         """Second pass: (F, 3, H, W) -> (F, N, C), the patches of `vision_feature_layer`, without [CLS].
 
@@ -118,7 +134,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         """
         chunks = _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
         keep = self.keeps_prefix
-        return torch.cat([self._tower(chunk, patches=True, keep_prefix=keep) for chunk in chunks])
+        return torch.cat([self._patches(chunk, keep_prefix=keep) for chunk in chunks])
 
     def select(
         self,
@@ -174,7 +190,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         ids, mask = questions_per_frame(
             self._question(question_ids), self._question(question_mask), selections
         )
-        tokens, maps = self._sample(patches, selections, ids, mask)
+        tokens, maps = self._sample(patches, selections, ids, mask, budget)
         keep = [min(budget.tokens, self._most_tokens(s)) for s in selections]
         tokens = [fit(t, k, merge=self.config.merge_tokens) for t, k in zip(tokens, keep)]
         lengths = [len(t) for t in tokens]
@@ -218,7 +234,12 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return self.spend(patches, selections, *question)
 
     def _sample(
-        self, patches: Tensor, selections: list[FrameSelection], ids: Tensor | None, mask: Tensor | None
+        self,
+        patches: Tensor,
+        selections: list[FrameSelection],
+        ids: Tensor | None,
+        mask: Tensor | None,
+        budget: Budget,
     ) -> tuple[list[Tokens], list[Tensor] | None]:
         """Tokens before the budget; a connector's are as wide as the language model already."""
         bridge, tower = self.multi_modal_projector, self.config.vision_config
@@ -229,24 +250,22 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             return block_tokens(bridge, patches, selections, frames, patch_columns(tower)), None
         sampler = self.token_sampler
         sampled, attention = every_patch(patches) if sampler is None else sampler(patches, ids, mask)
-        return tokens_of_clips(sampled, attention, selections)
+        share = budget.per_frame if self.config.adaptive_tokens else None
+        return tokens_of_clips(sampled, attention, selections, share)
 
-    def _tower(self, pixels: Tensor, *, patches: bool, keep_prefix: bool = False) -> Tensor:
+    def _patches(self, pixels: Tensor, *, keep_prefix: bool) -> Tensor:
         pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.tower_is_frozen):
-            if patches:
-                layer = self.config.vision_feature_layer
-                return patch_features(self.vision_tower, pixels, layer, keep_prefix=keep_prefix)
-            return frame_features(self.vision_tower, pixels)
+            layer = self.config.vision_feature_layer
+            return patch_features(self.vision_tower, pixels, layer, keep_prefix=keep_prefix)
 
     def _encode_frame_chunk(self, pixels: Tensor) -> Tensor:
-        feature = self.config.frame_feature
-        if feature == "cls":
-            return self._tower(pixels, patches=False)
-        patches = self._tower(pixels, patches=True)
-        if feature == "mean":
-            return patches.mean(dim=1)
-        return patches.amax(dim=1) if feature == "max" else self.frame_reader(patches)
+        pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.tower_is_frozen):
+            if self.config.frame_feature == "cls":
+                return frame_features(self.vision_tower, pixels)
+            both = frame_and_patch_features(self.vision_tower, pixels, self.config.vision_feature_layer)
+        return self.summarise(*both)
 
     def _settle(self, logits: Tensor, seconds: Tensor, keep: int) -> FrameSelection:
         merge = self.config.merge_frames or len(seconds) == 1  # a picture is one frame, however many look
@@ -257,6 +276,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             merging=SimilarFrameMerging(self.config.gamma) if merge else None,
             mode=self.config.choice if self.training else "hard",
             tau=self.config.tau,
+            certainty=self.config.certainty,
         )
 
     def _most_tokens(self, selection: FrameSelection) -> int:

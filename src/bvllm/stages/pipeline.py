@@ -123,6 +123,7 @@ def select(
     merging: SimilarFrameMerging | None = None,
     mode: Mode = "hard",
     tau: float = TAU,
+    certainty: float = 0.0,
     generator: Generator | None = None,
 ) -> FrameSelection:
     """Sec. 3.2 and 3.3 for one clip: choose, put in the order of time, merge what is the same.
@@ -133,6 +134,8 @@ def select(
         keep: how many queries may choose, the first ones; None lets all choose.
         merging: how duplicates merge; None keeps one row per query.
         mode, tau, generator: see `choose`.
+        certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
+            number of frames follows from the question, and the number of queries is only the most.
 
     Returns:
         Rows in the order of the frames they stand on.
@@ -154,11 +157,12 @@ def select(
     frames = weights.argmax(dim=-1)
     kept = plan.target != DROP
     target = plan.target[kept]
-    certainty = logits[:keep][order].detach().float().softmax(dim=-1)[kept]
-    sure = certainty.gather(1, frames[target, None])[:, 0]
+    trust = logits[:keep][order].detach().float().softmax(dim=-1)[kept]
+    sure = trust.gather(1, frames[target, None])[:, 0]
     scores = sure.new_zeros(len(plan)).scatter_reduce(0, target, sure, "amax")
     # A soft row may stand on a frame before that of an earlier row; the tokens' clock must not run back.
     rows = frames.argsort(stable=True)
+    rows = rows[scores[rows] >= certainty * scores.max()]
     frames = frames[rows]
     return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
 

@@ -18,6 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.examples import examples
 from bvllm.app.nano.schedule import follow
+from bvllm.app.nano.steps import hard_selection
+from bvllm.app.nano.tuning import free_only
 from bvllm.data.world.sampling import describe
 from bvllm.model import BVLLMForConditionalGeneration
 
@@ -44,10 +46,7 @@ def align(
         minutes: the most time; the learning rate follows whichever of steps and minutes runs out first.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
-    model.requires_grad_(False)
-    parameters = [*model.model.token_sampler.parameters(), *model.model.multi_modal_projector.parameters()]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
+    parameters = free_only(model, ("token_sampler", "multi_modal_projector"))
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
     targets = caption_targets(model, tokenizer, bank)
     ids, mask = random_questions(tokenizer, seed)
@@ -60,8 +59,7 @@ def align(
         follow(optimizer, lr, step, share, warmup=100)
         rows = torch.from_numpy(rng.integers(0, len(bank.pool), frames))
         asked = torch.from_numpy(rng.integers(0, len(ids), frames))
-        tokens, _ = model.model.token_sampler(bank.patches[rows].float(), ids[asked], mask[asked])
-        features = model.model.multi_modal_projector(tokens)
+        features = read_frames(model, bank.patches[rows].float(), ids[asked], mask[asked])
         loss = F.mse_loss(features, targets[rows][:, None].expand_as(features)) / targets.var()
         optimizer.zero_grad()
         loss.backward()
@@ -74,6 +72,26 @@ def align(
             recent.clear()
     if checkpoint is not None:
         model.save_pretrained(checkpoint)
+
+
+def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Single frames, each with its own question, as the language model would get them but for the clock.
+
+    Args:
+        patches: (F, N, C).
+        ids, mask: (F, Q).
+
+    Returns:
+        (F, n, D), n as many as one frame has before any budget.
+    """
+    visual = model.model
+    if model.config.connector is None:
+        sampler = visual.token_sampler
+        tokens = patches if sampler is None else sampler(patches, ids, mask)[0]
+        return visual.multi_modal_projector(tokens)
+    alone = [hard_selection([0], 1) for _ in patches]
+    tokens = torch.stack(visual.spend(patches, alone, ids, mask).pooler_output)
+    return tokens if visual.clock is None else tokens - visual.clock(torch.zeros(1)).detach()
 
 
 def caption_targets(

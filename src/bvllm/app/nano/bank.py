@@ -66,6 +66,14 @@ class Bank:
         bank.scenes.extend(np.array(value) for value in bare.values())
         return bank
 
+    def seen(self, model: BVLLMModel, rows: Tensor) -> Tensor:
+        """What the selector sees of frames: (T,) rows -> (T, C); a frame reader that learns reads them."""
+        reader = model.frame_reader
+        if reader is None or not next(reader.parameters()).requires_grad:
+            return self.frames[rows]
+        distinct, places = rows.unique(return_inverse=True)
+        return model.frame_reader(self.patches[distinct].float())[places]
+
     def can_show(self, example: Example) -> bool:
         """Whether the pool holds every needle of an example."""
         return all(needle_key(e.needle) in self.rows for e in example.timeline.events)

@@ -5,7 +5,7 @@ from torch import nn
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.app.nano.tokenizer import ASSISTANT, END, USER, VIDEO
-from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.presets import NANO_MEAN, NANO_STD, nano
 
@@ -59,10 +59,15 @@ def build_model(
     clock: ClockEmbedding,
     *,
     seed: int,
+    config: BVLLMConfig | None = None,
 ) -> BVLLMForConditionalGeneration:
-    """A nano whose tower, LLM and clock are warmed up; selector, sampler and projector start from noise."""
+    """A nano whose tower, LLM and clock are warmed up; selector, sampler and projector start from noise.
+
+    Args:
+        config: another one with the same tower and LLM, for a study; nano's own where None.
+    """
     torch.manual_seed(seed)
-    config = nano(
+    config = config or nano(
         len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

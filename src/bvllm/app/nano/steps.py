@@ -85,13 +85,15 @@ def select_batch(
         bucket.append(k)
         following = len(batch[order[position + 1]].rows) if position + 1 < len(order) else 0
         if not following or following * (len(bucket) + 1) > BUCKET_FRAMES:
-            rows = [bank.frames[batch[b].rows] for b in bucket]
+            rows = [bank.seen(model.model, batch[b].rows) for b in bucket]
             times = [torch.arange(len(r)).double() for r in rows]
             chosen = model.model.select(rows, times, ids[bucket], mask[bucket])
             found.update(zip(bucket, chosen, strict=True))
             bucket = []
     selections = [found[k] for k in range(len(batch))]
-    losses = [F.cross_entropy(s.logits.float(), c.target) for s, c in zip(selections, batch, strict=True)]
+    losses = [torch.zeros(())]  # where frames are chosen without learning, there is nothing to teach
+    if model.model.frame_selector is not None:
+        losses = [F.cross_entropy(s.logits.float(), c.target) for s, c in zip(selections, batch, strict=True)]
     hits = [
         len(set(s.logits.argmax(-1).tolist()) & set(c.example.asked_frames())) > 0
         for s, c in zip(selections, batch, strict=True)

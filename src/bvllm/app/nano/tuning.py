@@ -134,10 +134,10 @@ def tune(
 
 
 def free_only(model: BVLLMForConditionalGeneration, names: tuple[str, ...]) -> list[nn.Parameter]:
-    """Freeze all but the named sub-modules; returns what is left to train."""
+    """Freeze all but the named sub-modules, of those the model has; returns what is left to train."""
     model.requires_grad_(False)
-    for name in names:
-        model.model.get_submodule(name).requires_grad_(True)
+    for name, module in model.model.named_children():
+        module.requires_grad_(name in names)
     return [p for p in model.parameters() if p.requires_grad]
 
 

@@ -1,0 +1,104 @@
+"""The systems that are compared: nano's configuration at a tighter budget, with one thing changed."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.app.nano.tokenizer import VIDEO
+from bvllm.model import BVLLMConfig
+from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config
+from bvllm.presets import nano
+
+# What every variant shares unless it says otherwise. Nano's own 512 tokens hold all that its frames give, so
+# nothing would have to be balanced; 64 is as many as a single frame has patches.
+BASE: dict[str, object] = {"num_selected_frames": 16, "tokens_per_frame": 8, "budget_tokens": 64}
+PATCHES = 64
+
+Change = tuple[str, object]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One system.
+
+    Attributes:
+        name: of its files.
+        changes: fields of `BVLLMConfig` that differ from BASE.
+    """
+
+    name: str
+    changes: tuple[Change, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, **changes: object) -> "Variant":
+        return cls(name, tuple(sorted(changes.items())))
+
+    def config(self, tokenizer: PreTrainedTokenizerBase) -> BVLLMConfig:
+        """Nano's configuration with BASE and the changes."""
+        config = nano(
+            len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            video_token_id=tokenizer.convert_tokens_to_ids(VIDEO),
+        )
+        return BVLLMConfig(**config.to_dict() | BASE | dict(self.changes))
+
+
+FULL = Variant.of("full")
+
+# Table 3: the modules, added one by one. Without S.S. all patches stay and are merged to the budget.
+NO_MODULE = Variant.of("none", frame_selector="uniform", merge_frames=False, token_sampler="none")
+SELECTION_ONLY = Variant.of("fs", merge_frames=False, token_sampler="none")
+SELECTION_MERGING = Variant.of("fs-tm", token_sampler="none")
+NO_SELECTION = Variant.of("no-fs", frame_selector="uniform")
+NO_MERGING = Variant.of("no-tm", merge_frames=False)
+
+# Table 1: the baselines alone, and reading the frames that B-VLLM chose. LLaMA-VID spends two tokens on each
+# frame and VideoLLaMA2 makes one block of eight.
+_VID = LlamaVidConfig(queries=8, show_cls=False)
+_VL2 = VideoLlama2Config()
+_ALL = {"token_sampler": "none", "tokens_per_frame": PATCHES}
+LLAMA_VID = Variant.of(
+    "llama-vid", connector=_VID, frame_selector="uniform", num_selected_frames=64, budget_tokens=128, **_ALL
+)
+LLAMA_VID_B = Variant.of("llama-vid-b", connector=_VID, budget_tokens=128, **_ALL)
+VIDEOLLAMA2 = Variant.of(
+    "videollama2",
+    connector=_VL2,
+    frame_selector="uniform",
+    num_selected_frames=8,
+    budget_tokens=125,
+    **_ALL,
+)
+VIDEOLLAMA2_B = Variant.of("videollama2-b", connector=_VL2, num_selected_frames=8, budget_tokens=125, **_ALL)
+
+# Tables 4 and 7: who selects, and what it sees of a frame.
+QFORMER_MEAN = Variant.of("mean", frame_feature="mean")
+RESAMPLER_CLS = Variant.of("resampler", frame_selector="resampler")
+RESAMPLER_MEAN = Variant.of("resampler-mean", frame_selector="resampler", frame_feature="mean")
+MAX = Variant.of("max", frame_feature="max")
+LEARNED = Variant.of("learned", frame_feature="qformer")
+
+# Beyond the paper: what its authors list as limits.
+ADAPTIVE = Variant.of("adaptive", adaptive_tokens=True, tokens_per_frame=32)
+CERTAIN = Variant.of("certain", certainty=0.2, num_selected_frames=32)
+CLS_MEAN = Variant.of("cls-mean", frame_feature="cls_mean")
+
+
+def frames_and_tokens(frames: int, tokens: int) -> Variant:
+    """Fig. 3: L* queries, R tokens a frame."""
+    if (frames, tokens) == (BASE["num_selected_frames"], BASE["tokens_per_frame"]):
+        return FULL
+    return Variant.of(f"L{frames}-R{tokens}", num_selected_frames=frames, tokens_per_frame=tokens)
+
+
+def sharpness(tau: float, gamma: float) -> Variant:
+    """Fig. 3: temperature of the choice, and the cosine from which two rows are the same."""
+    if (tau, gamma) == (0.1, 0.75):
+        return FULL
+    return Variant.of(f"tau{tau:g}-gamma{gamma:g}", tau=tau, gamma=gamma)
+
+
+def token_budget(tokens: int) -> Variant:
+    """Fig. 3: theta."""
+    return FULL if tokens == BASE["budget_tokens"] else Variant.of(f"theta{tokens}", budget_tokens=tokens)

@@ -1,0 +1,55 @@
+"""`bvllm reproduce`: the paper's tables in miniature."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.quiet import quiet
+
+
+def reproduce(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="table1|table3|table4|table7|figure3|figure5|beyond|all", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything; a later run goes on in it.", file_okay=False)
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    warm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a `bvllm train nano`, whose language model is taken; else one is trained.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Variants at a time; one for each core.", show_default=False)
+    ] = None,
+) -> None:
+    """Train what a table still lacks, examine it, and write Markdown, JSON and pictures."""
+    quiet()
+    from bvllm.app.reproduce.make import make, tables_of
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with wrong_use():
+        tables = tables_of(what)
+    try:
+        pages = make(
+            tables,
+            out,
+            seeds=seeds,
+            warm=warm,
+            workers=workers,
+            command=" ".join(["bvllm", *sys.argv[1:]]),
+            log=log,
+        )
+    except (ValueError, OSError) as error:
+        raise Unanswerable(str(error)) from error
+    print("\n\n".join(pages))
