@@ -16,7 +16,8 @@ def test_the_defaults_are_the_paper():
     assert (config.frame_selector, config.choice, config.merge_frames, config.merge_tokens) == (
         "qformer", "gumbel", True, True,
     )  # fmt: skip
-    assert config.time_channels == 0
+    assert config.time_channels == config.certainty == 0
+    assert not config.adaptive_tokens
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,11 @@ def test_the_defaults_are_the_paper():
         ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5: the paper uses 0.75"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1, got 0: raise it"),
         ({"num_selected_frames": 0}, "num_selected_frames must be at least 1, got 0"),
+        ({"certainty": 1.0}, r"certainty must lie in \[0, 1\), got 1.0: 0 keeps all chosen frames"),
+        (
+            {"adaptive_tokens": True, "token_sampler": "pool"},
+            "adaptive_tokens must go with token_sampler=\"qformer\", got 'pool'",
+        ),
         ({"time_channels": -1}, "time_channels must be 0 or more, got -1"),
         ({"vision_feature_layer": 3}, r"vision_feature_layer must lie in -3..2, got 3"),
         ({"vision_config": BertConfig()}, "vision_config must be one of blip_2_vision_model, .* got 'bert'"),

@@ -83,6 +83,33 @@ def test_other_frame_features(feature):
         torch.testing.assert_close(frames, expected[feature])
 
 
+def test_cls_and_mean_together_cost_one_pass():
+    model, pixels = tiny.backbone(frame_feature="cls_mean"), torch.randn(4, 3, 16, 16)
+    cls, mean = tiny.backbone().encode_frames(pixels), model.encode_patches(pixels).mean(1)
+    calls = []
+    model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
+    found = model.encode_frames(pixels)
+    assert len(calls) == 1
+    expected = [torch.nn.functional.layer_norm(x, x.shape[-1:]) for x in (cls, mean)]
+    torch.testing.assert_close(found, sum(expected) / 2)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(12, 4), (6, 3), (5, 2), (2, 1), (1, 1)])
+def test_adaptive_tokens_share_the_budget_among_the_frames_that_are_left(budget, kept):
+    model = tiny.backbone(adaptive_tokens=True, tokens_per_frame=4, budget_tokens=budget)
+    fixed = tiny.backbone(tokens_per_frame=4, budget_tokens=99)
+    frames = [spread_evenly(torch.arange(8.0), 2)]
+    patches = torch.randn(2, 16, 16)
+    found = model.spend(patches, frames, QUESTION[:1], MASK[:1])
+    every = fixed.spend(patches, frames, QUESTION[:1], MASK[:1])
+    assert found.attention[0].shape[1] == kept
+    torch.testing.assert_close(found.attention[0], every.attention[0][:, :kept])
+    assert found.lengths == [min(2 * kept, budget)]
+    if 2 * kept <= budget:  # else they have been merged
+        expected = every.pooler_output[0].unflatten(0, (2, 4))[:, :kept].flatten(0, 1)
+        torch.testing.assert_close(found.pooler_output[0], expected)
+
+
 @pytest.mark.parametrize("selector", ["qformer", "resampler"])
 def test_selection_is_hard_in_evaluation_and_soft_in_training(selector):
     model = tiny.backbone(frame_selector=selector)
@@ -176,6 +203,11 @@ OPTIONS = [
     {"frame_selector": "none"},
     {"frame_selector": "none", "merge_tokens": False},
     {"frame_selector": "resampler", "frame_feature": "qformer"},
+    {"adaptive_tokens": True, "budget_tokens": 12},
+    {"adaptive_tokens": True, "budget_tokens": 1},
+    {"certainty": 0.9},
+    {"certainty": 0.9, "merge_frames": False},
+    {"frame_feature": "cls_mean"},
     {"clock": False},
     {"time_channels": 5},
     {"budget_tokens": 3},

@@ -66,6 +66,20 @@ def test_select_by_hand():
     assert torch.equal(chosen.logits, LOGITS)
 
 
+def test_frames_that_no_query_is_sure_of_can_be_left_out():
+    sure = torch.tensor([0.9, 0.3])
+    logits = torch.stack([torch.cat([p[None], (1 - p).expand(4) / 4]) for p in sure]).log()
+    logits[1] = logits[1].roll(2)  # the doubtful query points at frame 2
+    seconds = torch.arange(5.0)
+    assert select(logits, seconds).frames.tolist() == [0, 2]
+    assert select(logits, seconds, certainty=0.33).frames.tolist() == [0, 2]
+    only = select(logits, seconds, certainty=0.34)
+    assert only.frames.tolist() == [0]
+    assert only.weights.tolist() == [[1, 0, 0, 0, 0]]
+    assert [len(x) for x in (only.seconds, only.size, only.scores)] == [1, 1, 1]
+    assert select(logits, seconds, certainty=0.999).frames.tolist() == [0], "the surest always stays"
+
+
 def test_select_without_merging_has_a_row_for_every_query():
     assert select(LOGITS, SECONDS).frames.tolist() == [0, 0, 2, 2]
     assert select(LOGITS, SECONDS, keep=1).frames.tolist() == [2]
