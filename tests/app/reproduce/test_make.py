@@ -50,7 +50,7 @@ def warm(tmp_path_factory):
 def made(tmp_path_factory, warm):
     out = tmp_path_factory.mktemp("out")
     threads = torch.get_num_threads()
-    pages = make((TABLE,), out, seeds=2, warm=warm, workers=2, scale=SMALL, command="a test", log=print)
+    pages = make((TABLE,), out, seeds=2, warm=warm, workers=1, scale=SMALL, command="a test", log=print)
     assert torch.get_num_threads() == threads
     return out, pages
 

@@ -5,9 +5,7 @@ once at the tower's size; training then only chooses rows, so an hour of video c
 """
 
 import io
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from bvllm.data.processes import processes
 from bvllm.data.world.draw import draw_needle
 from bvllm.data.world.haystack import draw_scene
 from bvllm.data.world.needles import Needle
@@ -75,9 +74,7 @@ def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers:
     if workers == 1:
         parts = [_draw_scenes(job) for job in jobs]
     else:
-        with ProcessPoolExecutor(
-            workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as executor:
+        with processes(workers) as executor:
             parts = list(executor.map(_draw_scenes, jobs))
     return Pool(
         torch.from_numpy(np.concatenate([p[0] for p in parts])),

@@ -1,16 +1,13 @@
 """Train and examine what a table still lacks: one variant on each core, shared stages first."""
 
 import json
-import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-
-import torch
 
 from bvllm.app.loading import load_model
 from bvllm.app.nano.bank import Bank
@@ -21,6 +18,7 @@ from bvllm.app.reproduce.scale import Scale
 from bvllm.app.reproduce.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop, feature_bank
 from bvllm.app.reproduce.variants import Variant
 from bvllm.app.train import Recipe, language_stage, save_nano
+from bvllm.data.processes import processes
 from bvllm.data.world.vocabulary import Split
 
 SCALE = "scale.json"
@@ -117,20 +115,15 @@ def run(home: Path, scale: Scale, jobs: list[Job], *, workers: int, log: Log) ->
     if not todo:
         return
     log(f"{len(todo)} of {len(jobs)} variants to train on {workers} cores")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+    with processes(workers) as pool:
         for step in (_align, _select, _instruct):
             started, waiting = time.monotonic(), list(_once(step, home, scale, todo))
             futures = {pool.submit(step, home, scale, job): job for job in waiting}
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    line = future.result()
-                    spent = time.monotonic() - started
-                    left = spent / done * (len(futures) - done)
-                    log(f"{step.__name__[1:]} {done}/{len(futures)} {line}, {left / 60:.0f} min to go")
-            except BaseException:  # a stop by the user, too: do not begin what is queued
-                pool.shutdown(cancel_futures=True)
-                raise
+            for done, future in enumerate(as_completed(futures), 1):
+                line = future.result()
+                spent = time.monotonic() - started
+                left = spent / done * (len(futures) - done)
+                log(f"{step.__name__[1:]} {done}/{len(futures)} {line}, {left / 60:.0f} min to go")
 
 
 def _once(step: Callable[..., str], home: Path, scale: Scale, jobs: list[Job]) -> Iterator[Job]:
@@ -145,10 +138,6 @@ def _once(step: Callable[..., str], home: Path, scale: Scale, jobs: list[Job]) -
         if shelf not in seen and not shelf.exists():
             seen.add(shelf)
             yield job
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @cache

@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
 
 from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
+from bvllm.data.processes import processes
 from bvllm.data.world.draft import Question
 from bvllm.data.world.draw import draw_needle
 from bvllm.data.world.footage import FootageHaystack
@@ -109,7 +108,7 @@ def _in_order(jobs: list[VideoJob], workers: int) -> Generator[list[Row], None, 
     if workers == 1:
         yield from map(_make_video, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+    with processes(workers) as executor:
         yield from executor.map(_make_video, jobs)
 
 

@@ -1,0 +1,59 @@
+"""Work in processes of its own, which end with their parent's interest in them."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes with one kernel thread each.
+
+    Ctrl-C reaches the parent alone: whatever is raised in here ends the workers at once, and nobody prints a
+    stack trace of theirs.
+
+    Errors:
+        ChildProcessError where a worker died by itself.
+    """
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        with _deaf_to_interrupts():  # a process that is started now inherits it
+            for _ in range(workers):
+                pool.submit(os.getpid)
+        yield pool
+    except BaseException as error:  # Ctrl-C, too; everything is raised again
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise ChildProcessError(
+                "a worker process died, perhaps for lack of memory: use fewer workers"
+            ) from error
+        raise
+    pool.shutdown()
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by a torch that is imported later
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # others may not touch signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,38 @@
+import os
+import time
+
+import pytest
+
+from bvllm.data.processes import processes
+
+
+def _settings(_: int) -> tuple[int, str]:
+    import torch
+
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def test_work_is_done_elsewhere_on_one_kernel_thread():
+    with processes(1) as pool:
+        assert list(pool.map(_settings, [0])) == [(1, "1")]
+        assert pool.submit(os.getpid).result() != os.getpid()
+
+
+def _stopped_while_a_worker_sleeps() -> None:
+    with processes(1) as pool:
+        pool.submit(os.getpid).result()
+        pool.submit(time.sleep, 100)
+        raise KeyboardInterrupt
+
+
+def test_what_is_raised_ends_the_workers_at_once():
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        _stopped_while_a_worker_sleeps()
+    assert time.monotonic() - started < 60
+
+
+def test_a_worker_that_dies_is_said_to_have_died():
+    said = r"a worker process died, .*: use fewer workers"
+    with pytest.raises(ChildProcessError, match=said), processes(1) as pool:
+        pool.submit(os._exit, 1).result()
