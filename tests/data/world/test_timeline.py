@@ -17,7 +17,8 @@ from tests.test_messages import HOUSE
 @given(plans())
 def test_events_never_overlap_and_lie_inside_the_video(timeline):
     events = by_time(timeline)
-    assert 1 <= len(events) <= MOST_EVENTS
+    # A question that is rightly answered "no" may be asked of a video that shows nothing.
+    assert any(q.needles for q in timeline.questions) <= len(events) <= MOST_EVENTS
     assert events[0].start >= 0
     assert events[-1].end <= timeline.seconds
     assert all(first.end <= second.start for first, second in itertools.pairwise(events))
