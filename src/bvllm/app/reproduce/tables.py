@@ -32,7 +32,7 @@ from bvllm.app.reproduce.variants import (
 )
 
 FRAMES, TOKENS = (8, 16, 32), (4, 8, 16)
-TAUS, GAMMAS = (0.1, 0.5, 1.0), (0.5, 0.75, 1.0)
+TAUS, GAMMAS = (0.1, 0.5), (0.5, 0.75, 1.0)
 BUDGETS = (16, 32, 64, 128)
 
 
