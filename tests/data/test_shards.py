@@ -10,9 +10,10 @@ import torch
 
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.hub import HubName, HubSource, hub_row, open_hub
 from bvllm.data.mixture import Mixture, Part
 from bvllm.data.shards import Sample, TarRows, read_samples
-from bvllm.data.streams import HubSource, RowStream, TarSource, hub_row, open_hub
+from bvllm.data.streams import RowStream, TarSource
 from bvllm.data.training_set import TrainingSet
 from tests.data.rows import llava, picture, video
 from tests.model import tiny
@@ -265,7 +266,7 @@ def test_hub_rows_carry_their_media(media):
 
 def test_wrong_use():
     with pytest.raises(ImportError, match="Hub datasets need the package datasets: pip install"):
-        open_hub("someone/something")
+        open_hub(HubName("someone/something"))
     for settings in ({"window": 0}, {"rank": 2, "world": 2}):
         with pytest.raises(ValueError, match=r"window must be at least 1 and rank in 0\.\.world - 1, got"):
             stream(**settings)

@@ -2,11 +2,13 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Protocol
 
 from bvllm.data.dialogue import Dialogue
+from bvllm.data.faults import BadRow
 from bvllm.data.permute import mix, shuffled
 
 ORDER, ROWS, STAND_IN = 1, 2, 3  # what a shuffle is for: part of its key
@@ -74,8 +76,8 @@ class Mixture:
         weights = _weights(self.parts)
         total = sum(len(part.rows) for part in parts) if rows_per_epoch is None else rows_per_epoch
         self.counts = _shares(weights, total)
-        for part, count in zip(parts, self.counts):
-            if not count:
+        for part, share in zip(parts, self.counts):
+            if not share:
                 raise ValueError(
                     f"weight of {part.name!r} must give it a row an epoch, got {part.weight}: raise it or "
                     "rows_per_epoch"
@@ -101,6 +103,20 @@ class Mixture:
         """A row of the same part for one that turned out to be bad; the same every time."""
         part = self.pick(position).part
         return Pick(part, mix(self.seed, STAND_IN, position, attempt) % len(self.parts[part].rows))
+
+    def candidates(self, position: int) -> Iterator[Dialogue | BadRow]:
+        """The row at a position, then those that may stand in for it, without end."""
+        pick = self.pick(position)
+        for attempt in count():
+            try:
+                yield self.read(pick)
+            except BadRow as error:
+                yield error
+            pick = self.stand_in(position, attempt)
+
+    def name_at(self, position: int) -> str:
+        """The part that the row at a position comes from."""
+        return self.parts[self.pick(position).part].name
 
     def read(self, pick: Pick) -> Dialogue:
         """The row itself.

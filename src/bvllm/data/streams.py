@@ -1,17 +1,16 @@
-"""Rows that can only be read from front to back: shards behind a pipe, sets on the Hub."""
+"""Rows that can only be read from front to back: shards behind a pipe, compressed ones, any iterable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from bvllm.data.dialogue import Dialogue, Media, MediaKind
+from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder, Example
 from bvllm.data.faults import BadRow, FaultLog
 from bvllm.data.permute import mix, shuffled
-from bvllm.data.readers.parse import row_to_dialogue
 from bvllm.data.shards import MOST_BYTES, read_samples, sample_to_dialogue
 
 R = TypeVar("R")
@@ -61,33 +60,7 @@ class TarSource:
                 if isinstance(sample, BadRow):
                     yield sample
                 else:
-                    yield _attempt(sample_to_dialogue, sample, f"{name}:{sample.key} (sample {number})")
-
-
-class HubSource:
-    """Rows of a Hub dataset in streaming form, or of any iterable of dictionaries.
-
-    A dictionary is a row as JSON would give it, but that images and videos may be bytes, or {"bytes": ...} as
-    the Hub stores them.
-
-    Args:
-        rows: what to iterate over, anew each epoch; `open_hub` makes one.
-        name: for messages.
-        shards: files it consists of, where `rows.shard` can share them out; otherwise every share reads all
-            rows and keeps its own.
-    """
-
-    def __init__(self, rows: Any, name: str, shards: int = 1) -> None:
-        self.rows, self.name, self.shards = rows, name, shards
-
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | BadRow]:
-        name, rows = self.name, self.rows
-        if of > 1 and self.shards >= of:
-            rows, name = rows.shard(num_shards=of, index=index), f"{name}, share {index} of {of}"
-            index, of = 0, 1
-        for number, row in enumerate(rows):
-            if number % of == index:
-                yield _attempt(hub_row, row, f"{name} (row {number})")
+                    yield attempt(sample_to_dialogue, sample, f"{name}:{sample.key} (sample {number})")
 
 
 class RowStream(IterableDataset[Example]):
@@ -156,15 +129,8 @@ class RowStream(IterableDataset[Example]):
         self._epoch, self._row = state["epoch"], state["row"]
 
     def _shuffled(self, epoch: int, index: int, of: int) -> Iterator[tuple[int, Dialogue | BadRow]]:
-        rows, begin = self.source.share(mix(self.seed, epoch), index, of), self._row
-        for number in count():
-            first = number * self.window
-            held = list(islice(rows, self.window))
-            for k in range(max(0, begin - first), len(held)):
-                place = shuffled(k, len(held), self.seed, WINDOW, epoch, index, number)
-                yield first + k, held[place]
-            if len(held) < self.window:
-                return
+        rows = self.source.share(mix(self.seed, epoch), index, of)
+        return in_windows(rows, self.window, self.seed, epoch, index, begin=self._row)
 
     def _example(self, row: Dialogue | BadRow) -> Example | None:
         try:
@@ -176,59 +142,32 @@ class RowStream(IterableDataset[Example]):
             return None
 
 
-def hub_row(row: dict[str, Any], where: str) -> Dialogue:
-    """A row whose media are bytes.
-
-    Errors:
-        BadRow.
-    """
-    held: dict[str, bytes] = {}
-    named = dict(row)
-    for key in ("image", "images", "video", "videos"):
-        if row.get(key) is not None:
-            values = row[key] if isinstance(row[key], list) else [row[key]]
-            named[key] = [f"{key} {k}" for k in range(len(values))]
-            held |= {name: _bytes_of(value, where) for name, value in zip(named[key], values)}
-
-    def find(kind: MediaKind, name: str, _: str | None) -> Media:
-        if name not in held:
-            raise BadRow(where, "missing", f"{kind} must come with the row, got the path {name!r}")
-        return Media(kind, held[name])
-
-    return row_to_dialogue(named, where, find)
-
-
-def open_hub(name: str, split: str = "train", **options: Any) -> HubSource:
-    """A dataset of the Hub in streaming form, its images and videos left as they are stored.
+def in_windows(
+    rows: Iterator[R], window: int, seed: int, epoch: int, index: int = 0, *, begin: int = 0
+) -> Iterator[tuple[int, R]]:
+    """Rows with their places, shuffled within windows.
 
     Args:
-        name, split: which.
-        **options: of `datasets.load_dataset`.
+        rows: in the order they lie in.
+        window: rows that are shuffled together and held in memory; 1 keeps the order.
+        seed, epoch, index: name the shuffle; `index` is the share's.
+        begin: the first place that is wanted; rows before it are read all the same.
 
-    Errors:
-        ImportError where `datasets` is not installed.
+    Example:
+        >>> [row for _, row in in_windows(iter("abcdef"), 3, seed=0, epoch=0)]
+        ['b', 'a', 'c', 'd', 'e', 'f']
     """
-    try:
-        import datasets
-    except ImportError:
-        raise ImportError('Hub datasets need the package datasets: pip install "datasets>=4"') from None
-    rows = datasets.load_dataset(name, split=split, streaming=True, **options)
-    for column, feature in (rows.features or {}).items():
-        if isinstance(feature, datasets.Image | datasets.Video):
-            rows = rows.cast_column(column, type(feature)(decode=False))
-    return HubSource(rows, f"{name}:{split}", rows.num_shards)
+    for number in count():
+        first = number * window
+        held = list(islice(rows, window))
+        for k in range(max(0, begin - first), len(held)):
+            yield first + k, held[shuffled(k, len(held), seed, WINDOW, epoch, index, number)]
+        if len(held) < window:
+            return
 
 
-def _bytes_of(value: object, where: str) -> bytes:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise BadRow(
-            where, "schema", f"media must be bytes, got {type(value).__name__}: cast with decode=False"
-        )
-    return data
-
-
-def _attempt(read: Callable[[R, str], Dialogue], raw: R, where: str) -> Dialogue | BadRow:
+def attempt(read: Callable[[R, str], Dialogue], raw: R, where: str) -> Dialogue | BadRow:
+    """A row, or what is wrong with it, so that a walk over rows goes on behind a bad one."""
     try:
         return read(raw, where)
     except BadRow as error:

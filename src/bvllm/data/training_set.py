@@ -1,15 +1,36 @@
-"""A mixture as torch and transformers' Trainer take it: examples, and the order to read them in."""
+"""Rows in order as torch and transformers' Trainer take them: examples, and the places to read."""
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
 
 from torch.utils.data import Dataset, Sampler
 
 from bvllm.data.budget import RandomBudget
+from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder, Example
 from bvllm.data.faults import BadRow, FaultLog
-from bvllm.data.mixture import Mixture, Rows
+from bvllm.data.mixture import Rows
 
 MOST_STAND_INS = 100  # bad rows one after the other before a set is given up
+
+
+class Order(Protocol):
+    """Which row stands at which place of a run: a `Mixture` of files, or a `StreamOrder`."""
+
+    def __len__(self) -> int: ...
+
+    def candidates(self, position: int) -> Iterator[Dialogue | BadRow]:
+        """The row at a position, then those that may stand in for it; the same every time."""
+        ...
+
+    def name_at(self, position: int) -> str:
+        """The set that the row at a position comes from, for messages."""
+        ...
+
+    def state_dict(self) -> dict[str, object]: ...
+
+    def load_state_dict(self, state: dict[str, object]) -> None: ...
 
 
 class TrainingSet(Dataset[Example]):
@@ -19,7 +40,7 @@ class TrainingSet(Dataset[Example]):
     size, ranks their pace, and a resumed run its data.
 
     Args:
-        mixture: which row stands where.
+        order: which row stands where, a `Mixture` or a `StreamOrder`.
         encoder: reads and tokenizes.
         log: where bad rows go.
         budget: a random one for every step; None keeps the processor's.
@@ -28,7 +49,7 @@ class TrainingSet(Dataset[Example]):
 
     def __init__(
         self,
-        mixture: Mixture,
+        order: Order,
         encoder: Encoder,
         log: FaultLog | None = None,
         *,
@@ -40,11 +61,11 @@ class TrainingSet(Dataset[Example]):
                 f"rows_per_step must be at least 1 and go with a budget, got {rows_per_step} with {budget}: "
                 "give both or neither"
             )
-        self.mixture, self.encoder, self.log = mixture, encoder, log or FaultLog()
+        self.order, self.encoder, self.log = order, encoder, log or FaultLog()
         self.budget, self.rows_per_step = budget, rows_per_step
 
     def __len__(self) -> int:
-        return len(self.mixture)
+        return len(self.order)
 
     def __getitem__(self, position: int) -> Example:
         """The example at a position.
@@ -55,26 +76,26 @@ class TrainingSet(Dataset[Example]):
         budget = (
             self.budget.at(position // self.rows_per_step) if self.budget and self.rows_per_step else None
         )
-        pick = self.mixture.pick(position)
-        for attempt in range(MOST_STAND_INS):
+        for row in islice(self.order.candidates(position), MOST_STAND_INS):
             try:
-                return self.encoder(self.mixture.read(pick), budget)
+                if isinstance(row, BadRow):
+                    raise row
+                return self.encoder(row, budget)
             except BadRow as error:
                 self.log.add(error)
-                pick = self.mixture.stand_in(position, attempt)
-        name = self.mixture.parts[pick.part].name
+        name = self.order.name_at(position)
         raise ValueError(
             f"part {name!r} must hold good rows, got {MOST_STAND_INS} bad ones in a row: mend it; the last "
             f"was {self.log.faults()[-1]}"
         )
 
     def state_dict(self) -> dict[str, object]:
-        """What the order of the data follows from; see `Mixture`."""
-        return self.mixture.state_dict()
+        """What the order of the data follows from; see the order's own."""
+        return self.order.state_dict()
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Refuse to go on with other data; see `Mixture`."""
-        self.mixture.load_state_dict(state)
+        """Refuse to go on with other data; see the order's own."""
+        self.order.load_state_dict(state)
 
 
 class OrderSampler(Sampler[int]):

@@ -1,8 +1,11 @@
 """Rows in memory: questions about clips of a few frames, and questions about nothing."""
 
+from dataclasses import replace
+
 import torch
 
 from bvllm.app.training.corpus import Corpus
+from bvllm.app.training.rows import random_budget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Example
 
@@ -12,8 +15,9 @@ FRAMES = (3, 1, 0, 2, 4, 0)  # by the row's number; 0 is text alone
 class DrawnRows:
     """Rows made from their number alone; the label follows from the question, so that a loss can fall."""
 
-    def __init__(self, processor, count=24):
+    def __init__(self, processor, count=24, budget=None, rows_per_step=1):
         self.processor, self.count = processor, count
+        self.budget, self.rows_per_step = budget, rows_per_step
 
     def __len__(self):
         return self.count
@@ -23,7 +27,10 @@ class DrawnRows:
         frames = FRAMES[number % len(FRAMES)]
         noise = torch.Generator().manual_seed(number)
         side = self.processor.video_processor.size["height"]
-        visual = [self.processor.video_token_id] * (self.processor.slots.count(frames) if frames else 0)
+        slots = self.processor.slots
+        if self.budget is not None:
+            slots = replace(slots, budget_tokens=self.budget.at(position // self.rows_per_step))
+        visual = [self.processor.video_token_id] * (slots.count(frames) if frames else 0)
         question = (torch.arange(3) + 6 + number % 7).tolist()
         answer = list(range(10 + number % 7, 12 + 2 * (number % 7)))
         ids = torch.tensor([*visual, *question, *answer])
@@ -34,6 +41,7 @@ class DrawnRows:
 
 
 def open_drawn(settings, stage, processor, folder):
-    rows = DrawnRows(processor)
-    held_out = DrawnRows(processor, 8) if settings.data.evaluate else None
-    return Corpus(rows, Collator(processor), held_out, {"rows": len(rows)})
+    budget = random_budget(settings)
+    rows = DrawnRows(processor, budget=budget, rows_per_step=settings.alignment.batch)
+    held_out = DrawnRows(processor, 7) if settings.data.evaluate else None
+    return Corpus(rows, Collator(processor), held_out, {"rows": len(rows)}, budget=budget)

@@ -48,8 +48,9 @@ def one_of(rank, world, port, out, words):
     train(settings, out, resume=True, log=lambda line: None, open_rows=open_drawn)
 
 
-def losses(out, rows_file, world, *words):
-    """Every loss of both stages. Rows are taken one at a time: some batches have nothing to see."""
+def record(out, rows_file, world, *words):
+    """What was said of every step of both stages. Rows are taken one at a time, or two by one process alone:
+    some batches have nothing to see."""
     rows, port = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"], free_port()
     children = []
     for rank in range(world):
@@ -65,8 +66,12 @@ def losses(out, rows_file, world, *words):
                 os._exit(status)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * world
-    records = [read_record(out / stage / "losses.jsonl") for stage in ("alignment", "instruction")]
-    return [entry["loss"] for record in records for entry in record]
+    return [e for stage in ("alignment", "instruction") for e in read_record(out / stage / "losses.jsonl")]
+
+
+def losses(*run):
+    """Every loss of both stages."""
+    return [entry["loss"] for entry in record(*run)]
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +94,28 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, rows_file, tmp_pa
         assert found == pytest.approx(alone, rel=1e-5)
         for folder in ("model", "instruction/result", "instruction/checkpoint-3"):
             shutil.rmtree(out / folder)
+
+
+PATIENT = (
+    "alignment.max_steps=2 instruction.max_steps=9 instruction.lr=0.05 instruction.patience=1 "
+    "run.evaluate_every=1 data.random_budget=2"
+).split()
+
+
+@pytest.fixture(scope="module")
+def patient(rows_file, tmp_path_factory):
+    """One process that evaluates every step, on a budget of every step's own, until it gets worse."""
+    out = tmp_path_factory.mktemp("patient") / "run"
+    return record(out, rows_file, 1, f"data.evaluate={rows_file}", *PATIENT)
+
+
+@pytest.mark.parametrize("shard", ["none", "zero2", "zero3"])
+def test_two_processes_evaluate_and_stop_as_one(shard, patient, rows_file, tmp_path):
+    """Seven rows held out: the last round of batches is not full."""
+    words = [f"data.evaluate={rows_file}", f"run.shard={shard}", *PATIENT]
+    together = record(tmp_path / "run", rows_file, 2, *words)
+    assert [e["step"] for e in together] == [e["step"] for e in patient]
+    assert 2 <= together[-1]["step"] < 9  # it did stop early
+    for name in ("loss", "eval_loss"):
+        found, alone = ([e[name] for e in run if name in e] for run in (together, patient))
+        assert found == pytest.approx(alone, rel=1e-5)

@@ -15,7 +15,8 @@ from bvllm.presets import tiny
 QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
 # Of `ModelSettings`, what the model's configuration calls by the same name.
 SHARED = (
-    "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature choice time_channels clock"
+    "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty choice "
+    "adaptive_tokens time_channels clock"
 ).split()
 
 

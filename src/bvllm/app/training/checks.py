@@ -1,9 +1,13 @@
 """Settings that cannot be meant, found before anything is loaded."""
 
 import math
-import os
+from importlib.util import find_spec
 
 from bvllm.app.training.settings import DataSettings, ModelSettings, RunSettings, Settings, StageSettings
+from bvllm.app.training.sources import StageData, files_of, is_stream, of_stage
+from bvllm.data.hub import PREFIX, HubName
+
+STAGES: tuple[tuple[str, StageData], ...] = (("alignment", "pretrain"), ("instruction", "finetune"))
 
 
 def check_settings(settings: Settings) -> None:
@@ -13,7 +17,10 @@ def check_settings(settings: Settings) -> None:
         ValueError naming the first setting that is wrong.
     """
     _check_data(settings.data)
+    for name, rows in STAGES:
+        _check_stream(name, rows, settings)
     _check_model(settings.model)
+    _check_budget(settings)
     for name, stage in (("alignment", settings.alignment), ("instruction", settings.instruction)):
         _check_stage(name, stage, settings)
     _check_run(settings.run)
@@ -46,8 +53,13 @@ def _check_data(data: DataSettings) -> None:
         if not files and name != "evaluate":
             raise ValueError(f"data.{name} must name a file of rows, got none: add data.{name}=PATH")
         for file in files:
-            if not os.path.isfile(file):
-                raise ValueError(f"data.{name} must name files that exist, got {file!r}: check the path")
+            _check_name(f"data.{name}", file)
+    streams = [file for file in data.evaluate if is_stream(file)]
+    if streams:
+        raise ValueError(
+            f"data.evaluate must name files or .tar shards, got the stream {streams[0]!r}: an evaluation "
+            "needs rows that end"
+        )
     for name in ("pretrain", "finetune"):
         weights, files = getattr(data, f"{name}_weights"), getattr(data, name)
         if weights and (len(weights) != len(files) or not all(w > 0 and math.isfinite(w) for w in weights)):
@@ -60,8 +72,50 @@ def _check_data(data: DataSettings) -> None:
     for name, value in (("max_frames", data.max_frames), ("max_tokens", data.max_tokens)):
         if value is not None and value < 1:
             raise ValueError(f"data.{name} must be at least 1, got {value}: use none for any number")
+    if data.window < 1:
+        raise ValueError(f"data.window must be at least 1, got {data.window}: 1 keeps a stream's order")
     if data.workers < 0:
         raise ValueError(f"data.workers must be 0 or more, got {data.workers}: 0 reads without processes")
+
+
+def _check_name(setting: str, name: str) -> None:
+    """Whether there is what one name stands for; the Hub is not asked."""
+    if not name.startswith(PREFIX):
+        if not files_of(name):
+            raise ValueError(f"{setting} must name files that exist, got {name!r}: check the path")
+        return
+    HubName.parse(name)
+    if find_spec("datasets") is None:
+        raise ValueError(
+            f"{setting} must be readable, got {name!r} without the package datasets: pip install 'bvllm[hub]'"
+        )
+
+
+def _check_stream(name: str, rows: StageData, settings: Settings) -> None:
+    """A stream stands alone, and has no end that steps could be counted from."""
+    files, _, own = of_stage(settings, rows)
+    streams = [file for file in files if is_stream(file)]
+    if not streams:
+        return
+    if len(files) > 1:
+        raise ValueError(
+            f"data.{rows} must name one stream or else files and .tar shards, got {', '.join(files)}: a "
+            "stream cannot be mixed, since nobody knows its length"
+        )
+    if own.max_steps is None:
+        raise ValueError(
+            f"{name}.max_steps must be given for a stream, got none for {streams[0]!r}: nobody knows its "
+            f"length; add for example {name}.max_steps=1000"
+        )
+
+
+def _check_budget(settings: Settings) -> None:
+    fewest, most = settings.data.random_budget, settings.model.budget_tokens
+    if fewest is not None and not 1 <= fewest <= most:
+        raise ValueError(
+            f"data.random_budget must be in 1..model.budget_tokens = {most}, got {fewest}: it is the fewest "
+            "visual tokens of a step, none for always the most"
+        )
 
 
 def _check_model(model: ModelSettings) -> None:

@@ -3,24 +3,26 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
 
-from bvllm.app.training.checks import check_settings, rows_per_process
+from bvllm.app.training.checks import STAGES, check_settings, rows_per_process
 from bvllm.app.training.outline import outline
 from bvllm.app.training.parts import part_of, prepare
-from bvllm.app.training.rows import parts
 from bvllm.app.training.settings import Settings, StageSettings
+from bvllm.app.training.sources import order_of
 from bvllm.app.training.stage import Stage
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.faults import BadRow
 from bvllm.data.mixture import Mixture
+from bvllm.data.stream_order import StreamOrder
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
 
 LOOKED_AT = 200  # rows whose text is measured
+LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
 LETTERS_PER_TOKEN = 4  # of English in a large vocabulary; a guess that needs no tokenizer
 MOMENTS_AND_GRADIENT = 3 * 4  # bytes of AdamW's two moments and the gradient, float32
 STATES_PER_LAYER = 1  # with activation checkpointing: what enters a layer
@@ -38,7 +40,7 @@ class StagePlan:
         name: of the stage.
         trained: weights that learn, by part.
         frozen: weights that do not.
-        rows: of one epoch.
+        rows: of one epoch; None for a stream, which nobody has counted.
         steps, batch, accumulation: optimizer steps, rows of one, and batches of one process that make it up.
         tokens_per_row: placeholders at their most, and text, on average.
         weights, optimizer, activations: bytes of one process.
@@ -47,7 +49,7 @@ class StagePlan:
     name: str
     trained: tuple[tuple[str, int], ...]
     frozen: int
-    rows: int
+    rows: int | None
     steps: int
     batch: int
     accumulation: int
@@ -103,15 +105,13 @@ def plan(settings: Settings, processes: int = 1) -> Plan:
         processes: that would share the work.
 
     Errors:
-        ValueError for settings that cannot be meant; OSError where a part's configuration cannot be read.
+        ValueError for settings that cannot be meant; OSError where a part's configuration or a stream cannot
+        be read.
     """
     check_settings(settings)
     data, found = settings.data, []
-    for name, own, files, weights in (
-        ("alignment", settings.alignment, data.pretrain, data.pretrain_weights),
-        ("instruction", settings.instruction, data.finetune, data.finetune_weights),
-    ):
-        rows = Mixture(parts(files, weights, data.root), settings.run.seed)
+    for (name, data_of), own in zip(STAGES, (settings.alignment, settings.instruction)):
+        rows = order_of(settings, data_of)
         model = outline(settings)
         with torch.device("meta"):
             prepare(model, own, seed=0)
@@ -122,7 +122,11 @@ def plan(settings: Settings, processes: int = 1) -> Plan:
 
 
 def _stage(
-    stage: Stage, own: StageSettings, model: BVLLMForConditionalGeneration, rows: Mixture, processes: int
+    stage: Stage,
+    own: StageSettings,
+    model: BVLLMForConditionalGeneration,
+    rows: Mixture | StreamOrder,
+    processes: int,
 ) -> StagePlan:
     learning: Counter[str] = Counter()
     frozen = 0
@@ -137,7 +141,7 @@ def _stage(
         stage.name,
         tuple(learning.items()),
         frozen,
-        len(rows),
+        None if isinstance(rows, StreamOrder) else len(rows),
         stage.steps(rows),
         own.batch,
         rows_per_process(stage.name, own, stage.settings.run, processes),
@@ -171,18 +175,14 @@ def _activations(settings: Settings, model: BVLLMForConditionalGeneration, token
     return settings.run.per_device * (kept * states + tokens * text.vocab_size * LOGIT_BYTES)
 
 
-def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture) -> tuple[float, int]:
+def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -> tuple[float, int]:
     """Tokens of a row, on average and at most, from some rows of the first epoch."""
-    counts = []
-    for position in range(min(len(rows), LOOKED_AT)):
-        try:
-            counts.append(_tokens_of(rows[position], model))
-        except BadRow:
-            continue
+    looked_at = LOOKED_AT_IN_STREAM if isinstance(rows, StreamOrder) else LOOKED_AT
+    first = range(min(len(rows), looked_at))
+    found = (row for position in first for row in islice(rows.candidates(position), 1))
+    counts = [_tokens_of(row, model) for row in found if not isinstance(row, BadRow)]
     if not counts:
-        raise ValueError(
-            f"rows must be good ones, got {min(len(rows), LOOKED_AT)} bad ones at the start: mend the files"
-        )
+        raise ValueError(f"rows must be good ones, got {len(first)} bad ones at the start: mend the files")
     return sum(counts) / len(counts), max(counts)
 
 
@@ -199,7 +199,7 @@ def _lines(stage: StagePlan, processes: int) -> list[str]:
         f"  {each}",
         f"  {stage.steps} steps of {stage.batch} rows = {processes} processes x "
         f"{stage.batch // processes // stage.accumulation} rows x {stage.accumulation}; "
-        f"{stage.rows} rows an epoch",
+        + ("a stream" if stage.rows is None else f"{stage.rows} rows an epoch"),
         f"  {_count(stage.tokens)} tokens, {stage.tokens_per_row:.0f} a row",
         f"  {_size(stage.bytes)} a process: weights {_size(stage.weights)}, gradients and optimizer "
         f"{_size(stage.optimizer)}, activations about {_size(stage.activations)}",

@@ -1,22 +1,22 @@
 """Files of rows, opened for a stage: read and encoded when they are asked for."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.settings import Settings
+from bvllm.app.training.sources import StageData, of_stage, order_of, parts
+from bvllm.data.budget import RandomBudget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import FaultLog
-from bvllm.data.mixture import Mixture, Part
-from bvllm.data.readers import RowFile
+from bvllm.data.mixture import Mixture
 from bvllm.data.training_set import TrainingSet
 from bvllm.model import BVLLMProcessor
 
 FAULTS = "faults.jsonl"
 
 
-def open_corpus(settings: Settings, stage: str, processor: BVLLMProcessor, folder: Path) -> Corpus:
+def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor, folder: Path) -> Corpus:
     """The rows of a stage.
 
     Args:
@@ -26,32 +26,24 @@ def open_corpus(settings: Settings, stage: str, processor: BVLLMProcessor, folde
         folder: of the stage; bad rows are listed in it.
 
     Errors:
-        ValueError where a file holds no rows.
+        ValueError where a file holds no rows; OSError where a stream cannot be opened.
     """
     data = settings.data
     encoder = Encoder(processor, max_tokens=data.max_tokens, max_frames=data.max_frames, learn=data.learn)
     faults = FaultLog(data.on_error, folder / FAULTS)
-    files, weights = (
-        (data.pretrain, data.pretrain_weights)
-        if stage == "pretrain"
-        else (data.finetune, data.finetune_weights)
-    )
-    train = Mixture(parts(files, weights, data.root), settings.run.seed)
+    order, budget = order_of(settings, stage), random_budget(settings)
+    per_step = None if budget is None else of_stage(settings, stage)[2].batch
+    train = TrainingSet(order, encoder, faults, budget=budget, rows_per_step=per_step)
     evaluate = None
     if data.evaluate:
         seen = Mixture(parts(data.evaluate, (), data.root), shuffle=False)
         evaluate = TrainingSet(seen, encoder, faults)
-    return Corpus(
-        TrainingSet(train, encoder, faults), Collator(processor), evaluate, train.state_dict(), faults.summary
-    )
+    return Corpus(train, Collator(processor), evaluate, order.state_dict(), faults.summary, budget)
 
 
-def parts(files: Sequence[str], weights: Sequence[float], root: str | None) -> list[Part]:
-    """Each file with its share of an epoch: its rows times its weight.
-
-    Errors:
-        ValueError where a file holds no rows.
-    """
-    opened = [RowFile(file, root) for file in files]
-    shares = [None] * len(files) if not weights else [len(f) * w for f, w in zip(opened, weights)]
-    return [Part(file, rows, share) for file, rows, share in zip(files, opened, shares)]
+def random_budget(settings: Settings) -> RandomBudget | None:
+    """What draws the budget of each step; None where all steps have the model's own."""
+    fewest = settings.data.random_budget
+    if fewest is None:
+        return None
+    return RandomBudget(fewest, settings.model.budget_tokens, settings.run.seed)

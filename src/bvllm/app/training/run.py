@@ -10,13 +10,14 @@ import torch
 
 from bvllm.app.training.build import Built, build
 from bvllm.app.training.checkpoints import is_whole, whole_folder, write_whole_file
-from bvllm.app.training.checks import check_settings
+from bvllm.app.training.checks import STAGES, check_settings
 from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.overrides import flat
 from bvllm.app.training.parts import merge_adapters, prepare
 from bvllm.app.training.rows import open_corpus
 from bvllm.app.training.settings import Settings
 from bvllm.app.training.snapshot import WEIGHTS, put_weights
+from bvllm.app.training.sources import StageData
 from bvllm.app.training.stage import Stage, run_stage
 from bvllm.app.training.watch import Log, StopRequest
 from bvllm.model import BVLLMProcessor
@@ -27,7 +28,7 @@ FREE = (
     "run.per_device run.checkpointing run.shard run.save_every run.keep run.print_every run.report_to "
     "run.cpu data.workers data.root"
 ).split()
-OpenCorpus = Callable[[Settings, str, BVLLMProcessor, Path], Corpus]
+OpenCorpus = Callable[[Settings, StageData, BVLLMProcessor, Path], Corpus]
 
 
 def train(
@@ -65,7 +66,7 @@ def train(
     stages = _stages(settings, out)
     asked = stop or StopRequest()
     with asked.listening():
-        for number, (stage, rows) in enumerate(zip(stages, ("pretrain", "finetune"))):
+        for number, (stage, (_, rows)) in enumerate(zip(stages, STAGES)):
             if not stage.is_done:
                 built = _before(settings, stages[:number])
                 corpus = open_rows(settings, rows, built.processor, stage.folder)

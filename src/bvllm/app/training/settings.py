@@ -23,7 +23,8 @@ class ModelSettings:
         qformer: of an InstructBLIP, for both Q-Formers.
         qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
-        tau, gamma, frame_feature, choice, time_channels, clock: see `BVLLMConfig`.
+        tau, gamma, frame_feature, certainty, choice, adaptive_tokens, time_channels, clock: see
+            `BVLLMConfig`.
     """
 
     vision: str | None = None
@@ -35,8 +36,10 @@ class ModelSettings:
     budget_tokens: int = 512
     tau: float = 0.1
     gamma: float = 0.75
-    frame_feature: Literal["cls", "mean", "max", "qformer"] = "cls"
+    frame_feature: Literal["cls", "mean", "max", "qformer", "cls_mean"] = "cls"
+    certainty: float = 0.0
     choice: Literal["gumbel", "softmax"] = "gumbel"
+    adaptive_tokens: bool = False
     time_channels: int = 0
     clock: bool = True
 
@@ -46,8 +49,9 @@ class DataSettings:
     """What is learned from.
 
     Attributes:
-        pretrain, finetune: files of rows for alignment and for instruction tuning.
-        evaluate: files of rows that are never trained on; none switches evaluation off.
+        pretrain, finetune: rows for alignment and for instruction tuning: files of rows, tar shards
+            ("shards-*.tar"), or one stream ("hf://owner/name:split", "shards-*.tar.gz"); see docs/data.md.
+        evaluate: files or shards of rows that are never trained on; none switches evaluation off.
         root: folder that media are named from; each file's own where None.
         pretrain_weights, finetune_weights: how often each file is drawn from, relative to its rows; 1 each
             where empty.
@@ -56,6 +60,9 @@ class DataSettings:
         max_tokens: of one sequence, placeholders included; None for any number.
         learn: "all" answers of a row, or the "last", whose question chose the frames.
         on_error: "skip" leaves bad rows out and counts them; "raise" stops at the first.
+        random_budget: fewest visual tokens per clip of a step, which draws its own budget between this and
+            `model.budget_tokens`; None keeps the full budget. Evaluation always has the full one.
+        window: rows of a stream that are shuffled together and held in memory.
         workers: processes that read ahead.
     """
 
@@ -70,6 +77,8 @@ class DataSettings:
     max_tokens: int | None = 2048
     learn: Literal["all", "last"] = "all"
     on_error: Literal["skip", "raise"] = "skip"
+    random_budget: int | None = None
+    window: int = 256
     workers: int = 0
 
 

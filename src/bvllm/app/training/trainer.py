@@ -9,11 +9,13 @@ import torch
 from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from safetensors import SafetensorError
 from torch import nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
 from bvllm.app.training.checkpoints import PREFIX, checkpoints, is_whole, remove, step_of, whole_folder
 from bvllm.app.training.corpus import Corpus
+from bvllm.app.training.evaluation import BudgetOfStep, full_rows, mean_loss
 from bvllm.app.training.parts import groups
 from bvllm.app.training.settings import StageSettings
 from bvllm.app.training.snapshot import (
@@ -77,13 +79,14 @@ class StageTrainer(Trainer):
         learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
         self.kept = keeping.names | learned
         self.noise_before_step: Named | None = None
+        budgets = [] if corpus.budget is None else [BudgetOfStep(model.config, corpus.budget)]
         super().__init__(
             model,
             arguments,
             data_collator=corpus.collate,
             train_dataset=corpus.train,
             eval_dataset=corpus.evaluate,
-            callbacks=[_NoiseBeforeStep(self), *callbacks],
+            callbacks=[_NoiseBeforeStep(self), *budgets, *callbacks],
         )
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -106,6 +109,23 @@ class StageTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return OrderSampler(self.args.max_steps * self.stage.batch)  # accelerate shares them out
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler[int]:
+        return OrderSampler(full_rows(len(eval_dataset), self.args))
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The loss alone, per token; upstream's mean of batches' means depends on how rows are batched."""
+        rows = len(dataloader.dataset)
+        with self.compute_loss_context_manager():
+            loss = mean_loss(self.model, map(self._prepare_inputs, dataloader), rows, self.args)
+        return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": loss}, rows)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """As upstream, but all or nothing; a disk that is full costs a warning, not the run."""
