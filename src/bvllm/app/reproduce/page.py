@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from bvllm.app.reproduce.findings import FINDINGS
 from bvllm.app.reproduce.report import TableRecord, as_markdown
 from bvllm.app.reproduce.tables import TABLES
 
@@ -41,21 +42,6 @@ starts from, unless `--warm` names a folder of `bvllm train nano` that has one.
 - **The paper's figures** are shown where we could read them. An empty cell means that we could not, not that
   the paper has none.
 """
-
-# What we make of each table. Figures stand in the tables themselves.
-FINDINGS = {
-    "table3": (
-        "Each module is worth something by itself, and the whole is above every ablation on videos of every "
-        "length. Frame selection matters most, and the more the longer the video is: 16 even frames miss what "
-        "lasts a few seconds, however their tokens are spent. Spatial sampling is next, on images, too: tokens "
-        "that were made by merging patches are a blurred picture. Temporal merging counts once S.S. has made a "
-        "frame's tokens few and distinct; before it, merging to the budget folds the copies of a frame onto "
-        "each other anyway, so there is nothing left to gain. That T.M. hurts images does not show, and cannot: "
-        "here a picture is one frame for all its queries with or without T.M. (what the paper's images did "
-        "without T.M. we do not know). Counting stays at the level of guessing in all rows: so short a "
-        "training does not teach it, and the selector is content with two or three frames."
-    ),
-}
 
 
 def reproduction_page(records: Iterable[Path]) -> str:

@@ -1,0 +1,29 @@
+"""What we make of each recorded table. It was written by hand: read it again when a table is run anew."""
+
+FINDINGS = {
+    "table1": (
+        "B-VLLM's frames help both baselines as soon as a video is too long for even frames, and LLaMA- "
+        "VID on short videos, too. Two orders are not the paper's. (1) LLaMA-VID reading B-VLLM's frames "
+        "is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the better ones: "
+        "after alignment B-VLLM's explain more of what a frame shows (15.7 % of the caption's variance is "
+        "left on exam frames against 24.1 %). But the language model was warmed up on frames that are one "
+        "vector each, and LLaMA-VID's two are nearest to that; a frame of this world also holds a single "
+        "thing worth a token, where the paper's images hold scenes. (2) VideoLLaMA2 does not lose on "
+        "short videos by B-VLLM, it gains. It hardly reads at all here: with pictures it stays near "
+        "guessing, since 300 steps are too few for its three-dimensional convolutions to learn from "
+        "nothing (37.2 % is left after alignment, most of it the needle). Its rows say what frame "
+        "selection adds to a weak bridge, not what VideoLLaMA2 is worth."
+    ),
+    "table3": (
+        "Each module is worth something by itself, and the whole is above every ablation on videos of "
+        "every length. Frame selection matters most, and the more the longer the video is: 16 even frames "
+        "miss what lasts a few seconds, however their tokens are spent. Spatial sampling is next, on "
+        "images, too: tokens that were made by merging patches are a blurred picture. Temporal merging "
+        "counts once S.S. has made a frame's tokens few and distinct; before it, merging to the budget "
+        "folds the copies of a frame onto each other anyway, so there is nothing left to gain. That T.M. "
+        "hurts images does not show, and cannot: here a picture is one frame for all its queries with or "
+        "without T.M. (what the paper's images did without T.M. we do not know). Counting stays at the "
+        "level of guessing in all rows: so short a training does not teach it, and the selector is "
+        "content with two or three frames."
+    ),
+}
