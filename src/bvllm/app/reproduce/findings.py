@@ -26,4 +26,10 @@ FINDINGS = {
         "level of guessing in all rows: so short a training does not teach it, and the selector is "
         "content with two or three frames."
     ),
+    "table4": (
+        "The order is the paper's. Queries that read the question find the needle almost always; a "
+        "resampler's, which do not, find no more than a spread of frames would by luck and by what stands "
+        "out. [CLS] is above the mean of patches, and not by chance: the tower's warm-up taught [CLS] to "
+        "agree with a frame's caption, and nobody taught the patches' mean to."
+    ),
 }
