@@ -2,10 +2,16 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
+import torch
 
+from bvllm.app.search import LibraryShelf
 from bvllm.cli import main
+from bvllm.model.word_tower import WordTower
+from tests.app.search.fakes import FakeLibrary, missing
+from tests.model import tiny
 
 
 @pytest.fixture
@@ -31,6 +37,7 @@ def test_json_is_one_object_and_evidence_is_written(search, video, tmp_path):
     status, out, _ = search(video, "red zebra", "--json", "--evidence", tmp_path / "proof.html")
     found = json.loads(out)
     assert (status, found["how"], found["unknown"], found["frames"]) == (0, "selector", ["zebra"], 40)
+    assert found["exact"] is True
     assert {"video", "frame", "seconds", "time", "score"} == set(found["moments"][0])
     assert (tmp_path / "proof.html").stat().st_size > 1000
 
@@ -72,3 +79,43 @@ def test_a_query_of_unknown_words_is_wrong_use(search, video):
     status, _, err = search(video, "zebra")
     assert status == 2
     assert "query must hold a word that the model knows" in err
+
+
+@pytest.fixture
+def words(monkeypatch) -> None:
+    """The model has a word tower, and more than 10 frames are many."""
+    tower = WordTower(["star"], tiny.model().config.vision_config.hidden_size)
+    with torch.no_grad():
+        tower.table.weight.copy_(torch.randn(tower.table.weight.shape))
+    monkeypatch.setattr("bvllm.app.search.words.word_tower_of", lambda _: tower)
+
+
+def shelf_with(monkeypatch, load) -> None:
+    made = partial(LibraryShelf, above=10, load=load)
+    monkeypatch.setattr("bvllm.app.search.LibraryShelf", made)
+
+
+def test_many_frames_take_a_library_beside_the_index_unless_exact_search_is_asked_for(
+    search, video, words, monkeypatch, tmp_path
+):
+    shelf_with(monkeypatch, FakeLibrary)
+    status, exact, err = search(video, "star", "--json", "--exact")
+    assert (status, json.loads(exact)["exact"], err) == (0, True, "")
+    assert not (tmp_path / "index.search").exists()
+    status, out, err = search(video, "star", "--json")
+    assert (status, json.loads(out)["exact"]) == (0, False)
+    assert err == "note: building a vector library over 40 frames, once\n"
+    assert len(list((tmp_path / "index.search").glob("*.vectors"))) == 1
+    frames = [[(m["frame"], round(m["score"], 5)) for m in json.loads(o)["moments"]] for o in (exact, out)]
+    assert frames[0] == frames[1]
+    assert search(video, "star", "--json")[1:] == (out, "")
+
+
+def test_without_the_library_one_line_says_how_to_get_it(search, video, words, monkeypatch):
+    shelf_with(monkeypatch, missing)
+    status, out, err = search(video, "star")
+    assert (status, err) == (
+        0,
+        "note: each of 40 frames is looked at, which takes a while: `pip install it` brings a faster way\n",
+    )
+    assert search(video, "star", "--exact") == (0, out, "")

@@ -31,6 +31,7 @@ class Request:
     model: str
     index: Path | None
     index_missing: bool
+    exact: bool
     evidence: Path | None
 
 
@@ -54,6 +55,10 @@ def search(
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model searches.")] = "nano",
     no_index_missing: Annotated[
         bool, typer.Option("--no-index-missing", help="Refuse videos that are not indexed yet.")
+    ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Look at every frame, however many; a vector library is not used."),
     ] = False,
     evidence: Annotated[
         Path | None,
@@ -81,7 +86,7 @@ def search(
         files = tuple(videos_of(words[:-1]))
     quiet()
     request = Request(
-        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
+        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, exact, evidence
     )
     kept, found = _work(request)
     print(_json(request, kept, found) if as_json else _text(kept, found))
@@ -91,7 +96,7 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
     """The files that were searched, and what was found in them."""
     from bvllm.app.index import IndexFolder, TowerEncoder, default_folder
     from bvllm.app.loading import ModelError, load_model
-    from bvllm.app.search import UnknownWords, find_moments
+    from bvllm.app.search import LibraryShelf, UnknownWords, find_moments, shelf_beside
     from bvllm.app.search.evidence import write_search_evidence
     from bvllm.app.search.words import word_tower_of
     from bvllm.video import VideoError
@@ -101,7 +106,10 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
         loaded = load_model(request.model)
         videos = _entries(request, folder, TowerEncoder.of(loaded))
         tower = word_tower_of(request.model)
-        found = find_moments(list(videos.values()), request.query, loaded, tower, top=request.top)
+        shelf = None if request.exact else LibraryShelf(shelf_beside(folder.path), tell=_note)
+        found = find_moments(
+            list(videos.values()), request.query, loaded, tower, top=request.top, shelf=shelf
+        )
         if tower is None:
             _note("this model has no word tower: frames are ranked by its selector, which is slower")
         if found.unknown:
@@ -181,6 +189,7 @@ def _json(request: Request, kept: list[Path], found: "Found") -> str:
             "how": found.how,
             "unknown": list(found.unknown),
             "frames": found.frames,
+            "exact": found.exact,
             "videos": len(kept),
             "command": {**settings, "evidence": evidence},
         },

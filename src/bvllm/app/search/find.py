@@ -7,11 +7,14 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bvllm.app.index import IndexedVideo
 from bvllm.app.loading import LoadedModel, ModelError
-from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments
-from bvllm.app.search.scores import all_cosines
+from bvllm.app.search.large import library_moments
+from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments, check_top
+from bvllm.app.search.scores import all_cosines, check_width
+from bvllm.app.search.shelf import LibraryShelf
 from bvllm.app.search.words import UnknownWords, known_to, unknown_words
 from bvllm.app.threads import one_kernel_thread
 from bvllm.model.word_tower import WordTower
@@ -29,12 +32,14 @@ class Found:
             numbers have no fixed range and were made to choose within one video.
         unknown: words of the query that mean nothing to the model.
         frames: how many were searched.
+        exact: whether each of them was looked at; False where a vector library proposed those that were.
     """
 
     moments: tuple[Moment, ...]
     how: How
     unknown: tuple[str, ...]
     frames: int
+    exact: bool = True
 
 
 def find_moments(
@@ -45,8 +50,12 @@ def find_moments(
     *,
     top: int = 10,
     near_seconds: float = NEAR_SECONDS,
+    shelf: LibraryShelf | None = None,
 ) -> Found:
     """The moments of some videos that are most like a query: every frame is looked at, exactly.
+
+    With a shelf, and above its number of frames, a vector library proposes the frames that are looked at;
+    their scores are the exact ones still.
 
     Args:
         videos: entries of the index, made with this model.
@@ -55,6 +64,7 @@ def find_moments(
         words: its text side; None ranks by the frame selector.
         top: moments at most.
         near_seconds: neighbours that close are one moment.
+        shelf: where vector libraries are kept; for words only, since a selector's logits are no products.
 
     Errors:
         UnknownWords where no word of the query means anything to the model.
@@ -63,7 +73,8 @@ def find_moments(
     """
     if not query.strip():
         raise ValueError(f"query must hold words, got {query!r}: write what is to be seen")
-    seconds = [video.seconds.numpy() for video in videos]
+    check_top(top)
+    frames = sum(map(len, videos))
     if words is not None:
         unknown = unknown_words(query, lambda word: bool(words.known(word)))
         vector = words([query])[0].detach()
@@ -71,12 +82,25 @@ def find_moments(
             raise UnknownWords(
                 f"query must hold a word that shows in pictures, got {query!r}: say what is to be seen"
             )
+        proposed = None if shelf is None else _proposed(shelf, videos, vector, top, near_seconds)
+        if proposed is not None:
+            return Found(proposed, "words", unknown, frames, exact=False)
         scores, how = all_cosines([video.features for video in videos], vector), "words"
     else:
         unknown = unknown_words(query, known_to(loaded.processor.qformer_tokenizer))
         scores, how = _selector_scores(videos, query, loaded), "selector"
-    moments = best_moments(scores, seconds, top, near_seconds)
-    return Found(moments, how, unknown, sum(map(len, videos)))
+    moments = best_moments(scores, [video.seconds.numpy() for video in videos], top, near_seconds)
+    return Found(moments, how, unknown, frames)
+
+
+def _proposed(
+    shelf: LibraryShelf, videos: Sequence[IndexedVideo], vector: Tensor, top: int, near_seconds: float
+) -> tuple[Moment, ...] | None:
+    """The moments by a vector library; None where all frames must be looked at."""
+    for video in videos:
+        check_width(video.features, vector)
+    library = shelf.library_for(videos)
+    return None if library is None else library_moments(library, videos, vector, top, near_seconds)
 
 
 def _selector_scores(

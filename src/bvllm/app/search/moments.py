@@ -49,8 +49,7 @@ def best_moments(
         >>> [(m.seconds, round(m.score, 2)) for m in best_moments(rows, [np.arange(4.0)], 2, near_seconds=1)]
         [(1.0, 0.9), (3.0, 0.3)]
     """
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}: ask for some moments")
+    check_top(top)
     if not scores or not sum(map(len, scores)):
         return ()
     starts = np.cumsum([0, *map(len, scores)])
@@ -67,3 +66,13 @@ def best_moments(
         end += end < len(times) and times[end] <= times[frame] + near_seconds
         left[starts[video] + begin : starts[video] + end] = -np.inf
     return tuple(found)
+
+
+def check_top(top: int) -> None:
+    """Refuse to look for no moments.
+
+    Errors:
+        ValueError where `top` is below 1.
+    """
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}: ask for some moments")
