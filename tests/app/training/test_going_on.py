@@ -1,5 +1,6 @@
 """A run that was stopped, by whatever, ends as the one that was not: the same losses, the same weights."""
 
+import multiprocessing
 import os
 import resource
 import shutil
@@ -154,3 +155,29 @@ def test_a_run_goes_on_with_its_own_settings_only(change, whole, short):
 def test_a_folder_with_a_run_in_it_is_not_taken_by_accident(whole, short):
     with pytest.raises(ValueError, match="add --resume"):
         train(short, whole[0], open_rows=open_drawn)
+
+
+def test_a_reading_process_that_dies_is_one_line_and_the_run_goes_on(whole, short, tmp_path):
+    reading = replace(short, data=replace(short.data, workers=1))
+    killed = []
+
+    def kill(line):
+        if line.startswith("alignment 2/3") and not killed:
+            killed.append([child.pid for child in multiprocessing.active_children()])
+            os.kill(killed[0][0], signal.SIGKILL)
+
+    with pytest.raises(
+        ChildProcessError, match=r"a process that reads rows died .*: go on with --resume"
+    ) as died:
+        go(reading, tmp_path / "run", log=kill)
+    assert str(died.value).count("\n") == 0
+    go(short, tmp_path / "run")
+    assert files(tmp_path / "run") == files(whole[0])
+
+
+def test_an_error_of_the_training_itself_passes_unchanged(short, tmp_path):
+    def fail(line):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        go(short, tmp_path / "run", log=fail)

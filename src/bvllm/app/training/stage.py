@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
         log: receives lines of progress.
 
     Errors:
-        Interrupted where `stop` was asked; OSError where the end could not be written.
+        Interrupted where `stop` was asked; OSError where the end could not be written, or a process that
+        reads rows died.
     """
     prepare(built.model, stage.own, seed=stage.settings.run.seed + 1)
     stage.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,8 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
     if start is not None and _has_ended(start, trainer.args.max_steps, stage.own.patience):
         trainer._load_from_checkpoint(os.fspath(start))
     else:
-        trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
+        with _readers_watched():
+            trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
         if stop.signal is not None:
             raise _interrupted(stage, trainer, stop.signal)
     weights = gather_weights(trainer.model, trainer.kept)
@@ -96,6 +99,20 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
         with whole_folder(stage.result) as inside:
             save_file(weights, inside / WEIGHTS)
     trainer.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _readers_watched() -> Iterator[None]:
+    """A process of the data loader that died is said in a line; torch tells it apart by its message only."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            f"a process that reads rows died ({str(error).strip()}): go on with --resume, and with fewer "
+            "data.workers if memory was short"
+        ) from error
 
 
 def _check_order(stage: Stage, corpus: Corpus) -> None:
