@@ -32,4 +32,12 @@ FINDINGS = {
         "out. [CLS] is above the mean of patches, and not by chance: the tower's warm-up taught [CLS] to "
         "agree with a frame's caption, and nobody taught the patches' mean to."
     ),
+    "beyond": (
+        "None of the three wins here, so nano keeps the paper's way and all three stay options. Adaptive "
+        "tokens spend three times the tokens for no more right answers: two or three frames of this world "
+        "are told in eight tokens each. L*-free selection loses two points: the frames it drops are few, "
+        "since merging has dropped the copies already, and some of them were needed. [CLS] with the mean "
+        "is no better than [CLS] alone, as the mean by itself is worse (Table 4); its seeds differ "
+        "widely."
+    ),
 }
