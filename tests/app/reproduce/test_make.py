@@ -94,7 +94,7 @@ def test_seeds_and_variants_share_questions(made):
 def test_a_later_run_trains_only_what_is_missing(made, monkeypatch):
     out, _ = made
     before = Job(FULL, 1).result(out).stat().st_mtime_ns
-    monkeypatch.setattr(running, "ProcessPoolExecutor", None)  # there is nothing to train
+    monkeypatch.setattr(running, "processes", None)  # there is nothing to train
     make((TABLE,), out, seeds=2, workers=1, scale=SMALL, command="again", log=print)
     assert Job(FULL, 1).result(out).stat().st_mtime_ns == before
     assert json.loads((out / "small.json").read_text())["conditions"]["command"] == "again"
