@@ -32,6 +32,14 @@ FINDINGS = {
         "out. [CLS] is above the mean of patches, and not by chance: the tower's warm-up taught [CLS] to "
         "agree with a frame's caption, and nobody taught the patches' mean to."
     ),
+    "figure3": (
+        "A plateau: with one seed no point can be told from the base, in any of the five studies. The "
+        "reason stands in the last columns: the selector settles on two or three distinct frames whatever "
+        "L* is, which take 9 to 35 tokens, so that L* 8 is more than enough and even theta 16 cuts off "
+        "little. The paper's slopes need videos of which more has to be seen, and frames in which more "
+        "stands. R 4 does as well as R 8, which fits what Table 1 shows of few tokens. tau and gamma "
+        "matter to rows of S that overlap; taught where the needle is, ours are sharp."
+    ),
     "beyond": (
         "None of the three wins here, so nano keeps the paper's way and all three stay options. Adaptive "
         "tokens spend three times the tokens for no more right answers: two or three frames of this world "
