@@ -119,7 +119,6 @@ TABLE_1 = Table(
         Claim("B-VLLM helps VideoLLaMA2 on medium videos", VIDEOLLAMA2_B, VIDEOLLAMA2, ("medium",)),
         Claim("B-VLLM helps VideoLLaMA2 on long videos", VIDEOLLAMA2_B, VIDEOLLAMA2, ("long",)),
         Claim("B-VLLM is above LLaMA-VID + B-VLLM", FULL, LLAMA_VID_B),
-        Claim("B-VLLM is above VideoLLaMA2 + B-VLLM", FULL, VIDEOLLAMA2_B),
     ),
 )
 
@@ -164,24 +163,21 @@ TABLE_4 = Table(
         Claim("the Q-Former is above the resampler, on means", QFORMER_MEAN, RESAMPLER_MEAN),
         Claim("[CLS] is above the mean, for the Q-Former", FULL, QFORMER_MEAN),
     ),
+    expected="that the paper chose the better one",
 )
 
 TABLE_7 = Table(
     "table7",
     "Table 7: what a frame is for the selector",
-    "In the paper this was tried apart from B-VLLM, on eight frames, where the mean of patches was the best. "
+    "In the paper this was tried apart from B-VLLM, on eight frames, where the mean of patches was above [CLS]. "
     "A learned reader gets steps of its own on short videos first, and is frozen then.",
     (
-        Row("[CLS]", FULL, "6.7 points of MVBench below the mean"),
-        Row("mean of patches", QFORMER_MEAN, "the best"),
+        Row("[CLS]", FULL),
+        Row("mean of patches", QFORMER_MEAN, "6.7 points of MVBench above [CLS]"),
         Row("maximum of patches", MAX),
         Row("Q-Former reader", LEARNED),
     ),
-    (
-        Claim("the mean is above [CLS]", QFORMER_MEAN, FULL),
-        Claim("the mean is above the maximum", QFORMER_MEAN, MAX),
-        Claim("the mean is above a Q-Former reader", QFORMER_MEAN, LEARNED),
-    ),
+    (Claim("the mean is above [CLS]", QFORMER_MEAN, FULL),),
 )
 
 
@@ -224,6 +220,7 @@ FIGURE_5 = Table(
         ),
         Claim("and on short ones", frames_and_tokens(32, 8), frames_and_tokens(4, 8), ("short",)),
     ),
+    expected="what one would expect",
 )
 
 BEYOND = Table(
