@@ -169,8 +169,8 @@ TABLE_4 = Table(
 TABLE_7 = Table(
     "table7",
     "Table 7: what a frame is for the selector",
-    "In the paper this was tried apart from B-VLLM, on eight frames, where the mean of patches was above [CLS]. "
-    "A learned reader gets steps of its own on short videos first, and is frozen then.",
+    "In the paper this was tried apart from B-VLLM, on eight frames, where the mean of patches was above "
+    "[CLS]. A learned reader gets steps of its own on short videos first, and is frozen then.",
     (
         Row("[CLS]", FULL),
         Row("mean of patches", QFORMER_MEAN, "6.7 points of MVBench above [CLS]"),
