@@ -1,6 +1,7 @@
 """What every test gets: one thread per worker, fixed seeds, no network."""
 
 import os
+import signal
 import socket
 import uuid
 
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 # The workers of pytest-xdist share the cores; a torch pool in each would only fight over them.
 torch.set_num_threads(1)
+
+# A run that was started in the background ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Shared machines stall; a deadline would turn a busy neighbour into a failure.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
