@@ -1,8 +1,6 @@
 """An entry appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +42,6 @@ def commit(folder: Path, key: IndexKey, meta: IndexMeta, blocks: Iterable[Block]
         OSError where the disk does not take it.
     """
     temporary, target = folder / (key.name + TEMPORARY), folder / (key.name + SUFFIX)
-    disk.remove(temporary)  # of a writer that was killed
-    try:
-        descriptor = disk.create(temporary)
-        try:
-            write_entry(descriptor, key, meta_text(meta), blocks)
-            disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        disk.rename(temporary, target)
-    except BaseException:  # also on an interrupt: nothing half-made stays
-        with suppress(OSError):
-            disk.remove(temporary)
-        raise
-    disk.sync_folder(folder)
+    with disk.whole_file(temporary, target) as descriptor:
+        write_entry(descriptor, key, meta_text(meta), blocks)
     return target

@@ -6,6 +6,8 @@ a power cut, and leave one of them out.
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -121,3 +123,26 @@ def is_still(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def whole_file(temporary: Path, target: Path) -> Iterator[int]:
+    """A descriptor to write to; the file appears as `target` at the end, synced, or not at all.
+
+    For one writer at a time. After it a file survives a power cut; when it raises, or the process is killed,
+    whatever was there before is still there.
+    """
+    remove(temporary)  # of a writer that was killed
+    try:
+        descriptor = create(temporary)
+        try:
+            yield descriptor
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+        rename(temporary, target)
+    except BaseException:  # also on an interrupt: nothing half-made stays
+        with suppress(OSError):
+            remove(temporary)
+        raise
+    sync_folder(target.parent)

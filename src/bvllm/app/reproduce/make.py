@@ -11,6 +11,7 @@ from bvllm.app.reproduce.run import Job, prepare, run
 from bvllm.app.reproduce.scale import MINIATURE, Scale
 from bvllm.app.reproduce.tables import TABLES, Table
 from bvllm.app.threads import usable_cores
+from bvllm.app.training.checkpoints import write_whole_file
 
 ALL = "all"
 
@@ -69,8 +70,8 @@ def make(
         run(out, scale, [Job(v, s) for s in chosen for v in table.variants], workers=cores, log=log)
         found = record(table, out, chosen, scale, Conditions.now(command))
         page = as_markdown(found)
-        (out / f"{table.name}.json").write_text(found.to_json() + "\n", encoding="utf-8")
-        (out / f"{table.name}.md").write_text(page + "\n", encoding="utf-8")
+        write_whole_file(out / f"{table.name}.json", found.to_json() + "\n")
+        write_whole_file(out / f"{table.name}.md", page + "\n")
         try:
             draw(found, out)
         except ImportError as error:

@@ -18,6 +18,7 @@ from bvllm.app.reproduce.scale import Scale
 from bvllm.app.reproduce.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop, feature_bank
 from bvllm.app.reproduce.variants import Variant
 from bvllm.app.train import Recipe, language_stage, save_nano
+from bvllm.app.training.checkpoints import write_whole_file
 from bvllm.data.processes import processes
 from bvllm.data.world.vocabulary import Split
 
@@ -61,11 +62,9 @@ class Result:
         return cls(tuple(Marked(**m) for m in told["marks"]), told["seconds"])
 
     def save(self, path: Path) -> None:
-        """Under a temporary name first, so that a file that is there is whole."""
+        """At once, so that a file that is there is whole."""
         path.parent.mkdir(exist_ok=True)
-        scratch = path.with_suffix(".part")
-        scratch.write_text(json.dumps(asdict(self)) + "\n")
-        scratch.replace(path)
+        write_whole_file(path, json.dumps(asdict(self)) + "\n")
 
 
 def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: Log) -> None:
@@ -80,7 +79,7 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
     home.mkdir(parents=True, exist_ok=True)
     told = json.dumps(scale.to_json(), indent=1)
     if not (home / SCALE).exists():
-        (home / SCALE).write_text(told)
+        write_whole_file(home / SCALE, told)
     if (home / SCALE).read_text() != told:
         raise ValueError(f"out must be a folder of this miniature, got {home}: choose a new folder")
     banks: tuple[tuple[str, Split, int], ...] = (
@@ -92,15 +91,15 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
             log(f"drawing {scenes} scenes of the {split} split")
             model, seed = load_model("nano").model.float().model, scale.world_seed + place
             draw_bank(home / name, model, split=split, scenes=scenes, seed=seed, workers=workers)
-    if warm is not None and not (home / LANGUAGE).exists():
+    if warm is not None and not (home / LANGUAGE / "done").exists():
         if not (warm / LANGUAGE / "done").exists():
             raise ValueError(
                 f"warm must be a folder of `bvllm train nano` with a finished language model, got {warm}: "
                 "leave it out to train one"
             )
-        scratch = home / (LANGUAGE + ".part")
-        shutil.copytree(warm / LANGUAGE, scratch, dirs_exist_ok=True)
-        scratch.rename(home / LANGUAGE)
+        (home / LANGUAGE).mkdir(exist_ok=True)
+        for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):
+            shutil.copy(file, home / LANGUAGE)  # the mark comes last: a copy that was cut short is made again
     recipe = Recipe(language_steps=scale.language_steps, language_minutes=scale.language_minutes)
     language_stage(home / LANGUAGE, load_model("nano").processor.tokenizer, recipe, resume=True, log=log)
 
@@ -165,8 +164,7 @@ def _select(home: Path, scale: Scale, job: Job) -> str:
 def _instruct(home: Path, scale: Scale, job: Job) -> str:
     started = time.monotonic()
     shop = _workshop(home, scale)
-    log: list[str] = []
-    model = shop.instruct(job.variant, job.seed, log.append)
+    model = shop.instruct(job.variant, job.seed, _silent)
     bank, asked = _exam(home, scale, model.config.num_selected_frames)
     save_nano(model, shop.tokenizer, home / "models" / job.name)
     marks = mark(model, shop.tokenizer, feature_bank(bank, model), asked)
@@ -176,4 +174,4 @@ def _instruct(home: Path, scale: Scale, job: Job) -> str:
 
 
 def _silent(line: str) -> None:
-    """Of shared stages nobody reads the losses."""
+    """Of many trainings side by side nobody reads the losses."""

@@ -14,7 +14,7 @@ from bvllm.app.loading import load_model
 from bvllm.app.nano.alignment import align
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.build import build_model
-from bvllm.app.nano.tuning import Stage, tune
+from bvllm.app.nano.tuning import tune
 from bvllm.app.reproduce.banks import read_bank
 from bvllm.app.reproduce.scale import FOREVER, Scale
 from bvllm.app.reproduce.variants import Variant
@@ -27,6 +27,7 @@ LANGUAGE, TRAIN_BANK, EXAM_BANK = "language", "train.safetensors", "exam.safeten
 # A frame of VideoLLaMA2's block is shown eight times, so one counts as eight in alignment.
 BLOCK = 8
 # The fields of a configuration that decide what a stage learns: selection is taught before any merging.
+# VideoLLaMA2's block is as long as L*, too; both of its variants have the same.
 OF_ALIGNMENT = ("token_sampler", "tokens_per_frame", "connector", "vision_feature_layer")
 OF_SELECTION = ("frame_selector", "frame_feature", "num_selected_frames", "time_channels")
 
@@ -76,11 +77,11 @@ class Workshop:
 
     def select(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path | None:
         """Frame selector, and the frame reader where there is one; None where frames are not learned."""
-        model = self.start(variant, seed)
-        if model.model.frame_selector is None:
-            return None
         shelf = self._shelf(variant, seed, alignment=False)
         if not shelf.exists():
+            model = self.start(variant, seed)
+            if model.model.frame_selector is None:
+                return None
             if model.model.frame_reader is not None:
                 early = replace(
                     self.scale.selection,
@@ -89,8 +90,9 @@ class Workshop:
                     steps=self.scale.reader_steps,
                     seconds=(8, 64),
                 )
-                self._tune(model, self.bank, early, seed, log)
-            self._tune(model, feature_bank(self.bank, model), self.scale.selection, seed, log)
+                tune(model, self.tokenizer, self.bank, early, seed=seed, log=log)
+            bank = feature_bank(self.bank, model)
+            tune(model, self.tokenizer, bank, self.scale.selection, seed=seed, log=log)
             _keep(model, ("frame_selector", "frame_reader"), shelf)
         return shelf
 
@@ -103,18 +105,9 @@ class Workshop:
         for shelf in shelves:
             if shelf is not None:
                 model.model.load_state_dict(load_file(shelf), strict=False)
-        self._tune(model, feature_bank(self.bank, model), self.scale.instruction, seed + 1000, log)
+        bank = feature_bank(self.bank, model)
+        tune(model, self.tokenizer, bank, self.scale.instruction, seed=seed + 1000, log=log)
         return model
-
-    def _tune(
-        self,
-        model: BVLLMForConditionalGeneration,
-        bank: Bank,
-        stage: Stage,
-        seed: int,
-        log: Callable[[str], None],
-    ) -> None:
-        tune(model, self.tokenizer, bank, stage, seed=seed, log=log)
 
     def _shelf(self, variant: Variant, seed: int, *, alignment: bool) -> Path:
         return self.shelf_of(self.home, self.scale, self.tokenizer, variant, seed, alignment=alignment)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,22 +65,9 @@ def write_library(path: Path, header: LibraryHeader, payload: NDArray[np.uint8])
     """
     text = json.dumps(asdict(header)).encode()
     start = MAGIC + len(text).to_bytes(LENGTH_BYTES, "little") + hashlib.sha256(text).digest() + text
-    temporary = path.with_name(path.name + TEMPORARY)
-    disk.remove(temporary)  # of a writer that was killed
-    try:
-        descriptor = disk.create(temporary)
-        try:
-            disk.write(descriptor, start, 0)
-            disk.write(descriptor, memoryview(payload), len(start))
-            disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        disk.rename(temporary, path)
-    except BaseException:  # also on an interrupt: nothing half-made stays
-        with suppress(OSError):
-            disk.remove(temporary)
-        raise
-    disk.sync_folder(path.parent)
+    with disk.whole_file(path.with_name(path.name + TEMPORARY), path) as descriptor:
+        disk.write(descriptor, start, 0)
+        disk.write(descriptor, memoryview(payload), len(start))
 
 
 def read_header(path: Path) -> LibraryHeader:
