@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 # The pure rooms: typed strictly.
 ROOMS := $(wildcard $(addprefix src/bvllm/,primitives types.py stages methods video))
-CODE := $(wildcard src tests examples benchmarks)
+CODE := $(wildcard src tests examples benchmarks docs README.md)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test quick lint types format wheel clean
