@@ -23,10 +23,11 @@ VIDEO_ID = VOCABULARY.index("<|video|>")
 
 
 def vision_config(**changes) -> CLIPVisionConfig:
-    return CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16,
-        patch_size=4, initializer_range=0.3, **changes,
-    )  # fmt: skip
+    settings = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 16, "patch_size": 4, "initializer_range": 0.3,
+    }  # fmt: skip
+    return CLIPVisionConfig(**{**settings, **changes})
 
 
 def qformer_config(**changes) -> InstructBlipQFormerConfig:

@@ -13,6 +13,8 @@ from bvllm.model.fast_tower import FastTower, fast_tower
 
 # Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
 CHUNK = 16
+# A float32 feature of more bytes is kept in bfloat16: below 4 KB a frame in an index, up to 2000 channels.
+FEATURE_BYTES = 4000
 
 
 class ModelError(Exception):
@@ -54,18 +56,26 @@ class LoadedModel:
         return 1 if self.fast is None else self.fast.step
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass."""
+        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass.
+
+        Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
+        """
+        found = self._look_at(frames)
+        return found.to(self.feature_dtype(found.shape[1])).float()
+
+    def _look_at(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
             return self.fast.frame_features(frames)
         missing = CHUNK - len(frames)
         full = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
         with torch.inference_mode():
-            return self.model.model.encode_frames(self.normalise(full))[: len(frames)].float().cpu()
+            return self.model.model.encode_frames(self.normalise(full))[: len(frames)].cpu()
 
-    @property
-    def feature_dtype(self) -> torch.dtype:
-        """A type that holds every number of a frame's feature exactly: what it may be kept as."""
-        return self.model.dtype if self.fast is None else self.fast.feature_dtype
+    def feature_dtype(self, channels: int) -> torch.dtype:
+        """What a frame's feature is kept as: the tower's own type, bfloat16 if that is float32 and wide."""
+        computed = self.model.dtype if self.fast is None else self.fast.feature_dtype
+        too_wide = computed.itemsize * channels > FEATURE_BYTES
+        return torch.bfloat16 if too_wide and computed == torch.float32 else computed
 
     def patch_features(self, frames: Tensor) -> Tensor:
         """`patch_step` frames or fewer, (t, 3, height, width) uint8 -> (t, N, C): the second pass."""

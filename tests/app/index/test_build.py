@@ -10,6 +10,7 @@ import torch
 from bvllm.app.ask import encode_video
 from bvllm.app.index import IndexFolder, TowerEncoder, build, find_indexed, index_video
 from bvllm.app.loading import LoadedModel
+from bvllm.model.fast_tower import fast_tower
 from bvllm.video import FrameMap, Limits, VideoError, fetch_frames
 from tests.app.conftest import SECONDS
 from tests.model import tiny
@@ -175,3 +176,16 @@ def test_the_frame_map_finds_the_frames_again_also_after_going_on(loaded, folder
     pixels = fetch_frames(path, wanted, FrameMap.from_arrays(found.frame_map), size=loaded.frame_size)
     assert torch.equal(loaded.frame_features(pixels), found.features[wanted])
     assert found.bytes < len(found) * (4 * found.features.shape[1] + 64) + 4096
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_wide_features_are_kept_small_and_are_the_same_as_without_an_index(folder, tmp_path, fast):
+    model, processor = tiny.model(vision_config=tiny.vision_config(hidden_size=1024)), tiny.processor()
+    even = (0.5, 0.5, 0.5)
+    quick = fast_tower(model.model.vision_tower, even, even, dtype=torch.float32) if fast else None
+    wide = LoadedModel(model, processor, fast=quick)
+    (tmp_path / "a.mp4").write_bytes(make_video(frames=40 * 4, fps=4))
+    found = index_video(tmp_path / "a.mp4", folder, TowerEncoder.of(wide))
+    assert found.features.dtype == torch.bfloat16
+    assert found.bytes < len(found) * 4096
+    assert torch.equal(found.features.float(), encode_video(tmp_path / "a.mp4", wide).frame_features)

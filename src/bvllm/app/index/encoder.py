@@ -52,5 +52,6 @@ class TowerEncoder:
         return self.loaded.device
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """As `LoadedModel.frame_features`, in the smallest type that holds the same numbers."""
-        return self.loaded.frame_features(frames).to(self.loaded.feature_dtype)
+        """As `LoadedModel.frame_features`, in the type that holds the same numbers."""
+        found = self.loaded.frame_features(frames)
+        return found.to(self.loaded.feature_dtype(found.shape[1]))
