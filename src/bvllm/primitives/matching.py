@@ -76,7 +76,8 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     if not pairs:
         nothing = torch.arange(0, device=x.device)
         return nothing, nothing
-    best, match = cosine(x[::2], x[1::2]).max(dim=-1)
+    rows = unit(x)
+    best, match = (rows[::2] @ rows[1::2].mT).max(dim=-1)
     closest = best.argsort(descending=True, stable=True)[:pairs]
     return 2 * closest, 2 * match[closest] + 1
 

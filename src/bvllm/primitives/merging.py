@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bvllm.primitives.matching import closest_pairs
 
@@ -24,8 +25,8 @@ class Merged:
 def merge_bipartite(x: Tensor, size: Tensor, pairs: int) -> Merged:
     """Join the `pairs` most similar couples of `match_bipartite`; each becomes its mean, weighed by size.
 
-    Only rows that something joins are added to and divided. Sums run in the dtype of `x`, closest first,
-    as ToMe's do; `Assignment.mean` adds in the order of the tokens and may differ in the last bit.
+    Sums run closest first, as ToMe's do; `Assignment.mean` adds in the order of the tokens and may differ in
+    the last bit. Half precision is summed in float32 and rounded once.
 
     Args:
         x: (K, C) one vector per token, none all zero.
@@ -48,15 +49,13 @@ def merge_bipartite(x: Tensor, size: Tensor, pairs: int) -> Merged:
     stays[source] = False
     anchor = stays.nonzero()[:, 0]
     joined = (stays.cumsum(0) - 1)[goal]
+    # Every row with its group's number: first what the group stands on, then who joins it, closest first.
+    group = torch.cat([torch.arange(len(anchor), device=x.device), joined])
+    row = torch.cat([anchor, source])[group.argsort(stable=True)]
+    members = torch.bincount(group, minlength=len(anchor))
     weight = size.to(x.dtype)
-    equal = bool((weight == 1).all())  # then there is nothing to multiply by, and most rows stay as they are
-    summed, moved = x.index_select(0, anchor), x.index_select(0, source)
-    if not equal:
-        summed, moved = summed * weight[anchor, None], moved * weight[source, None]
-    summed.index_add_(0, joined, moved)
+    # One pass over x and no copy of it. Where all weigh the same there is nothing to multiply by.
+    weighed = x if bool((weight == 1).all()) else x * weight[:, None]
+    summed = functional.embedding_bag(row, weighed, members.cumsum(0) - members, mode="sum")
     total = weight[anchor].index_add_(0, joined, weight[source])
-    if not equal:
-        return Merged(summed / total[:, None], total, anchor)
-    touched = torch.unique(joined)
-    means = summed.index_select(0, touched) / total[touched, None]
-    return Merged(summed.index_copy_(0, touched, means), total, anchor)
+    return Merged(summed.div_(total[:, None]), total, anchor)
