@@ -158,9 +158,9 @@ def put_noise(file: Path, rank: int) -> bool:
 
 
 def _whole(x: Tensor) -> Tensor:
-    """A tensor of its own on the CPU, put together from its shards."""
+    """A copy on the CPU, put together from its shards: the next step may change what it was made of."""
     x = x.detach()
-    return x.full_tensor().cpu() if isinstance(x, DTensor) else x.cpu().clone()
+    return (x.full_tensor() if isinstance(x, DTensor) else x).to("cpu", copy=True)
 
 
 def _as(value: Tensor, like: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bvllm.app.training.trainer import STATE, Keeping, StageTrainer
 from bvllm.app.training.watch import RECORD, Log, Patience, Record, Stopping, StopRequest, out_of_patience
 from bvllm.model import BVLLMForConditionalGeneration
 
+HANGING_UP = 1.0  # seconds, far more than pass between the end of a process and word of it
 RESULT, ORDER = "result", "order.json"
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
@@ -90,8 +92,14 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
     if start is not None and _has_ended(start, trainer.args.max_steps, stage.own.patience):
         trainer._load_from_checkpoint(os.fspath(start))
     else:
-        with _readers_watched():
-            trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
+        try:
+            with _readers_watched():
+                trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
+        except Exception:  # whatever it was: a checkpoint that is being written is worth the wait
+            with suppress(Exception):
+                trainer.saving.wait()
+            raise
+        trainer.saving.wait()
         if stop.signal is not None:
             raise _interrupted(stage, trainer, stop.signal)
     weights = gather_weights(trainer.model, trainer.kept)
@@ -105,7 +113,11 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
 def _readers_watched() -> Iterator[None]:
     """A process of the data loader that died is said in a line; torch tells it apart by its message only."""
     try:
-        yield
+        try:
+            yield
+        except (ConnectionError, EOFError):
+            time.sleep(HANGING_UP)  # torch raises here if it was a reader that hung up, since it died
+            raise
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -1,5 +1,6 @@
 """transformers' Trainer with our checkpoints: whole or not there, no pickle, any number of processes."""
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from bvllm.app.training.background import Background
 from bvllm.app.training.checkpoints import PREFIX, checkpoints, is_whole, remove, step_of, whole_folder
 from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.evaluation import BudgetOfStep, full_rows, mean_loss
@@ -79,6 +81,7 @@ class StageTrainer(Trainer):
         learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
         self.kept = keeping.names | learned
         self.noise_before_step: Named | None = None
+        self.saving = Background()
         budgets = [] if corpus.budget is None else [BudgetOfStep(model.config, corpus.budget)]
         super().__init__(
             model,
@@ -128,7 +131,11 @@ class StageTrainer(Trainer):
         return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": loss}, rows)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        """As upstream, but all or nothing; a disk that is full costs a warning, not the run."""
+        """As upstream, but all or nothing, and written while training goes on.
+
+        A disk that is full costs a warning, not the run.
+        """
+        self.saving.wait()
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"{PREFIX}{step}"
         if step == 0 or (folder.is_dir() and is_whole(folder)):
@@ -138,16 +145,23 @@ class StageTrainer(Trainer):
             self.state.best_model_checkpoint = str(folder.with_name(f"{PREFIX}{self.state.best_global_step}"))
         if not self.args.should_save:
             return
+        state = copy.deepcopy(self.state)  # as it is now; training goes on while it is written
+        self.saving.start(lambda: self._write(folder, snapshot, state))
+
+    def _write(self, folder: Path, snapshot: Snapshot, state: TrainerState) -> None:
         try:
             with whole_folder(folder) as inside:
                 snapshot.write(inside)
-                self.state.save_to_json(os.fspath(inside / STATE))
+                state.save_to_json(os.fspath(inside / STATE))
         except (OSError, SafetensorError) as error:
             self.keeping.warn(
-                f"the checkpoint of step {step} could not be written, training goes on without it: {error}"
+                f"the checkpoint of step {state.global_step} could not be written, training goes on without "
+                f"it: {error}"
             )
             return
-        self._prune(folder.parent)
+        for older in checkpoints(folder.parent)[: -self.keeping.count]:
+            if step_of(older) != state.best_global_step:
+                remove(older)
 
     def _snapshot(self) -> Snapshot:
         """Every process must take it; noise as it was before a step that will not be finished."""
@@ -157,14 +171,8 @@ class StageTrainer(Trainer):
             gather_moments(self.model, self.optimizer),
             gather_noise(own, self.args.device),
             [group["lr"] for group in self.optimizer.param_groups],
-            self.lr_scheduler.state_dict(),
+            copy.deepcopy(self.lr_scheduler.state_dict()),
         )
-
-    def _prune(self, place: Path) -> None:
-        best = self.state.best_global_step
-        for folder in checkpoints(place)[: -self.keeping.count]:
-            if step_of(folder) != best:
-                remove(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         put_weights(self.model if model is None else model, Path(resume_from_checkpoint) / WEIGHTS)
@@ -183,6 +191,8 @@ class StageTrainer(Trainer):
             self.keeping.warn("the run had fewer processes: noise of the new ones starts afresh")
 
     def _load_best_model(self) -> None:
+        self.saving.wait()
+        self.accelerator.wait_for_everyone()  # one process writes, all read
         put_weights(self.model, Path(str(self.state.best_model_checkpoint)) / WEIGHTS)
 
 
