@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from bvllm.model import packed_linear
-from bvllm.model.fast_tower import LEAST_WIDTH_FOR_BFLOAT16, FastTower, cpu_has_bfloat16, fast_tower
+from bvllm.model.cpu import has_bfloat16
+from bvllm.model.fast_tower import LEAST_WIDTH_FOR_BFLOAT16, FastTower, fast_tower
 from bvllm.model.packed_linear import POST_OPS, PackedLinear, can_pack
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features, patch_features, tower_of
 
@@ -132,7 +133,7 @@ def test_the_precision_where_nobody_asks():
     assert isinstance(narrow, FastTower)
     assert isinstance(broad, FastTower)
     assert narrow.dtype == torch.float32
-    assert broad.dtype == (torch.bfloat16 if cpu_has_bfloat16() else torch.float32)
+    assert broad.dtype == (torch.bfloat16 if has_bfloat16() else torch.float32)
 
 
 def test_other_towers_are_left_to_the_stock_path():

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from bvllm.model.attention import attention
+from bvllm.model.cpu import has_bfloat16
 from bvllm.model.fast_layers import ACTIVATIONS, FAMILIES, Affine, LayerWeights, is_covered, read_layers
 from bvllm.model.packed_linear import Activation, PackedLinear, can_pack
 from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
@@ -44,16 +46,8 @@ def fast_tower(
         return None
     wide = tower.config.hidden_size >= LEAST_WIDTH_FOR_BFLOAT16
     return FastTower(
-        tower, mean, std, dtype or (torch.bfloat16 if wide and cpu_has_bfloat16() else torch.float32)
+        tower, mean, std, dtype or (torch.bfloat16 if wide and has_bfloat16() else torch.float32)
     )
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); others would only emulate it."""
-    try:
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    except AttributeError:  # another torch: these questions are private
-        return False
 
 
 class FastTower:
@@ -166,7 +160,7 @@ class _Layer:
         if first_only:
             x, seen = x[:, :1].contiguous(), _seen_by_first(q, k, v)
         else:
-            seen = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+            seen = attention(q, k, v)
         x = self._out.add_to(x, seen.reshape(t, -1, width))
         return self._fc2.add_to(x, self._fc1(self._norm2(x), self._activation))
 

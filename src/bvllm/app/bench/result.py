@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from bvllm.app.threads import usable_cores
+from bvllm.model.cpu import has_amx, has_bfloat16
 
 MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")
 PACKAGES = ("bvllm", "torch", "transformers", "av")
@@ -90,9 +89,9 @@ def _processor() -> str:
 
 
 def _bfloat16() -> str:
-    if torch.cpu._is_amx_tile_supported():
+    if has_amx():
         return "AMX"
-    return "AVX-512" if torch.cpu._is_avx512_bf16_supported() else "none"
+    return "AVX-512" if has_bfloat16() else "none"
 
 
 def _commit() -> str:

@@ -14,7 +14,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip import CLIPImageProcessorPil
 
 from bvllm.app.bench.race import Race, race
-from bvllm.model.fast_tower import FastTower, cpu_has_bfloat16
+from bvllm.model.cpu import has_bfloat16
+from bvllm.model.fast_tower import FastTower
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features
 from bvllm.presets import nano_vision
 from bvllm.video.frames import resize, to_planes
@@ -60,7 +61,7 @@ def tower(config: CLIPVisionConfig, frames: int, rounds: int) -> Race:
         "stock_bfloat16_error": error(frame_features(rough, normal_half)),
         "fast_bfloat16_error": error(half.frame_features(pixels)),
         "fast_float32_error": error(single.frame_features(pixels)),
-        "bfloat16_in_hardware": cpu_has_bfloat16(),
+        "bfloat16_in_hardware": has_bfloat16(),
         "frames": frames,
         **{f"{name}_ms_per_frame": ms / frames for name, ms in took.items()},
     }
