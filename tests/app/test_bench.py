@@ -1,13 +1,17 @@
 """The benchmarks measure what they say, in processes of their own, and the pages say what was measured."""
 
 import json
+import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
+import torch
 
 from bvllm.app.bench.child import run_job
+from bvllm.app.bench.decoding import decoding
 from bvllm.app.bench.footage import draw_clip, loop_clip
 from bvllm.app.bench.goals import Plan, run
 from bvllm.app.bench.page import as_json, as_markdown, performance_page, read_run
@@ -84,6 +88,33 @@ def test_decoding_is_measured_on_the_same_pixels(clip, tmp_path):
     figures = list(run(plan))
     assert {f.goal for f in figures} == {"G1"}
     assert all(f.details["same_pixels"] for f in figures)
+
+
+def test_torchcodec_is_a_peer_where_it_can_be_imported(clip, monkeypatch):
+    asked = []
+
+    class Decoder:
+        """As torchcodec's, of a video of 21 seconds that begins at 0.5."""
+
+        metadata = SimpleNamespace(begin_stream_seconds=0.5, end_stream_seconds=21.5)
+
+        def __init__(self, source, *, num_ffmpeg_threads):
+            asked.append(num_ffmpeg_threads)
+
+        def get_frames_played_at(self, seconds):
+            asked.extend(seconds)
+            return SimpleNamespace(data=torch.zeros(len(seconds), 3, 4, 4, dtype=torch.uint8))
+
+    assert len(decoding(clip, "clip", 1)) == 2
+    fake = SimpleNamespace(VideoDecoder=Decoder)
+    monkeypatch.setitem(sys.modules, "torchcodec", SimpleNamespace(decoders=fake))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", fake)
+    figures = decoding(clip, "clip", 1)
+    assert [f.target for f in figures] == [1.3, 1.9, 1.35, 1.8]
+    assert all(f.value > 0 for f in figures)
+    assert figures[0].details["same_pixels"]
+    assert (asked[0], asked[22]) == (1, 0)  # threads
+    assert asked[1:22] == pytest.approx([0.5 + k for k in range(21)], abs=1e-5)
 
 
 def test_a_run_survives_its_file_and_a_page_shows_what_changed(tmp_path):
