@@ -10,10 +10,10 @@ from bvllm.app.bench.result import Conditions, Figure
 HEAD = """# Performance
 
 Every figure is a ratio to a plain peer in the same run, or a size. The peers: PyAV decoding every frame,
-torchcodec where it can be imported, the image processor and the vision tower of
-transformers, ToMe and DivPrune as published, and the way of the paper's released code, which keeps every token
-(`src/bvllm/app/bench/peer.py`). The targets were set on another machine, whose processor has AMX; where one is
-missed here, it says so, and `benchmarks/results/README.md` says why.
+torchcodec where it can be imported, the image processor and the vision tower of transformers, ToMe and
+DivPrune as published, and the way of the paper's released code, which keeps every token
+(`src/bvllm/app/bench/peer.py`). The targets were set on another machine, whose processor has AMX; where one
+is missed here, it says so, and `benchmarks/results/README.md` says why.
 
 G9's kernels, `primitives.merging` and `matching.farthest_first`, are made for other papers' methods;
 B-VLLM's own `stages.merge_tokens` merges by its plan and does not call them.
