@@ -19,8 +19,10 @@ bvllm reproduce table3 --out miniature            # Markdown, JSON, PNG and SVG 
 bvllm reproduce all --out miniature --seeds 3     # a run that was stopped goes on; shared variants train once
 ```
 
-On two cores Table 3 took 30 minutes with other work beside it, and 26 minutes more for the language model it
-starts from, unless `--warm` names a folder of `bvllm train nano` that has one.
+From nothing, Table 3 took 54 minutes on two cores with three seeds, and 72 with the five that are recorded,
+other work beside it. 26 of them went into the language model, which `--warm` takes from a folder of `bvllm train
+nano`. The other tables were made in another folder, from another language model of the same recipe, so a system
+that stands in several of them differs a little in Table 3.
 
 ## How it is done
 
