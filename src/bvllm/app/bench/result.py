@@ -3,16 +3,18 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bvllm.app.threads import usable_cores
 from bvllm.model.cpu import has_amx, has_bfloat16
 
 MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")
-PACKAGES = ("bvllm", "torch", "transformers", "av")
+PACKAGES = ("bvllm", "torch", "transformers", "av", "torchcodec")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Conditions:
             bfloat16=_bfloat16(),
             malloc=", ".join(f"{k}={os.environ[k]}" for k in MALLOC if k in os.environ) or "default",
             load=round(os.getloadavg()[0], 2),
-            versions={name: version(name) for name in PACKAGES},
+            versions=dict(_versions()),
             python=platform.python_version(),
             commit=_commit(),
             when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -86,6 +88,12 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # a peer that is not installed
+            yield name, version(name)
 
 
 def _bfloat16() -> str:
