@@ -20,9 +20,9 @@ bvllm reproduce all --out miniature --seeds 3     # a run that was stopped goes 
 ```
 
 From nothing, Table 3 took 54 minutes on two cores with three seeds, and 72 with the five that are recorded,
-other work beside it. 26 of them went into the language model, which `--warm` takes from a folder of `bvllm train
-nano`. The other tables were made in another folder, from another language model of the same recipe, so a system
-that stands in several of them differs a little in Table 3.
+other work beside it. 26 of them went into the language model, which `--warm` takes from a folder of
+`bvllm train nano`. The other tables were made in another folder, from another language model of the same
+recipe, so a system that stands in several of them differs a little in Table 3.
 
 ## How it is done
 
