@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from bvllm.app.index.layout import feature_bytes
 from bvllm.app.loading import LoadedModel
 
+# Goes up when the same tower gives other numbers: another attention, another type that features are kept in.
+RECIPE = 2
 # What a configuration says beside the architecture: where it came from, and how it is loaded.
 NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
 
@@ -21,7 +23,7 @@ def tower_fingerprint(loaded: LoadedModel) -> str:
     """
     model, processor = loaded.model.model, loaded.processor.video_processor
     config = loaded.model.config
-    said: list[object] = [_architecture(model.vision_tower.config.to_dict()), config.frame_feature]
+    said: list[object] = [RECIPE, _architecture(model.vision_tower.config.to_dict()), config.frame_feature]
     said += [processor.image_mean, processor.image_std, loaded.device.type, str(loaded.model.dtype)]
     said += [None if loaded.fast is None else str(loaded.fast.dtype)]
     digest = hashlib.sha256()
