@@ -37,8 +37,8 @@ FINDINGS = {
     "table7": (
         "The other way round than in the paper, which says nothing against it: our tower's [CLS] was "
         "taught captions in its warm-up and its patches were not, and what the paper's tower makes of its "
-        "patches could not be tested here. A reader that is trained with its selector gets half of the "
-        "way from the mean to [CLS] without any warm-up of its own."
+        "patches could not be tested here. A reader that is trained with its selector gets two fifths of "
+        "the way from the mean to [CLS] without any warm-up of its own."
     ),
     "figure3": (
         "A plateau: with one seed no point can be told from the base, in any of the five studies. The "
