@@ -2,17 +2,17 @@
 
 FINDINGS = {
     "table1": (
-        "B-VLLM's frames help both baselines as soon as a video is too long for even frames, and LLaMA- "
-        "VID on short videos, too. Two orders are not the paper's. (1) LLaMA-VID reading B-VLLM's frames "
-        "is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the better ones: "
-        "after alignment B-VLLM's explain more of what a frame shows (14.8 % of the captions' variance is "
-        "left on exam frames against 23.2 %; `benchmarks/unexplained.py`). But the language model was "
-        "warmed up on frames that are one vector each, and LLaMA-VID's two are nearest to that; a frame "
-        "of this world also holds a single thing worth a token, where the paper's images hold scenes. (2) "
-        "VideoLLaMA2 does not lose on short videos by B-VLLM, it gains. It hardly reads at all here: with "
-        "pictures it stays near guessing, since 300 steps are too few for its three-dimensional "
-        "convolutions to learn from nothing (35.8 % is left). Its rows say what frame selection adds to a "
-        "weak bridge, not what VideoLLaMA2 is worth."
+        "B-VLLM's frames help both baselines as soon as a video is too long for even frames, and "
+        "LLaMA-VID on short videos, too. Two orders are not the paper's. (1) LLaMA-VID reading B-VLLM's "
+        "frames is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the "
+        "better ones: after alignment B-VLLM's explain more of what a frame shows (14.8 % of the "
+        "captions' variance is left on exam frames against 23.2 %; `benchmarks/unexplained.py`). But the "
+        "language model was warmed up on frames that are one vector each, and LLaMA-VID's two are nearest "
+        "to that; a frame of this world also holds a single thing worth a token, where the paper's images "
+        "hold scenes. (2) VideoLLaMA2 does not lose on short videos by B-VLLM, it gains. It hardly reads "
+        "at all here: with pictures it stays near guessing, since 300 steps are too few for its "
+        "three-dimensional convolutions to learn from nothing (35.8 % is left). Its rows say what frame "
+        "selection adds to a weak bridge, not what VideoLLaMA2 is worth."
     ),
     "table3": (
         "Each module is worth something by itself, and the whole is above every ablation on videos of "
@@ -31,8 +31,8 @@ FINDINGS = {
     "table4": (
         "The paper's choice is the better one in both respects. Queries that read the question find the "
         "needle almost always; a resampler's, which do not, find no more than a spread of frames would by "
-        "luck and by what stands out. [CLS] is above the mean of patches, for a reason: the tower's warm- "
-        "up taught [CLS] to agree with a frame's caption, and nobody taught the patches' mean to."
+        "luck and by what stands out. [CLS] is above the mean of patches, for a reason: the tower's "
+        "warm-up taught [CLS] to agree with a frame's caption, and nobody taught the patches' mean to."
     ),
     "table7": (
         "The other way round than in the paper, which says nothing against it: our tower's [CLS] was "
