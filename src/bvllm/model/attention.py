@@ -19,7 +19,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     Example:
         >>> x = torch.eye(2).view(1, 1, 2, 2)
-        >>> attention(x, 100 * x, x)[0, :, 0].tolist()
+        >>> attention(x, 1000 * x, x)[0, :, 0].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
     if v.dtype == torch.bfloat16 and v.device.type == "cpu" and not has_amx():
