@@ -187,8 +187,11 @@ FIGURE_3 = Table(
     "The paper has L* 32, R 32 and theta 512, and says that more than 512 tokens gain little; the miniature "
     "has L* 16, R 8 and theta 64. tau and gamma act in training; at inference the choice is the arg-max.",
     (
-        *(Row(f"L* {frames}, R 8", frames_and_tokens(frames, 8)) for frames in FRAMES),
-        *(Row(f"L* 16, R {tokens}", frames_and_tokens(16, tokens)) for tokens in TOKENS),
+        *(
+            Row(f"L* {frames}, R {tokens}", frames_and_tokens(frames, tokens))
+            for frames in FRAMES
+            for tokens in TOKENS
+        ),
         *(Row(f"tau {tau:g}, gamma {gamma:g}", sharpness(tau, gamma)) for tau in TAUS for gamma in GAMMAS),
         *(Row(f"theta {tokens}", token_budget(tokens)) for tokens in BUDGETS),
     ),
