@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bvllm.app.ask import answer, ask, encode_video
-from bvllm.app.encode import CHUNK
+from bvllm.app.loading import CHUNK
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.app.conftest import SECONDS, write_video

@@ -54,3 +54,11 @@ def test_features_made_of_patches_are_left_to_the_stock_tower(tmp_path):
     tower = model.model.vision_tower
     assert fast_tower(tower, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) is not None
     assert LoadedModel(model, processor).frame_features(tiny.frames(2, side=16)).shape == (2, 16)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_nothing_is_compiled_on_a_cpu(fast):
+    with pytest.raises(
+        ValueError, match="compile must be False, got True for 'nano' on cpu: only the fast form"
+    ):
+        load_model("nano", device="cpu", fast=fast, compile=True)

@@ -13,10 +13,12 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from bvllm.model import fast_tower as fast_tower_module
 from bvllm.model import packed_linear
 from bvllm.model.cpu import has_bfloat16
 from bvllm.model.fast_tower import LEAST_WIDTH_FOR_BFLOAT16, FastTower, fast_tower
 from bvllm.model.packed_linear import POST_OPS, PackedLinear, can_pack
+from bvllm.model.upload import upload
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features, patch_features, tower_of
 
 SIZES = {
@@ -145,10 +147,56 @@ def test_other_towers_are_left_to_the_stock_path():
     assert fast_tower(stock(CONFIGS["clip"]).to("meta"), CLIP_MEAN, CLIP_STD) is None
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_on_another_device_nothing_stays_behind(name, monkeypatch):
+    """Tensors without numbers stand in for a GPU: what mixes devices fails there as well."""
+    monkeypatch.setitem(fast_tower_module.TYPES, "meta", (torch.float16,))
+    tower = stock(CONFIGS[name]).half().to("meta")
+    quick = fast_tower(tower, CLIP_MEAN, CLIP_STD)
+    assert quick is not None
+    assert (quick.dtype, quick.step) == (torch.float16, 32)
+    features, patches = quick.frame_features(frames(40)), quick.patch_features(frames(3), -2)
+    assert features.is_meta
+    assert patches.is_meta
+    assert (features.shape, patches.shape) == ((40, 32), (3, 9, 32))
+
+
+def test_frames_go_to_a_gpu_through_page_locked_memory():
+    class Frames:
+        device, did = torch.device("cpu"), ()
+
+        def pin_memory(self):
+            self.did += ("pinned",)
+            return self
+
+        def to(self, device, *, non_blocking):
+            self.did += (device.type, non_blocking)
+            return self
+
+    assert upload(Frames(), torch.device("cuda")).did == ("pinned", "cuda", True)
+    assert upload(Frames(), torch.device("cpu")).did == ("cpu", True)
+    pixels = frames(1)
+    assert upload(pixels, torch.device("cpu")) is pixels
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_compiled_first_pass_is_one_graph_and_gives_the_same(name, monkeypatch):
+    monkeypatch.setattr("bvllm.model.fast_tower.can_pack", lambda dtype: False)  # as on a GPU
+    quick, pixels = fast(stock(CONFIGS[name])), frames(5)
+    before = quick.frame_features(pixels)
+    assert not quick.compiled
+    quick.compile(backend="eager")  # inductor takes too long here; whether there is one graph shows as well
+    assert quick.compiled
+    torch.testing.assert_close(quick.frame_features(pixels), before)
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda tower: fast(tower, torch.float16), "dtype must be float32 or bfloat16, got torch.float16"),
+        (
+            lambda tower: fast(tower, torch.float16),
+            "dtype must be float32 or bfloat16 on cpu, got torch.float16",
+        ),
         (lambda tower: fast(tower).frame_features(frames(2, 32)), "frames must be one or more of uint8"),
         (lambda tower: fast(tower).frame_features(frames(0)), "frames must be one or more of uint8"),
         (lambda tower: fast(tower).patch_features(frames(1).float(), -1), "do not normalise"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bvllm.app.first_pass import look_once, planned_frames
 from bvllm.app.frame_store import FrameStore, StoredFrames
-from bvllm.app.loading import CHUNK, LoadedModel
+from bvllm.app.loading import LoadedModel
 from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import (
     FrameList,
@@ -97,7 +97,9 @@ def encode_video(
     seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
     with (
         one_kernel_thread(),
-        read_video(source, plan, limits or Limits(), loaded.frame_size, CHUNK, cores, gate=gate) as video,
+        read_video(
+            source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, gate=gate
+        ) as video,
     ):
         planned = planned_frames(video.info, used_fps)
         for found, times in look_once(video, loaded.frame_features, workers, gate, store):

@@ -10,6 +10,7 @@ from bvllm.app.model_name import resolve_model
 from bvllm.app.session import PromptCache
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
 from bvllm.model.fast_tower import FastTower, fast_tower
+from bvllm.model.upload import upload
 
 # Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
 CHUNK = 16
@@ -46,17 +47,22 @@ class LoadedModel:
 
     def normalise(self, frames: Tensor) -> Tensor:
         """(t, 3, height, width) uint8 -> what the tower expects, where it runs."""
-        return self.processor.video_processor.normalise(frames.to(self.device))
+        return self.processor.video_processor.normalise(upload(frames, self.device))
+
+    @property
+    def chunk(self) -> int:
+        """How many frames `frame_features` takes at a time, best as many."""
+        return CHUNK if self.fast is None else max(CHUNK, self.fast.step)
 
     @property
     def patch_step(self) -> int:
         """How many frames `patch_features` takes at a time for what one gives not to depend on the others."""
-        if self.device.type != "cpu":
-            return CHUNK
-        return 1 if self.fast is None else self.fast.step
+        if self.fast is not None:
+            return self.fast.step
+        return 1 if self.device.type == "cpu" else CHUNK
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass.
+        """At most `chunk` frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass.
 
         Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
         """
@@ -65,7 +71,7 @@ class LoadedModel:
 
     def _look_at(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
-            return self.fast.frame_features(frames)
+            return self.fast.frame_features(frames).cpu()
         missing = CHUNK - len(frames)
         full = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
         with torch.inference_mode():
@@ -81,7 +87,8 @@ class LoadedModel:
         """`patch_step` frames or fewer, (t, 3, height, width) uint8 -> (t, N, C): the second pass."""
         with torch.inference_mode():
             if self.fast is not None:
-                return self.fast.patch_features(frames, self.model.config.vision_feature_layer)
+                layer = self.model.config.vision_feature_layer
+                return self.fast.patch_features(frames, layer).to(self.model.dtype)
             return self.model.model.encode_patches(self.normalise(frames))
 
     def question_ids(self, question: str) -> tuple[Tensor, Tensor]:
@@ -132,7 +139,11 @@ class LoadedModel:
 
 
 def load_model(
-    name: str = "nano", *, device: str | torch.device | None = None, fast: bool = True
+    name: str = "nano",
+    *,
+    device: str | torch.device | None = None,
+    fast: bool = True,
+    compile: bool = False,
 ) -> LoadedModel:
     """Load a model for inference: in float32 on a CPU, in its own precision on an accelerator.
 
@@ -141,9 +152,11 @@ def load_model(
         device: where it runs; None takes CUDA if there is any, else the CPU.
         fast: look at frames with the tower's fast form where there is one (`model/fast_tower.py`); a wide
             tower then runs in bfloat16 on a CPU that has it.
+        compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
+            video that follow. What it gains has not been measured.
 
     Errors:
-        ValueError where the name means nothing.
+        ValueError where the name means nothing, or where there is nothing to compile.
         ModelError where the configuration or the weights cannot be read.
     """
     where = resolve_model(name)
@@ -157,7 +170,15 @@ def load_model(
     ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
         raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
     model = model.to(target).eval()
-    return LoadedModel(model, processor, name, _fast_form(model, processor) if fast else None)
+    quick = _fast_form(model, processor) if fast else None
+    if compile:
+        if quick is None or target.type == "cpu":
+            raise ValueError(
+                f"compile must be False, got True for {name!r} on {target.type}: "
+                "only the fast form of a tower on CUDA is compiled"
+            )
+        quick.compile()
+    return LoadedModel(model, processor, name, quick)
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:

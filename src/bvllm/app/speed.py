@@ -39,32 +39,34 @@ def model_speed(config: BVLLMConfig, tokens: int) -> ModelSpeed:
         tokens: visual tokens in the prompt.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float32 if device.type == "cpu" else config.dtype or torch.float32  # as it is loaded
     with torch.inference_mode(), one_kernel_thread():
-        frame = _tower(config.vision_config, device)
-        read = _language(config.text_config, tokens + PROMPT_TOKENS, device)
-        token = _language(config.text_config, 1, device)
+        frame = _tower(config.vision_config, device, dtype)
+        read = _language(config.text_config, tokens + PROMPT_TOKENS, device, dtype)
+        token = _language(config.text_config, 1, device, dtype)
     return ModelSpeed(frame, read, token, device.type)
 
 
-def _tower(config: PreTrainedConfig, device: torch.device) -> float:
+def _tower(config: PreTrainedConfig, device: torch.device, dtype: torch.dtype) -> float:
     height, width = frame_size(config)
     sample, scale = _sample(config, (height // 16) * (width // 16) * CHUNK)
     record = tower_of(sample)
-    tower = record.model._from_config(sample).eval().to(device)
-    fast = fast_tower(tower, record.mean, record.std) if device.type == "cpu" else None
+    tower = record.model._from_config(sample).eval().to(device, dtype)
+    fast = fast_tower(tower, record.mean, record.std)
     if fast is not None:
-        frames = torch.randint(0, 256, (CHUNK, 3, height, width), dtype=torch.uint8)
-        return scale * _timed(lambda: fast.frame_features(frames), device) / CHUNK
-    pixels = torch.rand(CHUNK, 3, height, width, device=device)
+        count = max(CHUNK, fast.step)
+        frames = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8)
+        return scale * _timed(lambda: fast.frame_features(frames), device) / count
+    pixels = torch.rand(CHUNK, 3, height, width, device=device, dtype=dtype)
     return scale * _timed(lambda: frame_features(tower, pixels), device) / CHUNK
 
 
-def _language(config: PreTrainedConfig, tokens: int, device: torch.device) -> float:
+def _language(config: PreTrainedConfig, tokens: int, device: torch.device, dtype: torch.dtype) -> float:
     sample, scale = _sample(config, tokens)
     sample.vocab_size = FEWEST_WORDS
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(sample, name, None)  # those of the large vocabulary are not in this one
-    model = AutoModelForCausalLM.from_config(sample).eval().to(device)
+    model = AutoModelForCausalLM.from_config(sample).eval().to(device, dtype)
     ids = torch.zeros(1, tokens, dtype=torch.long, device=device)
     return scale * _timed(lambda: model(ids, logits_to_keep=1), device)
 

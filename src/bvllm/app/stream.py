@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
-from bvllm.app.loading import CHUNK, LoadedModel
+from bvllm.app.loading import LoadedModel
 from bvllm.app.thinning import Thinning
 from bvllm.app.threads import one_kernel_thread
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, read_video
@@ -204,7 +204,7 @@ class VideoMemory:
         gone = self._thinning.add()
         if gone is not None:
             self._slots.let_go([self._frames.pop(gone).place])
-        if len(self._pending) >= CHUNK:
+        if len(self._pending) >= self._loaded.chunk:
             self._look()
 
     def _look(self) -> None:
@@ -213,8 +213,9 @@ class VideoMemory:
         self._pending = []
         started = time.perf_counter()
         with one_kernel_thread():
-            for begin in range(0, len(waiting), CHUNK):
-                part = [self._frames[number] for number in waiting[begin : begin + CHUNK]]
+            step = self._loaded.chunk
+            for begin in range(0, len(waiting), step):
+                part = [self._frames[number] for number in waiting[begin : begin + step]]
                 pixels = self._slots.get([frame.place for frame in part])
                 for frame, feature in zip(part, self._loaded.frame_features(pixels)):
                     frame.feature = feature.clone()
@@ -224,9 +225,8 @@ class VideoMemory:
         """Take the frames that were added to a file since the last look and will not change any more."""
         waiting: list[tuple[Tensor, float]] = []
         try:
-            with read_video(
-                path, self._plan, limits, self._loaded.frame_size, CHUNK, first=self._taken
-            ) as video:
+            size, chunk = self._loaded.frame_size, self._loaded.chunk
+            with read_video(path, self._plan, limits, size, chunk, first=self._taken) as video:
                 for chunk in video:
                     waiting += zip(chunk.pixels, chunk.seconds.tolist())
                     with self._lock:

@@ -108,7 +108,7 @@ def read_layers(tower: PreTrainedModel) -> list[LayerWeights]:
 
 
 def _folded(x: LayerWeights, factor: float) -> LayerWeights:
-    fc1, fc2 = x.fc1.times(torch.tensor(factor)), x.fc2.of_scaled(1 / factor)
+    fc1, fc2 = x.fc1.times(x.fc1.weight.new_tensor(factor)), x.fc2.of_scaled(1 / factor)
     return LayerWeights(x.norm1, x.qkv, x.out, x.norm2, fc1, fc2)
 
 

@@ -1,8 +1,9 @@
-"""A vision tower at the machine's speed: the stock one's layers, laid out for a CPU.
+"""A vision tower at the machine's speed: the stock one's layers, laid out anew.
 
-Weights are packed once; q, k and v are one product; activations and residuals are done while a product is
-written; the pixels' mean and standard deviation live in the weights of the first product; and the last
-layer runs for [CLS] alone where only [CLS] is wanted. On an accelerator there is nothing here yet.
+q, k and v are one product; the pixels' mean and standard deviation live in the weights of the first product,
+so that bytes go in; and the last layer runs for [CLS] alone where only [CLS] is wanted. On a CPU weights are
+packed once, and activations and residuals are done while a product is written. On a GPU many frames go
+through together, and the first pass can be compiled.
 """
 
 import math
@@ -17,13 +18,20 @@ from bvllm.model.attention import attention
 from bvllm.model.cpu import has_bfloat16
 from bvllm.model.fast_layers import ACTIVATIONS, FAMILIES, Affine, LayerWeights, is_covered, read_layers
 from bvllm.model.packed_linear import Activation, PackedLinear, can_pack
+from bvllm.model.upload import upload
 from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
 
 TOKENS_PER_STEP = 1100  # so many go through a layer together; the states of more would leave the cache
 MOST_FRAMES_PER_STEP = 16
+FRAMES_PER_GPU_STEP = 32  # as many as are chosen for a question at most, with the usual settings
 GREY = 128  # taken off every byte: bfloat16 holds the small whole numbers that are left exactly
 # Below this width bfloat16 saves little, and its noise moves the choice of frames.
 LEAST_WIDTH_FOR_BFLOAT16 = 256
+# Where the fast form runs, and in which types.
+TYPES = {
+    "cpu": (torch.float32, torch.bfloat16),
+    "cuda": (torch.float32, torch.bfloat16, torch.float16),
+}
 
 
 def fast_tower(
@@ -34,40 +42,42 @@ def fast_tower(
     Args:
         tower: a vision tower; its weights are copied, so later changes of it do not show.
         mean, std: of RGB in [0, 1], as its pixels are normalised.
-        dtype: of weights and activations; None takes bfloat16 where the CPU has it and the tower is wide,
-            else float32. Never float16: a CPU has no fast form of it.
+        dtype: of weights and activations; None takes the tower's own on a GPU; on a CPU bfloat16 where the
+            CPU has it and the tower is wide, else float32. Never float16 on a CPU, which has no fast form
+            of it.
 
     Errors:
         ValueError for another dtype.
     """
-    if dtype not in (None, torch.float32, torch.bfloat16):
-        raise ValueError(f"dtype must be float32 or bfloat16, got {dtype}: a CPU is fast with these")
-    if tower.device.type != "cpu" or not is_covered(tower.config):
+    types = TYPES.get(tower.device.type)
+    if types is None or not is_covered(tower.config):
         return None
-    wide = tower.config.hidden_size >= LEAST_WIDTH_FOR_BFLOAT16
-    return FastTower(
-        tower, mean, std, dtype or (torch.bfloat16 if wide and has_bfloat16() else torch.float32)
-    )
+    dtype = dtype or _usual_type(tower)
+    if dtype not in types:
+        known = " or ".join(str(one).removeprefix("torch.") for one in types)
+        raise ValueError(f"dtype must be {known} on {tower.device.type}, got {dtype}: it is fast with these")
+    return FastTower(tower, mean, std, dtype)
 
 
 class FastTower:
     """What `vision_tower.frame_features` and `patch_features` give, straight from bytes; see `fast_tower`.
 
     Always `step` frames are looked at together, the last ones filled up, so that what a frame gives never
-    depends on its company.
+    depends on its company. Frames may lie anywhere; what comes back lies where the tower does.
     """
 
     def __init__(self, tower: PreTrainedModel, mean: Triple, std: Triple, dtype: torch.dtype) -> None:
         config, family, record = tower.config, FAMILIES[type(tower.config)], tower_of(tower.config)
-        self.dtype = dtype
+        self.dtype, self.device, self.compiled = dtype, tower.device, False
         self._prefix, patches = record.prefix(config), patch_count(config)
-        self.step = _frames_per_step(self._prefix + patches)
+        on_cpu = self.device.type == "cpu"
+        self.step = _frames_per_step(self._prefix + patches) if on_cpu else FRAMES_PER_GPU_STEP
         self._size = frame_size(config)
         conv = tower.get_submodule(family.patches)
         self._patch = tuple(conv.kernel_size)
         with torch.no_grad():
             self._first = _packed(_on_bytes(conv, std), self.step * patches, dtype)
-            constant = tower.embeddings(_grey_frame(self._size, mean, std).to(conv.weight.dtype))
+            constant = tower.embeddings(_grey_frame(self._size, mean, std).to(conv.weight))
         # What does not depend on the pixels: [CLS], registers, positions, biases.
         self._constant = constant.to(dtype).repeat(self.step, 1, 1)
         rows, activation = self.step * (self._prefix + patches), ACTIVATIONS[config.hidden_act][0]
@@ -79,6 +89,7 @@ class FastTower:
         self._after = _Norm.of(tower.get_submodule(family.last), dtype)
         # SigLIP's, in the tower's own dtype.
         self._head: nn.Module | None = None if record.classes else tower.head
+        self._look: Callable[[Tensor], Tensor] = self._frames
 
     @property
     def feature_dtype(self) -> torch.dtype:
@@ -87,7 +98,16 @@ class FastTower:
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, C) float32: what stands for each frame."""
-        return self._by_steps(frames, self._frames)
+        return self._by_steps(frames, self._look)
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the first pass with `torch.compile`, and run it once: tens of seconds, once a process.
+
+        Features then differ in their last bits from those of the tower that is not compiled.
+        """
+        self._look = torch.compile(self._frames, fullgraph=True, dynamic=False, backend=backend)
+        self.compiled = True
+        self.frame_features(torch.zeros(1, 3, *self._size, dtype=torch.uint8))
 
     def patch_features(self, frames: Tensor, layer: int) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, N, C) float32: the patches as they leave `layer`; later ones do not run.
@@ -108,7 +128,7 @@ class FastTower:
             for chunk in torch.split(frames, self.step):
                 missing = self.step - len(chunk)
                 full = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
-                found.append(work(full)[: len(chunk)].float())
+                found.append(work(upload(full, self.device))[: len(chunk)].float())
         return torch.cat(found)
 
     def _frames(self, frames: Tensor) -> Tensor:
@@ -197,14 +217,22 @@ def _frames_per_step(tokens: int) -> int:
     return step
 
 
+def _usual_type(tower: PreTrainedModel) -> torch.dtype:
+    if tower.device.type != "cpu":
+        return tower.dtype
+    wide = tower.config.hidden_size >= LEAST_WIDTH_FOR_BFLOAT16
+    return torch.bfloat16 if wide and has_bfloat16() else torch.float32
+
+
 def _packed(weights: Affine, rows: int, dtype: torch.dtype) -> PackedLinear:
     bias = None if weights.bias is None else weights.bias.to(dtype)
-    return PackedLinear(weights.weight.to(dtype), bias, rows, packed=can_pack(dtype))
+    packed = weights.weight.device.type == "cpu" and can_pack(dtype)
+    return PackedLinear(weights.weight.to(dtype), bias, rows, packed=packed)
 
 
 def _on_bytes(conv: nn.Conv2d, std: Triple) -> Affine:
     """The patches' convolution as one product, on bytes less GREY instead of normalised pixels."""
-    per_byte = 1 / (255 * torch.tensor(std))
+    per_byte = 1 / (255 * torch.tensor(std, device=conv.weight.device))
     return Affine((conv.weight.detach().float() * per_byte[:, None, None]).flatten(1), None)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from bvllm.app.ask import encode_video
 from bvllm.app.index import IndexFolder, TowerEncoder, build, find_indexed, index_video
-from bvllm.app.loading import LoadedModel
+from bvllm.app.loading import CHUNK, LoadedModel
 from bvllm.model.fast_tower import fast_tower
 from bvllm.video import FrameMap, Limits, VideoError, fetch_frames
 from tests.app.conftest import SECONDS
@@ -32,6 +32,7 @@ class StoppingEncoder:
     frame_size = property(lambda self: self.inner.frame_size)
     fingerprint = property(lambda self: self.inner.fingerprint)
     device = property(lambda self: self.inner.device)
+    chunk = property(lambda self: self.inner.chunk)
 
     def frame_features(self, frames):
         if len(self.seen) == self.chunks:
@@ -138,7 +139,7 @@ def test_a_video_that_changes_meanwhile_is_not_indexed(video, loaded, folder, tm
     encoder = TowerEncoder.of(loaded)
 
     def touch(_, done, __):
-        if done == build.CHUNK:
+        if done == CHUNK:
             os.utime(copy)
 
     with pytest.raises(VideoError, match="must stay as it is while it is indexed, got one that changed"):
@@ -176,6 +177,26 @@ def test_the_frame_map_finds_the_frames_again_also_after_going_on(loaded, folder
     pixels = fetch_frames(path, wanted, FrameMap.from_arrays(found.frame_map), size=loaded.frame_size)
     assert torch.equal(loaded.frame_features(pixels), found.features[wanted])
     assert found.bytes < len(found) * (4 * found.features.shape[1] + 64) + 4096
+
+
+def test_a_tower_that_takes_more_frames_at_a_time_is_given_more(video, folder, tmp_path, monkeypatch):
+    """As on a GPU; on the way nothing else may know how many there are."""
+    monkeypatch.setattr("bvllm.model.fast_tower._frames_per_step", lambda tokens: 32)
+    model, processor = tiny.model(), tiny.processor()
+    normal = processor.video_processor
+    quick = fast_tower(model.model.vision_tower, normal.image_mean, normal.image_std)
+    large, small = LoadedModel(model, processor, fast=quick), LoadedModel(model, processor)
+    assert (large.chunk, large.patch_step, small.chunk) == (32, 32, CHUNK)
+    encoder = TowerEncoder.of(large)
+    whole = index_video(video, IndexFolder(tmp_path / "whole"), encoder)
+    torch.testing.assert_close(whole.features, encode_video(video, small).frame_features)
+    stopped = StoppingEncoder(encoder, 1)
+    with pytest.raises(KeyboardInterrupt):
+        index_video(video, folder, stopped, workers=1)
+    assert stopped.seen == [32]
+    rest = StoppingEncoder(encoder, 9)
+    assert torch.equal(index_video(video, folder, rest, workers=1).features, whole.features)
+    assert sum(rest.seen) == SECONDS - 32
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -16,7 +16,6 @@ from bvllm.app.index.errors import IndexFailure
 from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
-from bvllm.app.loading import CHUNK
 from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
 
@@ -92,7 +91,7 @@ def index_video(
         if found is not None:
             return found
         # A short chunk ends the video it was made of; a whole one is made again as it was.
-        partial.rewind(partial.count - partial.count % CHUNK)
+        partial.rewind(partial.count - partial.count % encoder.chunk)
         look = _Look(video, content, encoder, fps, partial, progress, spool)
         return look.through(plan, limits, workers or usable_cores())
 
@@ -111,10 +110,11 @@ class _Look:
 
     def through(self, plan: SamplingPlan, limits: Limits, threads: int) -> IndexedVideo:
         """Read on from where the journal ends, and make the entry."""
-        size, first, gate = self.encoder.frame_size, self.partial.count, Gate(threads)
+        size, chunk = self.encoder.frame_size, self.encoder.chunk
+        first, gate = self.partial.count, Gate(threads)
         with (
             one_kernel_thread(),
-            read_video(self.video, plan, limits, size, CHUNK, threads, first=first, gate=gate) as stream,
+            read_video(self.video, plan, limits, size, chunk, threads, first=first, gate=gate) as stream,
         ):
             self._at(stream, threads if self.encoder.device.type == "cpu" else GPU_WORKERS, gate)
             frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()

@@ -25,8 +25,12 @@ class FrameEncoder(Protocol):
     def device(self) -> torch.device:
         """Where it runs; on a CPU, chunks are looked at in parallel."""
 
+    @property
+    def chunk(self) -> int:
+        """How many frames it takes at a time."""
+
     def frame_features(self, frames: Tensor) -> Tensor:
-        """At most CHUNK frames, (t, 3, height, width) uint8 -> (t, C) on the CPU."""
+        """At most `chunk` frames, (t, 3, height, width) uint8 -> (t, C) on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class TowerEncoder:
     def device(self) -> torch.device:
         """Where the tower runs."""
         return self.loaded.device
+
+    @property
+    def chunk(self) -> int:
+        """How many frames the tower takes at a time."""
+        return self.loaded.chunk
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """As `LoadedModel.frame_features`, in the type that holds the same numbers."""

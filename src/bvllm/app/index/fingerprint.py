@@ -26,6 +26,7 @@ def tower_fingerprint(loaded: LoadedModel) -> str:
     said: list[object] = [RECIPE, _architecture(model.vision_tower.config.to_dict()), config.frame_feature]
     said += [processor.image_mean, processor.image_std, loaded.device.type, str(loaded.model.dtype)]
     said += [None if loaded.fast is None else str(loaded.fast.dtype)]
+    said += ["compiled"] * (loaded.fast is not None and loaded.fast.compiled)
     digest = hashlib.sha256()
     _add_weights(digest, model.vision_tower)
     if config.frame_feature != "cls":
