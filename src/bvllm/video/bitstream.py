@@ -49,6 +49,11 @@ class Skill:
     leading: bool
 
 
+def _look(entry: bool, settings: bytes) -> Look:
+    """Most packets bring no settings; of those there are two kinds."""
+    return Look(True, entry, settings) if settings else ENTRY if entry else PLAIN
+
+
 def h264(data: bytes, extra: bytes) -> Look:
     """Entries are IDR pictures; no other I picture cuts all references."""
     settings = b""
@@ -57,7 +62,7 @@ def h264(data: bytes, extra: bytes) -> Look:
         if kind in (7, 8, 13, 15):
             settings += data[unit].rstrip(b"\0")
         elif kind in (1, 5):
-            return Look(True, kind == 5, settings)
+            return _look(kind == 5, settings)
         elif 2 <= kind <= 4:
             break
     return UNKNOWN

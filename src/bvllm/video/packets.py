@@ -3,7 +3,6 @@
 from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
 
 import av
 from av.container import InputContainer
@@ -15,7 +14,7 @@ from .clock import Clock
 from .limits import Limits
 
 LONGEST = (1 << 31) - 1  # ticks that a frame may last
-NEW_SETTINGS: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
+NEW_SETTINGS = {"new_extradata", "param_change"}
 
 
 @dataclass
@@ -76,9 +75,8 @@ class Packets:
         else:
             ordered = (before is None or dts > before) and dts <= pts
             self._dts = dts
-        strange = (
-            packet.is_discard or packet.is_corrupt or any(packet.has_sidedata(kind) for kind in NEW_SETTINGS)
-        )
+        new = any(data.data_type in NEW_SETTINGS for data in packet.iter_sidedata())
+        strange = packet.is_discard or packet.is_corrupt or new
         return ordered and not strange
 
     def _plain(self, packet: "Packet[AvVideoStream]", skill: Skill) -> bool:

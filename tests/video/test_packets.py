@@ -1,0 +1,34 @@
+"""What a packet may say that ends all trust in decoding a stream in part."""
+
+import io
+
+import av
+import pytest
+from av.packet import PacketSideData
+
+from bvllm.video.bitstream import SKILLS
+from bvllm.video.packets import Packets
+from tests.video import make
+
+KINDS = {"palette": 0, "new_extradata": 1, "param_change": 2}  # FFmpeg's numbers
+
+
+@pytest.fixture
+def packets():
+    with av.open(io.BytesIO(make.video(frames=4))) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("kind, ends", [("palette", False), ("new_extradata", True), ("param_change", True)])
+def test_new_settings_beside_a_packet(packets, kind, ends):
+    extra = bytes(packets[0].stream.codec_context.extradata)
+    walk = Packets(SKILLS["h264"], extra)
+    walk.add(packets[0])
+    assert walk.skill is not None
+    beside = PacketSideData(KINDS[kind], 4)
+    assert beside.data_type == kind
+    beside.update(bytes(4))
+    packets[1].set_sidedata(beside)
+    walk.add(packets[1])
+    assert (walk.skill is None) == ends
+    assert walk.shown == 2
