@@ -53,7 +53,13 @@ def decoding(video: Path, name: str, rounds: int) -> list[Figure]:
     what = "frames at 1 fps"
     figures = [
         Figure("G1", f"{what}, 1 thread ({name})", on_one, TARGETS[tall], details=details),
-        Figure("G1", f"{what}, 2 threads against 1 ({name})", on_two, TWO_THREADS, details=details),
+        Figure(
+            "G1",
+            f"{what}, 2 threads, against the plain way on 1 ({name})",
+            on_two,
+            TWO_THREADS,
+            details=details,
+        ),
     ]
     if "torchcodec_1" in works:
         single = median(turn["torchcodec_1"].cpu / turn["ours"].cpu for turn in turns)

@@ -32,18 +32,20 @@ FINDINGS = {
         "The paper's choice is the better one in both respects. Queries that read the question find the "
         "needle almost always; a resampler's, which do not, find no more than a spread of frames would by "
         "luck and by what stands out. [CLS] is above the mean of patches, for a reason: the tower's "
-        "warm-up taught [CLS] to agree with a frame's caption, and nobody taught the patches' mean to."
+        "warm-up taught [CLS] to agree with a frame's caption, and patches only through a reader that "
+        "learned to weigh them, never their mean."
     ),
     "table7": (
         "The other way round than in the paper, which says nothing against it: our tower's [CLS] was "
-        "taught captions in its warm-up and its patches were not, and what the paper's tower makes of its "
-        "patches could not be tested here. A reader that is trained with its selector gets two fifths of "
-        "the way from the mean to [CLS] without any warm-up of its own."
+        "taught captions in its warm-up, its patches only through a reader that learned to weigh them, "
+        "never their mean, and what the paper's tower makes of its patches could not be tested here. A "
+        "reader that is trained with its selector gets two fifths of the way from the mean to [CLS] "
+        "without any warm-up of its own."
     ),
     "figure3": (
         "Mostly a plateau: with two seeds no claim of the paper can be told from chance, in either "
         "direction. The reason stands in the last columns: the selector settles on two or three distinct "
-        "frames whatever L* is, which take 9 to 36 tokens, so that L* 8 is enough and even theta 16 cuts "
+        "frames whatever L* is, which take 9 to 37 tokens, so that L* 8 is enough and even theta 16 cuts "
         "off little. The paper's slopes need videos of which more has to be seen, and frames in which "
         "more stands. R 4 has the highest figure at every L* (63 to 64 % against 60 to 62), which fits "
         "what Table 1 shows of few tokens. gamma 1, under which only equal rows of S merge, is the lowest "
@@ -51,8 +53,9 @@ FINDINGS = {
         "difference."
     ),
     "figure5": (
-        "Four queries are too few at every length (56.8 % against 61 to 63), most of all for questions "
-        "about several things (ordering: 50 against 61 to 65). From eight on little is gained, and 32 are "
+        "Four queries are too few (56.8 % over all videos against 61 to 63; on long videos alone the "
+        "difference to 32 is not told apart from chance), most of all for questions about several things "
+        "(ordering: 50 against 61 to 66). From eight on little is gained, and 32 are "
         "no better than 16: the selector settles on two or three distinct frames whatever L* is. That "
         "long videos want more queries than short ones does not show."
     ),

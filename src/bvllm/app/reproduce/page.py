@@ -15,7 +15,7 @@ everything can be trained in minutes?** An order of rows that comes out the same
 heights are not comparable with the paper's. `bvllm reproduce` makes every figure again:
 
 ```bash
-bvllm reproduce table3 --out miniature            # Markdown, JSON, PNG and SVG in miniature/
+bvllm reproduce table3 --out miniature            # Markdown, JSON and, with bvllm[plot], pictures
 bvllm reproduce all --out miniature --seeds 3     # a run that was stopped goes on; shared variants train once
 ```
 

@@ -64,7 +64,6 @@ class Scene:
     start: Floats  # (3,) x, y in 0..1 of the spare room, zoom
     drift: Floats  # (3,) change of each per second
     sprites: Floats  # (n, 9) x, y, radius, dx, dy, r, g, b, roundness
-    grain: float
 
     def frame(self, age: float) -> Image.Image:
         """The picture `age` seconds after the cut."""
@@ -112,7 +111,7 @@ def draw_scene(seed: int, number: int, size: Size) -> Scene:
     still = rng.random() < 0.35  # a fixed camera, as much footage has
     drift = np.zeros(3) if still else rng.normal(0, [0.06, 0.06, 0.05])
     image = Image.fromarray(texture.clip(0, 255).astype(np.uint8))
-    return Scene(image, size, rng.random(3), drift, sprites, grain=float(rng.uniform(0, 6)))
+    return Scene(image, size, rng.random(3), drift, sprites)
 
 
 def _bounce(x: float) -> float:
