@@ -1,5 +1,7 @@
 """What is remembered between questions makes them cheaper and never different."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,3 +74,25 @@ def test_more_frames_than_fit_are_still_given():
 def test_memory_cannot_be_negative():
     with pytest.raises(ValueError, match="most_bytes must be at least 0"):
         Session(most_bytes=-1)
+
+
+def test_a_session_forgets_the_patches_of_another_video(encoded, loaded):
+    """Frame 3 of a stream is another frame in its next snapshot."""
+    session, other = Session(), replace(encoded, store=Reversed(encoded.store))
+    answer(encoded, QUESTIONS[0], loaded, session=session)
+    found = answer(other, QUESTIONS[0], loaded, session=session)
+    assert torch.equal(
+        found.visual.pooler_output[0], answer(other, QUESTIONS[0], loaded).visual.pooler_output[0]
+    )
+    first = answer(encoded, QUESTIONS[0], loaded)
+    assert not torch.equal(found.visual.pooler_output[0], first.visual.pooler_output[0])
+
+
+class Reversed:
+    """Other pixels under the same numbers."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def get(self, indices):
+        return self.inner.get(indices).flip(-1)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from bvllm.app.ask import answer, encode_video
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
+from bvllm.app.loading import LoadedModel
 from bvllm.app.stream import VideoMemory
 from bvllm.app.thinning import Thinning
-from bvllm.video import FrameList, VideoError
+from bvllm.video import FrameList, Limits, VideoError
 from tests.model import tiny
 from tests.video.make import video as make_video
 
@@ -196,3 +197,38 @@ def test_closing_leaves_no_file_open(loaded):
     memory.add(tiny.frames(1)[0], 0.0)
     memory.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_look_that_was_interrupted_is_made_up_for(loaded, monkeypatch):
+    memory, frames = VideoMemory(loaded, fps=None), tiny.frames(20, side=16)
+    real = LoadedModel.frame_features
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoadedModel, "frame_features", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memory.watch((frame, float(second)) for second, frame in enumerate(frames))
+    monkeypatch.setattr(LoadedModel, "frame_features", real)
+    seen = memory.snapshot()
+    assert len(seen.frame_features) == len(seen.seconds) == len(memory) > 0
+    answer(seen, QUESTION, loaded)
+
+
+def test_a_limit_ends_the_following_instead_of_blinding_it(tmp_path, loaded):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(make_video(frames=40, fps=4))
+    for limits in (Limits(max_seconds=5.0), Limits(max_decoded_frames=9), Limits(max_bytes=100)):
+        memory = VideoMemory(loaded)
+        with pytest.raises(VideoError) as error:
+            memory.follow(path, limits=limits, poll_seconds=0.01, patience_seconds=0.0)
+        assert error.value.kind == "limit"
+
+
+def test_a_snapshot_may_be_collected_while_its_places_are_in_use():
+    """The garbage collector runs where it likes, also inside the store's own lock."""
+    slots = FrameSlots((4, 4))
+    held = HeldFrames(slots, [slots.put(frame) for frame in tiny.frames(2, side=4)])
+    with slots._lock:
+        held.close()
+    assert len(slots) == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from functools import partial
 
 import pytest
@@ -45,7 +46,10 @@ def test_json_is_one_object_and_evidence_is_written(search, video, tmp_path):
 def test_what_is_not_indexed_is_named_with_the_command(search, video):
     status, out, err = search(video, "red", "--no-index-missing")
     assert (status, out) == (1, "")
-    assert f"1 video is not indexed yet: run `bvllm index {video}` first" in err
+    command = re.search("1 video is not indexed yet: run `bvllm (index .*)` first", err)[1]
+    assert command.startswith(f"index {video} --index ")
+    assert main(shlex.split(command)) == 0
+    assert search(video, "red", "--no-index-missing")[0] == 0
     assert err.count("\n") == 1
 
 

@@ -89,7 +89,9 @@ def test_list_check_and_prune(run, folder, model, tmp_path):
     status, out, err = run("--check")
     assert status == 1
     assert out.startswith(f"damaged    {entry.name}: its bytes are not those that were written, 4.")
-    assert err == "error: 1 of the index's entries cannot be used: bvllm index --prune removes them\n"
+    assert (
+        err == "error: 1 of the index's entries cannot be used: bvllm index --prune removes what is damaged\n"
+    )
     status, out, _ = run("--prune")
     assert (status, out.splitlines()[-1]) == (0, f"1 entry, 1 removed, in {tmp_path / 'index'}")
     assert run("--prune", "--max-size", 0)[1].startswith("removed ")

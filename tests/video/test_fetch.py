@@ -1,5 +1,7 @@
 """Frames that were read once are found again, pixel for pixel."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -139,3 +141,9 @@ def test_pictures_of_several_sizes_need_a_size():
     with pytest.raises(VideoError, match="one size"):
         fetch_frames(data, [0, 9], None, plan=every)
     assert fetch_frames(data, [0, 9], None, plan=every, size=SIZE).shape == (2, 3, *SIZE)
+
+
+def test_a_limit_met_on_the_way_from_the_start_is_no_other_video():
+    with pytest.raises(VideoError, match="frames must be decoded within the limits, got limit") as error:
+        fetch_frames(io.BytesIO(make.video(frames=40, fps=4)), [8], None, limits=Limits(max_decoded_frames=9))
+    assert error.value.kind == "limit"

@@ -54,6 +54,7 @@ def answer(
     stem, choices = split_question(question, options)
     _check(select, max_new_tokens)
     budget, session = budget or Budget(), session or Session()
+    session.begin(encoded)
     clock, used = _Clock(progress), _used_budget(budget, loaded)
     with torch.inference_mode(), one_kernel_thread():
         question_ids = loaded.question_ids(stem)

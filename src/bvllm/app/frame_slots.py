@@ -30,7 +30,8 @@ class FrameSlots:
         self._free: list[int] = []
         self._places = 0
         self._file = tempfile.TemporaryFile(prefix="bvllm-stream-", buffering=0)  # noqa: SIM115
-        self._lock = threading.Lock()
+        # A snapshot that the garbage collector finds lets go at any time, in here, too.
+        self._lock = threading.RLock()
         weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:

@@ -79,6 +79,7 @@ def indexed_video(
     """
     started, limits, encoder = time.perf_counter(), limits or Limits(), TowerEncoder.of(loaded)
     plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
+    folder.make()  # the content hash is remembered there
     found = find_indexed(video, folder, encoder, fps=fps, limits=limits)
     if found is not None:
         return _encoded(

@@ -5,9 +5,10 @@ numbers do not depend on what is remembered: a frame always goes through the tow
 always in two parts.
 """
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ class PatchCache:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._rows.clear()
+        self._bytes = 0
 
     def get(self, frames: Sequence[int], encode: Callable[[list[int]], Sequence[Tensor]]) -> Tensor:
         """(F, N, C) patches of frames, in the order asked for; `encode` is called for those not known."""
@@ -110,10 +116,18 @@ class Session:
 
     patches: PatchCache
     prompt: PromptCache
+    _video: "weakref.ref[object] | None" = field(repr=False, compare=False)
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         object.__setattr__(self, "patches", PatchCache(most_bytes))
         object.__setattr__(self, "prompt", PromptCache())
+        object.__setattr__(self, "_video", None)
+
+    def begin(self, video: object) -> None:
+        """A question about a video: of another one, or of a stream as it was before, nothing is kept."""
+        if self._video is None or self._video() is not video:
+            self.patches.clear()
+            object.__setattr__(self, "_video", weakref.ref(video))
 
 
 def _size(row: Tensor) -> int:

@@ -72,6 +72,7 @@ class VideoMemory:
         self._info: VideoInfo | None = None
         self._lock = threading.RLock()
         self._spent = 0.0
+        self._warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Frames remembered."""
@@ -130,7 +131,7 @@ class VideoMemory:
             until: asked before each look; True ends the following without reading the last seconds.
 
         Errors:
-            VideoError where the finished file cannot be read, or the file has shrunk.
+            VideoError where the finished file cannot be read, the file has shrunk, or a limit was met.
             ValueError where frames of another stream were taken already.
         """
         if self._seen:
@@ -208,9 +209,15 @@ class VideoMemory:
             self._look()
 
     def _look(self) -> None:
-        """Give every frame that waits its feature; those let go meanwhile need none."""
-        waiting = [number for number in self._pending if number in self._frames]
-        self._pending = []
+        """Give every frame that waits its feature; those let go meanwhile need none.
+
+        What was interrupted waits on.
+        """
+        waiting = [
+            number
+            for number in self._pending
+            if number in self._frames and self._frames[number].feature is None
+        ]
         started = time.perf_counter()
         with one_kernel_thread():
             step = self._loaded.chunk
@@ -219,6 +226,7 @@ class VideoMemory:
                 pixels = self._slots.get([frame.place for frame in part])
                 for frame, feature in zip(part, self._loaded.frame_features(pixels)):
                     frame.feature = feature.clone()
+        self._pending = []
         self._spent += time.perf_counter() - started
 
     def _read_on(self, path: str | Path, limits: Limits, *, finished: bool) -> None:
@@ -234,9 +242,15 @@ class VideoMemory:
                         end = waiting[-1][1] - UNSETTLED_SECONDS
                         while waiting and waiting[0][1] < end:
                             self._settle(*waiting.pop(0))
-        except VideoError:
-            if finished:
+                self._warnings = video.report.warnings
+        except VideoError as error:
+            if finished or error.kind in ("limit", "permission"):  # these do not go away by waiting
                 raise
+        for warning in self._warnings:
+            if warning.startswith("limit"):
+                raise VideoError(
+                    "limit", f"file must be read within the limits, got {warning}: raise that limit"
+                )
         if finished:
             with self._lock:
                 for picture, seconds in waiting:

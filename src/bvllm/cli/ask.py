@@ -1,7 +1,6 @@
 """`bvllm ask`: a question about a video, answered, with what it cost and what it rests on."""
 
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
+from bvllm.cli.index_upkeep import index_folder
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -117,8 +117,7 @@ def _check(request: Request) -> None:
     with wrong_use():
         if not request.question.strip():
             raise ValueError("question must hold words, got nothing: write what you want to know")
-        if not (request.fps > 0 and math.isfinite(request.fps)):
-            raise ValueError(f"--fps must be above 0, got {request.fps:g}: 1 looks at one frame a second")
+        check_fps(request.fps)
         if request.evidence is not None:
             check_evidence_path(request.evidence)
         resolve_model(request.model)
@@ -165,13 +164,13 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
 def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
     from bvllm.app.encode import encode_video
-    from bvllm.app.index import IndexFailure, IndexFolder, default_folder
+    from bvllm.app.index import IndexFailure
     from bvllm.app.indexed import indexed_video
     from bvllm.video import VideoError
 
     settings = {"fps": request.fps, "threads": request.threads, "progress": bar}
     if request.use_index:
-        folder = IndexFolder(request.index or default_folder(), tell=_note)
+        folder = index_folder(request.index)
         try:
             return indexed_video(request.video, loaded, folder, **settings)
         except IndexFailure as failure:

@@ -1,13 +1,12 @@
 """`bvllm doctor`: what is odd or broken in a video, and what an answer about it would rest on."""
 
 import json
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
 from bvllm.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ def doctor(
     from bvllm.app.videos_in import videos_of
 
     with wrong_use():
-        if not (fps > 0 and math.isfinite(fps)):
-            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        check_fps(fps)
         videos = videos_of([video])
     from bvllm.app.doctor import as_json as as_object
     from bvllm.app.doctor import examine

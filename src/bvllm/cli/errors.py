@@ -1,5 +1,6 @@
 """What went wrong, as one line and an exit status."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,12 @@ class Stopped(typer.TyperException):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal
+
+
+def check_fps(fps: float) -> None:
+    """Refuses a rate at which nothing can be looked at; to be called in `wrong_use`."""
+    if not (fps > 0 and math.isfinite(fps)):
+        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
 
 
 @contextmanager

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, wrong_use
-from bvllm.cli.index_upkeep import clock, print_check, print_list, print_prune, size
+from bvllm.cli.errors import Stopped, Unanswerable, check_fps, wrong_use
+from bvllm.cli.index_upkeep import clock, index_folder, print_check, print_list, print_prune, size
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from bvllm.app.index import Finding, IndexFolder, TowerEncoder
-
-GIGABYTE = 1e9
+    from bvllm.app.index import IndexFolder, TowerEncoder
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,9 @@ def index(
     max_size: Annotated[
         float | None,
         typer.Option(
-            metavar="GB", help="Above it, what was not used for longest is removed.", show_default="10"
+            metavar="GB",
+            help="Above it, what was not used for longest is removed.",
+            show_default="$BVLLM_INDEX_MAX_GB, else 10",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -87,7 +87,7 @@ def index(
         if videos:
             resolve_model(model)
     quiet()
-    folder = _folder(where, max_size)
+    folder = index_folder(where, max_size)
     if show:
         print_list(folder, as_json=as_json)
     elif check:
@@ -99,8 +99,7 @@ def index(
 
 
 def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
-    if not (fps > 0 and math.isfinite(fps)):
-        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+    check_fps(fps)
     if max_size is not None and not (max_size >= 0 and math.isfinite(max_size)):
         raise ValueError(f"--max-size must be at least 0, got {max_size:g}: give a number of gigabytes")
     if sum(modes) > 1:
@@ -111,17 +110,6 @@ def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: floa
         )
     if not paths and not any(modes):
         raise ValueError("videos must be named, got none: bvllm index VIDEO, or --list, --check or --prune")
-
-
-def _folder(where: Path | None, max_size: float | None) -> "IndexFolder":
-    from bvllm.app.index import DEFAULT_MAX_BYTES, IndexFolder, default_folder
-
-    limit = DEFAULT_MAX_BYTES if max_size is None else round(max_size * GIGABYTE)
-    return IndexFolder(where or default_folder(), max_bytes=limit, tell=_note_damage)
-
-
-def _note_damage(finding: "Finding") -> None:
-    print(f"note: index entry {finding.name[:12]}… is not used: {finding.why}", file=sys.stderr)
 
 
 def _index(request: Request, folder: "IndexFolder") -> None:

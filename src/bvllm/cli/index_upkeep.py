@@ -1,22 +1,41 @@
-"""`bvllm index --list`, `--check` and `--prune`."""
+"""The folder of the index on the command line, and `bvllm index --list`, `--check` and `--prune`."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from bvllm.cli.errors import Unanswerable
+from bvllm.cli.errors import Unanswerable, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.index import EntrySummary, Finding, IndexFolder
+
+T = TypeVar("T")
+GIGABYTE = 1e9
+
+
+def index_folder(where: Path | None, max_gigabytes: float | None = None) -> "IndexFolder":
+    """The folder that a command works with; what it says of single entries becomes notes on stderr."""
+    from bvllm.app.index import IndexFolder, default_folder
+
+    limit = None if max_gigabytes is None else round(max_gigabytes * GIGABYTE)
+    with wrong_use():  # the environment may name no size
+        return IndexFolder(where or default_folder(), max_bytes=limit, tell=_note)
+
+
+def _note(finding: "Finding") -> None:
+    what = "was removed" if finding.kind == "over_limit" else "is not used"
+    print(f"note: index entry {finding.name[:12]}… {what}: {finding.why}", file=sys.stderr)
 
 
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
     """What is indexed, the last used first."""
     from bvllm.app.videos_in import shown
 
-    entries = folder.entries()
+    entries = _without_failing(folder.entries)
     if as_json:
         print(json.dumps({"index": str(folder.path), "videos": [_listed(entry) for entry in entries]}))
         return
@@ -39,11 +58,12 @@ def print_check(folder: "IndexFolder", *, as_json: bool) -> None:
     """Every finding; exit status 1 where an entry cannot be used."""
     findings = _without_failing(folder.check)
     _print_findings(findings, folder, as_json=as_json)
-    damaged = sum(finding.kind in ("damaged", "unreadable") for finding in findings)
-    if damaged:
-        raise Unanswerable(
-            f"{damaged} of the index's entries cannot be used: bvllm index --prune removes them"
-        )
+    damaged, closed = (sum(f.kind == kind for f in findings) for kind in ("damaged", "unreadable"))
+    advice = ["bvllm index --prune removes what is damaged"] * (damaged > 0)
+    advice += ["see to the rights of what cannot be read"] * (closed > 0)
+    if advice:
+        count = damaged + closed
+        raise Unanswerable(f"{count} of the index's entries cannot be used: {'; '.join(advice)}")
 
 
 def print_prune(folder: "IndexFolder", *, as_json: bool) -> None:
@@ -51,7 +71,7 @@ def print_prune(folder: "IndexFolder", *, as_json: bool) -> None:
     _print_findings(_without_failing(folder.prune), folder, as_json=as_json, word="removed")
 
 
-def _without_failing(work: "Callable[[], list[Finding]]") -> "list[Finding]":
+def _without_failing(work: Callable[[], T]) -> T:
     from bvllm.app.index import IndexFailure
 
     try:
@@ -63,7 +83,7 @@ def _without_failing(work: "Callable[[], list[Finding]]") -> "list[Finding]":
 def _print_findings(
     findings: list["Finding"], folder: "IndexFolder", *, as_json: bool, word: str = ""
 ) -> None:
-    kept = len(folder.entries())
+    kept = len(_without_failing(folder.entries))
     if as_json:
         found = {"index": str(folder.path), "entries": kept, "findings": [asdict(f) for f in findings]}
         print(json.dumps(found))

@@ -1,12 +1,11 @@
 """`bvllm plan`: what a question about a video would cost, without a model."""
 
 import json
-import math
 from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
 from bvllm.cli.quiet import quiet
 
 
@@ -24,8 +23,7 @@ def plan(
     from bvllm.app.model_name import resolve_model
 
     with wrong_use():
-        if not (fps > 0 and math.isfinite(fps)):
-            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        check_fps(fps)
         resolve_model(model)
     quiet()
     from bvllm.app.loading import ModelError

@@ -1,7 +1,6 @@
 """`bvllm search`: where in a collection of videos something is shown."""
 
 import json
-import math
 import shlex
 import sys
 from dataclasses import asdict, dataclass
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, wrong_use
+from bvllm.cli.index_upkeep import index_folder
+from bvllm.cli.open_files import allow_many_files
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -78,8 +79,7 @@ def search(
             )
         if not words[-1].strip():
             raise ValueError("query must hold words, got nothing: write what is to be seen")
-        if not (fps > 0 and math.isfinite(fps)):
-            raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        check_fps(fps)
         if evidence is not None:
             check_evidence_path(evidence)
         resolve_model(model)
@@ -94,14 +94,15 @@ def search(
 
 def _work(request: Request) -> tuple[list[Path], "Found"]:
     """The files that were searched, and what was found in them."""
-    from bvllm.app.index import IndexFolder, TowerEncoder, default_folder
+    from bvllm.app.index import TowerEncoder
     from bvllm.app.loading import ModelError, load_model
     from bvllm.app.search import LibraryShelf, UnknownWords, find_moments, shelf_beside
     from bvllm.app.search.evidence import write_search_evidence
     from bvllm.app.search.words import word_tower_of
     from bvllm.video import VideoError
 
-    folder = IndexFolder(request.index or default_folder(), tell=lambda finding: _note(finding.why))
+    folder = index_folder(request.index)
+    allow_many_files()
     try:
         loaded = load_model(request.model)
         videos = _entries(request, folder, TowerEncoder.of(loaded))
@@ -148,8 +149,11 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
             found[file] = entry
     if missing:
         count = "1 video is" if missing == 1 else f"{missing} videos are"
-        names = " ".join(shlex.quote(shown(path)) for path in request.paths)
-        raise Unanswerable(f"{count} not indexed yet: run `bvllm index {names}` first")
+        words = [shlex.quote(shown(path)) for path in request.paths]
+        words += [] if request.index is None else ["--index", shlex.quote(shown(request.index))]
+        words += [] if request.fps == 1.0 else ["--fps", f"{request.fps:g}"]
+        words += [] if request.model == "nano" else ["--model", shlex.quote(shown(request.model))]
+        raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
         raise Unanswerable(f"none of the {len(request.files)} videos can be read")
     return found

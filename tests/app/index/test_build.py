@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bvllm.app.ask import encode_video
-from bvllm.app.index import IndexFolder, TowerEncoder, build, find_indexed, index_video
+from bvllm.app.index import IndexFolder, TowerEncoder, build, contents, find_indexed, index_video
+from bvllm.app.indexed import indexed_video
 from bvllm.app.loading import CHUNK, LoadedModel
 from bvllm.model.fast_tower import fast_tower
 from bvllm.video import FrameMap, Limits, VideoError, fetch_frames
@@ -196,7 +197,7 @@ def test_a_tower_that_takes_more_frames_at_a_time_is_given_more(video, folder, t
     assert stopped.seen == [32]
     rest = StoppingEncoder(encoder, 9)
     assert torch.equal(index_video(video, folder, rest, workers=1).features, whole.features)
-    assert sum(rest.seen) == SECONDS - 32
+    assert rest.seen == [32, 8]  # the last chunk that was kept is made again
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -210,3 +211,44 @@ def test_wide_features_are_kept_small_and_are_the_same_as_without_an_index(folde
     assert found.features.dtype == torch.bfloat16
     assert found.bytes < len(found) * 4096
     assert torch.equal(found.features.float(), encode_video(tmp_path / "a.mp4", wide).frame_features)
+
+
+def test_a_video_that_goes_away_meanwhile_is_one_clear_error(video, loaded, folder, tmp_path):
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    with pytest.raises(VideoError, match="got one that changed") as error:
+        index_video(
+            copy,
+            folder,
+            TowerEncoder.of(loaded),
+            workers=1,
+            progress=lambda *_: copy.unlink(missing_ok=True),
+        )
+    assert error.value.kind == "io"
+
+
+def test_a_frame_that_stood_in_for_unread_ones_is_not_believed_later(loaded, folder, tmp_path):
+    """At 3 of 4 frames a second the last frame before the limit answers a target that a later one would."""
+    path, encoder = tmp_path / "a.mp4", TowerEncoder.of(loaded)
+    path.write_bytes(make_video(frames=160, fps=4))
+    whole = index_video(path, IndexFolder(tmp_path / "whole"), encoder, fps=3.0)
+    told = []
+    with pytest.raises(VideoError, match="must be read to its end for an index"):
+        index_video(
+            path,
+            folder,
+            encoder,
+            fps=3.0,
+            limits=Limits(max_decoded_frames=42),
+            progress=lambda _, done, __: told.append(done),
+        )
+    assert told[-1] == 2 * CHUNK  # two full chunks, so that only the rule can tell
+    assert torch.equal(index_video(path, folder, encoder, fps=3.0).features, whole.features)
+
+
+def test_a_first_question_hashes_the_file_once(video, loaded, tmp_path, monkeypatch):
+    hashed, real = [], contents.hash_file
+    monkeypatch.setattr(contents, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(contents, "hash_file", lambda file: hashed.append(file) or real(file))
+    indexed_video(video, loaded, IndexFolder(tmp_path / "new"))
+    assert len(hashed) == 1

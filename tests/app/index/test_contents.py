@@ -1,5 +1,6 @@
 """What a file is: read once, and again whenever anything about it changed."""
 
+import errno
 import hashlib
 import os
 import time
@@ -132,3 +133,19 @@ def test_what_is_no_video_file_is_said_so(folder, tmp_path, kind):
     with pytest.raises(VideoError) as error:
         folder.content(path)
     assert error.value.kind == kind
+
+
+def test_a_time_of_change_in_the_future_is_remembered_like_any_other(folder, video, reads):
+    os.utime(video, (4e9, 4e9))
+    assert folder.content(video) == folder.content(video)
+    assert len(reads) == 1
+
+
+def test_a_memory_that_the_disk_does_not_give_back_is_none(folder, video, monkeypatch, reads):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    first = folder.content(video)
+    monkeypatch.setattr(contents.disk, "read", fails)
+    assert folder.content(video) == first
+    assert len(reads) == 2

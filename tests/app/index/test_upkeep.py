@@ -1,10 +1,13 @@
 """The size limit, the check, and what pruning takes away."""
 
+import errno
 import os
+from dataclasses import replace
 
 import pytest
 
-from bvllm.app.index import IndexFolder, disk
+from bvllm.app.index import IndexFailure, IndexFolder, disk
+from bvllm.app.index.header import DamageFound
 from bvllm.app.index.names import holding
 from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
@@ -152,3 +155,61 @@ def test_a_lock_is_given_up_without_taking_the_next_one_away(tmp_path):
     assert disk.is_still(next_one, journal)
     assert disk.lock(journal, wait=False) is None
     os.close(next_one)
+
+
+def test_a_journal_whose_entry_cannot_be_used_stays(folder):
+    """It may hold hours of work."""
+    entry = entry_of(1)
+    spoil_last(folder.path / entry_name(1))
+    with folder.partial(key_of(1)) as journal:
+        journal.append(entry.features, entry.seconds)
+    folder.write(key_of(4), entry_of(4))  # sweeps
+    assert key_of(1).name + ".partial" in names(folder.path)
+
+
+def test_what_goes_for_its_size_is_told(tmp_path):
+    told = []
+    folder = IndexFolder(tmp_path, max_bytes=ENTRY_BYTES, tell=told.append)
+    for seed in (1, 2):
+        folder.write(key_of(seed), entry_of(seed))
+    assert [(finding.kind, finding.name) for finding in told] == [("over_limit", entry_name(1))]
+    plain = IndexFolder(tmp_path, max_bytes=ENTRY_BYTES)
+    with pytest.warns(UserWarning, match="above the size limit"):
+        plain.write(key_of(3), entry_of(3))
+
+
+def test_the_size_limit_is_one_for_all_commands(tmp_path, monkeypatch):
+    assert IndexFolder(tmp_path).max_bytes == 10_000_000_000
+    monkeypatch.setenv("BVLLM_INDEX_MAX_GB", "0.5")
+    assert IndexFolder(tmp_path).max_bytes == 500_000_000
+    assert IndexFolder(tmp_path, max_bytes=7).max_bytes == 7
+    for wrong in ("much", "-1", "inf", "nan"):
+        monkeypatch.setenv("BVLLM_INDEX_MAX_GB", wrong)
+        with pytest.raises(ValueError, match="BVLLM_INDEX_MAX_GB must be a number of gigabytes, got"):
+            IndexFolder(tmp_path)
+
+
+def test_no_more_open_files_is_no_fault_of_an_entry(folder, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("bvllm.app.index.mapped.mmap.mmap", full)
+    with pytest.raises(IndexFailure, match="got the limit on open files: raise it"):
+        folder.find(key_of(1))
+
+
+def test_a_folder_that_cannot_be_listed_is_one_clear_failure(folder, monkeypatch):
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("bvllm.app.index.names.os.scandir", closed)
+    with pytest.raises(IndexFailure, match="got no permission for"):
+        folder.entries()
+
+
+@pytest.mark.parametrize("made_at", [1e300, -5.0])
+def test_a_header_with_a_time_that_cannot_be_is_damage(folder, made_at):
+    entry = entry_of(6)
+    with pytest.raises(DamageFound, match="times that cannot be"):
+        folder.write(key_of(6), replace(entry, meta=replace(entry.meta, made_at=made_at)))
+    assert len(folder.entries()) == 3  # it is left out, and stops nobody

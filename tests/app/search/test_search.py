@@ -159,3 +159,10 @@ def test_evidence_of_nothing_or_of_a_file_that_went_away_is_refused(entries, tow
     nothing = find_moments([], "red", loaded, tower)
     with pytest.raises(ValueError, match="evidence must show a moment"):
         write_search_evidence(tmp_path / "x.png", "red", nothing, [], [])
+
+
+def test_a_damaged_word_tower_is_an_error_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "word_tower.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    monkeypatch.setattr("bvllm.app.search.words.resolve_model", lambda name: name)
+    with pytest.raises(ModelError, match="its file is damaged"):
+        word_tower_of(str(tmp_path))

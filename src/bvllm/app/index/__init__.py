@@ -1,17 +1,17 @@
 """What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
 
-from bvllm.app.index.build import INDEXING, find_indexed, index_video
+from bvllm.app.index.build import INDEXING, PATIENT, find_indexed, index_video
 from bvllm.app.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
 from bvllm.app.index.errors import DamagedIndexWarning, Finding, IndexFailure
-from bvllm.app.index.folder import DEFAULT_MAX_BYTES, IndexFolder
+from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
-from bvllm.app.index.location import default_folder
+from bvllm.app.index.location import default_folder, default_max_bytes
 from bvllm.app.index.partial import Partial
 
 __all__ = [
-    "DEFAULT_MAX_BYTES",
     "INDEXING",
+    "PATIENT",
     "DamagedIndexWarning",
     "EntrySummary",
     "Finding",
@@ -26,6 +26,7 @@ __all__ = [
     "Partial",
     "TowerEncoder",
     "default_folder",
+    "default_max_bytes",
     "find_indexed",
     "index_video",
     "sampling_settings",

@@ -90,8 +90,8 @@ def index_video(
         found = folder.find(key)  # another process may have made it while we waited
         if found is not None:
             return found
-        # A short chunk ends the video it was made of; a whole one is made again as it was.
-        partial.rewind(partial.count - partial.count % encoder.chunk)
+        # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
+        partial.rewind(max(0, partial.count - 1))
         look = _Look(video, content, encoder, fps, partial, progress, spool)
         return look.through(plan, limits, workers or usable_cores())
 
@@ -126,7 +126,7 @@ class _Look:
         self._tell(planned)
         for features, seconds in look_once(stream, self.encoder.frame_features, workers, gate, self.spool):
             # Before they are believed: they are of the bytes that the key names.
-            if identity_of(self.video) != self.content.identity:
+            if not self._is_still_it():
                 raise VideoError(
                     "io", "video must stay as it is while it is indexed, got one that changed: index it again"
                 )
@@ -134,6 +134,12 @@ class _Look:
             self._tell(planned)
         self._check(stream.report)
         self._tell(self.partial.count)
+
+    def _is_still_it(self) -> bool:
+        try:
+            return identity_of(self.video) == self.content.identity
+        except OSError:  # gone
+            return False
 
     def _check(self, report: VideoReport) -> None:
         """All of the video, or nothing."""

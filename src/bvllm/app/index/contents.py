@@ -58,7 +58,8 @@ def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
             raise VideoError(
                 "io", f"video must stay as it is while it is read, got {str(path)!r} changing: wait for it"
             )
-    if max(identity[3:]) / 1e9 < time.time() - SETTLED_SECONDS:
+    changed = identity[4] / 1e9  # by the system's clock; the other time may be set to anything
+    if changed < time.time() - SETTLED_SECONDS:
         _remember(folder, name, found)
     return Content(found, identity)
 
@@ -93,6 +94,8 @@ def _recall(log: Path, name: str) -> str | None:
         return None
     try:
         data = disk.read(descriptor, 2 * MAX_LOG_BYTES, 0)
+    except OSError:
+        return None
     finally:
         os.close(descriptor)
     start = data.rfind(name.encode() + b" ")

@@ -48,10 +48,12 @@ Tell = Callable[[Finding], None]
 
 def warn(finding: Finding) -> None:
     """What happens to findings if nobody asked to be told: a Python warning."""
-    warnings.warn(f"index entry {finding.name}: {finding.why}", DamagedIndexWarning, stacklevel=2)
+    kind = UserWarning if finding.kind == "over_limit" else DamagedIndexWarning
+    warnings.warn(f"index entry {finding.name}: {finding.why}", kind, stacklevel=2)
 
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_FILES = {errno.EMFILE, errno.ENFILE}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 

@@ -9,16 +9,15 @@ from bvllm.app.index import disk, upkeep
 from bvllm.app.index.commit import JOURNAL, commit, entry_blocks
 from bvllm.app.index.contents import Content, content_of
 from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexEntry, check_rows
-from bvllm.app.index.errors import Finding, Tell, failing_clearly, warn
+from bvllm.app.index.errors import NO_FILES, Finding, IndexFailure, Tell, failing_clearly, warn
 from bvllm.app.index.header import DamageFound
 from bvllm.app.index.key import IndexKey
 from bvllm.app.index.layout import SUFFIX, feature_bytes, feature_dtype
+from bvllm.app.index.location import default_max_bytes
 from bvllm.app.index.mapped import open_entry, summarise
 from bvllm.app.index.names import files_of, holding
 from bvllm.app.index.partial import Partial
 from bvllm.video import Limits
-
-DEFAULT_MAX_BYTES = 10_000_000_000
 
 
 class IndexFolder:
@@ -30,8 +29,10 @@ class IndexFolder:
 
     Args:
         path: the folder; made when something is written.
-        max_bytes: above it, what was not used for the longest time is removed after each write.
-        tell: told about entries that turned out damaged, and are removed to be made again.
+        max_bytes: above it, what was not used for the longest time is removed after each write; None takes
+            `default_max_bytes()`.
+        tell: told about entries that turned out damaged, and are removed to be made again, and about those
+            that were removed for their size.
 
     Errors:
         ValueError where max_bytes is below 0.
@@ -41,7 +42,8 @@ class IndexFolder:
         True
     """
 
-    def __init__(self, path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, tell: Tell = warn) -> None:
+    def __init__(self, path: str | Path, *, max_bytes: int | None = None, tell: Tell = warn) -> None:
+        max_bytes = default_max_bytes() if max_bytes is None else max_bytes
         if max_bytes < 0:
             raise ValueError(f"max_bytes must be at least 0, got {max_bytes}: allow the index some room")
         self.path = Path(path)
@@ -82,9 +84,15 @@ class IndexFolder:
                     yield video
 
     def entries(self) -> list[EntrySummary]:
-        """What the headers say, the last used first; bytes are not verified, damaged headers left out."""
+        """What the headers say, the last used first; bytes are not verified, damaged headers left out.
+
+        Errors:
+            IndexFailure where the folder cannot be read.
+        """
         found = []
-        for path in files_of(self.path, SUFFIX):
+        with failing_clearly():
+            paths = files_of(self.path, SUFFIX)
+        for path in paths:
             with suppress(OSError, DamageFound):
                 found.append(summarise(path))
         return sorted(found, key=lambda entry: -entry.used_at)
@@ -153,7 +161,8 @@ class IndexFolder:
             assert descriptor is not None  # we waited
             yield descriptor
         with suppress(OSError):  # room that cannot be made, among files of others, stops nobody
-            upkeep.make_room(self.path, self.max_bytes, spare=key.name)
+            for finding in upkeep.make_room(self.path, self.max_bytes, spare=key.name):
+                self._tell(finding)
 
     def _open(self, path: Path) -> IndexedVideo | None:
         try:
@@ -166,6 +175,10 @@ class IndexFolder:
             with suppress(OSError):
                 upkeep.remove(self.path, finding)
         except OSError as error:
+            if error.errno in NO_FILES:  # not the entry's fault, and the next one would fail as well
+                raise IndexFailure(
+                    "index must open a file for each video, got the limit on open files: raise it (ulimit -n)"
+                ) from error
             self._tell(upkeep.finding_of("unreadable", path, error.strerror or str(error)))
         return None
 

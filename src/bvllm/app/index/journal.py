@@ -11,7 +11,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from bvllm.app.index import disk
@@ -89,8 +88,3 @@ def _record_at(descriptor: int, start: int, size: int, before: bytes) -> Record 
     if hashlib.sha256(before + head + body).digest() != digest:
         return None
     return Record(start, data_at + length, dtype, frames, channels, digest, body[:times], body[times:])
-
-
-def seconds_of(records: list[bytes]) -> np.ndarray:
-    """(T,) float64 of the seconds of several records."""
-    return np.frombuffer(b"".join(records), "<f8")

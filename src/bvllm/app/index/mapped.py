@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexMeta, check_r
 from bvllm.app.index.header import DamageFound, Header, StoredTensor, read_header, verify
 from bvllm.app.index.layout import FEATURES, ITEM_BYTES, NUMBERS, SUFFIX
 
+# From Python 3.13 on a map need not keep its file open: a search has one for each video.
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+LATEST = 1 << 40  # seconds since 1970 that a clock can still print
 FEATURES_NAME, SECONDS_NAME, MAP_PREFIX = "features", "seconds", "map."
 META = TypeAdapter(IndexMeta)
 
@@ -73,16 +77,19 @@ def summarise(path: Path) -> EntrySummary:
 def _map(descriptor: int, header: Header) -> mmap.mmap:
     try:
         # Private: writing to a tensor changes no file.
-        return mmap.mmap(descriptor, header.bytes, access=mmap.ACCESS_COPY)
+        return mmap.mmap(descriptor, header.bytes, access=mmap.ACCESS_COPY, **UNTRACKED)
     except ValueError:
         raise DamageFound("it shrank while it was read") from None
 
 
 def _meta(header: Header) -> IndexMeta:
     try:
-        return META.validate_python(json.loads(header.meta))
+        meta = META.validate_python(json.loads(header.meta))
     except (ValueError, RecursionError):
         raise DamageFound("its metadata cannot be read") from None
+    if not (0 <= meta.made_at < LATEST and 0 <= meta.duration < LATEST):
+        raise DamageFound("its metadata holds times that cannot be")
+    return meta
 
 
 def _shape(header: Header) -> tuple[int, int]:

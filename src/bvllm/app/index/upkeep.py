@@ -51,7 +51,7 @@ def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[Finding]
     for _, size, path in sorted(aged):
         if excess <= 0:
             break
-        finding = finding_of("over_limit", path, "not used for the longest time")
+        finding = finding_of("over_limit", path, "above the size limit, and not used for the longest time")
         if path.stem != spare and remove(folder, finding):
             removed.append(finding)
             excess -= size
@@ -80,8 +80,9 @@ def drop_needless(journal: Path) -> None:
 
 
 def _is_needless(journal: Path) -> bool:
+    entry = journal.with_suffix(SUFFIX)
     try:
-        return not journal.lstat().st_size or journal.with_suffix(SUFFIX).exists()
+        return not journal.lstat().st_size or (entry.exists() and look(entry) is None)
     except FileNotFoundError:
         return False
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from bvllm.app.contact_sheet import ContactSheet, Tile, tile_size
 from bvllm.app.evidence import write_sheet
-from bvllm.app.index import IndexedVideo
+from bvllm.app.index import PATIENT, IndexedVideo
 from bvllm.app.search.find import Found
 from bvllm.app.search.moments import Moment
 from bvllm.app.videos_in import shown
-from bvllm.video import Limits, SamplingPlan, fetch_frames
+from bvllm.video import SamplingPlan, fetch_frames
 from bvllm.video.frame_map import FrameMap
 
 
@@ -72,7 +72,7 @@ def _pictures(moments: Sequence[Moment], video: IndexedVideo, file: Path) -> dic
         [moment.frame for moment in moments],
         frame_map,
         plan=SamplingPlan(fps=video.meta.fps),
-        limits=Limits(),
+        limits=PATIENT,
         size=(height, width),
     )
     return {

@@ -4,8 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from bvllm.app.loading import ModelError
 from bvllm.app.model_name import resolve_model
 from bvllm.model.word_tower import WordTower
 
@@ -21,11 +23,19 @@ class UnknownWords(ValueError):
 
 
 def word_tower_of(model: str) -> WordTower | None:
-    """The text side of a model's tower; None where it has none, or lies on a hub."""
+    """The text side of a model's tower; None where it has none, or lies on a hub.
+
+    Errors:
+        ModelError where its file is damaged.
+    """
     try:
         return WordTower.load(Path(resolve_model(model)))
     except OSError:
         return None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the word tower of model {model!r} cannot be loaded: its file is damaged"
+        ) from error
 
 
 def unknown_words(query: str, knows: Callable[[str], bool]) -> tuple[str, ...]:
