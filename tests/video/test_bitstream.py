@@ -59,6 +59,11 @@ def test_higher_layers_are_seen():
 @pytest.mark.parametrize("grammar, data", [
     (h264, b"\0\0\1\x42\xff"),  # data partitioning
     (h264, b"\0\0\0"),
+    (h264, b"\0\0\1\x41\x9a\0\0\1\x41\x9a"),  # two pictures
+    (h264, b"\0\0\1\x41\x5a"),  # the beginning is missing
+    (h264, b"\0\0\1\x41\x9a\0\0\1\x67\x42"),  # settings of the next one
+    (hevc, b"\0\0\1\x02\x01\xd0\0\0\1\x02\x01\xd0"),  # two pictures
+    (hevc, b"\0\0\1\x4e\x01\x80\x01\xff\x13\x01\0\0\0\1\x02\x01\xd0"),  # film grain, second message
     (hevc, b"\0\0\1\x02"),
     (mpeg2, b"\0\0\1\0\0\x08\0\0\0\1\0\0\x08\0\0\0\1\1"),  # two pictures
     (mpeg2, b"\0\0\1\0\0\x08\0\0\0\1\xb5\x30\0\0\0\0\0\1\1"),  # matrices of its own
@@ -73,3 +78,26 @@ def test_higher_layers_are_seen():
 ])  # fmt: skip
 def test_unknown_forms(grammar, data):
     assert grammar(data, b"") == UNKNOWN
+
+
+@pytest.mark.parametrize("case, some", [
+    ({}, False),
+    ({"b_frames": 2}, True),
+    ({"b_frames": 2, "options": {"x264-params": "slices=4"}}, True),
+    ({"codec": "mpeg2video", "format": "mpegts", "fps": 25}, False),
+    ({"codec": "mpeg2video", "format": "mpegts", "fps": 25, "b_frames": 2}, True),
+    ({"codec": "mpeg4"}, False),
+    ({"codec": "mpeg4", "b_frames": 2}, True),
+    ({"codec": "libvpx-vp9", "format": "webm"}, False),
+])  # fmt: skip
+def test_pictures_between_others_are_seen(case, some):
+    found = packets(make.video(40, **case))
+    looks = [SKILLS[name].grammar(data, extra) for name, extra, data, _ in found]
+    assert all(look.known for look in looks)
+    assert any(look.reorders for look in looks) == some
+
+
+def test_several_slices_are_one_picture_and_film_grain_is_told_from_other_messages():
+    assert h264(b"\0\0\1\x41\x9a\0\0\1\x41\x5a", b"").known
+    plain = b"\0\0\1\x4e\x01\x05\x02\x13\x13\x80\0\0\1\x02\x01\xd0"  # 19 in a message's body only
+    assert hevc(plain, b"").known

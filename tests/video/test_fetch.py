@@ -75,6 +75,8 @@ def test_a_map_travels_as_arrays(short_too):
     lambda arrays: arrays.pop("sizes"),
     lambda arrays: arrays.update(stream=arrays["stream"] + 1),
     lambda arrays: arrays.update(stream=arrays["stream"][:2]),
+    lambda arrays: arrays["stream"].__setitem__(3, 17),  # deeper than any decoder
+    lambda arrays: arrays["stream"].__setitem__(3, -1),
     lambda arrays: arrays.update(pts=arrays["pts"][:-1]),
     lambda arrays: arrays.update(pts=arrays["pts"][::-1]),
     lambda arrays: arrays.update(pts=arrays["pts"].astype(np.float64)),

@@ -32,3 +32,12 @@ def test_new_settings_beside_a_packet(packets, kind, ends):
     walk.add(packets[1])
     assert (walk.skill is None) == ends
     assert walk.shown == 2
+
+
+@pytest.mark.parametrize("lasts", [1 << 31, 1 << 40, -1])
+def test_a_frame_that_lasts_for_ever(packets, lasts):
+    walk = Packets(SKILLS["h264"], bytes(packets[0].stream.codec_context.extradata))
+    packets[0].duration = lasts
+    walk.add(packets[0])
+    assert walk.skill is None
+    assert walk.shown == 1

@@ -257,3 +257,12 @@ def test_reading_stops_at_a_limit_and_says_so():
         assert numbers == list(range(frames))
         assert report.truncated
         assert report.warnings[0].startswith(f"limit: stopped at Limits.{name} =")
+
+
+def test_stretched_pixels_cannot_make_a_picture_larger_than_the_limit():
+    data = make.video(4, width=64, height=48, ratio=Fraction(20, 1))
+    with read_video(data) as video:
+        assert (video.info.height, video.info.width) == (48, 1280)
+    with read_video(data, limits=Limits(max_pixels=48 * 1279)) as video:
+        (chunk,) = list(video)
+    assert chunk.pixels.shape[2:] == (48, 64)

@@ -4,6 +4,7 @@ import io
 import threading
 from dataclasses import replace
 
+import av
 import pytest
 import torch
 
@@ -99,7 +100,7 @@ def made(case: dict) -> bytes:
 @pytest.mark.parametrize("case", PROVEN)
 def test_the_same_frames_as_decoding_everything(case, short_too):
     data = made(PROVEN[case])
-    assert all(same(data, plan).sparse for plan in PLANS)
+    assert all(same(data, plan).sparse == (plan.fps is not None) for plan in PLANS)
 
 
 @pytest.mark.parametrize("case", UNPROVEN)
@@ -147,7 +148,7 @@ def damaged(data: bytes, at: float) -> bytes:
 @pytest.mark.parametrize("at", [0.3, 0.5, 0.7, 0.8])
 def test_damage_changes_no_frame(at, short_too):
     data = damaged(make.video(60, movflags="faststart", width=160, height=120), at)
-    for plan in PLANS[:3]:
+    for plan in PLANS:
         pictures, seconds, _ = read(data, plan, decode="all")
         some, times, _ = read(data, plan)
         assert times == seconds
@@ -261,3 +262,68 @@ def test_wrong_words_for_decode_and_first():
         read_video(b"", decode="some")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="first must be at least 0, got -1"):
         read_video(b"", first=-1)
+
+
+def remuxed(data: bytes, change) -> bytes:
+    """The same packets, after `change` was told of each with its number."""
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format="mp4") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for number, packet in enumerate(p for p in source.demux(stream) if p.size):
+            change(number, packet)
+            packet.stream = copy
+            target.mux(packet)
+    return out.getvalue()
+
+
+def without_order(number, packet):
+    packet.pts = packet.dts = number * int(1 / packet.stream.average_rate / packet.time_base)
+
+
+def test_b_pictures_without_times_of_their_own_are_decoded_whole(short_too):
+    """Some writers know decoding times only: what is shown when, then, is the decoder's to say."""
+    form = {"frames": 200, "fps": 25, "gop": 50}
+    for options in ({"b_frames": 1}, {"b_frames": 3}, {"b_frames": 2, "codec": "mpeg2video"}):
+        assert not same(remuxed(make.video(**form, **options), without_order), SamplingPlan(fps=1.0)).sparse
+    assert same(remuxed(make.video(**form), without_order), SamplingPlan(fps=1.0)).sparse
+
+
+@pytest.mark.parametrize("fps", [1.0, None])
+@pytest.mark.parametrize("most", [1, 3, 8])
+def test_a_plan_is_spread_over_what_a_limit_lets_through(most, fps, short_too):
+    plan, data = SamplingPlan(fps=fps, max_frames=most), make.video(120, fps=2)
+    for limits in (Limits(max_seconds=9.0), Limits(max_decoded_frames=15), Limits(max_seconds=0.1)):
+        report = same(data, plan, limits=limits)
+        assert 1 <= report.got <= most
+    assert same(data, plan, limits=Limits(max_seconds=30.0)).got == most
+
+
+def test_every_decoder_sees_the_first_packet(short_too, monkeypatch):
+    """What an encoder says of itself stands there alone."""
+    seen, honest = [], runs.RunDecoder._show_the_first
+
+    def watched(self, opened):
+        honest(self, opened)
+        seen.append((self._next, self._held.pts))
+
+    monkeypatch.setattr(runs.RunDecoder, "_show_the_first", watched)
+    assert same(made({"b_frames": 2}), SamplingPlan(fps=1.0)).sparse
+    assert len(seen) >= 2  # one thread, then several
+    assert set(seen) == {(0, 0)}
+
+
+def test_a_closed_stream_gives_no_more_frames(short_too):
+    for decode in ("auto", "all"):
+        video = read_video(made({}), SamplingPlan(fps=2.0), chunk=2, decode=decode)
+        chunks = iter(video)
+        next(chunks)
+        video.close()
+        with pytest.raises(VideoError, match="must be open while it is read") as error:
+            next(chunks)
+        assert error.value.kind == "usage"
+        assert not video.report.complete
+    early = read_video(made({}))
+    early.close()
+    with pytest.raises(VideoError, match="must be open while it is read"):
+        list(early)

@@ -201,3 +201,24 @@ def test_structures_of_broken_heads_are_not_guessed():
     ):
         for size in range(1, 40):
             structure.inspect(io.BytesIO((head + bytes(40))[:size]))
+
+
+@pytest.mark.parametrize("head, one", [
+    (b"\xff\xd8", b"\xff\xe0\0\2"),
+    (b"RIFF\0\0\0\0WEBP", b"JUNK\0\0\0\0"),
+    (b"", b"RIFF\0\0\0\0"),
+])  # fmt: skip
+def test_a_file_of_nothing_but_headers_keeps_nobody(head, one):
+    """Eight gigabytes of these would be a billion steps, before any limit on time is asked."""
+
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, *size):
+            self.reads += 1
+            return super().read(*size)
+
+    file = Counted(head + one * 200_000)
+    with pytest.raises(VideoError):
+        read_video(file)
+    assert file.reads < 50_000

@@ -7,9 +7,10 @@ Sources: ITU-T H.264 7.3.1, H.265 7.3.1, H.262 6.2; ISO 14496-2 6.2; VP9 and AV1
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 START_CODE = b"\0\0\1"
+PREFIX_SEI, FILM_GRAIN = 39, 19  # H.265, tables 7-1 and D.2.1
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,18 @@ class Look:
         entry: nothing after it in decoding order and in display order needs anything before it.
         settings: the parameter sets or headers in it, which hold until the next ones.
         layered: pictures that nobody refers to may be referred to from a higher layer.
+        reorders: a picture of a kind that is mostly shown before one that was decoded earlier (B), or may be.
     """
 
     known: bool = True
     entry: bool = False
     settings: bytes = b""
     layered: bool = False
+    reorders: bool = False
 
 
 UNKNOWN = Look(known=False)
-PLAIN, ENTRY = Look(), Look(entry=True)
+PLAIN, ENTRY, BETWEEN = Look(), Look(entry=True), Look(reorders=True)
 Grammar = Callable[[bytes, bytes], Look]
 
 
@@ -49,37 +52,79 @@ class Skill:
     leading: bool
 
 
-def _look(entry: bool, settings: bytes) -> Look:
-    """Most packets bring no settings; of those there are two kinds."""
-    return Look(True, entry, settings) if settings else ENTRY if entry else PLAIN
-
-
 def h264(data: bytes, extra: bytes) -> Look:
-    """Entries are IDR pictures; no other I picture cuts all references."""
+    """Entries are IDR pictures; no other I picture cuts all references. One picture to a packet."""
     settings = b""
+    found: Look | None = None
     for unit in _units(data, extra[4] & 3 if extra[:1] == b"\1" and len(extra) > 4 else None):
         kind = data[unit.start] & 31
         if kind in (7, 8, 13, 15):
+            if found is not None:
+                return UNKNOWN  # settings of the next picture
             settings += data[unit].rstrip(b"\0")
         elif kind in (1, 5):
-            return _look(kind == 5, settings)
+            begins = data[unit.start + 1] >= 0x80  # first_mb_in_slice is 0
+            if begins != (found is None):
+                return UNKNOWN  # a second picture, or one whose beginning is missing
+            if found is None:
+                found = _h264_picture(kind == 5, data[unit.start + 1])
         elif 2 <= kind <= 4:
-            break
-    return UNKNOWN
+            return UNKNOWN
+    if found is None:
+        return UNKNOWN
+    return replace(found, settings=settings) if settings else found
+
+
+def _h264_picture(entry: bool, byte: int) -> Look:
+    """The first byte of a slice header: first_mb_in_slice is 0 (a one), then slice_type, 1 or 6 for B."""
+    if entry:
+        return ENTRY
+    return BETWEEN if byte & 0x70 == 0x20 or byte & 0x7C == 0x1C else PLAIN
 
 
 def hevc(data: bytes, extra: bytes) -> Look:
-    """Entries are IDR, CRA and BLA pictures; those that lead a CRA are the business of the group before."""
+    """Entries are IDR, CRA and BLA pictures; those that lead a CRA are the business of the group before.
+
+    Whether a picture is B would take its parameter sets to know: any may be. Film grain is drawn from a
+    number that a jump to a CRA changes, so streams with it are unknown.
+    """
     settings = b""
+    found: Look | None = None
     for unit in _units(data, extra[21] & 3 if extra[:1] == b"\1" and len(extra) > 21 else None):
         if unit.stop - unit.start < 2:
-            break
+            return UNKNOWN
         kind, layer = data[unit.start] >> 1 & 63, (data[unit.start] & 1) << 5 | data[unit.start + 1] >> 3
         if kind in (32, 33, 34):
+            if found is not None:
+                return UNKNOWN
             settings += data[unit].rstrip(b"\0")
+        elif kind == PREFIX_SEI and FILM_GRAIN in _sei_kinds(data[unit.start + 2 : unit.stop]):
+            return UNKNOWN
         elif kind < 32 and not layer:
-            return Look(True, 16 <= kind <= 21, settings, layered=data[unit.start + 1] & 7 != 1)
-    return UNKNOWN
+            begins = data[unit.start + 2] >= 0x80  # first_slice_segment_in_pic_flag
+            if begins != (found is None):
+                return UNKNOWN
+            layered = data[unit.start + 1] & 7 != 1
+            found = found or Look(True, 16 <= kind <= 21, b"", layered, reorders=True)
+    if found is None:
+        return UNKNOWN
+    return replace(found, settings=settings) if settings else found
+
+
+def _sei_kinds(data: bytes) -> list[int]:
+    """Types of the messages in a unit of supplemental information (H.265 7.3.5)."""
+    data, at, kinds = data.replace(b"\0\0\3", b"\0\0"), 0, []
+    while at + 2 < len(data):
+        numbers = []
+        for _ in range(2):  # type, then length
+            number = 0
+            while at < len(data) and data[at] == 255:
+                number, at = number + 255, at + 1
+            number, at = number + (data[at] if at < len(data) else 0), at + 1
+            numbers.append(number)
+        kinds.append(numbers[0])
+        at += numbers[1]
+    return kinds
 
 
 def mpeg2(data: bytes, extra: bytes) -> Look:
@@ -97,7 +142,7 @@ def mpeg2(data: bytes, extra: bytes) -> Look:
         elif extension == 3 or (extension == 8 and data[unit.start + 3] & 3 != 3):
             return UNKNOWN  # own matrices, or a single field
         elif 1 <= code <= 0xAF and picture is not None:
-            return Look(True, picture == 1 and settings[:1] == b"\xb3", settings)
+            return Look(True, picture == 1 and settings[:1] == b"\xb3", settings, reorders=picture == 3)
     return UNKNOWN
 
 
@@ -110,7 +155,8 @@ def mpeg4(data: bytes, extra: bytes) -> Look:
             settings += data[unit].rstrip(b"\0")
         elif code == 0xB6:
             packed = data.find(START_CODE + b"\xb6", unit.start) >= 0
-            return UNKNOWN if packed else Look(True, data[unit.start + 1] >> 6 == 0, settings)
+            kind = data[unit.start + 1] >> 6
+            return UNKNOWN if packed else Look(True, kind == 0, settings, reorders=kind == 2)
     return UNKNOWN
 
 

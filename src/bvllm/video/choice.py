@@ -50,7 +50,7 @@ def choose(
             places.append(place)
             asked.append(picker.asked)
     end = end_of(skeleton, within - 1, limits, period)
-    kept = places[-1] == within - 1
+    kept = places[-1:] == [within - 1]
     if picker.close(end, can_stand_in=not kept):
         places.append(within - 1)
         asked.append(picker.asked)

@@ -12,6 +12,7 @@ from .orientation import Orientation
 
 TAG, SHORT = 0x0112, 3
 MOST_ENTRIES = 200
+MOST_SEGMENTS = 1000  # cameras write a dozen; a file of nothing else would keep us for hours
 LONGEST = 1 << 20
 PREFIX = b"Exif\0\0"
 VALUES = {
@@ -42,7 +43,10 @@ def photo_orientation(file: BinaryIO) -> Orientation:
 def _jpeg_block(file: BinaryIO) -> bytes:
     """The APP1 segment that holds EXIF; segments lie one after another until the picture starts."""
     file.seek(2)
-    while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] != 0xDA:
+    for _ in range(MOST_SEGMENTS):
+        head = file.read(4)
+        if len(head) < 4 or head[0] != 0xFF or head[1] == 0xDA:
+            break
         length = max(2, int.from_bytes(head[2:], "big"))
         body = file.read(length - 2)
         if head[1] == 0xE1 and body.startswith(PREFIX):
@@ -51,7 +55,10 @@ def _jpeg_block(file: BinaryIO) -> bytes:
 
 
 def _webp_block(file: BinaryIO) -> bytes:
-    while len(head := file.read(8)) == 8:
+    for _ in range(MOST_SEGMENTS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
         length = int.from_bytes(head[4:], "little")
         if head[:4] == b"EXIF":
             return file.read(min(length, LONGEST))

@@ -68,7 +68,7 @@ class FileFrames:
     def _open(self) -> None:
         opened, first = self._begin()
         photo = self._video.photo if opened.still else None
-        self._developer = Developer(self._size, pixel_ratio(opened.stream), photo)
+        self._developer = Developer(self._size, pixel_ratio(opened.stream), photo, opened.max_pixels)
         self._claimed = claimed_seconds(opened.stream)
         self.info = describe(opened, first, self._developer)
         self._clock.pause()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .skeleton import Run, Skeleton
 
 VERSION = 1
+DEEPEST = 16  # pictures that a decoder of H.264 or H.265 may hold back
 PER_FRAME = ("pts", "packets", "sizes", "groups")
 
 
@@ -45,7 +46,7 @@ class FrameMap:
         rows = [self.__dict__[name] for name in PER_FRAME]
         fits = all(row.dtype == np.int64 and row.shape == self.pts.shape for row in (self.pts, *rows))
         shaped = self.pts.ndim == 1 and self.entries.ndim == 2 and self.entries.shape[1] == 3
-        if not (fits and shaped and self._in_range()):
+        if not (fits and shaped and 0 <= self.depth <= DEEPEST and self._in_range()):
             raise ValueError("frame map must hold rows that fit each other, got others: read the video again")
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ class Packets:
         pts, durations, sizes: one each, empty without a skill.
         entries: numbers of the packets that are key frames and entries (see `bitstream.Look`).
         layered: some picture lies in a higher layer.
+        reorders: some picture is of a kind that is mostly shown before one that was decoded earlier.
         whole: the walk came to the end of the stream.
     """
 
@@ -40,6 +41,7 @@ class Packets:
     sizes: "array[int]" = field(default_factory=lambda: array("i"))
     entries: "array[int]" = field(default_factory=lambda: array("q"))
     layered: bool = False
+    reorders: bool = False
     whole: bool = False
     _dts: int | None = None
     _settings: bytes | None = None
@@ -53,11 +55,14 @@ class Packets:
                 self.first = pts if self.first is None else min(self.first, pts)
                 self.last = pts if self.last is None else max(self.last, pts)
         skill, self.skill = self.skill, None
-        if skill is None or pts is None or not (self._sound(packet, pts) and self._plain(packet, skill)):
+        lasts = packet.duration or 0
+        if skill is None or pts is None or not 0 <= lasts <= LONGEST:
+            return
+        if not (self._sound(packet, pts) and self._plain(packet, skill)):
             return
         self.skill = skill
         self.pts.append(pts)
-        self.durations.append(packet.duration or 0)
+        self.durations.append(lasts)
         self.sizes.append(packet.size)
 
     def seconds(self, period: float, tick: Fraction) -> float:
@@ -90,6 +95,7 @@ class Packets:
         if look.entry and packet.is_keyframe:
             self.entries.append(len(self.pts))
         self.layered = self.layered or look.layered
+        self.reorders = self.reorders or look.reorders
         return look.known and (not look.settings or look.settings == self._settings)
 
 

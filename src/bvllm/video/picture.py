@@ -24,12 +24,16 @@ class Developer:
             is shown.
         pixel_ratio: width of a stored pixel over its height.
         photo: the orientation of a still image, which no decoder tells; None asks each frame.
+        max_pixels: of the picture as it is shown; pixels are taken for square where it would be larger.
     """
 
-    def __init__(self, size: tuple[int, int] | None, pixel_ratio: float, photo: Orientation | None) -> None:
+    def __init__(
+        self, size: tuple[int, int] | None, pixel_ratio: float, photo: Orientation | None, max_pixels: int
+    ) -> None:
         self._size = size
         self._ratio = pixel_ratio
         self._photo = photo
+        self._max_pixels = max_pixels
         self._converter = VideoReformatter()
 
     def orientation(self, frame: av.VideoFrame) -> Orientation:
@@ -39,6 +43,8 @@ class Developer:
     def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(height, width) upright and with square pixels."""
         width = max(1, round(frame.width * self._ratio))
+        if width * frame.height > self._max_pixels:
+            width = frame.width
         return (width, frame.height) if self.orientation(frame).sideways else (frame.height, width)
 
     def develop(self, frame: av.VideoFrame) -> Tensor:

@@ -92,7 +92,7 @@ class VideoStream:
         self._frames = frames
         self._size = size
         self._chunk = chunk
-        self._started = False
+        self._started = self._closed = False
 
     @property
     def info(self) -> VideoInfo:
@@ -118,6 +118,7 @@ class VideoStream:
                 "usage", "a video stream must be read once, got a second loop: call read_video again"
             )
         self._started = True
+        self._check_open()
         pictures: list[Tensor] = []
         seconds: list[float] = []
         for picture, second in self._frames:
@@ -128,6 +129,7 @@ class VideoStream:
             full = len(pictures) == self._chunk or len(pictures) * small.numel() > CHUNK_BYTES
             if changed or full:
                 yield _gather(pictures, seconds)
+                self._check_open()
                 pictures, seconds = [], []
             pictures.append(small)
             seconds.append(second)
@@ -144,7 +146,15 @@ class VideoStream:
 
     def close(self) -> None:
         """Lets go of the file; a file object that the caller opened stays open."""
+        self._closed = True
         self._frames.close()
+
+    def _check_open(self) -> None:
+        """A decoder whose container was closed must not be asked for more."""
+        if self._closed:
+            raise VideoError(
+                "usage", "a video stream must be open while it is read, got a closed one: close it afterwards"
+            )
 
 
 def _gather(pictures: list[Tensor], seconds: list[float]) -> FrameChunk:

@@ -12,6 +12,7 @@ from .clock import Clock
 from .describe import pixel_ratio
 from .limits import Limits
 from .opening import Opened
+from .picture import Developer
 from .skeleton import Run
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes
@@ -92,10 +93,10 @@ class RunDecoder:
                     return
         raise Unproven
 
-    @property
-    def pixel_ratio(self) -> float:
-        """Width of a stored pixel over its height, once a frame was decoded."""
-        return 1.0 if self._opened is None else pixel_ratio(self._opened.stream)
+    def developer(self, size: tuple[int, int] | None) -> Developer:
+        """What makes pictures of the frames, once one was decoded."""
+        assert self._opened is not None
+        return Developer(size, pixel_ratio(self._opened.stream), None, self._opened.max_pixels)
 
     def close(self) -> None:
         """Lets go of the container."""
@@ -167,7 +168,19 @@ class RunDecoder:
         self.close()
         opened = self._opened = self._reopen()
         self._packets, self._next, self._held = opened.container.demux(opened.stream), 0, None
+        self._show_the_first(opened)
         return opened
+
+    def _show_the_first(self, opened: Opened) -> None:
+        """As in decoding everything: settings, and what an encoder says of itself, may stand there alone.
+
+        Decoders keep these when they are flushed, and some change their arithmetic by them.
+        """
+        self._held = self._step()
+        try:
+            opened.stream.codec_context.decode(self._held)
+        except (av.FFmpegError, ValueError, MemoryError):
+            raise Unproven from None
 
     def _seek(self, opened: Opened, number: int) -> bool:
         """Seeks and reads on to the packet; false if it does not turn up."""

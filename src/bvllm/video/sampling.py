@@ -72,7 +72,13 @@ class Picker:
         return self._reach(math.floor(position + TOLERANCE * (self.plan.fps or 1.0)) + 1)
 
     def close(self, end_seconds: float, *, can_stand_in: bool) -> bool:
-        """Whether the last frame must stand in for targets between it and the end of the video."""
+        """Whether the last frame must stand in for targets between it and the end of the video.
+
+        It does so, too, where no frame was kept at all: as long as there is a frame, there is one to show.
+        """
+        if not self.got and can_stand_in:
+            self.asked, self.got = max(self.asked, 1), 1
+            return True
         if self.plan.fps is None:
             return False
         return self._reach(math.ceil((end_seconds - TOLERANCE) * self.plan.fps), usable=can_stand_in)

@@ -100,6 +100,8 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
         and bool((np.diff(ordered) > 0).all())
         and int(abs(ordered[[0, -1]]).max()) * tick.numerator < LARGEST_EXACT
         and _held_back(shown) <= depth
+        # Pictures between others, and all shown as they were decoded: those are not their true times.
+        and not (packets.reorders and depth and not _held_back(shown))
     )
     if not clean:
         return None

@@ -1,5 +1,6 @@
 """When a video is decoded in part, and the pictures that come of it."""
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ def look_ahead(
     tick = first.stream.time_base or Fraction(1)
     claimed = float(first.stream.duration * tick) if first.stream.duration else None
     whole = not (structure.ends_early or structure.readable is not None or first.still)
-    candidate = partly and whole and (claimed is None or claimed >= SHORTEST_SECONDS)
+    # Without a rate frames are counted, and a packet that gives no frame would shift all that follow.
+    timed = plan.fps is not None
+    candidate = partly and timed and whole and (claimed is None or claimed >= SHORTEST_SECONDS)
     if not candidate and not measured:
         return Outlook()
     opened = video.open()
@@ -65,13 +68,19 @@ def look_ahead(
         packets = walk(opened.container, stream, limits, clock, measured=measured, partly=candidate)
     finally:
         opened.close()
-    planned = plan.targets(packets.shown, packets.seconds(period, tick)) if measured else None
+    planned = _planned(plan, packets.shown, packets.seconds(period, tick), limits) if measured else None
     missing = structure.counts_frames and packets.shown < frames
     skeleton = None if missing else prove(packets, tick, depth)
     if skeleton is None or skeleton.seconds[-1] < SHORTEST_SECONDS:
         return Outlook(planned)
     choice = choose(skeleton, plan, planned, limits, period)
     return Outlook(planned, skeleton, choice if len(choice.places) * WORTH <= len(skeleton) else None)
+
+
+def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) -> int:
+    """Targets of the part of a video that the limits let through."""
+    within = min(1.0, limits.max_seconds / seconds) if seconds > 0 else 1.0
+    return plan.targets(math.ceil(frames * within), seconds * within)
 
 
 class Pictures:
@@ -135,7 +144,7 @@ class Developing:
         for run in task:
             for frame in self._decoder.frames(run):
                 if self._developer is None:
-                    self._developer = Developer(self._size, self._decoder.pixel_ratio, None)
+                    self._developer = self._decoder.developer(self._size)
                 yield self._developer.develop(frame)
 
     def close(self) -> None:

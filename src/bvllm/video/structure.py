@@ -14,6 +14,7 @@ TS_PACKET, TS_SYNC = 188, 0x47
 PNG = b"\x89PNG\r\n\x1a\n"
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 TAIL = 1 << 16
+MOST_LISTS = 10_000  # of one gigabyte each in a long AVI
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def _inspect(file: BinaryIO) -> Structure:
 def _riff_ends_early(file: BinaryIO, size: int) -> bool:
     """AVI beyond 1 GB is several RIFF lists in a row; padding after the last is no harm."""
     start = 0
-    while start + 8 <= size:
+    for _ in range(MOST_LISTS):
+        if start + 8 > size:
+            break
         file.seek(start)
         kind, length = struct.unpack("<4sI", file.read(8))
         if kind != b"RIFF":
