@@ -196,3 +196,15 @@ def test_where_it_cannot_be_written_is_told_at_once(name, said, tmp_path):
     (tmp_path / "there.html").mkdir()
     with pytest.raises(ValueError, match=said):
         check_evidence_path(tmp_path / name)
+
+
+def test_what_stands_below_a_frame_is_escaped_and_tiles_of_any_shape_keep_apart(encoded, given):
+    """A search writes the file's name there, and its frames come from several videos."""
+    sheet = contact_sheet(encoded, given)
+    named = dataclasses.replace(sheet.tiles[0], reason="<meta http-equiv=refresh content=0>" * 9)
+    wide = dataclasses.replace(named, picture=Image.new("RGB", (320, 90), "red"), heat=None)
+    small = dataclasses.replace(named, picture=Image.new("RGB", (60, 90), "blue"), heat=None)
+    mixed = dataclasses.replace(sheet, tiles=(small, wide))
+    assert b"<meta http-equiv=refresh" not in as_html(mixed)
+    pixels = np.asarray(Image.open(io.BytesIO(as_png(mixed))).convert("RGB"))
+    assert (pixels == (255, 0, 0)).all(-1).sum() == 320 * 90, "nothing covers the second picture"

@@ -182,3 +182,23 @@ def test_an_index_that_cannot_be_written_costs_a_note_and_no_answer(model, video
     out, err = capsys.readouterr()
     assert out
     assert err.startswith("note: ")
+
+
+def test_a_full_disk_costs_the_evidence_and_not_the_answer(ask, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("bvllm.app.evidence.write_evidence", full)
+    status, out, err = ask("--evidence", tmp_path / "proof.html")
+    assert (status, err) == (1, "error: No space left on device\n")
+    assert len(out.splitlines()) == 3
+
+
+def test_bytes_that_are_no_text_are_wrong_use(model, video, capsys):
+    assert main(["ask", str(video), "what is red\udcff?", "--model", str(model)]) == 2
+    assert capsys.readouterr().err.startswith("error: question must be text, got bytes that are not UTF-8")
+
+
+def test_a_model_cannot_give_orders_to_a_terminal(ask, monkeypatch):
+    monkeypatch.setattr("bvllm.app.loading.LoadedModel.generate", lambda *_, **__: "red\x1b]0;owned\x07\ntwo")
+    assert ask()[1].splitlines()[:2] == ["red\\x1b]0;owned\\x07", "two"]

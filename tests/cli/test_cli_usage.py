@@ -1,12 +1,15 @@
 """Wrong use: exit status 2, one clear line on stderr, nothing on stdout, and no long work before it."""
 
+import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import bvllm
+from bvllm.app.videos_in import videos_of
 from bvllm.cli import main
 from bvllm.cli.world import duration_range
 
@@ -116,3 +119,59 @@ def test_wrong_use_is_found_before_torch_is_imported(tmp_path):
         "sys.exit(10 * code + ('torch' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode == 20
+
+
+def run_into(stdout, *words) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bvllm.cli", *words]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_full_disk_behind_stdout_is_one_line():
+    with open("/dev/full", "w") as full:
+        found = run_into(full, "--help")
+    assert found.returncode == 1
+    assert found.stderr == "error: output cannot be written: No space left on device\n"
+
+
+def test_a_reader_that_went_away_hears_nothing_more():
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as pipe:
+        found = run_into(pipe, "--help")
+    assert found.returncode == 1
+    assert found.stderr in ("", "error: output cannot be written: Broken pipe\n")
+
+
+@pytest.mark.parametrize("line, said", [
+    (["--against", "missing.json"], "missing.json"),
+    (["--clip", "missing.mp4"], "missing.mp4"),
+    (["--json", "nowhere/run.json"], "--json must lie in a folder that is there"),
+    (["--model", "nan"], "model must be"),
+])  # fmt: skip
+def test_a_benchmark_is_checked_before_it_runs(line, said, capsys):
+    assert main(["bench", "speed", *line]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_clip_that_is_no_video_is_one_line(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no video")
+    assert main(["bench", "speed", "--clip", str(tmp_path / "notes.txt"), "--goal", "G1", "--no-drawn"]) == 1
+    assert capsys.readouterr().err.startswith("error: file must be a video")
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "closed").mkdir()
+    real, told = os.scandir, []
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert videos_of([tmp_path], told.append) == [tmp_path / "a.mp4"]
+    assert told == [f"folder {tmp_path / 'closed'} is left out: Permission denied"]

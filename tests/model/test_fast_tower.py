@@ -37,6 +37,8 @@ CONFIGS = {
     "dinov2_registers": Dinov2WithRegistersConfig(**SIZES, mlp_ratio=2, qkv_bias=False, layerscale_value=0.7),
     "instructblip": InstructBlipVisionConfig(**TALL),
     "blip_2": Blip2VisionConfig(**TALL, qkv_bias=False),
+    # As SigLIP's 384 pixels in patches of 14: what is left over is no patch.
+    "uneven": SiglipVisionConfig(**{**TALL, "patch_size": 7}),
 }
 
 

@@ -1,7 +1,9 @@
 """Released LLaMA-VID and VideoLLaMA2 checkpoints to ours, shard by shard: memory holds one file at a time."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +103,11 @@ def convert(
             f"the checkpoint must fill every weight, got none for {missing[:4]} and other shapes for "
             f"{wrong[:4]}: give the vision tower's folder where the release leaves it out"
         )
-    target.mkdir(parents=True, exist_ok=True)
-    _write(plan, where, target, rows=config.text_config.vocab_size)
     config.architectures = [BVLLMForConditionalGeneration.__name__]
-    config.save_pretrained(target)
-    _processor(config, tokenizer, question_tokenizer).save_pretrained(target)
+    with _new_folder(target) as inside:
+        _write(plan, where, inside, rows=config.text_config.vocab_size)
+        config.save_pretrained(inside)
+        _processor(config, tokenizer, question_tokenizer).save_pretrained(inside)
     computed = set(where) - {name for recipe in plan.values() for name in recipe.sources}
     return Converted(target, len(plan), tuple(sorted(computed)))
 
@@ -151,6 +153,21 @@ def _tower_weights(folder: Path) -> dict[str, tuple[Path, str]]:
     found = _weights(folder)
     vision = {name for name in found if name.startswith("vision_model.")}
     return {TOWER + name: found[name] for name in vision or found}
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder that appears as `target` once everything in it is written, or not at all."""
+    inside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(inside, ignore_errors=True)  # of a conversion that was killed
+    inside.mkdir(parents=True)
+    try:
+        yield inside
+        inside.rename(target)
+    except SafetensorError as error:  # a full disk, most likely
+        raise OSError(f"weights cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
 
 
 def _shape(path: Path, key: str) -> tuple[int, ...]:

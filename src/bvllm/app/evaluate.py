@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bvllm.app.ask import EncodedVideo, LoadedModel, answer, encode_video, load_model
+from bvllm.app.evidence_path import replace_file
 from bvllm.data.chat import LETTERS, Row, read_rows
 from bvllm.types import Budget
 
@@ -134,9 +134,7 @@ class Report:
 
     def save(self, path: Path) -> None:
         """Write the JSON under a temporary name and rename it."""
-        scratch = path.with_name(path.name + ".part")
-        scratch.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(scratch, path)
+        replace_file(path, (self.to_json() + "\n").encode())
 
     def table(self) -> str:
         """The figures as a Markdown table: one row for everything, then one per duration and per task."""

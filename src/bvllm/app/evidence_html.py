@@ -76,7 +76,7 @@ def _figure(tile: Tile) -> str:
         '<figure><div class="picture">'
         f'<img width="{width}" height="{height}" alt="{alt}" src="{picture}">{heat}</div>'
         f'<figcaption><time datetime="PT{tile.seconds:.3f}S">{tile.clock}</time> '
-        f"<span>frame {tile.index}</span> <span>{tile.reason}</span></figcaption></figure>"
+        f"<span>frame {tile.index}</span> <span>{escape(tile.reason)}</span></figcaption></figure>"
     )
 
 

@@ -19,7 +19,7 @@ LONG_ANSWER = 80  # characters; longer ones are set smaller
 
 def as_png(sheet: ContactSheet) -> bytes:
     """The sheet: question, answer, cost, timeline, then the frames in rows with their heat maps."""
-    tile_width, tile_height = sheet.tiles[0].picture.size
+    tile_width, tile_height = (max(tile.picture.size[side] for tile in sheet.tiles) for side in (0, 1))
     columns = min(
         MOST_COLUMNS,
         len(sheet.tiles),
@@ -42,7 +42,7 @@ def as_png(sheet: ContactSheet) -> bytes:
             MARGIN + place % columns * (tile_width + GAP),
             tiles_top + place // columns * (tile_height + CAPTION + GAP),
         )
-        _tile(canvas, draw, tile, corner)
+        _tile(canvas, draw, tile, corner, tile_width)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()
@@ -86,11 +86,16 @@ def _timeline(draw: ImageDraw.ImageDraw, sheet: ContactSheet, box: tuple[int, in
     draw.text((right, bottom + 3), format_clock(sheet.duration), fill=SOFT, font=font, anchor="ra")
 
 
-def _tile(canvas: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, corner: tuple[int, int]) -> None:
+def _tile(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, corner: tuple[int, int], width: int
+) -> None:
     picture = tile.picture.convert("RGBA")
     if tile.heat is not None:
         picture = Image.alpha_composite(picture, paint(tile.heat, picture.size))
     canvas.paste(picture.convert("RGB"), corner)
     x, y = corner[0], corner[1] + tile.picture.height
     draw.text((x, y + 3), tile.clock, fill=INK, font=ImageFont.load_default(16))
-    draw.text((x, y + 22), tile.reason, fill=SOFT, font=ImageFont.load_default(12))
+    font, reason = ImageFont.load_default(12), tile.reason
+    while draw.textlength(reason, font=font) > width and len(reason) > 1:
+        reason = reason[:-2] + "…"
+    draw.text((x, y + 22), reason, fill=SOFT, font=font)

@@ -8,6 +8,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from bvllm.app.model_name import resolve_model
 from bvllm.app.session import PromptCache
+from bvllm.app.threads import one_kernel_thread
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
 from bvllm.model.fast_tower import FastTower, fast_tower
 from bvllm.model.upload import upload
@@ -72,10 +73,9 @@ class LoadedModel:
     def _look_at(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
             return self.fast.frame_features(frames).cpu()
-        missing = CHUNK - len(frames)
-        full = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
         with torch.inference_mode():
-            return self.model.model.encode_frames(self.normalise(full))[: len(frames)].cpu()
+            full = self.normalise(_filled(frames, CHUNK))
+            return self.model.model.encode_frames(full)[: len(frames)].cpu()
 
     def feature_dtype(self, channels: int) -> torch.dtype:
         """What a frame's feature is kept as: the tower's own type, bfloat16 if that is float32 and wide."""
@@ -89,7 +89,8 @@ class LoadedModel:
             if self.fast is not None:
                 layer = self.model.config.vision_feature_layer
                 return self.fast.patch_features(frames, layer).to(self.model.dtype)
-            return self.model.model.encode_patches(self.normalise(frames))
+            full = _filled(frames, self.patch_step)
+            return self.model.model.encode_patches(self.normalise(full))[: len(frames)]
 
     def question_ids(self, question: str) -> tuple[Tensor, Tensor]:
         """The question for the Q-Formers: (1, Q) ids and mask."""
@@ -177,7 +178,8 @@ def load_model(
                 f"compile must be False, got True for {name!r} on {target.type}: "
                 "only the fast form of a tower on CUDA is compiled"
             )
-        quick.compile()
+        with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
+            quick.compile()
     return LoadedModel(model, processor, name, quick)
 
 
@@ -187,6 +189,12 @@ def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) 
         return None
     normal = processor.video_processor
     return fast_tower(model.model.vision_tower, normal.image_mean, normal.image_std)
+
+
+def _filled(frames: Tensor, count: int) -> Tensor:
+    """As many frames, the last one again and again: a product of another shape may round otherwise."""
+    missing = count - len(frames)
+    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else frames
 
 
 def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,7 +1,7 @@
 """Which files a person means who names a folder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # What a video is called. A file that is named itself is taken whatever it is called.
@@ -11,10 +11,11 @@ SUFFIXES = frozenset(
 )
 
 
-def videos_in(path: str | Path) -> list[Path]:
+def videos_in(path: str | Path, tell: Callable[[str], None] = lambda line: None) -> list[Path]:
     """The videos of a folder and the folders below it, by name; a file stands for itself.
 
-    Links to folders are not followed, hidden files and folders are passed over.
+    Links to folders are not followed, hidden files and folders are passed over; `tell` hears of folders that
+    cannot be read.
 
     Example:
         >>> videos_in("holiday.mp4")
@@ -23,7 +24,11 @@ def videos_in(path: str | Path) -> list[Path]:
     if not os.path.isdir(path):
         return [Path(path)]
     found = []
-    for folder, below, names in os.walk(path):
+
+    def closed(error: OSError) -> None:
+        tell(f"folder {shown(error.filename)} is left out: {error.strerror}")
+
+    for folder, below, names in os.walk(path, onerror=closed):
         below[:] = sorted(name for name in below if not name.startswith("."))
         found += [
             Path(folder, name)
@@ -33,7 +38,7 @@ def videos_in(path: str | Path) -> list[Path]:
     return found
 
 
-def videos_of(paths: Sequence[str | Path]) -> list[Path]:
+def videos_of(paths: Sequence[str | Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
     """The videos of several files and folders, each once, in the order given.
 
     Errors:
@@ -41,7 +46,7 @@ def videos_of(paths: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        videos = videos_in(path)
+        videos = videos_in(path, tell)
         if not videos:
             raise ValueError(
                 f"folder must hold videos, got {str(path)!r} without one: name a folder with files like .mp4"

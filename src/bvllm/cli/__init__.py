@@ -1,7 +1,9 @@
 """The command line: parse, call app, print. One file per verb; nothing heavy is imported up front."""
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -66,6 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
     try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except OSError as error:
+        return _unheard(error)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
         code = typer.main.get_command(app).main(argv, prog_name="bvllm", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message() + _advice(error), error.exit_code)
@@ -74,6 +85,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == 130:
         return _fail("interrupted", 130)
     return code or 0
+
+
+def _unheard(error: OSError) -> int:
+    """Nobody takes what we print: the reader of a pipe is gone, or the disk is full.
+
+    Errors:
+        OSError, again, where it was about something else.
+    """
+    if error.filename is not None:
+        raise error
+    with suppress(OSError), open(os.devnull, "w") as nowhere:  # Python flushes once more at its end
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return _fail(f"output cannot be written: {error.strerror or error}", 1)
 
 
 def _advice(error: typer.TyperException) -> str:

@@ -1,14 +1,13 @@
 """`bvllm ask`: a question about a video, answered, with what it cost and what it rests on."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
+from bvllm.cli.errors import Unanswerable, check_fps, note, wrong_use
 from bvllm.cli.index_upkeep import index_folder
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
@@ -105,8 +104,10 @@ def ask(
     _check_question(request)
     encoded, answer = _work(request)
     if encoded.report.warnings:
-        _note("; ".join(encoded.report.warnings))
-    print(_json(request, encoded, answer) if as_json else _text(answer))
+        note("; ".join(encoded.report.warnings))
+    print(_json(request, encoded, answer) if as_json else _text(answer), flush=True)
+    if request.evidence is not None:
+        _show_evidence(request.evidence, encoded, answer)
 
 
 def _check(request: Request) -> None:
@@ -117,6 +118,9 @@ def _check(request: Request) -> None:
     with wrong_use():
         if not request.question.strip():
             raise ValueError("question must hold words, got nothing: write what you want to know")
+        for text in (request.question, *(request.options or ())):
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps such bytes
+                raise ValueError("question must be text, got bytes that are not UTF-8: type it again")
         check_fps(request.fps)
         if request.evidence is not None:
             check_evidence_path(request.evidence)
@@ -133,7 +137,6 @@ def _check_question(request: Request) -> None:
 
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.app.ask import answer, load_model
-    from bvllm.app.evidence import write_evidence
     from bvllm.app.loading import ModelError
     from bvllm.types import Budget
     from bvllm.video import VideoError, probe
@@ -154,11 +157,19 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
                 threads=request.threads,
                 progress=bar,
             )
-        if request.evidence is not None:
-            write_evidence(request.evidence, encoded, result)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     return encoded, result
+
+
+def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> None:
+    from bvllm.app.evidence import write_evidence
+    from bvllm.video import VideoError
+
+    try:
+        write_evidence(path, encoded, answer)
+    except (VideoError, OSError) as error:
+        raise Unanswerable(str(error)) from error
 
 
 def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedVideo":
@@ -174,22 +185,20 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
         try:
             return indexed_video(request.video, loaded, folder, **settings)
         except IndexFailure as failure:
-            _note(failure)
+            note(failure)
         except VideoError as error:
             if error.kind not in ("limit", "io"):  # these may still give an answer, from what can be read
                 raise
-            _note(error)
+            note(error)
     return encode_video(request.video, loaded, **settings)
-
-
-def _note(what: object) -> None:
-    print(f"note: {what}", file=sys.stderr)
 
 
 def _text(answer: "Answer") -> str:
     from bvllm.app.results import cost_line, times_line
+    from bvllm.app.videos_in import shown
 
-    return "\n".join([answer.text, cost_line(answer), times_line(answer)])
+    said = "\n".join(map(shown, answer.text.splitlines()))  # a model may say what a terminal takes for orders
+    return "\n".join([said, cost_line(answer), times_line(answer)])
 
 
 def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
@@ -203,6 +212,4 @@ def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
         "index": request.use_index,
         "stock_tower": request.stock_tower,
     }
-    return json.dumps(
-        {**found, "command": {"video": request.video, **settings, "evidence": evidence}}, ensure_ascii=False
-    )
+    return json.dumps({**found, "command": {"video": request.video, **settings, "evidence": evidence}})

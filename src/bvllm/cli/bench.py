@@ -27,7 +27,12 @@ def speed(
     ] = None,
     clip: Annotated[
         list[Path] | None,
-        typer.Option(help="A video to loop to length, beside the drawn one; repeat it.", show_default=False),
+        typer.Option(
+            help="A video to loop to length, beside the drawn one; repeat it.",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     drawn: Annotated[bool, typer.Option(help="Measure on drawn footage, too.")] = True,
     model: Annotated[
@@ -40,17 +45,20 @@ def speed(
         Path | None, typer.Option(help="Keep the videos that are made here.", file_okay=False)
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="An earlier run, as JSON, to show beside.", dir_okay=False)
+        Path | None,
+        typer.Option(help="An earlier run, as JSON, to show beside.", exists=True, dir_okay=False),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the run here, too.", dir_okay=False)
     ] = None,
 ) -> None:
     """Measure every figure as a ratio to a plain peer in this run."""
+    _check(model, json_file)
     quiet()
     from bvllm.app.bench.goals import Plan, run
     from bvllm.app.bench.page import as_json, as_markdown, read_run
     from bvllm.app.bench.result import Conditions
+    from bvllm.video import VideoError, probe
 
     conditions = Conditions.now(" ".join(["bvllm", *sys.argv[1:]]))
     with ExitStack() as stack:
@@ -60,9 +68,32 @@ def speed(
             goals = None if not goal else frozenset(goal)
             plan = Plan(home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals, drawn)
         try:
+            for one in plan.clips:
+                probe(one)
             figures = list(run(plan, lambda line: print(line, file=sys.stderr)))
-        except (OSError, RuntimeError) as error:
+        except (VideoError, OSError, RuntimeError) as error:
             raise Unanswerable(str(error)) from error
-    print(as_markdown(figures, conditions, before))
+    print(as_markdown(figures, conditions, before), flush=True)
     if json_file is not None:
-        json_file.write_text(as_json(figures, conditions) + "\n", encoding="utf-8")
+        _keep(as_json(figures, conditions) + "\n", json_file)
+
+
+def _check(model: str, json_file: Path | None) -> None:
+    """Everything that can be known to be wrong at once: the rest takes half an hour."""
+    from bvllm.app.evidence_path import check_folder_of
+    from bvllm.app.model_name import resolve_model
+
+    with wrong_use():
+        if json_file is not None:
+            check_folder_of(json_file, "--json")
+        if model != "random":
+            resolve_model(model)
+
+
+def _keep(text: str, file: Path) -> None:
+    from bvllm.app.evidence_path import replace_file
+
+    try:
+        replace_file(file, text.encode())
+    except OSError as error:
+        raise Unanswerable(str(error)) from error

@@ -1,12 +1,13 @@
 """`bvllm doctor`: what is odd or broken in a video, and what an answer about it would rest on."""
 
 import json
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
+from bvllm.cli.errors import Unanswerable, check_fps, note, wrong_use
 from bvllm.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def doctor(
 
     with wrong_use():
         check_fps(fps)
-        videos = videos_of([video])
+        videos = videos_of([video], note)
     from bvllm.app.doctor import as_json as as_object
     from bvllm.app.doctor import examine
 
-    single = [str(path) for path in videos] == [video]
+    single = not os.path.isdir(video)
     seen = []
     for path in videos:
         with progress_bar() as bar:
@@ -40,7 +41,7 @@ def doctor(
     broken = sum(not one.answerable for one in seen)
     if as_json:
         counts = {"answerable": len(seen) - broken, "not_answerable": broken}
-        print(json.dumps({"files": [as_object(one) for one in seen], **counts}, ensure_ascii=False))
+        print(json.dumps({"files": [as_object(one) for one in seen], **counts}))
     else:
         print(_page(seen[0]) if single else _summary(seen))
     if broken:

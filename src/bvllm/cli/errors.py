@@ -1,6 +1,7 @@
 """What went wrong, as one line and an exit status."""
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,11 @@ def check_fps(fps: float) -> None:
     """Refuses a rate at which nothing can be looked at; to be called in `wrong_use`."""
     if not (fps > 0 and math.isfinite(fps)):
         raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+
+
+def note(what: object) -> None:
+    """One line on stderr about something that stops nobody."""
+    print("note: " + " ".join(str(what).split()), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def evaluate_model(
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
     select: Annotated[Literal["learned", "uniform"], typer.Option(help="How frames are chosen.")] = "learned",
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the scores to this file.")
+        Path | None, typer.Option("--json", help="Also write the scores to this file.", dir_okay=False)
     ] = None,
 ) -> None:
     """Ask every question of a world and count what is right."""
@@ -40,10 +40,10 @@ def evaluate_model(
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
             report = evaluate(data, model=model, budget=Budget(budget, frames), select=select, progress=tell)
+        print(report.table(), flush=True)  # first: it was long work, and the disk may be full
         if json_file is not None:
             report.save(json_file)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    print(report.table())

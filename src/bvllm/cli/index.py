@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, check_fps, wrong_use
+from bvllm.cli.errors import Stopped, Unanswerable, check_fps, note, wrong_use
 from bvllm.cli.index_upkeep import clock, index_folder, print_check, print_list, print_prune, size
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
@@ -83,7 +83,7 @@ def index(
 
     with wrong_use():
         _check_words(paths or [], [show, check, prune], fps, max_size)
-        videos = tuple(videos_of(paths or []))
+        videos = tuple(videos_of(paths or [], note))
         if videos:
             resolve_model(model)
     quiet()
@@ -129,7 +129,7 @@ def _index(request: Request, folder: "IndexFolder") -> None:
         raise Unanswerable(str(error)) from error
     if request.as_json:
         found = {"index": str(folder.path), "videos": [asdict(outcome) for outcome in outcomes]}
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(found))
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         alone = len(outcomes) == 1 and failed[0].error is not None
@@ -152,19 +152,22 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
                 path, folder, encoder, fps=request.fps, workers=request.workers, progress=tell
             )
     except VideoError as error:
-        return Outcome(shown(path), "failed", error=str(error))
+        return Outcome(str(path), "failed", error=str(error))
     state: Literal["indexed", "ready"] = "ready" if found.meta.made_at < started else "indexed"
     numbers = len(found), found.meta.duration, found.bytes, time.time() - started
-    return Outcome(shown(path), state, *numbers)
+    return Outcome(str(path), state, *numbers)
 
 
 def _tell(outcome: Outcome, request: Request) -> None:
     """A line for each video; what is wrong with one of several goes to stderr."""
+    from bvllm.app.videos_in import shown
+
+    name = shown(outcome.path)
     if outcome.state == "failed":
         if len(request.videos) > 1:
-            print(f"note: {outcome.path}: {outcome.error}", file=sys.stderr, flush=True)
+            print(f"note: {name}: {outcome.error}", file=sys.stderr, flush=True)
     elif not request.as_json:
         took = f" in {outcome.took:.1f} s" if outcome.state == "indexed" else ""
         frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
-        line = f"{outcome.state:<7} {outcome.path}: {frames} of {clock(outcome.seconds)}"
+        line = f"{outcome.state:<7} {name}: {frames} of {clock(outcome.seconds)}"
         print(f"{line}, {size(outcome.bytes)}{took}", flush=True)

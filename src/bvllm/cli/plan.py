@@ -35,4 +35,4 @@ def plan(
         found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames))
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    print(json.dumps(plan_json(found), ensure_ascii=False) if as_json else plan_text(found))
+    print(json.dumps(plan_json(found)) if as_json else plan_text(found))

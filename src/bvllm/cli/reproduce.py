@@ -33,6 +33,8 @@ def reproduce(
 ) -> None:
     """Train what a table still lacks, examine it, and write Markdown, JSON and pictures."""
     quiet()
+    from safetensors import SafetensorError
+
     from bvllm.app.reproduce.make import make, tables_of
 
     def log(line: str) -> None:
@@ -50,6 +52,6 @@ def reproduce(
             command=" ".join(["bvllm", *sys.argv[1:]]),
             log=log,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
         raise Unanswerable(str(error)) from error
     print("\n\n".join(pages))

@@ -2,14 +2,13 @@
 
 import json
 import shlex
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, wrong_use
+from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, note, wrong_use
 from bvllm.cli.index_upkeep import index_folder
 from bvllm.cli.open_files import allow_many_files
 from bvllm.cli.progress import progress_bar
@@ -83,7 +82,7 @@ def search(
         if evidence is not None:
             check_evidence_path(evidence)
         resolve_model(model)
-        files = tuple(videos_of(words[:-1]))
+        files = tuple(videos_of(words[:-1], note))
     quiet()
     request = Request(
         tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, exact, evidence
@@ -107,14 +106,14 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
         loaded = load_model(request.model)
         videos = _entries(request, folder, TowerEncoder.of(loaded))
         tower = word_tower_of(request.model)
-        shelf = None if request.exact else LibraryShelf(shelf_beside(folder.path), tell=_note)
+        shelf = None if request.exact else LibraryShelf(shelf_beside(folder.path), tell=note)
         found = find_moments(
             list(videos.values()), request.query, loaded, tower, top=request.top, shelf=shelf
         )
         if tower is None:
-            _note("this model has no word tower: frames are ranked by its selector, which is slower")
+            note("this model has no word tower: frames are ranked by its selector, which is slower")
         if found.unknown:
-            _note(f"words that the model does not know: {', '.join(found.unknown)}")
+            note(f"words that the model does not know: {', '.join(found.unknown)}")
         kept = list(videos)
         if request.evidence is not None:
             write_search_evidence(request.evidence, request.query, found, list(videos.values()), kept)
@@ -141,7 +140,7 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
         except VideoError as error:
             if len(request.files) == 1:
                 raise
-            _note(f"{shown(file)}: {error}")
+            note(f"{shown(file)}: {error}")
             continue
         if entry is None:
             missing += 1
@@ -157,10 +156,6 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
     if not found:
         raise Unanswerable(f"none of the {len(request.files)} videos can be read")
     return found
-
-
-def _note(text: str) -> None:
-    print("note: " + " ".join(text.split()), file=sys.stderr)
 
 
 def _text(kept: list[Path], found: "Found") -> str:
@@ -196,6 +191,5 @@ def _json(request: Request, kept: list[Path], found: "Found") -> str:
             "exact": found.exact,
             "videos": len(kept),
             "command": {**settings, "evidence": evidence},
-        },
-        ensure_ascii=False,
+        }
     )

@@ -30,13 +30,15 @@ def nano(
 ) -> None:
     """Train the embedded model from nothing, on the world's own videos."""
     quiet()
+    from safetensors import SafetensorError
+
     from bvllm.app.train import train_nano
 
     try:
         path = train_nano(out, minutes=minutes, resume=resume, log=_log)
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
         raise Unanswerable(str(error)) from error
     print(path)
 
@@ -90,6 +92,8 @@ def _run(
     with wrong_use():
         settings = override(RECIPES[recipe](), words)
     quiet()
+    from safetensors import SafetensorError
+
     from bvllm.app.training.plan import plan
     from bvllm.app.training.run import train as train_stages
     from bvllm.app.training.stage import Interrupted
@@ -103,7 +107,7 @@ def _run(
         raise Stopped(str(error), error.signal) from error
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    except (OSError, ArithmeticError) as error:
+    except (OSError, SafetensorError, ArithmeticError) as error:
         raise Unanswerable(str(error)) from error
 
 

@@ -8,7 +8,7 @@ CLIP, SigLIP, DINOv2 and the ViT-g of BLIP-2 and InstructBLIP differ in names on
 Everything is read in float32, and what scales a product is multiplied into its weights here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,11 +100,15 @@ def is_covered(config: PreTrainedConfig) -> bool:
     return not isinstance(config, SiglipVisionConfig) or config.vision_use_head
 
 
-def read_layers(tower: PreTrainedModel) -> list[LayerWeights]:
-    """The weights of all layers of a tower that `is_covered`, the activation's factor multiplied in."""
+def read_layers(tower: PreTrainedModel) -> Iterator[LayerWeights]:
+    """The weights of each layer of a tower that `is_covered`, the activation's factor multiplied in.
+
+    One after another: in float32 all of them at once would be twice the tower again.
+    """
     family = FAMILIES[type(tower.config)]
     factor = ACTIVATIONS[tower.config.hidden_act][1]
-    return [_folded(family.read(layer), factor) for layer in tower.get_submodule(family.layers)]
+    for layer in tower.get_submodule(family.layers):
+        yield _folded(family.read(layer), factor)
 
 
 def _folded(x: LayerWeights, factor: float) -> LayerWeights:

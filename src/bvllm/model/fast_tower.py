@@ -148,7 +148,9 @@ class FastTower:
     def _embed(self, frames: Tensor) -> Tensor:
         """(step, 3, H, W) uint8 -> (step, tokens, C), what enters the first layer."""
         (rows, columns), (high, wide) = self._patch, self._size
-        grid = frames.reshape(len(frames), 3, high // rows, rows, wide // columns, columns)
+        down, across = high // rows, wide // columns
+        whole = frames[..., : down * rows, : across * columns]  # what is left over is no patch
+        grid = whole.reshape(len(frames), 3, down, rows, across, columns)
         cells = grid.permute(0, 2, 4, 1, 3, 5).reshape(len(frames), -1, 3 * rows * columns)
         x = self._constant.clone()
         x[:, self._prefix :] += self._first(cells.to(self.dtype).sub_(GREY))

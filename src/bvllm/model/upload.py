@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def upload(frames: Tensor, device: torch.device) -> Tensor:
-    """Frames on a device; to a GPU through page-locked memory, so that the copy runs beside the GPU's work.
+    """Frames on a device; to a GPU through page-locked memory, so that nobody waits for the copy.
 
     Example:
         >>> upload(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("cpu")).device.type

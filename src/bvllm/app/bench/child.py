@@ -5,7 +5,6 @@ python -m bvllm.app.bench.child bvllm.app.bench.jobs:first_question '{"video": "
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -34,20 +33,18 @@ class Job:
     peak: int
 
 
-def run_job(function: str, *, cores: int | None = None, **arguments: object) -> Job:
+def run_job(function: str, **arguments: object) -> Job:
     """Run `module:function` with keyword arguments in a fresh process.
 
     Args:
         function: takes plain values; returns a dict of plain values, or a pair (prepare, measure) is not
             needed: what must not be timed stands in the function's own `prepare_` twin.
-        cores: bind the process to so many cores; None leaves it to the system.
 
     Errors:
         RuntimeError where the job fails, with its last line.
     """
     command = [sys.executable, "-m", "bvllm.app.bench.child", function, json.dumps(arguments)]
-    environment = {**os.environ, **({"BVLLM_BENCH_CORES": str(cores)} if cores else {})}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"benchmark {function} must run, got exit status {done.returncode}: {last}")
@@ -64,9 +61,6 @@ def main() -> None:
     function, arguments = sys.argv[1], json.loads(sys.argv[2])
     module, name = function.split(":")
     home = importlib.import_module(module)
-    cores = os.environ.get("BVLLM_BENCH_CORES")
-    if cores:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     prepared = getattr(home, f"prepare_{name}")(**arguments)
     RESET.write_text("5")
     before, cpu, wall = memory("VmRSS"), time.process_time(), time.perf_counter()

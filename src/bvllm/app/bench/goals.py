@@ -1,5 +1,7 @@
 """Every goal and what measures it, on one screen."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +88,10 @@ def _lengths(plan: Plan, clip: Path) -> Footage:
 
 
 def _looped(plan: Plan, clip: Path, seconds: float) -> Path:
-    return _made(plan, f"{clip.stem}-{seconds:g}s.mp4", lambda out: loop_clip(clip, out, seconds))
+    status = clip.stat()
+    said = f"{clip.resolve()} {status.st_size} {status.st_mtime_ns}"
+    which = hashlib.sha256(os.fsencode(said)).hexdigest()[:8]  # another clip may have the same name
+    return _made(plan, f"{clip.stem}-{which}-{seconds:g}s.mp4", lambda out: loop_clip(clip, out, seconds))
 
 
 def _made(plan: Plan, name: str, make: Callable[[Path], Path]) -> Path:

@@ -89,6 +89,8 @@ def make_world(
         VideoJob(k, out, split, seconds, seed, _rotated(wanted, k * questions), questions, haystack, size)
         for k in range(count)
     ]
+    # Names of videos come again: questions about those that stood here before must not outlive them.
+    (out / f"{split}.jsonl").unlink(missing_ok=True)
     rows: list[Row] = []
     with closing(_in_order(jobs, min(workers, count))) as videos:  # who stops half-way waits for no other job
         for done, made in enumerate(videos, start=1):
