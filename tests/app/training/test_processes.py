@@ -6,12 +6,15 @@ import socket
 import traceback
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from bvllm.app.training.overrides import override
 from bvllm.app.training.recipes import RECIPES
 from bvllm.app.training.run import train
+from bvllm.app.training.snapshot import WEIGHTS
 from bvllm.app.training.trainer import StageTrainer
 from bvllm.app.training.watch import read_record
 from tests.app.training.rows import open_drawn
@@ -75,15 +78,31 @@ def losses(*run):
 
 
 @pytest.fixture(scope="module")
-def alone(rows_file, tmp_path_factory):
-    return losses(tmp_path_factory.mktemp("alone") / "run", rows_file, 1)
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("alone") / "run"
 
 
-@pytest.mark.parametrize("shard", ["none", "zero2", "zero3"])
-def test_two_processes_give_the_losses_of_one(shard, alone, rows_file, tmp_path):
-    together = losses(tmp_path / "run", rows_file, 2, f"run.shard={shard}")
+@pytest.fixture(scope="module")
+def alone(rows_file, home):
+    return losses(home, rows_file, 1)
+
+
+@pytest.mark.parametrize("words", [
+    ["run.shard=none"],
+    ["run.shard=zero2"],
+    ["run.shard=zero3"],
+    ["run.shard=zero2", "run.checkpointing=true"],  # what paper_7b does
+    ["run.shard=zero3", "run.checkpointing=true"],
+], ids=" ".join)  # fmt: skip
+def test_two_processes_give_the_losses_and_the_weights_of_one(words, alone, home, rows_file, tmp_path):
+    together = losses(tmp_path / "run", rows_file, 2, *words)
     assert len(together) == 6
     assert together == pytest.approx(alone, rel=1e-5)
+    for file in ("alignment/result", "instruction/result", "instruction/checkpoint-3"):
+        ours, theirs = (load_file(run / file / WEIGHTS) for run in (tmp_path / "run", home))
+        assert ours.keys() == theirs.keys()
+        for name, weight in theirs.items():
+            torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-5)
     assert (tmp_path / "run/model/model.safetensors").is_file()
 
 

@@ -55,8 +55,18 @@ class Snapshot:
 
 
 def gather_weights(model: nn.Module, names: Collection[str]) -> Named:
-    """Whole weights on the CPU; every process must call it."""
-    return {name: _whole(weight) for name, weight in model.named_parameters() if name in names}
+    """Whole weights on the CPU; every process must call it.
+
+    Errors:
+        KeyError where the model has no weight of a name: nothing that was learned may be left out unsaid.
+    """
+    own = dict(model.named_parameters())
+    missing = sorted(set(names) - set(own))
+    if missing:
+        raise KeyError(
+            f"weights must keep their names, got none for {missing[0]} and {len(missing) - 1} more"
+        )
+    return {name: _whole(weight) for name, weight in own.items() if name in names}
 
 
 def gather_moments(model: nn.Module, optimizer: Optimizer) -> Named:

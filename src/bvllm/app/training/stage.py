@@ -192,7 +192,8 @@ def _arguments(
         bf16=run.precision == "bf16",
         use_cpu=cpu,
         seed=run.seed,
-        activation_checkpointing=run.checkpointing and not sharded,
+        # The model's own, sharded or not: FSDP's would rename the layers, and drop out other places again.
+        activation_checkpointing=run.checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         logging_strategy="steps",
         logging_steps=1,
@@ -232,7 +233,6 @@ def _sharding(model: BVLLMForConditionalGeneration, run: RunSettings) -> dict[st
             "version": 2,
             "reshard_after_forward": run.shard == "zero3",
             "transformer_layer_cls_to_wrap": sorted(layers | {"InstructBlipQFormerLayer"}),
-            "activation_checkpointing": run.checkpointing,
             "state_dict_type": "FULL_STATE_DICT",
         },
     }

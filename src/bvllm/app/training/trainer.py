@@ -78,8 +78,9 @@ class StageTrainer(Trainer):
         callbacks: list[TrainerCallback],
     ) -> None:
         self.stage, self.keeping = stage, keeping
-        learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
-        self.kept = keeping.names | learned
+        own = dict(model.named_parameters())
+        learned = {name for name, weight in own.items() if weight.requires_grad}
+        self.kept = keeping.names & own.keys() | learned  # an adapter renames what it stands beside
         self.noise_before_step: Named | None = None
         self.saving = Background()
         budgets = [] if corpus.budget is None else [BudgetOfStep(model.config, corpus.budget)]
