@@ -57,3 +57,14 @@ def test_the_first_bad_row_is_fatal_where_asked():
 def test_a_bad_row_travels_between_processes():
     error = pickle.loads(pickle.dumps(bad(1)))
     assert error.fault == Fault("a.json:1 (row 1)", "json", "no reason")
+
+
+def test_a_full_disk_costs_the_file_and_not_the_training(tmp_path):
+    log = FaultLog(path=tmp_path / "gone" / "faults.jsonl")
+    log.add(BadRow("a:1", "json", "broken"))
+    assert [fault.where for fault in log.faults()] == ["a:1"]
+    whole = FaultLog(path=tmp_path / "faults.jsonl")
+    whole.add(BadRow("a:1", "json", "broken"))
+    with open(whole.path, "ab") as file:
+        file.write(b'{"where": "a:2", "ki')  # what a full disk left of a line
+    assert [fault.where for fault in whole.faults()] == ["a:1"]

@@ -272,3 +272,11 @@ def test_wrong_use():
             stream(**settings)
     with pytest.raises(ValueError, match="share 0 of 1 must hold rows, got none: use fewer workers"):
         next(iter(stream(source=HubSource([], "hub"))))
+
+
+def test_a_stream_of_bad_rows_only_is_an_error_and_no_endless_search():
+    bad = HubSource([llava("what ?", " ")] * 5, "hub")
+    with pytest.raises(
+        ValueError, match="must hold a row that can be learned from, got none in a whole epoch"
+    ):
+        next(iter(RowStream(bad, Encoder(tiny.processor()), window=4)))

@@ -94,9 +94,12 @@ def _run(
     quiet()
     from safetensors import SafetensorError
 
-    from bvllm.app.training.plan import plan
-    from bvllm.app.training.run import train as train_stages
-    from bvllm.app.training.stage import Interrupted
+    try:
+        from bvllm.app.training.plan import plan
+        from bvllm.app.training.run import train as train_stages
+        from bvllm.app.training.stage import Interrupted
+    except ModuleNotFoundError as error:
+        raise Unanswerable(f"training needs {error.name}: pip install 'bvllm[train]'") from error
 
     try:
         if planned:

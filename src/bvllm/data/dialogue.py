@@ -60,6 +60,8 @@ class Dialogue:
     where: str
 
     def __post_init__(self) -> None:
+        if any("\ud800" <= letter <= "\udfff" for turn in self.turns for letter in turn.text):
+            raise self._bad("schema", "text must be Unicode, got half a character (a lone surrogate)")
         spoken = self.turns[1:] if self.turns and self.turns[0].role == "system" else self.turns
         if not any(turn.role == "assistant" for turn in spoken):
             raise self._bad("no_answer", "a conversation must have an answer, got none")

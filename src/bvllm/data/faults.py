@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -79,8 +80,11 @@ class FaultLog:
         fault = error.fault
         if self.path is not None and fault.where not in self._seen:
             line = json.dumps(asdict(fault), ensure_ascii=False) + "\n"
-            with open(self.path, "ab", buffering=0) as file:  # one write: lines of processes do not mix
-                file.write(line.encode("utf-8", "backslashreplace"))
+            with (
+                suppress(OSError),
+                open(self.path, "ab", buffering=0) as file,
+            ):  # a full disk stops no training
+                file.write(line.encode("utf-8", "backslashreplace"))  # one write: lines do not mix
         self._seen.setdefault(fault.where, fault)
         if self.on_error == "raise":
             raise error
@@ -89,8 +93,11 @@ class FaultLog:
         """Every bad row so far, once, in the order they came up; of all processes where there is a file."""
         if self.path is None or not os.path.exists(self.path):
             return list(self._seen.values())
-        lines = self.path.read_text(encoding="utf-8").split("\n")
-        found = [Fault(**json.loads(line)) for line in lines if line]
+        found = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            with suppress(ValueError, TypeError):  # half a line, from when the disk was full
+                found.append(Fault(**json.loads(line)))
+        found += [fault for fault in self._seen.values() if fault not in found]
         return list({fault.where: fault for fault in reversed(found)}.values())[::-1]
 
     def summary(self, rows: int | None = None) -> str:

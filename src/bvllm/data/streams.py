@@ -109,13 +109,20 @@ class RowStream(IterableDataset[Example]):
         for epoch in count(self._epoch):
             if self.epochs is not None and epoch >= self.epochs:
                 break
-            found = False
+            found = good = False
+            begun = self._row
             for row, what in self._shuffled(epoch, index, of):
                 found = True
                 self._epoch, self._row = epoch, row + 1
                 example = self._example(what)
                 if example is not None:
+                    good = True
                     yield example
+            if found and not good and not begun:
+                raise ValueError(
+                    f"share {index} of {of} must hold a row that can be learned from, got none in a whole "
+                    "epoch: see the faults"
+                )
             if not found and not self._row:
                 raise ValueError(f"share {index} of {of} must hold rows, got none: use fewer workers")
             self._epoch, self._row = epoch + 1, 0

@@ -116,6 +116,7 @@ def chat_row(*content, role="user", answer="x"):
         (llava(), "no_answer", "a conversation must have an answer, got none"),
         (llava("what?", " "), "no_answer", "an answer must say something, got a blank one"),
         (llava("what?", "x", "and?"), "no_answer", "the last turn must be an answer, got a question"),
+        (llava("what?", "cut \ud83d"), "schema", "text must be Unicode, got half a character"),
         (
             {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
             "roles",

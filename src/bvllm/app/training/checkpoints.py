@@ -47,6 +47,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def check_whole(folder: Path) -> None:
+    """Refuse a folder that is damaged or gone.
+
+    Errors:
+        OSError, which names the file.
+    """
+    wrong = damage(folder) if folder.is_dir() else "it is gone"
+    if wrong is not None:
+        raise OSError(f"checkpoint {folder.name} must be whole, got one that is not: {wrong}")
+
+
 def damage(folder: Path) -> str | None:
     """What is wrong with a folder, in one line that names the file; None where nothing is."""
     try:

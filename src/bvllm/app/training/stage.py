@@ -13,7 +13,16 @@ from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from bvllm.app.training.build import Built
-from bvllm.app.training.checkpoints import clean, is_whole, newest, step_of, whole_folder, write_whole_file
+from bvllm.app.training.checkpoints import (
+    PREFIX,
+    check_whole,
+    clean,
+    is_whole,
+    newest,
+    step_of,
+    whole_folder,
+    write_whole_file,
+)
 from bvllm.app.training.checks import rows_per_process
 from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.parts import prepare
@@ -21,8 +30,10 @@ from bvllm.app.training.settings import RunSettings, Settings, StageSettings
 from bvllm.app.training.snapshot import WEIGHTS, gather_weights
 from bvllm.app.training.trainer import STATE, Keeping, StageTrainer
 from bvllm.app.training.watch import RECORD, Log, Patience, Record, Stopping, StopRequest, out_of_patience
+from bvllm.data.faults import BadRow
 from bvllm.model import BVLLMForConditionalGeneration
 
+DIED = "DataLoader worker (pid"  # as torch says it
 HANGING_UP = 1.0  # seconds, far more than pass between the end of a process and word of it
 RESULT, ORDER = "result", "order.json"
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -90,7 +101,7 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
     trainer.accelerator.wait_for_everyone()
     start = newest(stage.folder, log)
     if start is not None and _has_ended(start, trainer.args.max_steps, stage.own.patience):
-        trainer._load_from_checkpoint(os.fspath(start))
+        trainer._load_from_checkpoint(os.fspath(_final(start, stage.own.patience)))
     else:
         try:
             with _readers_watched():
@@ -111,19 +122,32 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
 
 @contextmanager
 def _readers_watched() -> Iterator[None]:
-    """A process of the data loader that died is said in a line; torch tells it apart by its message only."""
+    """A bad row, and what goes wrong in a process of the data loader, in a line.
+
+    torch hands on what a reader raised with its whole traceback for a message, and tells that a reader died
+    by its message only.
+    """
     try:
         try:
             yield
         except (ConnectionError, EOFError):
             time.sleep(HANGING_UP)  # torch raises here if it was a reader that hung up, since it died
             raise
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except BadRow as error:
+        raise ValueError(str(error)) from error
+    except (RuntimeError, ValueError, OSError) as error:
+        text = str(error).strip()
+        if text.startswith("Caught ") and "Original Traceback" in text:
+            said = text.splitlines()[-1].partition(": ")[2]
+            if text.startswith("Caught BadRow "):
+                raise ValueError(said) from error
+            if isinstance(error, ValueError | OSError):
+                raise type(error)(said) from error
+        if DIED not in text:
             raise
         raise ChildProcessError(
-            f"a process that reads rows died ({str(error).strip()}): go on with --resume, and with fewer "
-            "data.workers if memory was short"
+            f"a process that reads rows died ({text}): go on with --resume, and with fewer data.workers if "
+            "memory was short"
         ) from error
 
 
@@ -151,6 +175,18 @@ def _has_ended(checkpoint: Path, steps: int, patience: int | None) -> bool:
     return state.global_step >= steps or (patience is not None and out_of_patience(state, patience))
 
 
+def _final(last: Path, patience: int | None) -> Path:
+    """The checkpoint that a stage ends with: its best, where it has patience.
+
+    Errors:
+        OSError where that one is damaged or gone.
+    """
+    best = TrainerState.load_from_json(os.fspath(last / STATE)).best_global_step
+    folder = last if patience is None or not best else last.with_name(f"{PREFIX}{best}")
+    check_whole(folder)
+    return folder
+
+
 def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log: Log) -> StageTrainer:
     own, run = stage.own, stage.settings.run
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -176,7 +212,7 @@ def _arguments(
     cpu = run.cpu or not torch.cuda.is_available()
     evaluates = corpus.evaluate is not None
     sharded = run.shard != "none" and processes > 1
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=os.fspath(stage.folder),
         run_name=stage.name,
         per_device_train_batch_size=run.per_device,
@@ -218,6 +254,9 @@ def _arguments(
         disable_tqdm=True,
         **_sharding(model, run) if sharded else {},
     )
+    # One process, one GPU: transformers would take all that are in sight, and cut rows where it must not.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _sharding(model: BVLLMForConditionalGeneration, run: RunSettings) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 import copy
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from safetensors import SafetensorError
 from torch import nn
@@ -15,7 +17,15 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import EvalLoopOutput
 
 from bvllm.app.training.background import Background
-from bvllm.app.training.checkpoints import PREFIX, checkpoints, is_whole, remove, step_of, whole_folder
+from bvllm.app.training.checkpoints import (
+    PREFIX,
+    check_whole,
+    checkpoints,
+    is_whole,
+    remove,
+    step_of,
+    whole_folder,
+)
 from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.evaluation import BudgetOfStep, full_rows, mean_loss
 from bvllm.app.training.parts import groups
@@ -111,6 +121,12 @@ class StageTrainer(Trainer):
             self.optimizer = kind(groups(model, self.stage, decayed), **told)
         return self.optimizer
 
+    def _get_dataloader(self, *args: object, **kwargs: object) -> DataLoader:
+        """As upstream; but a request to stop, which often goes to all processes of a run, is ours to hear."""
+        loader = super()._get_dataloader(*args, **kwargs)
+        loader.worker_init_fn = _Deaf(loader.worker_init_fn)
+        return loader
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return OrderSampler(self.args.max_steps * self.stage.batch)  # accelerate shares them out
 
@@ -139,7 +155,8 @@ class StageTrainer(Trainer):
         self.saving.wait()
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"{PREFIX}{step}"
-        if step == 0 or (folder.is_dir() and is_whole(folder)):
+        # The first process alone waited for the one that writes, so it alone can tell.
+        if agreed(step == 0 or (folder.is_dir() and is_whole(folder)), self.args.device):
             return
         snapshot = self._snapshot()
         if self.state.best_global_step:
@@ -194,7 +211,31 @@ class StageTrainer(Trainer):
     def _load_best_model(self) -> None:
         self.saving.wait()
         self.accelerator.wait_for_everyone()  # one process writes, all read
-        put_weights(self.model, Path(str(self.state.best_model_checkpoint)) / WEIGHTS)
+        best = Path(str(self.state.best_model_checkpoint))
+        check_whole(best)
+        put_weights(self.model, best / WEIGHTS)
+
+
+class _Deaf:
+    """Begins a process that reads rows: Ctrl-C and a first SIGTERM do not end it before the run is saved."""
+
+    def __init__(self, begin: Callable[[int], None] | None) -> None:
+        self.begin = begin
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        if self.begin is not None:
+            self.begin(worker)
+
+
+def agreed(here: bool, device: torch.device) -> bool:
+    """What the first process says, on all of them; every one must ask."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return here
+    said = torch.tensor(int(here), device=device)
+    dist.broadcast(said, src=0)
+    return bool(said)
 
 
 class _NoiseBeforeStep(TrainerCallback):

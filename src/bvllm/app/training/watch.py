@@ -106,6 +106,7 @@ class Record(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self.started, self.first = time.monotonic(), state.global_step
+        state.save_steps = args.save_steps  # a checkpoint brings those that the run was started with
         if state.is_world_process_zero:
             kept = [entry for entry in read_record(self.file) if int(str(entry["step"])) <= state.global_step]
             write_whole_file(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
@@ -119,11 +120,12 @@ class Record(TrainerCallback):
         **_: object,
     ) -> None:
         said = logs or {}
-        if "loss" in said and not math.isfinite(said["loss"]):
-            raise FloatingPointError(
-                f"the loss of {self.name} became {said['loss']} at step {state.global_step}: lower its lr, "
-                "or go on with --resume and other settings of the run"
-            )
+        for what in ("loss", "grad_norm"):  # before the step is saved
+            if not math.isfinite(said.get(what, 0.0)):
+                raise FloatingPointError(
+                    f"the {what} of {self.name} became {said[what]} at step {state.global_step}: start "
+                    f"another run with a lower {self.name}.lr, or a longer {self.name}.warmup"
+                )
         if not state.is_world_process_zero or not {"loss", "eval_loss"} & said.keys():
             return
         kept = {k: said[k] for k in ("loss", "eval_loss", "grad_norm", "learning_rate") if k in said}
