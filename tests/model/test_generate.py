@@ -135,3 +135,11 @@ def test_the_question_and_the_seconds_matter(model):
     base = answer("which colour is the sign ?", 1.0)
     assert not torch.equal(base, answer("is the star red ?", 1.0))
     assert not torch.equal(base, answer("which colour is the sign ?", 2.0))
+
+
+def test_a_prompt_that_speaks_of_a_video_needs_one():
+    model, inputs = tiny.model(), tiny.batch(*tiny.mixed_chats())
+    text = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    for work in (model.generate, model, model.train()):
+        with pytest.raises(ValueError, match="pixel_values_videos must be given"):
+            work(**text)

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMModel, BVLLMProcessor
+from bvllm.model.language import build_head
 from tests.model import tiny
 
 DECODER = {
@@ -120,3 +121,12 @@ def test_new_weights_start_where_they_should():
 def test_importing_the_package_loads_nothing_heavy():
     code = "import bvllm, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_family_with_a_rule_of_its_own_for_logits_is_refused_until_it_is_known():
+    capped = Gemma2Config(**DECODER, final_logit_softcapping=2.0)
+    capped.model_type = "gemma9"
+    with pytest.raises(ValueError, match="'gemma9' must leave its logits as they are, got"):
+        build_head(capped)
+    capped.final_logit_softcapping = None
+    assert build_head(capped).out_features == capped.vocab_size

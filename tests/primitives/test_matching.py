@@ -98,3 +98,11 @@ def test_closest_pairs_come_closest_first():
 def test_messages(wrong, says):
     with pytest.raises(ValueError, match=says):
         wrong()
+
+
+def test_many_rows_are_matched_some_at_a_time_with_the_same_pairs(monkeypatch):
+    x = torch.randn(301, 16)
+    whole = closest_pairs(x, 120)
+    monkeypatch.setattr("bvllm.primitives.matching.MOST_SCORES", 7 * 150)
+    for one, other in zip(closest_pairs(x, 120), whole, strict=True):
+        assert torch.equal(one, other)

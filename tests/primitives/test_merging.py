@@ -64,3 +64,12 @@ def test_it_is_the_plan_of_match_bipartite_carried_out():
 def test_messages():
     with pytest.raises(ValueError, match=r"pairs must lie in 0\.\.2 for 5 rows, got 3"):
         merge_bipartite(torch.ones(5, 2), torch.ones(5), 3)
+
+
+def test_half_precision_is_rounded_once_and_counts_beyond_256():
+    x, size = torch.randn(8, 4).bfloat16(), torch.tensor([300.0, 1, 257, 1, 1, 1, 1, 1])
+    found, exact = merge_bipartite(x, size, 3), merge_bipartite(x.float(), size, 3)
+    assert found.features.dtype == torch.bfloat16
+    assert torch.equal(found.features, exact.features.bfloat16())
+    assert torch.equal(found.size, exact.size)
+    assert float(found.size.sum()) == float(size.sum())

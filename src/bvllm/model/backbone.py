@@ -68,7 +68,9 @@ class BVLLMModel(BVLLMVisualModel):
             zero = self.zero_of_everything()  # before the text, in the order of other processes
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        inputs_embeds, packing = self._fill(input_ids, inputs_embeds, attention_mask, visual, zero)
+        inputs_embeds, packing = self._fill(
+            input_ids, inputs_embeds, attention_mask, visual, zero, begins=past_key_values is None
+        )
         if packing is not None:
             attention_mask, position_ids = packing.mask, packing.positions
         elif position_ids is None and past_key_values is None and attention_mask is not None:
@@ -113,15 +115,27 @@ class BVLLMModel(BVLLMVisualModel):
         mask: Tensor | None,
         visual: BVLLMVisualOutput | None,
         zero: Tensor | None,
+        *,
+        begins: bool,
     ) -> tuple[Tensor, Packing | None]:
-        """Put visual tokens into their slots, and close the gaps."""
+        """Put visual tokens into their slots, and close the gaps; `begins`: nothing came before this text."""
         if visual is None:
+            if begins:
+                self._check_nothing_to_see(ids)
             return (embeds if zero is None else embeds + zero.to(embeds)), None
         used = self.used_slots(ids, visual)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)
         packing = self.packing(ids, mask, used)
         return (embeds if packing is None else packing.pack(embeds)), packing
+
+    def _check_nothing_to_see(self, ids: Tensor | None) -> None:
+        """Refuse a prompt that speaks of a clip which did not come."""
+        if ids is not None and bool((ids == self.config.video_token_id).any()):
+            raise ValueError(
+                "pixel_values_videos must be given for a prompt with placeholders, got None: pass on all "
+                "that the processor gave"
+            )
 
     def used_slots(self, input_ids: Tensor | None, visual: BVLLMVisualOutput) -> Tensor:
         """(B, S) True where a placeholder gets a visual token."""

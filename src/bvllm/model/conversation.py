@@ -6,6 +6,7 @@ from bvllm.model.question import split_options
 from bvllm.model.video_processing_bvllm import VideoSource
 from bvllm.video import FrameList
 
+TURN_END = "<|im_end|>"
 # ChatML, as Qwen2 speaks it. What the assistant says lies between generation marks: only that is learned.
 DEFAULT_CHAT_TEMPLATE = (
     "{%- for message in messages -%}"

@@ -37,11 +37,30 @@ LOGIT_RULES: dict[str, Rule] = {
     "granitemoehybrid": _divide,
     "falcon_h1": _falcon,
 }
+# Settings that say such a thing, by any family, and the value that says nothing.
+LOGIT_SETTINGS: dict[str, tuple[object, ...]] = {
+    "final_logit_softcapping": (None,),
+    "logits_soft_cap": (None,),
+    "logit_scale": (None, 1.0),
+    "logits_scaling": (None, 1.0),
+    "lm_head_multiplier": (None, 1.0),
+}
 BIASED_HEADS = frozenset({"phi", "gptj", "codegen"})
 
 
 def build_head(config: PreTrainedConfig) -> nn.Linear:
-    """The language model's head: (D) -> (vocabulary)."""
+    """The language model's head: (D) -> (vocabulary).
+
+    Errors:
+        ValueError where the family does something to its logits that is not known here.
+    """
+    if config.model_type not in LOGIT_RULES:
+        for name, neutral in LOGIT_SETTINGS.items():
+            if getattr(config, name, None) not in neutral:
+                raise ValueError(
+                    f"text_config of type {config.model_type!r} must leave its logits as they are, got "
+                    f"{name} {getattr(config, name)}: add its rule to bvllm/model/language.py"
+                )
     return nn.Linear(config.hidden_size, config.vocab_size, bias=config.model_type in BIASED_HEADS)
 
 

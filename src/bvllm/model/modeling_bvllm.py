@@ -156,6 +156,8 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
             visual = self.get_video_features(**{k: kwargs.pop(k) for k in PIXELS if k in kwargs})
         kwargs["suppress_tokens"] = self._never_written(kwargs)
         if visual is None:
+            if kwargs.get("past_key_values") is None:
+                self.model._check_nothing_to_see(ids)
             return super().generate(ids, **{k: v for k, v in kwargs.items() if k not in PIXELS})
         mask = kwargs.pop("attention_mask", None)
         packing = self.model.packing(ids, mask, self.model.used_slots(ids, visual), left=True)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
-from bvllm.model.connectors import LlamaVidConfig, LlamaVidConnector, VideoLlama2Connector
+from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config
 from bvllm.model.connectors.bridge import block_tokens, frame_tokens
 from bvllm.model.modules import (
     ClockEmbedding,
@@ -243,9 +243,10 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
     ) -> tuple[list[Tokens], list[Tensor] | None]:
         """Tokens before the budget; a connector's are as wide as the language model already."""
         bridge, tower = self.multi_modal_projector, self.config.vision_config
-        if isinstance(bridge, LlamaVidConnector):
+        # By the configuration: adapters and shards put wrappers around the module.
+        if isinstance(self.config.connector, LlamaVidConfig):
             return frame_tokens(bridge, patches, selections, ids, mask, patch_count(tower))
-        if isinstance(bridge, VideoLlama2Connector):
+        if isinstance(self.config.connector, VideoLlama2Config):
             frames = self.config.num_selected_frames
             return block_tokens(bridge, patches, selections, frames, patch_columns(tower)), None
         sampler = self.token_sampler

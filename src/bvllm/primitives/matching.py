@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bvllm.primitives.similarity import cosine, unit
 
+MOST_SCORES = 1 << 26  # 256 MB in float32: what merging looks at together
 ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
@@ -77,7 +78,11 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
         nothing = torch.arange(0, device=x.device)
         return nothing, nothing
     rows = unit(x)
-    best, match = (rows[::2] @ rows[1::2].mT).max(dim=-1)
+    even, odd = rows[::2], rows[1::2]
+    # In one product while that is small: another cut would move last bits, and merging follows them.
+    step = len(even) if len(even) * len(odd) <= MOST_SCORES else max(1, MOST_SCORES // len(odd))
+    found = [(part @ odd.mT).max(dim=-1) for part in torch.split(even, step)]
+    best, match = (torch.cat(column) for column in zip(*found))
     closest = best.argsort(descending=True, stable=True)[:pairs]
     return 2 * closest, 2 * match[closest] + 1
 

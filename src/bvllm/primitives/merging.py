@@ -53,9 +53,10 @@ def merge_bipartite(x: Tensor, size: Tensor, pairs: int) -> Merged:
     group = torch.cat([torch.arange(len(anchor), device=x.device), joined])
     row = torch.cat([anchor, source])[group.argsort(stable=True)]
     members = torch.bincount(group, minlength=len(anchor))
-    weight = size.to(x.dtype)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    weight = size.to(wide)
     # One pass over x and no copy of it. Where all weigh the same there is nothing to multiply by.
-    weighed = x if bool((weight == 1).all()) else x * weight[:, None]
+    weighed = x.to(wide) if bool((weight == 1).all()) else x.to(wide) * weight[:, None]
     summed = functional.embedding_bag(row, weighed, members.cumsum(0) - members, mode="sum")
     total = weight[anchor].index_add_(0, joined, weight[source])
-    return Merged(summed.div_(total[:, None]), total, anchor)
+    return Merged(summed.div_(total[:, None]).to(x.dtype), total, anchor)

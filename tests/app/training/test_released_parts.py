@@ -3,9 +3,11 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen2ForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from bvllm.app.training.build import build
+from bvllm.app.training.build import _end_turns, build
 from bvllm.app.training.overrides import override
 from bvllm.app.training.parts import merge_adapters, part_of, prepare
 from bvllm.app.training.recipes import RECIPES
@@ -13,6 +15,7 @@ from bvllm.app.training.run import train
 from bvllm.app.training.settings import StageSettings
 from bvllm.app.training.watch import read_record
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
+from bvllm.model.conversation import TURN_END
 from tests.app.training.rows import open_drawn
 from tests.model import tiny
 from tests.model.test_parts import instructblip
@@ -114,3 +117,17 @@ def test_parts_have_rates_of_their_own(words, tmp_path, monkeypatch):
     train(settings, tmp_path / "run", log=lambda line: None, open_rows=open_drawn)
     assert {group["lr"] for group in seen[0]} == {1e-3, 2e-5}
     assert {group["weight_decay"] for group in seen[0]} == {0.0, 0.1}
+
+
+def test_answers_end_where_the_template_ends_a_turn():
+    """A base decoder ends texts with another token than ChatML's."""
+    model, knows = tiny.model(), tiny.tokenizer()
+    end = knows.convert_tokens_to_ids(TURN_END)
+    other = end + 1
+    for before, after in ((end, end), (other, [other, end]), ([other, end], [other, end]), (None, [end])):
+        model.generation_config.eos_token_id = before
+        _end_turns(model, knows)
+        assert model.generation_config.eos_token_id == after
+    model.generation_config.eos_token_id = other
+    _end_turns(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}))))
+    assert model.generation_config.eos_token_id == other  # this one does not know the token

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config, VideoLlama2Connector
@@ -165,3 +166,17 @@ def test_what_does_not_go_together_is_refused(changes, complaint):
 def test_without_a_connector_nothing_changes():
     assert BVLLMConfig().connector is None
     assert BVLLMConfig().to_dict()["connector"] is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["llama_vid with b-vllm", "videollama2 with b-vllm"])
+def test_a_connector_under_an_adapter_is_still_one(name):
+    """PEFT wraps the module, so that its class says nothing."""
+    model = tiny.model(**settings(name))
+    batch = inputs(model, *tiny.mixed_chats())
+    plain = model(**batch).logits
+    adapter = LoraConfig(
+        target_modules=r".*language_model.*q_proj", modules_to_save=["multi_modal_projector"]
+    )
+    wrapped = get_peft_model(model, adapter)
+    torch.testing.assert_close(wrapped(**batch).logits, plain)

@@ -9,6 +9,7 @@ from bvllm.app.nano.build import CHAT_TEMPLATE
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.app.training.settings import Settings
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
+from bvllm.model.conversation import TURN_END
 from bvllm.model.parts import add_video_token, assemble
 from bvllm.presets import tiny
 
@@ -88,5 +89,16 @@ def _from_parts(settings: Settings) -> Built:
         if parts.qformer_tokenizer is None
         else AutoTokenizer.from_pretrained(parts.qformer_tokenizer)
     )
+    _end_turns(assembly.model, tokenizer)
     processor = BVLLMProcessor.for_model(assembly.model.config, tokenizer, questions, fps=settings.data.fps)
     return Built(assembly.model, processor, frozenset(assembly.fresh))
+
+
+def _end_turns(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Answers end where the chat template ends a turn, too, if that is one token of the language model's."""
+    end = tokenizer.convert_tokens_to_ids(TURN_END)
+    if end is None or end == tokenizer.unk_token_id:
+        return
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    model.generation_config.eos_token_id = [*ends, end] if end not in ends else known
