@@ -35,7 +35,7 @@ def tome_step(x: Tensor, size: Tensor, r: int) -> tuple[Tensor, Tensor]:
     return merged / total, total
 
 
-def merging(rounds: int = 3, frames: int = 4, patches: int = 729, channels: int = 1152) -> Race:
+def merging(rounds: int, frames: int, patches: int, channels: int) -> Race:
     """Half of each frame's tokens merge into the other half (G9)."""
     x, size = torch.randn(frames, patches, channels), torch.ones(frames, patches, 1)
     pairs = patches // 2
@@ -115,4 +115,4 @@ def frame_selection(
 
 def _same_rows(a: Tensor, b: Tensor) -> bool:
     """Whether two matrices hold the same rows, bit for bit, in whatever order."""
-    return sorted(map(tuple, a.tolist())) == sorted(map(tuple, b.tolist()))
+    return sorted(row.tobytes() for row in a.numpy()) == sorted(row.tobytes() for row in b.numpy())
