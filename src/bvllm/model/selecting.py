@@ -29,6 +29,8 @@ def pad_clips(frames: list[Tensor], seconds: list[Tensor]) -> tuple[Tensor, Tens
     lengths = torch.tensor([len(clip) for clip in frames], device=device)
     mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
     times = [t.to(device) for t in seconds]
+    if len(frames) == 1:  # as it is: a copy of ten hours is worth saving
+        return frames[0][None], mask, times[0][None]
     return pad_sequence(frames, batch_first=True), mask, pad_sequence(times, batch_first=True)
 
 

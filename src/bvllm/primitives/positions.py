@@ -68,6 +68,7 @@ def relative_position_features(seconds: Tensor, mask: Tensor | None, channels: i
     waves = max(0, math.ceil((channels - 2) / 2))
     pitch = torch.linspace(math.log(SLOWEST), math.log(FASTEST), waves, dtype=t.dtype, device=t.device)
     angle = 2 * math.pi * t * pitch.exp()
-    wave = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
-    features = torch.cat([2 * t - 1, 2 * t.square() - 1, wave], dim=-1)[..., :channels].float()
+    wave = torch.stack([angle.sin().float(), angle.cos().float()], dim=-1).flatten(-2)
+    slow = torch.cat([2 * t - 1, 2 * t.square() - 1], dim=-1).float()
+    features = torch.cat([slow, wave], dim=-1)[..., :channels]
     return features if mask is None else features.masked_fill(~mask[..., None], 0.0)

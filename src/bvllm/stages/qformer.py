@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import InstructBlipQFormerConfig, InstructBlipQFormerModel
 
+from bvllm.stages.long_reading import LongReading
+
 QUERY_STD = 0.02  # BERT's initializer_range (arXiv 1810.04805), which the Q-Former starts from
 
 # Where the maps of the call in progress go; None while nobody asked. One per thread, so that a server may
@@ -81,6 +83,8 @@ class QFormer(nn.Module):
         # A copy: from_config writes the dtype into its argument, and two readers may share one.
         self.model = InstructBlipQFormerModel._from_config(copy.deepcopy(config))
         crossings = [layer.crossattention for layer in self.model.encoder.layer if layer.has_cross_attention]
+        for crossing in crossings:
+            crossing.attention.__class__ = LongReading
         crossings[-1].attention.register_forward_pre_hook(_write_map, with_kwargs=True)
 
     def forward(

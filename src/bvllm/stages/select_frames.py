@@ -74,13 +74,17 @@ class FrameSelector(nn.Module):
         """
         self._check(frames, mask, seconds)
         mask = mask.bool()
-        frames = frames.to(self.proj.weight.dtype)
-        keys = seen = frames.masked_fill(~mask[..., None], 0.0)  # padding may hold anything, NaN included
+        keys = seen = frames.to(self.proj.weight.dtype)
+        if not bool(mask.all()):
+            keys = seen = keys.masked_fill(~mask[..., None], 0.0)  # padding may hold anything, NaN included
         if self.time_proj is not None:
-            places = relative_position_features(seconds, mask, self.time_channels).to(frames.dtype)
-            seen = seen + self.time_proj(places)
-            keys = torch.cat([keys, places], dim=-1)
+            places = relative_position_features(seconds, mask, self.time_channels).to(keys.dtype)
+            seen = self.time_proj(places)
+            seen = seen + keys if torch.is_grad_enabled() else seen.add_(keys)
         queries = self.reader(seen, mask, question_ids, question_mask).queries
+        del seen  # of a long video everything here is large
+        if self.time_proj is not None:
+            keys = torch.cat([keys, places], dim=-1)
         logits: Tensor = self.proj(queries) @ keys.mT / self.channels**0.5
         return logits.masked_fill(~mask[:, None], -torch.inf)
 
