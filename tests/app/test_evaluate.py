@@ -15,12 +15,12 @@ from tests.test_messages import HOUSE
 FIGURES = {"accuracy", "circular", "selection_recall", "distinct_frames"}
 
 
-def row(name="a_0", video="videos/a.mp4", seconds=60.0, needles=((4, 5), (10, 12)), answer="B"):
+def row(name="a_0", video="videos/a.mp4", seconds=60.0, needles=((4, 5), (10, 12)), answer="B", split="test"):
     return Row(
         id=name,
         video=video,
         seconds=seconds,
-        split="test",
+        split=split,
         task="colour",
         question="which colour is the star?",
         options=["red", "blue", "green"],
@@ -121,7 +121,7 @@ def test_every_rotation_is_asked_once_and_only_if_wanted(monkeypatch):
     scored(monkeypatch, note)
     assert asked == [("red", "blue", "green"), ("blue", "green", "red"), ("green", "red", "blue")]
     asked.clear()
-    assert scored(monkeypatch, note, circular=False).circular
+    assert scored(monkeypatch, note, circular=False).circular is None
     assert asked == [("red", "blue", "green")]
 
 
@@ -221,6 +221,9 @@ def bench(monkeypatch):
 
 
 def write(path, *rows):
+    for r in rows:
+        (path.parent / r.video).parent.mkdir(exist_ok=True)
+        (path.parent / r.video).touch()
     path.write_text("".join(r.model_dump_json(exclude_none=True) + "\n" for r in rows), encoding="utf-8")
     return path
 
@@ -234,7 +237,8 @@ def test_each_video_is_encoded_once(bench, tmp_path):
     assert all(video.closed for video in bench)
     assert [(r.id, r.right) for r in found.rows] == [("a_0", True), ("a_1", False), ("b_0", True)]
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert found.settings == {"model": "nano", "tokens": 64, "frames": 4, "select": "learned", "fps": 1.0}
+    settings = {"model": "nano", "tokens": 64, "frames": 4, "select": "learned", "fps": 1.0, "split": "test"}
+    assert found.settings == settings
 
 
 def test_every_file_of_a_folder_is_asked(bench, tmp_path):
@@ -253,3 +257,25 @@ def test_no_questions_are_refused(bench, tmp_path):
     with pytest.raises(ValueError, match="data must hold at least one question"):
         evaluate(tmp_path)
     assert not bench
+
+
+def test_a_folder_of_two_splits_is_no_test(bench, tmp_path):
+    write(tmp_path / "test.jsonl", row("a_0"))
+    write(tmp_path / "train.jsonl", row("b_0", split="train"))
+    with pytest.raises(ValueError, match="data must be of one split, got test, train"):
+        evaluate(tmp_path)
+    assert [r.id for r in evaluate(tmp_path / "test.jsonl").rows] == ["a_0"]
+
+
+def test_a_missing_video_is_named_before_anything_is_asked(bench, tmp_path):
+    write(tmp_path / "test.jsonl", row("a_0"), row("b_0", video="videos/b.mp4"))
+    (tmp_path / "videos/b.mp4").unlink()
+    with pytest.raises(FileNotFoundError, match="video of b_0 must be a file"):
+        evaluate(tmp_path)
+    assert not bench
+
+
+def test_a_file_in_another_encoding_is_named(bench, tmp_path):
+    (tmp_path / "a.jsonl").write_text("{}", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"a\.jsonl must be text in UTF-8"):
+        evaluate(tmp_path)

@@ -32,7 +32,7 @@ class Scored:
 
     Attributes:
         right: the right letter for the options as they stand.
-        circular: right under every rotation of the options (VNBench).
+        circular: right under every rotation of the options (VNBench); None where they were not rotated.
         recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
         frames: distinct frames that were chosen.
     """
@@ -41,7 +41,7 @@ class Scored:
     task: str
     seconds: float
     right: bool
-    circular: bool
+    circular: bool | None
     recall: float | None
     frames: int
     reply: str
@@ -106,7 +106,7 @@ class Report:
         """`accuracy`, `circular`, `selection_recall` and `distinct_frames`."""
         return {
             "accuracy": self._cut(lambda r: float(r.right), Share.of),
-            "circular": self._cut(lambda r: float(r.circular), Share.of),
+            "circular": self._cut(lambda r: None if r.circular is None else float(r.circular), Share.of),
             "selection_recall": self._cut(lambda r: r.recall, Share.of),
             "distinct_frames": self._cut(lambda r: float(r.frames), Mean.of),
         }
@@ -190,19 +190,10 @@ def evaluate(
         progress: called with (questions done, all questions).
 
     Raises:
-        ValueError: there is no JSONL file, or a line of it is no row.
+        ValueError: there is no JSONL file, a line of it is no row, or rows of several splits are there.
+        FileNotFoundError: a video is not there; said before anything is asked.
     """
-    files = sorted(data.glob("*.jsonl")) if data.is_dir() else [data]
-    files = [f for f in files if f.is_file()]
-    if not files:
-        raise ValueError(
-            f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
-        )
-    rows = [(file.parent, row) for file in files for row in read_rows(file)]
-    if not rows:
-        raise ValueError(
-            f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
-        )
+    rows = _questions(data)
     budget = budget or Budget()
     loaded = load_model(model)
     scored: list[Scored] = []
@@ -218,8 +209,36 @@ def evaluate(
         "frames": budget.frames,
         "select": select,
         "fps": fps,
+        "split": rows[0][1].split,
     }
     return Report(tuple(scored), settings)
+
+
+def _questions(data: Path) -> list[tuple[Path, Row]]:
+    """All rows and the folders that their videos are named from; what is wrong shows before the long work."""
+    files = sorted(data.glob("*.jsonl")) if data.is_dir() else [data]
+    files = [f for f in files if f.is_file()]
+    if not files:
+        raise ValueError(
+            f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
+        )
+    rows = [(file.parent, row) for file in files for row in read_rows(file)]
+    if not rows:
+        raise ValueError(
+            f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
+        )
+    splits = sorted({row.split for _, row in rows})
+    if len(splits) > 1:
+        raise ValueError(
+            f"data must be of one split, got {', '.join(splits)} in {data}: name the JSONL file of one"
+        )
+    for folder, row in rows:
+        if not (folder / row.video).is_file():
+            raise FileNotFoundError(
+                f"video of {row.id} must be a file, got {folder / row.video}: "
+                "bring it back, or make the world again"
+            )
+    return rows
 
 
 def score(
@@ -243,4 +262,5 @@ def score(
     chosen = [frame.seconds for frame in first.frames]
     found = [any(n.start - 1e-3 <= s < n.end - 1e-3 for s in chosen) for n in row.needles]
     recall = sum(found) / len(found) if found else None
-    return Scored(row.id, row.task, row.seconds, right[0], all(right), recall, len(chosen), first.text)
+    rotated = all(right) if circular else None
+    return Scored(row.id, row.task, row.seconds, right[0], rotated, recall, len(chosen), first.text)

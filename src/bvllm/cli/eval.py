@@ -12,7 +12,7 @@ from bvllm.cli.quiet import quiet
 
 def evaluate_model(
     data: Annotated[
-        Path, typer.Option(help="Folder made by `bvllm world make`.", exists=True, file_okay=False)
+        Path, typer.Option(help="Folder made by `bvllm world make`, or a JSONL file in it.", exists=True)
     ],
     model: Annotated[str, typer.Option(help="nano, a folder, or a hub id.")] = "nano",
     budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,

@@ -124,7 +124,13 @@ def read_rows(path: Path) -> list[Row]:
         ValueError: a line is not a row; the message names the file, the line and the first wrong field.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be text in UTF-8, got other bytes at {error.start}: save it as UTF-8"
+        ) from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

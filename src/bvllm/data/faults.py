@@ -97,7 +97,8 @@ class FaultLog:
         for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             with suppress(ValueError, TypeError):  # half a line, from when the disk was full
                 found.append(Fault(**json.loads(line)))
-        found += [fault for fault in self._seen.values() if fault not in found]
+        known = set(found)
+        found += [fault for fault in self._seen.values() if fault not in known]
         return list({fault.where: fault for fault in reversed(found)}.values())[::-1]
 
     def summary(self, rows: int | None = None) -> str:

@@ -34,7 +34,8 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
             worker.terminate()
         if isinstance(error, BrokenProcessPool):
             raise ChildProcessError(
-                "a worker process died, perhaps for lack of memory: use fewer workers"
+                "a worker process died, for lack of memory or since a script started workers outside of "
+                "`if __name__ == '__main__':`: use fewer workers, or put the call there"
             ) from error
         raise
     pool.shutdown()

@@ -78,7 +78,7 @@ class RowStream(IterableDataset[Example]):
         window: rows that are shuffled together and held in memory; 1 keeps the order.
         seed: of the order.
         rank, world: of this process.
-        epochs: None for no end.
+        epochs: None for no end; iterating again goes on behind them, so that nothing comes twice.
     """
 
     def __init__(

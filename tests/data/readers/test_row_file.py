@@ -102,6 +102,37 @@ def test_the_chat_schema_line_by_line(folder):
     assert rows[0].messages()[0]["content"] == [{"type": "video"}, {"type": "text", "text": "what?"}]
 
 
+@pytest.mark.parametrize(
+    "beside, content, parts",
+    [
+        ({"images": ["a.jpg"]}, "<image>\nwhat?", [("image", "a.jpg"), "what?"]),
+        (
+            {"image": "a.jpg", "video": "c.mp4"},
+            "<video>a <image>",
+            [("video", "c.mp4"), "a ", ("image", "a.jpg")],
+        ),
+        (
+            {"images": ["a.jpg"]},
+            [{"type": "image"}, {"type": "text", "text": "b"}],
+            [("image", "a.jpg"), "b"],
+        ),
+        (
+            {"video": "c.mp4"},  # as rows of the world have it: in its part, and once more beside
+            [{"type": "video", "path": "c.mp4"}, {"type": "text", "text": "what?"}],
+            [("video", "c.mp4"), "what?"],
+        ),
+    ],
+)
+def test_media_beside_messages(folder, beside, content, parts):
+    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "x"}]
+    assert said(one(folder, {"messages": messages, **beside})) == [("user", parts), ("assistant", ["x"])]
+
+
+def test_a_system_text_beside_messages(folder):
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert said(one(folder, {**row, "system": "be brief"}))[0] == ("system", ["be brief"])
+
+
 def chat_row(*content, role="user", answer="x"):
     question = {"role": role, "content": list(content)}
     return {"messages": [question, {"role": "assistant", "content": answer}]}
@@ -137,6 +168,8 @@ def chat_row(*content, role="user", answer="x"):
         ({"conversations": [{"value": "x"}]}, "schema", "must say whom it is from"),
         ({"conversations": ["x"]}, "schema", "must say whom it is from"),
         (llava(" ", "x"), "schema", "a question must ask something"),
+        (chat_row({"type": "text", "text": "<image>what?"}), "placeholder", "'<image>': 1"),
+        ({**chat_row({"type": "text", "text": "what?"}), "image": "a.jpg"}, "placeholder", "'image': 1"),
         (llava("<image>\nwhat?", "x"), "placeholder", "'<video>': 0} for files {'image': 0"),
         (llava("what?", "x", image="a.jpg"), "placeholder", "every placeholder must have its file"),
         (llava("<image><image>what?", "x", image="a.jpg"), "placeholder", "got {'<image>': 2"),
@@ -152,7 +185,7 @@ def chat_row(*content, role="user", answer="x"):
         (llava("<image>what?", "x", image="../gone.jpg"), "outside_root", "must lie inside the media folder"),
         (llava("<image>what?", "x", image="link.jpg"), "outside_root", "must lie inside the media folder"),
         (llava("<video>what?", "x", video="up", source=".."), "missing", "video must be an existing file"),
-        (chat_row({"type": "video"}), "placeholder", "a part of type video must have a path, got none"),
+        (chat_row({"type": "video"}), "placeholder", "got {'<image>': 0, '<video>': 1}"),
         (chat_row({"type": "text"}), "schema", "a text part must have a text, got none"),
         (chat_row({"type": "sound", "path": "a"}), "schema", "must fit the chat schema, got content.0.type"),
         (chat_row({"type": "text", "text": "x"}, role="tool"), "roles", "must fit the chat schema, got role"),

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bvllm.data.world.footage import CUT_SECONDS, FootageHaystack
+from bvllm.data.world.footage import CLIPS_AT_A_TIME, CUT_SECONDS, FootageHaystack, _load
 from bvllm.data.world.haystack import DrawnHaystack, draw_scene
 from tests.data.world.clips import write_clip
 from tests.test_messages import HOUSE
@@ -71,10 +71,20 @@ def footage(tmp_path_factory):
 def test_footage_is_made_of_the_clips_and_nothing_else(footage):
     haystack = FootageHaystack(footage, 1, SIZE)
     assert len(haystack.clips) == 2
-    kept = {frame.tobytes() for clip in haystack.clips for frame in clip}
+    kept = {frame.tobytes() for clip in haystack.clips for frame in _load(clip, SIZE)}
     pictures = [haystack.frame(t / 2) for t in range(200)]
     assert {picture.size for picture in pictures} == {SIZE}
     assert {picture.tobytes() for picture in pictures} == kept
+
+
+def test_few_clips_are_in_memory_however_many_there_are(tmp_path):
+    for k in range(CLIPS_AT_A_TIME + 3):
+        write_clip(tmp_path / f"{k}.mp4", [(30 * k, 0, 0)] * 2)
+    haystack, seen = FootageHaystack(tmp_path, 1, SIZE), set()
+    for piece in range(60):
+        seen.add(round(int(np.asarray(haystack.frame(piece * CUT_SECONDS)).max()) / 30))
+        assert _load.cache_info().currsize <= CLIPS_AT_A_TIME
+    assert len(seen) == len(haystack.clips) == CLIPS_AT_A_TIME + 3
 
 
 def test_footage_is_the_same_whatever_the_order(footage):

@@ -82,6 +82,12 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
         write_whole_file(home / SCALE, told)
     if (home / SCALE).read_text() != told:
         raise ValueError(f"out must be a folder of this miniature, got {home}: choose a new folder")
+    taken = warm is not None and not (home / LANGUAGE / "done").exists()
+    if taken and not (warm / LANGUAGE / "done").exists():
+        raise ValueError(
+            f"warm must be a folder of `bvllm train nano` with a finished language model, got {warm}: "
+            "leave it out to train one"
+        )
     banks: tuple[tuple[str, Split, int], ...] = (
         (TRAIN_BANK, "train", scale.scenes),
         (EXAM_BANK, "test", scale.exam_scenes),
@@ -91,12 +97,7 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
             log(f"drawing {scenes} scenes of the {split} split")
             model, seed = load_model("nano").model.float().model, scale.world_seed + place
             draw_bank(home / name, model, split=split, scenes=scenes, seed=seed, workers=workers)
-    if warm is not None and not (home / LANGUAGE / "done").exists():
-        if not (warm / LANGUAGE / "done").exists():
-            raise ValueError(
-                f"warm must be a folder of `bvllm train nano` with a finished language model, got {warm}: "
-                "leave it out to train one"
-            )
+    if taken:
         (home / LANGUAGE).mkdir(exist_ok=True)
         for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):
             shutil.copy(file, home / LANGUAGE)  # the mark comes last: a copy that was cut short is made again

@@ -6,7 +6,8 @@ LLaVA, LLaMA-VID, Video-LLaVA, Valley and VideoLLaMA2 share `{"id", "image" | "v
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -62,7 +63,7 @@ def row_to_dialogue(row: object, where: str, find: FindMedia) -> Dialogue:
     if not isinstance(row, dict):
         raise BadRow(where, "schema", f"a row must be an object, got {type(row).__name__}")
     if isinstance(row.get("messages"), list):
-        turns = [_chat_turn(message, where, find) for message in row["messages"]]
+        turns = _chat_turns(row, where, find)
     elif isinstance(row.get("conversations"), list):
         turns = _llava_turns(row, where, find)
     else:
@@ -73,7 +74,30 @@ def row_to_dialogue(row: object, where: str, find: FindMedia) -> Dialogue:
     return Dialogue(str(name), tuple(turns), where)
 
 
-def _chat_turn(message: Any, where: str, find: FindMedia) -> Turn:
+@dataclass(frozen=True)
+class _Mark:
+    """A placeholder that is still without its file."""
+
+    kind: MediaKind
+
+
+def _chat_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
+    """Media stand in the parts, or beside the messages in the order of their placeholders."""
+    spoken = [_chat_turn(message, where, find) for message in row["messages"]]
+    system = _system(row)
+    if system and (not spoken or spoken[0][0] != "system"):
+        spoken.insert(0, ("system", [system]))
+    parts = [part for _, turn in spoken for part in turn]
+    marks: list[str] = [part.kind for part in parts if isinstance(part, _Mark)]
+    # Rows of the world name their video in its part, and once more beside the messages.
+    alone = not any(isinstance(part, Media) for part in parts)
+    media = iter(_media(row, marks, where, find) if marks or alone else ())
+    return [
+        Turn(role, tuple(next(media) if isinstance(p, _Mark) else p for p in turn)) for role, turn in spoken
+    ]
+
+
+def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[str | Media | _Mark]]:
     if isinstance(message, dict) and isinstance(message.get("content"), str):
         message = {**message, "content": [{"type": "text", "text": message["content"]}]}
     try:
@@ -85,27 +109,29 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> Turn:
         raise BadRow(
             where, kind, f"a message must fit the chat schema, got {field}: {first['msg']}"
         ) from None
-    parts: list[str | Media] = []
+    parts: list[str | Media | _Mark] = []
     for part in read.content:
         if part.type == "text":
             if part.text is None:
                 raise BadRow(where, "schema", "a text part must have a text, got none")
-            parts.append(part.text)
-        elif not part.path:
-            raise BadRow(where, "placeholder", f"a part of type {part.type} must have a path, got none")
+            parts += _pieces(part.text)
         else:
-            parts.append(find(part.type, part.path, None))
-    return Turn(read.role, tuple(parts))
+            parts.append(find(part.type, part.path, None) if part.path else _Mark(part.type))
+    return read.role, parts
 
 
 def _llava_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
     spoken = [_speaker_and_words(turn, where) for turn in row["conversations"]]
-    system = next((row[k] for k in ("system", "system_prompt") if isinstance(row.get(k), str)), "")
+    system = _system(row)
     if system:
         spoken.insert(0, ("system", system))
     marks = [mark for _, words in spoken for mark in MARK.findall(words)]
     media = iter(_media(row, marks, where, find))
     return [Turn(role, _parts(words, media)) for role, words in spoken]
+
+
+def _system(row: dict[str, Any]) -> str:
+    return next((row[k] for k in ("system", "system_prompt") if isinstance(row.get(k), str)), "")
 
 
 def _speaker_and_words(turn: Any, where: str) -> tuple[Role, str]:
@@ -153,11 +179,16 @@ def _names(row: dict[str, Any], kind: str, where: str) -> list[str]:
     return words
 
 
-def _parts(words: str, media: Any) -> tuple[str | Media, ...]:
-    parts: list[str | Media] = []
+def _parts(words: str, media: Iterator[Media]) -> tuple[str | Media, ...]:
+    return tuple(next(media) if isinstance(piece, _Mark) else piece for piece in _pieces(words))
+
+
+def _pieces(words: str) -> list[str | Media | _Mark]:
+    """Texts and placeholders in the order they stand."""
+    pieces: list[str | Media | _Mark] = []
     for number, piece in enumerate(MARK.split(words)):
         if number % 2:
-            parts.append(next(media))
+            pieces.append(_Mark("video" if piece == "video" else "image"))
         elif piece:
-            parts.append(piece)
-    return tuple(parts)
+            pieces.append(piece)
+    return pieces

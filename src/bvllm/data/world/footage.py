@@ -1,5 +1,6 @@
 """Real footage as a haystack: a folder of clips, looped and cut together to any length."""
 
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from bvllm.video import SamplingPlan, VideoError, read_video
 KEPT_RATE = 4.0
 KEPT_SECONDS = 30
 CUT_SECONDS = 12.0  # length of a piece
+CLIPS_AT_A_TIME = 4  # that a process holds: some 30 MB each at the usual size
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".mpg", ".gif"}
 
 
@@ -33,7 +35,8 @@ class FootageHaystack:
                 f"haystack must be a folder of video clips, got {folder}: create it or name another"
             )
         self.seed = seed
-        self.clips = [c for c in (_load(path, size) for path in sorted(folder.iterdir())) if len(c)]
+        self.size = size
+        self.clips = [path for path in sorted(folder.iterdir()) if _is_readable(path)]
         if not self.clips:
             raise ValueError(
                 f"haystack must hold at least one readable clip, got none in {folder}: add an mp4"
@@ -43,7 +46,7 @@ class FootageHaystack:
         """The picture at `time`, the same whoever asks for it."""
         piece = int(time // CUT_SECONDS)
         rng = np.random.default_rng((self.seed, 23, piece))
-        clip = self.clips[int(rng.integers(len(self.clips)))]
+        clip = _load(self.clips[int(rng.integers(len(self.clips)))], self.size)
         start = float(rng.uniform(0, len(clip) / KEPT_RATE))
         within = time - piece * CUT_SECONDS
         # To the end and back: no jump where the clip repeats.
@@ -51,10 +54,21 @@ class FootageHaystack:
         return Image.fromarray(clip[place if place < len(clip) else 2 * len(clip) - 1 - place])
 
 
-def _load(path: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """The first half minute of a clip as frames of the wanted size, or nothing where it is no video."""
+@cache
+def _is_readable(path: Path) -> bool:
+    """Whether it is a video of which something can be shown; asked once a process."""
     if path.suffix.lower() not in SUFFIXES:
-        return []
+        return False
+    try:
+        with read_video(path, SamplingPlan(fps=KEPT_RATE), size=(16, 16), chunk=1) as stream:
+            return next(iter(stream), None) is not None
+    except VideoError:
+        return False
+
+
+@lru_cache(maxsize=CLIPS_AT_A_TIME)
+def _load(path: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """The first half minute of a clip as frames of the wanted size; of a damaged one, what comes before."""
     frames: list[NDArray[np.uint8]] = []
     try:
         with read_video(path, SamplingPlan(fps=KEPT_RATE), size=(size[1], size[0])) as stream:
@@ -63,5 +77,6 @@ def _load(path: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
                 if len(frames) >= KEPT_RATE * KEPT_SECONDS:
                     break
     except VideoError:
-        return []
+        if not frames:
+            raise  # it could be read a moment ago
     return frames

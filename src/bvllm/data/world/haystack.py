@@ -32,7 +32,7 @@ class DrawnHaystack:
     Attributes:
         seed: decides everything.
         size: (width, height) in pixels.
-        scene_seconds: shortest and longest scene.
+        scene_seconds: shortest and longest scene, about: scenes are scaled to fill their block.
     """
 
     seed: int

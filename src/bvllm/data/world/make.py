@@ -81,6 +81,8 @@ def make_world(
         ValueError: an argument is out of range.
     """
     _check(split, count, seconds, size, tasks, questions, workers)
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}: use another one")
     if haystack is not None:
         FootageHaystack(haystack, seed, size)  # fail here, once, rather than in every worker
     (out / "videos").mkdir(parents=True, exist_ok=True)
