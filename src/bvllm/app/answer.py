@@ -71,7 +71,7 @@ def answer(
         question=stem,
         options=tuple(choices),
         text=text,
-        letter=_letter(text, choices),
+        letter=named_letter(text, choices),
         frames=_chosen_frames(encoded, selection),
         tokens=visual.lengths[0],
         patches_per_frame=patches.shape[1],
@@ -168,7 +168,7 @@ def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[Ch
     return tuple(ChosenFrame(*row) for row in rows)
 
 
-def _letter(text: str, choices: Sequence[str]) -> str | None:
+def named_letter(text: str, choices: Sequence[str]) -> str | None:
     """The option that an answer names: by its words where they are those of one option, else by its letter.
 
     What follows the last "=" is the answer, what stands before it is evidence; a letter in brackets may

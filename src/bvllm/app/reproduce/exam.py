@@ -142,7 +142,7 @@ def likeliest_options(
     """
     language_model = model.model.language_model
     embed = language_model.get_input_embeddings()
-    prompts = [_prompt(tokenizer, embed, clip, tokens) for clip, tokens in zip(batch, visual, strict=True)]
+    prompts = [prompt_of(tokenizer, embed, clip, tokens) for clip, tokens in zip(batch, visual, strict=True)]
     lengths = torch.tensor([len(p) for p in prompts])
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
     first = language_model(
@@ -172,7 +172,7 @@ def likeliest_options(
     return [int(s[: len(o)].argmax()) for s, o in zip(score.split(most), options, strict=True)]
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, embed: nn.Module, clip: Clip, tokens: Tensor) -> Tensor:
+def prompt_of(tokenizer: PreTrainedTokenizerBase, embed: nn.Module, clip: Clip, tokens: Tensor) -> Tensor:
     """What comes before the reply, as in training: (S, D)."""
     before = tokenizer(USER, add_special_tokens=False).input_ids
     after = tokenizer(clip.example.prompt + ASSISTANT, add_special_tokens=False).input_ids
