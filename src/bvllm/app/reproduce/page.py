@@ -38,9 +38,9 @@ recipe, so a system that stands in several of them differs a little in Table 3.
   nothing would have to be balanced.
 - **Exam**: {questions} questions of each duration, the same for all variants and seeds; the likeliest
   option counts (mean log-probability of its words). That leaves no room for the evidence that replies were
-  taught to put in front of counts and of "yes": counting comes out near guessing in every row, and existence as
-  "no" nearly always, whatever a model knows. Intervals are 95 %, by a bootstrap over seeds and
-  questions; with one seed they know nothing of another training.
+  taught to put in front of counts and of "yes": counting comes out near guessing in every row, and existence
+  as "no" nearly always, whatever a model knows. Intervals are 95 %, by a bootstrap over seeds and questions;
+  with one seed they know nothing of another training.
 - **Not as in the paper**: the selector is also taught which frames show what is asked, since the world knows
   it (the paper has the answer's loss alone); language model and tower are tiny; the world is drawn.
 - **The paper's figures** are shown where we could read them. An empty cell means that we could not, not that
