@@ -232,3 +232,13 @@ def test_a_snapshot_may_be_collected_while_its_places_are_in_use():
     with slots._lock:
         held.close()
     assert len(slots) == 2
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3, 8, 8), torch.zeros(0, 10, 3, dtype=torch.uint8)])
+def test_a_refused_picture_leaves_its_second_to_the_next(loaded, bad):
+    memory, good = VideoMemory(loaded, max_frames=64), tiny.frames(1)[0]
+    for start in (0.0, 2.0):
+        with pytest.raises(VideoError):
+            memory.add(bad, 100 + start)
+        assert memory.add(good, 100.1 + start)
+    assert memory.snapshot().seconds.tolist() == pytest.approx([0.0, 2.0])

@@ -98,11 +98,16 @@ class VideoMemory:
                 "usage", f"seconds must ascend strictly, got {seconds} after {self._last}: skip that frame"
             )
         with self._lock:
+            before = self._first, self._last, self._seen, self._reached
             self._first = seconds if self._first is None else self._first
             self._last, self._seen = seconds, self._seen + 1
             if not self._answers_a_target(seconds - self._first):
                 return False
-            whole = _planes(picture)
+            try:
+                whole = _planes(picture)
+            except VideoError:  # the next frame may answer the target that this one could not
+                self._first, self._last, self._seen, self._reached = before
+                raise
             if self._info is None:
                 self._info = VideoInfo.of_pictures("stream", (whole.shape[1], whole.shape[2]))
             self._keep(resize(whole, self._loaded.frame_size), seconds - self._first)
@@ -273,7 +278,7 @@ class _Kept:
 def _planes(picture: Picture) -> Tensor:
     """(3, H, W) uint8, checked as a list of one frame is."""
     if isinstance(picture, Tensor):
-        if picture.ndim != 3:
+        if picture.ndim != 3 or not picture.numel():
             raise VideoError("usage", f"frame must be (3, H, W), got {tuple(picture.shape)}: pass one frame")
         return FrameList(picture[None], (0.0,)).picture(0)
     return FrameList([picture], (0.0,)).picture(0)

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted,
         143 where a training was told to end. Whatever is not 0 comes with exactly one line on stderr.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
     try:
         code = _run(argv)

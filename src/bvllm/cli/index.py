@@ -52,7 +52,11 @@ def index(
     where: Annotated[
         Path | None,
         typer.Option(
-            "--index", metavar="DIR", help="Where the index lies.", show_default="your cache folder"
+            "--index",
+            metavar="DIR",
+            help="Where the index lies.",
+            show_default="your cache folder",
+            file_okay=False,
         ),
     ] = None,
     workers: Annotated[

@@ -48,7 +48,11 @@ def search(
     where: Annotated[
         Path | None,
         typer.Option(
-            "--index", metavar="DIR", help="Where the index lies.", show_default="your cache folder"
+            "--index",
+            metavar="DIR",
+            help="Where the index lies.",
+            show_default="your cache folder",
+            file_okay=False,
         ),
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
@@ -126,7 +130,7 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
 
 def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -> "dict[Path, IndexedVideo]":
     """The entry of every file; those that cannot be read are told of and left out."""
-    from bvllm.app.index import find_indexed, index_video
+    from bvllm.app.index import IndexFailure, find_indexed, index_video
     from bvllm.app.videos_in import shown
     from bvllm.video import VideoError
 
@@ -137,7 +141,7 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
             if entry is None and request.index_missing:
                 with progress_bar() as bar:
                     entry = index_video(file, folder, encoder, fps=request.fps, progress=bar)
-        except VideoError as error:
+        except (VideoError, IndexFailure) as error:
             if len(request.files) == 1:
                 raise
             note(f"{shown(file)}: {error}")

@@ -77,8 +77,10 @@ def read_header(descriptor: int, name: str) -> Header:
     """
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(disk.read(descriptor, LENGTH_BYTES, 0), "little")
-    if length > MAX_HEADER_BYTES or LENGTH_BYTES + length > size:
+    if length > MAX_HEADER_BYTES:
         raise DamageFound("its header is longer than it may be")
+    if size < LENGTH_BYTES or LENGTH_BYTES + length > size:
+        raise DamageFound("it ends inside its header")
     text = disk.read(descriptor, length, LENGTH_BYTES)
     if not text.startswith(BEGINNING):
         raise DamageFound("it does not begin as an index entry does")

@@ -37,7 +37,7 @@ def write_search_evidence(
         number: _pictures([m for m in found.moments if m.video == number], videos[number], files[number])
         for number in {moment.video for moment in found.moments}
     }
-    several = len(pictures) > 1
+    several = len(videos) > 1
     tiles = tuple(
         Tile(
             pictures[moment.video][moment.frame],
