@@ -242,3 +242,19 @@ def test_a_refused_picture_leaves_its_second_to_the_next(loaded, bad):
             memory.add(bad, 100 + start)
         assert memory.add(good, 100.1 + start)
     assert memory.snapshot().seconds.tolist() == pytest.approx([0.0, 2.0])
+
+
+def test_what_a_finished_file_lacks_is_told(tmp_path, loaded):
+    whole = make_video(frames=80, fps=4, format="mpegts")
+    for data, truncated in ((whole, False), (whole[: len(whole) * 2 // 3], True)):
+        path = tmp_path / f"{len(data)}.ts"
+        path.write_bytes(data)
+        memory = VideoMemory(loaded)
+        memory.follow(path, poll_seconds=0.0, patience_seconds=0.0)
+        told, wanted = memory.snapshot().report, encode_video(path, loaded).report
+        assert (told.warnings, told.truncated, told.damaged) == (
+            wanted.warnings,
+            wanted.truncated,
+            wanted.damaged,
+        )
+        assert bool(told.warnings or told.damaged) == truncated

@@ -205,9 +205,10 @@ def _decode_a_little(
     """(what the video is, share of it that was decoded, seconds of computing that all of it would take)."""
     started = time.process_time()
     with read_video(source, sampling, limits, size, chunk=1) as video:
-        opened = time.process_time() - started
-        reached, whole = 0.0, True
+        opened, reached, whole = 0.0, 0.0, True
         for chunk in video:
+            # The packets are walked once, before the first frame, however much is decoded then.
+            opened = opened or time.process_time() - started
             reached = float(chunk.seconds[-1])
             if reached and time.process_time() - started > SAMPLE_SECONDS:
                 whole = False

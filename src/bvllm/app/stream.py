@@ -73,6 +73,7 @@ class VideoMemory:
         self._lock = threading.RLock()
         self._spent = 0.0
         self._warnings: tuple[str, ...] = ()
+        self._found = VideoReport()  # of a file that was followed to its end
 
     def __len__(self) -> int:
         """Frames remembered."""
@@ -182,7 +183,11 @@ class VideoMemory:
                 skipped=thinned,
                 decoded=self._seen,
                 seconds=length,
-                warnings=(f"stream: {thinned} of {self._taken} frames were let go",) if thinned else (),
+                substituted=self._found.substituted,
+                damaged=self._found.damaged,
+                truncated=self._found.truncated,
+                warnings=self._found.warnings
+                + ((f"stream: {thinned} of {self._taken} frames were let go",) if thinned else ()),
             )
             store = HeldFrames(self._slots, [frame.place for frame in kept])
             fps = self._plan.fps
@@ -237,17 +242,19 @@ class VideoMemory:
     def _read_on(self, path: str | Path, limits: Limits, *, finished: bool) -> None:
         """Take the frames that were added to a file since the last look and will not change any more."""
         waiting: list[tuple[Tensor, float]] = []
+        report = VideoReport()
         try:
             size, chunk = self._loaded.frame_size, self._loaded.chunk
             with read_video(path, self._plan, limits, size, chunk, first=self._taken) as video:
                 for chunk in video:
                     waiting += zip(chunk.pixels, chunk.seconds.tolist())
                     with self._lock:
-                        self._info = self._info or video.info
+                        self._info = video.info  # its length grows
                         end = waiting[-1][1] - UNSETTLED_SECONDS
                         while waiting and waiting[0][1] < end:
                             self._settle(*waiting.pop(0))
-                self._warnings = video.report.warnings
+                report = video.report
+                self._warnings = report.warnings
         except VideoError as error:
             if finished or error.kind in ("limit", "permission"):  # these do not go away by waiting
                 raise
@@ -258,6 +265,7 @@ class VideoMemory:
                 )
         if finished:
             with self._lock:
+                self._found = report
                 for picture, seconds in waiting:
                     self._settle(picture, seconds)
 
