@@ -128,6 +128,7 @@ class VideoMemory:
         The last seconds of what is there are left for the next look, since they may be half written. Ends
         when the file has not grown for a while: then they are read, too. Containers that can be read before
         they are finished: MPEG-TS, Matroska and WebM, FLV, fragmented MP4.
+        While its end is torn, a look decodes the file from its start: poll long recordings seldom.
 
         Args:
             path: the file; it may not be there yet.
