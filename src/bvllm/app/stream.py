@@ -1,10 +1,10 @@
 """A video that has not ended: a camera, or a file that is still being written. Ask about it at any time."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,22 @@ from bvllm.app.frame_slots import FrameSlots, HeldFrames
 from bvllm.app.loading import LoadedModel
 from bvllm.app.thinning import Thinning
 from bvllm.app.threads import one_kernel_thread
-from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, read_video
+from bvllm.video import (
+    Abandoned,
+    FrameList,
+    GrowingFile,
+    Limits,
+    SamplingPlan,
+    VideoError,
+    VideoInfo,
+    VideoReport,
+    probe,
+    read_video,
+)
 from bvllm.video.frames import resize
 
 Picture = Tensor | Image.Image | NDArray[np.uint8]
 
-# The end of a file that is being written may be half a frame, or lack what later frames refer to.
-UNSETTLED_SECONDS = 2.0
 LOOKING = "look"
 
 
@@ -72,7 +81,6 @@ class VideoMemory:
         self._info: VideoInfo | None = None
         self._lock = threading.RLock()
         self._spent = 0.0
-        self._warnings: tuple[str, ...] = ()
         self._found = VideoReport()  # of a file that was followed to its end
 
     def __len__(self) -> int:
@@ -123,19 +131,19 @@ class VideoMemory:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         until: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Read a file that is still being written, as far as it goes, again and again.
+        """Read a file that is still being written, as it grows, until it has not grown for a while.
 
-        The last seconds of what is there are left for the next look, since they may be half written. Ends
-        when the file has not grown for a while: then they are read, too. Containers that can be read before
-        they are finished: MPEG-TS, Matroska and WebM, FLV, fragmented MP4.
-        While its end is torn, a look decodes the file from its start: poll long recordings seldom.
+        Each byte is read, and each frame decoded, once. The newest seconds may still be on their way: what
+        is half written, and what the decoder holds back to put in order.
+        Containers that can be read before they are finished: MPEG-TS, Matroska and WebM, FLV, fragmented MP4;
+        others are read once they are finished.
 
         Args:
             path: the file; it may not be there yet.
             poll_seconds: time between two looks at its size.
             patience_seconds: without growth, the file counts as finished.
-            limits: what it may cost; they apply to each look.
-            until: asked before each look; True ends the following without reading the last seconds.
+            limits: what it may cost; the time spent waiting does not count.
+            until: asked before each look at the size and after each frame; True ends the following.
 
         Errors:
             VideoError where the finished file cannot be read, the file has shrunk, or a limit was met.
@@ -145,21 +153,15 @@ class VideoMemory:
             raise ValueError(
                 f"memory must follow a file from its beginning, got one of {self._seen} frames: make another"
             )
-        size, grown = -1, time.monotonic()
-        while not until():
-            now = os.path.getsize(path) if os.path.exists(path) else 0
-            if now < size:
-                raise VideoError(
-                    "io", f"file must only grow, got {now} bytes after {size}: follow the new one"
-                )
-            finished = now == size and time.monotonic() - grown >= patience_seconds
-            if now != size or finished:
-                grown = grown if finished else time.monotonic()
-                size = now
-                self._read_on(path, limits, finished=finished)
-            if finished:
-                return
-            time.sleep(poll_seconds)
+        growing = GrowingFile(path, poll_seconds=poll_seconds, patience_seconds=patience_seconds, until=until)
+        with suppress(Abandoned):
+            while not self._read_along(growing, limits, until):
+                growing.wait(limits)
+            if not self._seen:  # what it is stands at its end, as in most mp4
+                self._take(path, limits, until)
+            info = probe(path, limits)  # its length is known now
+            with self._lock:
+                self._info = info
 
     def snapshot(self) -> EncodedVideo:
         """What is remembered now. It stays as it is while the stream goes on; close it after use.
@@ -240,35 +242,34 @@ class VideoMemory:
         self._pending = []
         self._spent += time.perf_counter() - started
 
-    def _read_on(self, path: str | Path, limits: Limits, *, finished: bool) -> None:
-        """Take the frames that were added to a file since the last look and will not change any more."""
-        waiting: list[tuple[Tensor, float]] = []
-        report = VideoReport()
+    def _read_along(self, growing: GrowingFile, limits: Limits, until: Callable[[], bool]) -> bool:
+        """Whether the file was read to its end; not, where there is too little of it yet to make sense."""
         try:
-            size, chunk = self._loaded.frame_size, self._loaded.chunk
-            with read_video(path, self._plan, limits, size, chunk, first=self._taken) as video:
-                for chunk in video:
-                    waiting += zip(chunk.pixels, chunk.seconds.tolist())
-                    with self._lock:
-                        self._info = video.info  # its length grows
-                        end = waiting[-1][1] - UNSETTLED_SECONDS
-                        while waiting and waiting[0][1] < end:
-                            self._settle(*waiting.pop(0))
-                report = video.report
-                self._warnings = report.warnings
+            self._take(growing, limits, until)
         except VideoError as error:
-            if finished or error.kind in ("limit", "permission"):  # these do not go away by waiting
+            # These do not go away by waiting.
+            if self._seen or error.kind in ("limit", "permission", "changed"):
                 raise
-        for warning in self._warnings:
+            return growing.finished
+        return True
+
+    def _take(self, source: GrowingFile | str | Path, limits: Limits, until: Callable[[], bool]) -> None:
+        """Take a file's frames as they come."""
+        with read_video(source, self._plan, limits, self._loaded.frame_size, chunk=1) as video:
+            for chunk in video:
+                with self._lock:
+                    self._info = video.info
+                    self._settle(chunk.pixels[0], float(chunk.seconds[0]))
+                if until():
+                    raise Abandoned
+            report = video.report
+        for warning in report.warnings:
             if warning.startswith("limit"):
                 raise VideoError(
                     "limit", f"file must be read within the limits, got {warning}: raise that limit"
                 )
-        if finished:
-            with self._lock:
-                self._found = report
-                for picture, seconds in waiting:
-                    self._settle(picture, seconds)
+        with self._lock:
+            self._found = report
 
     def _settle(self, small: Tensor, seconds: float) -> None:
         self._first = self._first or 0.0

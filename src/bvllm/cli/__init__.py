@@ -15,6 +15,7 @@ from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
+from bvllm.cli.interrupts import deliver_lost_interrupts
 from bvllm.cli.plan import plan
 from bvllm.cli.reproduce import reproduce
 from bvllm.cli.search import search
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted,
         143 where a training was told to end. Whatever is not 0 comes with exactly one line on stderr.
     """
+    deliver_lost_interrupts()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
     try:

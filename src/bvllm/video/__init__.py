@@ -7,6 +7,7 @@ from .errors import KINDS, Kind, VideoError
 from .fetch import fetch_frames
 from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList
+from .growing import Abandoned, GrowingFile
 from .limits import Limits
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
@@ -14,9 +15,11 @@ from .sampling import SamplingPlan
 
 __all__ = [
     "KINDS",
+    "Abandoned",
     "FrameChunk",
     "FrameList",
     "FrameMap",
+    "GrowingFile",
     "Kind",
     "Limits",
     "SamplingPlan",

@@ -5,13 +5,13 @@ from fractions import Fraction
 
 import av
 import av.error
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
 from .clock import Clock
 from .errors import VideoError
 from .limits import Limits
+from .opening import Opened
 from .safe_open import said, too_large
 
 MICROSECONDS = 1_000_000
@@ -25,9 +25,7 @@ class Decoder:
     name in `stopped`.
     """
 
-    def __init__(
-        self, container: InputContainer, stream: AvVideoStream, limits: Limits, max_pixels: int, clock: Clock
-    ) -> None:
+    def __init__(self, opened: Opened, limits: Limits, clock: Clock) -> None:
         self.packets = 0
         self.gaps = 0  # packets that the demuxer knows to be incomplete
         self.hidden = 0  # packets that an edit list does not show
@@ -37,10 +35,10 @@ class Decoder:
         self.patched = 0  # frames that the decoder itself calls corrupt
         self.stopped: str | None = None
         self.finished = False
-        self._container = container
-        self._stream = stream
+        self._opened = opened
+        self._stream = stream = opened.stream
         self._limits = limits
-        self._max_pixels = max_pixels
+        self._max_pixels = opened.max_pixels
         self._clock = clock
         # The stream's, since the last frames out of a decoder do not know theirs.
         self._tick = stream.time_base or Fraction(1, MICROSECONDS)
@@ -89,7 +87,7 @@ class Decoder:
 
     def _packets(self) -> Iterator["Packet[AvVideoStream] | None"]:
         """The stream's packets, then None to flush the decoder."""
-        source = self._container.demux(self._stream)
+        source = self._opened.container.demux(self._stream)
         while True:
             try:
                 packet = next(source)
@@ -97,10 +95,13 @@ class Decoder:
                 StopIteration,
                 IndexError,
             ):  # PyAV 18.1 raises IndexError where a stream appeared after opening
+                self._opened.check()
                 break
             except av.FFmpegError:
+                self._opened.check()
                 self.errors += 1
                 break
+            self._opened.check()
             if packet.size:
                 self.packets += 1
                 self.gaps += packet.is_corrupt

@@ -32,7 +32,7 @@ def describe(opened: Opened, frame: av.VideoFrame, developer: Developer) -> Vide
         or None,
         frame_rate=rate_of(stream),
         frames=stream.frames or None,
-        bytes=container.size,
+        bytes=max(0, container.size),  # none of a file that is still being written
         still=opened.still,
     )
 

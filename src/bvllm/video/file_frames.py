@@ -13,6 +13,7 @@ from .decode import Decoder, rate_of
 from .describe import claimed_seconds, describe, pixel_ratio
 from .errors import VideoError
 from .frame_map import FrameMap
+from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .parallel import NO_GATE, Gate
@@ -35,7 +36,7 @@ class FileFrames:
 
     def __init__(
         self,
-        source: FileSource,
+        source: FileSource | GrowingFile,
         plan: SamplingPlan,
         limits: Limits,
         size: tuple[int, int] | None,
@@ -45,11 +46,12 @@ class FileFrames:
         first: int = 0,
         gate: Gate = NO_GATE,
     ) -> None:
-        self._clock = Clock()
+        growing = source if isinstance(source, GrowingFile) else None
+        self._clock = Clock() if growing is None else Clock(lambda: growing.waited)
         self._video = VideoFile(source, limits)
         self._size = size
         self._plan, self._limits, self._threads, self._gate = plan, limits, threads, gate
-        self._partly, self._skip = decode == "auto", first
+        self._partly, self._skip = decode == "auto" and growing is None, first
         self._outlook = Outlook()
         self._sparse: Pictures | None = None
         self._pts = array("q")  # of the frames that the plan took so far, where there is a skeleton
@@ -76,7 +78,7 @@ class FileFrames:
     def _begin(self) -> tuple[Opened, av.VideoFrame]:
         """Opens the video at its beginning and decodes the first frame."""
         opened = self._opened = self._video.open(self._threads)
-        self._decoder = Decoder(opened.container, opened.stream, self._limits, opened.max_pixels, self._clock)
+        self._decoder = Decoder(opened, self._limits, self._clock)
         self._timeline = Timeline(rate_of(opened.stream))
         self._frames = iter(self._decoder)
         first = self._first = next(self._frames, None)
@@ -122,6 +124,7 @@ class FileFrames:
             self._asked = self._picker.asked
             ordinal += 1
             last, frame = frame, next(self._frames, None)
+        self._video.look_again()
         if self._picker.close(self._end, can_stand_in=not kept):
             yield from self._take(last, seconds, known)
         self._asked = self._picker.asked

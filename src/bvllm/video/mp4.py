@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .errors import VideoError
+from .sources import View
 
 TOP_LEVEL = frozenset(
     (
@@ -57,6 +58,7 @@ MOST_FREE_SAMPLES = 1_000_000  # that cost the file no bytes in a table
 MOST_EDITED = 20_000_000  # edits x samples: each edit may list every sample again
 CHUNK_SAMPLES = 1024  # FFmpeg makes an index entry per so many samples of plain sound
 BLOCK = 1 << 20
+File = BinaryIO | View
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Mp4:
         return any(track.edits for track in self.tracks)
 
 
-def inspect(file: BinaryIO, size: int) -> Mp4 | None:
+def inspect(file: File, size: int) -> Mp4 | None:
     """Walks over the boxes; None if the file is no mp4.
 
     Errors: `VideoError` of kind limit where the tables claim more than they may, unsupported_container
@@ -114,7 +116,52 @@ def inspect(file: BinaryIO, size: int) -> Mp4 | None:
     return found
 
 
-def _walk(file: BinaryIO, found: Mp4, start: int, end: int, depth: int) -> None:
+class WholeBoxes:
+    """How much of an mp4 that is being written may be read: boxes that are whole and hold what they claim.
+
+    Each box is looked at once.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._found = Mp4(0)
+        self._end = 0
+
+    def within(self, size: int, *, last: bool) -> int:
+        """Bytes that may be read.
+
+        Args:
+            size: bytes that are there.
+            last: there will be no more: a cut box is read as far as it goes, a fragment's header excepted.
+
+        Errors: as for `inspect`.
+        """
+        if last:
+            found = inspect(self._file, size)
+            return size if found is None or found.cut_fragment is None else found.cut_fragment
+        while self._end + 8 <= size:
+            self._file.seek(self._end)
+            left = size - self._end
+            # One without a length ends where the file will: beyond what is there.
+            length, header = _lengths(self._file.read(16), left + 1)
+            if not header <= length <= left:
+                break
+            _walk(self._file, self._found, self._end, self._end + length, depth=0)
+            self._found.size = size
+            _judge(self._found)
+            self._end += length
+        return self._end
+
+
+def _lengths(head: bytes, left: int) -> tuple[int, int]:
+    """(bytes of a box, bytes of its header); a box may leave its length out, and take all that is left."""
+    length = int.from_bytes(head[:4], "big")
+    if length == 1 and len(head) == 16:
+        return int.from_bytes(head[8:], "big"), 16
+    return length or left, 8
+
+
+def _walk(file: File, found: Mp4, start: int, end: int, depth: int) -> None:
     if depth > DEEPEST:
         raise VideoError(
             "limit", f"mp4 boxes must nest at most {DEEPEST} deep, got deeper ones: remux the file"
@@ -125,13 +172,8 @@ def _walk(file: BinaryIO, found: Mp4, start: int, end: int, depth: int) -> None:
             raise VideoError("limit", f"mp4 must have at most {MOST_BOXES} boxes, got more: remux the file")
         file.seek(start)
         head = file.read(16)
-        length, kind = struct.unpack(">I4s", head[:8])
-        body = start + 8
-        if length == 1 and len(head) == 16:
-            length, body = struct.unpack(">Q", head[8:])[0], start + 16
-        elif length == 0:
-            length = end - start
-        if length < body - start or (
+        kind, (length, header) = head[4:8], _lengths(head, end - start)
+        if length < header or (
             depth == 0 and kind not in TOP_LEVEL and not found.known and not kind.isalnum()
         ):
             return
@@ -140,11 +182,11 @@ def _walk(file: BinaryIO, found: Mp4, start: int, end: int, depth: int) -> None:
             if start + length > end:
                 found.ends_early = True
                 found.cut_fragment = start if kind == b"moof" else None
-        _enter(file, found, kind, body, min(end, start + length), depth)
+        _enter(file, found, kind, start + header, min(end, start + length), depth)
         start += length
 
 
-def _enter(file: BinaryIO, found: Mp4, kind: bytes, start: int, end: int, depth: int) -> None:
+def _enter(file: File, found: Mp4, kind: bytes, start: int, end: int, depth: int) -> None:
     if kind == b"cmov":
         raise VideoError(
             "unsupported_container", "mp4 header must not be compressed, got one that is: remux the file"
@@ -165,19 +207,19 @@ def _enter(file: BinaryIO, found: Mp4, kind: bytes, start: int, end: int, depth:
         READERS[kind](file, found, end - start)
 
 
-def _sizes(file: BinaryIO, found: Mp4, room: int) -> None:
+def _sizes(file: File, found: Mp4, room: int) -> None:
     _, fixed, count = _unpack(">III", file)
     track = found.tracks[-1]
     track.sample_bytes = fixed
     track.samples = count if fixed else min(count, max(0, room - 12) // 4)
 
 
-def _small_sizes(file: BinaryIO, found: Mp4, room: int) -> None:
+def _small_sizes(file: File, found: Mp4, room: int) -> None:
     _, bits, count = _unpack(">III", file)
     found.tracks[-1].samples = min(count, max(0, room - 12) * 8 // (bits & 0xFF or 4))
 
 
-def _times(file: BinaryIO, found: Mp4, room: int) -> None:
+def _times(file: File, found: Mp4, room: int) -> None:
     _, count = _unpack(">II", file)
     track, total, first_delta = found.tracks[-1], 0, 0
     left = min(count, max(0, room - 8) // 8)
@@ -189,7 +231,7 @@ def _times(file: BinaryIO, found: Mp4, room: int) -> None:
     track.plain = track.plain or (left == 1 and first_delta == 1)
 
 
-def _chunk_lengths(file: BinaryIO, found: Mp4, room: int) -> None:
+def _chunk_lengths(file: File, found: Mp4, room: int) -> None:
     _, count = _unpack(">II", file)
     left = min(count, max(0, room - 8) // 12)
     for begin in range(0, left, BLOCK):
@@ -198,15 +240,15 @@ def _chunk_lengths(file: BinaryIO, found: Mp4, room: int) -> None:
         found.tracks[-1].per_chunk = max(found.tracks[-1].per_chunk, int(longest.max(initial=0)))
 
 
-def _chunks(file: BinaryIO, found: Mp4, room: int) -> None:
+def _chunks(file: File, found: Mp4, room: int) -> None:
     found.tracks[-1].chunks = min(_unpack(">II", file)[1], max(0, room - 8) // 4)
 
 
-def _edits(file: BinaryIO, found: Mp4, room: int) -> None:
+def _edits(file: File, found: Mp4, room: int) -> None:
     found.tracks[-1].edits = min(_unpack(">II", file)[1], max(0, room - 8) // 12)
 
 
-def _run(file: BinaryIO, found: Mp4, room: int) -> None:
+def _run(file: File, found: Mp4, room: int) -> None:
     flags, count = _unpack(">II", file)
     if flags & 0xF00:  # each sample has four bytes or more of its own
         found.tracks[-1].samples += min(count, room // 4)
@@ -214,7 +256,7 @@ def _run(file: BinaryIO, found: Mp4, room: int) -> None:
         found.free_samples += count
 
 
-def _handler(file: BinaryIO, found: Mp4, room: int) -> None:
+def _handler(file: File, found: Mp4, room: int) -> None:
     found.tracks[-1].sound = file.read(12)[8:] == b"soun"
 
 
@@ -251,6 +293,6 @@ def _bomb(claimed: int) -> VideoError:
     )
 
 
-def _unpack(layout: str, file: BinaryIO) -> tuple[int, ...]:
+def _unpack(layout: str, file: File) -> tuple[int, ...]:
     size = struct.calcsize(layout)
     return struct.unpack(layout, file.read(size).ljust(size, b"\0"))

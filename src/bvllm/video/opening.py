@@ -8,6 +8,7 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
 from .exif import photo_orientation
+from .growing import GrowingFile, GrowingReader
 from .limits import Limits
 from .orientation import Orientation
 from .safe_open import (
@@ -30,6 +31,11 @@ class Opened:
     stream: AvVideoStream
     still: bool
     max_pixels: int
+    reader: NamelessReader
+
+    def check(self) -> None:
+        """Raises what came up while FFmpeg was reading: to be called after each packet."""
+        self.reader.check()
 
     def close(self) -> None:
         """Frees what FFmpeg holds.
@@ -47,8 +53,12 @@ class VideoFile:
     Errors: `VideoError`, see `open_source` and `inspect`.
     """
 
-    def __init__(self, source: FileSource, limits: Limits) -> None:
-        self._file = open_source(source, limits)
+    def __init__(self, source: FileSource | GrowingFile, limits: Limits) -> None:
+        self.growing = source if isinstance(source, GrowingFile) else None
+        if isinstance(source, GrowingFile):
+            self._file = source.open(limits)
+        else:
+            self._file = open_source(source, limits)
         self._owned = self._file is not source
         self._limits = limits
         self._lock = Lock()
@@ -58,6 +68,11 @@ class VideoFile:
         except BaseException:  # also on an interrupt: a descriptor must not leak
             self.close()
             raise
+
+    def look_again(self) -> None:
+        """Once a growing file was read to its end: where that end was to be, its bytes say only now."""
+        if self.growing is not None:
+            self.structure, self.photo = self._look()
 
     @property
     def failed(self) -> bool:
@@ -69,14 +84,14 @@ class VideoFile:
 
         Errors: `VideoError` where it is none of an allowed format and codec, or beyond the limits.
         """
-        reader = NamelessReader(View(self._file, self._lock), self.structure.readable)
+        reader, limits = self._reader(), self._limits
         self._readers.append(reader)
-        limits = self._limits
         container = open_container(
             reader,
             max_pixels=max(limits.max_pixels, limits.max_image_pixels),
             threads=threads,
             mp4_checked=self.structure.is_mp4,
+            in_time=self.growing is None,
         )
         try:
             stream = choose_stream(container)
@@ -86,12 +101,18 @@ class VideoFile:
         except BaseException:  # as above
             container.close()
             raise
-        return Opened(container, stream, still, max_pixels)
+        return Opened(container, stream, still, max_pixels, reader)
 
     def close(self) -> None:
         """Closes the file if we opened it."""
         if self._owned:
             self._file.close()
+
+    def _reader(self) -> NamelessReader:
+        structure = self.structure
+        if self.growing is None:
+            return NamelessReader(View(self._file, self._lock), structure.readable)
+        return GrowingReader(self.growing, self._file, self._lock, self._limits, is_mp4=structure.is_mp4)
 
     def _look(self) -> tuple[Structure, Orientation]:
         """What can be learnt from the bytes before FFmpeg sees them."""

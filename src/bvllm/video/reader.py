@@ -11,6 +11,7 @@ from .errors import VideoError
 from .file_frames import Decode, FileFrames
 from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList, resize
+from .growing import GrowingFile
 from .limits import Limits
 from .list_frames import ListFrames
 from .parallel import NO_GATE, Gate
@@ -18,7 +19,7 @@ from .report import VideoInfo, VideoReport
 from .sampling import SamplingPlan
 from .sources import FileSource
 
-Source = FileSource | FrameList
+Source = FileSource | GrowingFile | FrameList
 
 # Pictures kept at their own size may be large; a chunk of them is cut short here.
 CHUNK_BYTES = 128 << 20
@@ -42,7 +43,8 @@ def read_video(
     gathered, so that an hour takes the memory of a minute.
 
     Args:
-        source: a path, bytes, a binary file object, or a `FrameList` of pictures with their seconds.
+        source: a path, bytes, a binary file object, a `FrameList` of pictures with their seconds, or a
+            `GrowingFile`, of which everything is decoded, in one thread, as it comes.
         plan: which frames to keep.
         limits: what the video may cost.
         size: (height, width) of every frame, the shape of the picture ignored; None keeps each picture as
@@ -73,6 +75,12 @@ def read_video(
         raise ValueError(f"decode must be one of {get_args(Decode)}, got {decode!r}: use one of those")
     if first < 0:
         raise ValueError(f"first must be at least 0, got {first}: use a larger number")
+    if isinstance(source, GrowingFile):
+        if plan.max_frames is not None:
+            raise ValueError(
+                f"max_frames must be left out for a growing file, got {plan.max_frames}: its end is not known"
+            )
+        threads = 1  # FFmpeg's own would hold frames back
     if isinstance(source, FrameList):
         return VideoStream(ListFrames(source, plan, first), size, chunk)
     frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, gate=gate)

@@ -145,8 +145,14 @@ class RunDecoder:
             while not (packet := next(self._packets)).size:
                 pass
         except (StopIteration, IndexError, av.FFmpegError):
+            self._check()
             raise Unproven from None
+        self._check()
         return packet
+
+    def _check(self) -> None:
+        if self._opened is not None:
+            self._opened.check()
 
     def _go_to(self, number: int) -> Opened:
         """Makes a packet the next one: by reading on if it is near, by seeking, or from the beginning."""

@@ -44,13 +44,19 @@ class NamelessReader:
     """Reads from a file and has no name: nothing is guessed from it, no relative path starts at it.
 
     Its methods never raise: PyAV would keep the exception and raise it later, out of place and without a
-    type.
+    type, or lose it. What is no fault of the file waits in `caught`, for whoever called FFmpeg to `check`.
     """
 
     def __init__(self, file: BinaryIO | View, end: int | None = None) -> None:
         self._file = file
         self._end = end  # bytes from here on are kept back
         self.failed = False
+        self.caught: BaseException | None = None
+
+    def check(self) -> None:
+        """Raises what came up while FFmpeg was reading; nothing that was read since is to be believed."""
+        if self.caught is not None:
+            raise self.caught
 
     def read(self, size: int) -> bytes:
         try:
@@ -58,7 +64,9 @@ class NamelessReader:
             return self._file.read(room)
         except Exception:  # a caller's file object may raise anything
             self.failed = True
-            return b""
+        except BaseException as error:  # Ctrl-C
+            self.caught = error
+        return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
@@ -66,7 +74,10 @@ class NamelessReader:
                 return self._file.seek(self._end + offset)
             return self._file.seek(offset, whence)
         except Exception:  # as above; FFmpeg also seeks to absurd places in damaged files
-            return -errno.EINVAL
+            pass
+        except BaseException as error:  # as above
+            self.caught = error
+        return -errno.EINVAL
 
     def tell(self) -> int:
         return self._file.tell()
@@ -76,9 +87,12 @@ class NamelessReader:
 
 
 def open_container(
-    reader: NamelessReader, *, max_pixels: int, threads: int, mp4_checked: bool
+    reader: NamelessReader, *, max_pixels: int, threads: int, mp4_checked: bool, in_time: bool = True
 ) -> InputContainer:
     """An opened container of an allowed format; mp4 only if its tables were looked at first.
+
+    Args:
+        in_time: a disk that takes seconds to answer is an error.
 
     Errors: `VideoError` of kind unsupported_container, corrupt, limit or io.
     """
@@ -95,10 +109,11 @@ def open_container(
                 "format_whitelist": FORMATS if mp4_checked else FORMATS.removeprefix("mov,"),
             },
             metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the pictures
-            timeout=(IO_TIMEOUT_SECONDS, IO_TIMEOUT_SECONDS),
+            timeout=(IO_TIMEOUT_SECONDS, IO_TIMEOUT_SECONDS) if in_time else None,
             io_open=_deny,
         )
     except (av.FFmpegError, MemoryError, OverflowError, ValueError, RuntimeError) as error:
+        reader.check()
         raise _open_error(error, failed=reader.failed) from None
 
 

@@ -44,7 +44,7 @@ def open_source(source: FileSource, limits: Limits) -> BinaryIO:
             "usage",
             f"video must be a path, bytes, a binary file or FrameList, got {type(source).__name__}: pass one",
         )
-    _check_size(_size(file), limits)
+    check_size(_size(file), limits)
     return file
 
 
@@ -70,7 +70,7 @@ def _open_path(path: str, limits: Limits) -> BinaryIO:
             raise VideoError(
                 "not_regular", f"video must be a regular file, got {path!r}: name the file itself"
             )
-        _check_size(status.st_size, limits)
+        check_size(status.st_size, limits)
         _check_root(descriptor, path, limits)
         return os.fdopen(descriptor, "rb")
     except BaseException:  # also on an interrupt: a descriptor must not leak
@@ -91,7 +91,8 @@ def _check_root(descriptor: int, path: str, limits: Limits) -> None:
         )
 
 
-def _check_size(size: int, limits: Limits) -> None:
+def check_size(size: int, limits: Limits) -> None:
+    """Errors: `VideoError` of kind empty or limit."""
     if size == 0:
         raise VideoError(
             "empty", "video must hold bytes, got none: check that the upload or download finished"

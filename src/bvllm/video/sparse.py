@@ -66,6 +66,7 @@ def look_ahead(
         depth, frames = stream.codec_context.reorder_depth, stream.frames
         period = Timeline(rate_of(stream)).period
         packets = walk(opened.container, stream, limits, clock, measured=measured, partly=candidate)
+        opened.check()
     finally:
         opened.close()
     planned = _planned(plan, packets.shown, packets.seconds(period, tick), limits) if measured else None

@@ -131,8 +131,9 @@ def survey(source: FileSource, limits: Limits = Limits()) -> Survey:  # noqa: B0
         damaged on the way is walked as far as it goes.
     """
     with closing(VideoFile(source, limits)) as video, closing(video.open()) as opened:
-        streams = _streams(opened.container)
-        return _Walk(opened.container, opened.stream, limits).result(streams)
+        streams, walk = _streams(opened.container), _Walk(opened.container, opened.stream, limits)
+        opened.check()
+        return walk.result(streams)
 
 
 class _Walk:

@@ -1,0 +1,138 @@
+"""A file that is still being written, read once from its beginning to wherever it ends: as `tail -f` does.
+
+Who asks for more bytes than there are waits for them. So nothing is read twice and nothing that is half
+written is ever decoded, however long the recording runs.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from .errors import VideoError
+from .limits import Limits
+from .mp4 import WholeBoxes
+from .safe_open import NamelessReader
+from .sources import View, check_size, open_source
+
+
+class Abandoned(Exception):
+    """Nobody wants to wait for the file any longer."""
+
+
+class GrowingFile:
+    """A file and the patience to wait for more of it; it can be read once.
+
+    Containers that can be read before they are finished: MPEG-TS, Matroska and WebM, FLV, fragmented MP4.
+
+    Args:
+        path: the file; it may not be there yet.
+        poll_seconds: time between two looks at its size.
+        patience_seconds: without growth, the file counts as finished.
+        until: asked before each look; True ends the reading with `Abandoned`.
+
+    Attributes:
+        finished: there will be no more.
+        waited: seconds that were spent waiting.
+
+    Errors: while it is read, besides those of `read_video`: `Abandoned`; `VideoError` of kind "changed" where
+        the file has shrunk.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        poll_seconds: float = 1.0,
+        patience_seconds: float = 10.0,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.path = path
+        self.finished = False
+        self.waited = 0.0
+        self._poll, self._patience, self._until = poll_seconds, patience_seconds, until
+        self._size, self._grown = 0, time.monotonic()
+
+    @property
+    def size(self) -> int:
+        """Bytes that were there at the last look."""
+        return self._size
+
+    def open(self, limits: Limits) -> BinaryIO:
+        """The file, once there is a byte in it.
+
+        Errors: as for `open_source`; `Abandoned`.
+        """
+        while not self._size and not self.finished:
+            self.wait(limits)
+        return open_source(self.path, limits)
+
+    def wait(self, limits: Limits) -> None:
+        """Returns once there is more than there was, or the file is finished."""
+        started, before = time.monotonic(), self._size
+        try:
+            while True:
+                if self._until():
+                    raise Abandoned
+                self._look(limits)
+                if self.finished or self._size > before:
+                    return
+                time.sleep(self._poll)
+        finally:
+            self.waited += time.monotonic() - started
+
+    def _look(self, limits: Limits) -> None:
+        try:
+            now = os.path.getsize(self.path)
+        except OSError:  # not there yet; one that went away shrinks
+            now = 0
+        if now < self._size:
+            raise VideoError(
+                "changed", f"file must only grow, got {now} bytes after {self._size}: follow the new one"
+            )
+        if now > self._size:
+            check_size(now, limits)
+            self._size, self._grown = now, time.monotonic()
+        elif time.monotonic() - self._grown >= self._patience:
+            self.finished = True
+
+
+class GrowingReader(NamelessReader):
+    """Reads a growing file in order, and gives of an mp4 only what its boxes were checked for.
+
+    It cannot seek, so that FFmpeg does not go to the end to see how long the video is.
+
+    Args:
+        is_mp4: give whole boxes only.
+    """
+
+    def __init__(
+        self, growing: GrowingFile, file: BinaryIO, lock: Lock, limits: Limits, *, is_mp4: bool
+    ) -> None:
+        super().__init__(View(file, lock))
+        self._growing = growing
+        self._limits = limits
+        self._whole = WholeBoxes(View(file, lock)) if is_mp4 else None
+
+    def seekable(self) -> bool:
+        """Never; PyAV asks."""
+        return False
+
+    def read(self, size: int) -> bytes:
+        """At least a byte, as soon as there is one; none at the end of the finished file."""
+        if self.caught is not None:
+            return b""
+        try:
+            while (room := self._readable() - self._file.tell()) <= 0 and not self._growing.finished:
+                self._growing.wait(self._limits)
+            return self._file.read(max(0, min(size, room)))
+        except BaseException as error:  # raised again by `check`, from where it has a type
+            self.caught = error
+            return b""
+
+    def _readable(self) -> int:
+        """Bytes from the beginning that FFmpeg may see by now."""
+        size = self._growing.size
+        return size if self._whole is None else self._whole.within(size, last=self._growing.finished)
