@@ -11,6 +11,7 @@ import pytest
 
 from bvllm.cli import main
 from bvllm.cli.progress import progress_bar
+from bvllm.video import Limits
 from tests.app.conftest import write_video
 
 QUESTION = "which colour is the sign ?"
@@ -202,3 +203,14 @@ def test_bytes_that_are_no_text_are_wrong_use(model, video, capsys):
 def test_a_model_cannot_give_orders_to_a_terminal(ask, monkeypatch):
     monkeypatch.setattr("bvllm.app.loading.LoadedModel.generate", lambda *_, **__: "red\x1b]0;owned\x07\ntwo")
     assert ask()[1].splitlines()[:2] == ["red\\x1b]0;owned\\x07", "two"]
+
+
+@pytest.mark.parametrize("command", ["plan", "doctor", "ask"])
+def test_a_person_may_name_a_file_of_any_size(command, model, video, tmp_path, capsys):
+    """What a server must not be sent is no concern of somebody's own machine."""
+    large = tmp_path / "large.mp4"
+    large.write_bytes(video.read_bytes())
+    os.truncate(large, Limits().max_bytes + 1)  # the hole costs nothing
+    words = {"ask": ["what ?", "--no-index", "--model", str(model)], "plan": ["--model", str(model)]}
+    assert main([command, str(large), *words.get(command, [])]) == 0
+    assert "limit" not in capsys.readouterr().err

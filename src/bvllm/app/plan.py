@@ -12,7 +12,7 @@ import torch
 from bvllm.app.loading import CHUNK, ModelError
 from bvllm.app.model_name import resolve_model
 from bvllm.app.speed import ANSWER_TOKENS, ModelSpeed, model_speed
-from bvllm.app.threads import usable_cores
+from bvllm.app.threads import one_kernel_thread, usable_cores
 from bvllm.data.chat import format_clock
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import frame_size, patch_count
@@ -172,7 +172,8 @@ def plan_text(plan: Plan) -> str:
         (
             "time",
             f"about {_duration(time_.wall)} if {plan.cores} cores are free: decode {_duration(time_.decode)} "
-            f"and look {_duration(time_.look)} of one core, then answer {_duration(time_.answer)}",
+            f"and look {_duration(time_.look)} of one core, once if it is indexed, then answer "
+            f"{_duration(time_.answer)}",
         ),
         (
             "",
@@ -204,7 +205,7 @@ def _decode_a_little(
 ) -> tuple[VideoInfo, float, float]:
     """(what the video is, share of it that was decoded, seconds of computing that all of it would take)."""
     started = time.process_time()
-    with read_video(source, sampling, limits, size, chunk=1) as video:
+    with one_kernel_thread(), read_video(source, sampling, limits, size, chunk=1) as video:
         opened, reached, whole = 0.0, 0.0, True
         for chunk in video:
             # The packets are walked once, before the first frame, however much is decoded then.
@@ -241,9 +242,8 @@ def _spent(config: BVLLMConfig, budget: Budget, frames: int) -> tuple[int, int]:
 def _estimate(decode: float, frames: int, chosen: int, speed: ModelSpeed, cores: int) -> Seconds:
     look = math.ceil(frames / CHUNK) * CHUNK * speed.frame
     answer = chosen * speed.frame + speed.read + ANSWER_TOKENS * speed.token
-    workers = cores if speed.device == "cpu" else 1
-    wall = max(decode, look / workers, (decode + look) / cores) + answer
-    return Seconds(decode, look, answer, wall)
+    beside = (decode + look) / cores if speed.device == "cpu" else max(decode / cores, look)
+    return Seconds(decode, look, answer, beside + answer)
 
 
 def _weight_bytes(config: BVLLMConfig) -> int:

@@ -138,11 +138,12 @@ def _check_question(request: Request) -> None:
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.app.ask import answer, load_model
     from bvllm.app.loading import ModelError
+    from bvllm.app.patience import PATIENT
     from bvllm.types import Budget
     from bvllm.video import VideoError, probe
 
     try:
-        probe(request.video)  # says within a moment what would otherwise be said after loading the model
+        probe(request.video, PATIENT)  # what is wrong with it is said before the model is loaded
         loaded = load_model(request.model, fast=not request.stock_tower)
         with progress_bar() as bar:
             encoded = _look(request, loaded, bar)
@@ -177,9 +178,10 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
     from bvllm.app.encode import encode_video
     from bvllm.app.index import IndexFailure
     from bvllm.app.indexed import indexed_video
+    from bvllm.app.patience import PATIENT
     from bvllm.video import VideoError
 
-    settings = {"fps": request.fps, "threads": request.threads, "progress": bar}
+    settings = {"fps": request.fps, "limits": PATIENT, "threads": request.threads, "progress": bar}
     if request.use_index:
         folder = index_folder(request.index)
         try:

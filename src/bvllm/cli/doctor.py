@@ -30,12 +30,13 @@ def doctor(
         videos = videos_of([video], note)
     from bvllm.app.doctor import as_json as as_object
     from bvllm.app.doctor import examine
+    from bvllm.app.patience import PATIENT
 
     single = not os.path.isdir(video)
     seen = []
     for path in videos:
         with progress_bar() as bar:
-            seen.append(examine(path, fps=fps, progress=bar))
+            seen.append(examine(path, fps=fps, limits=PATIENT, progress=bar))
         if not as_json and not single:
             print(_line(seen[-1]), flush=True)
     broken = sum(not one.answerable for one in seen)

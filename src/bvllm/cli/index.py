@@ -143,7 +143,7 @@ def _index(request: Request, folder: "IndexFolder") -> None:
 
 
 def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
-    from bvllm.app.index import index_video
+    from bvllm.app.index import HeldElsewhere, index_video
     from bvllm.app.videos_in import shown
     from bvllm.video import VideoError
 
@@ -155,7 +155,7 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
             found = index_video(
                 path, folder, encoder, fps=request.fps, workers=request.workers, progress=tell
             )
-    except VideoError as error:
+    except (VideoError, HeldElsewhere) as error:
         return Outcome(str(path), "failed", error=str(error))
     state: Literal["indexed", "ready"] = "ready" if found.meta.made_at < started else "indexed"
     numbers = len(found), found.meta.duration, found.bytes, time.time() - started

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.errors import Unanswerable, note, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.index import EntrySummary, Finding, IndexFolder
@@ -27,6 +27,9 @@ def index_folder(where: Path | None, max_gigabytes: float | None = None) -> "Ind
 
 
 def _note(finding: "Finding") -> None:
+    if finding.kind == "busy":
+        note(finding.why)
+        return
     what = "was removed" if finding.kind == "over_limit" else "is not used"
     print(f"note: index entry {finding.name[:12]}… {what}: {finding.why}", file=sys.stderr)
 

@@ -27,12 +27,13 @@ def plan(
         resolve_model(model)
     quiet()
     from bvllm.app.loading import ModelError
+    from bvllm.app.patience import PATIENT
     from bvllm.app.plan import plan_json, plan_question, plan_text
     from bvllm.types import Budget
     from bvllm.video import VideoError
 
     try:
-        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames))
+        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=PATIENT)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     print(json.dumps(plan_json(found)) if as_json else plan_text(found))

@@ -148,12 +148,12 @@ def test_looking_does_not_disturb_a_writer(folder):
 def test_a_lock_is_given_up_without_taking_the_next_one_away(tmp_path):
     """Between the removal of a journal and the end of its lock, another writer may begin a new one."""
     journal = tmp_path / (key_of(1).name + ".partial")
-    with holding(tmp_path, key_of(1).name, wait=True):
+    with holding(tmp_path, key_of(1).name):
         journal.unlink()
-        next_one = disk.lock(journal, wait=False)
+        next_one = disk.lock(journal)
         assert next_one is not None
     assert disk.is_still(next_one, journal)
-    assert disk.lock(journal, wait=False) is None
+    assert disk.lock(journal) is None
     os.close(next_one)
 
 

@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_read_is_told_of(shelf, said, tmp_path):
 def test_while_another_builds_the_search_is_exact(shelf, fake, said, tmp_path):
     folder = tmp_path / "shelf"
     folder.mkdir()
-    descriptor = disk.lock(folder / LOCK, wait=True)
+    descriptor = disk.lock(folder / LOCK)
     assert shelf().library_for(entries(LENGTHS)) is None
     assert "another process builds" in said[0]
     os.close(descriptor)

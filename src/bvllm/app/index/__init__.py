@@ -1,9 +1,9 @@
 """What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
 
-from bvllm.app.index.build import INDEXING, PATIENT, find_indexed, index_video
+from bvllm.app.index.build import INDEXING, find_indexed, index_video
 from bvllm.app.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
-from bvllm.app.index.errors import DamagedIndexWarning, Finding, IndexFailure
+from bvllm.app.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
 from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.location import default_folder, default_max_bytes
@@ -11,12 +11,12 @@ from bvllm.app.index.partial import Partial
 
 __all__ = [
     "INDEXING",
-    "PATIENT",
     "DamagedIndexWarning",
     "EntrySummary",
     "Finding",
     "FrameEncoder",
     "FrameMapArrays",
+    "HeldElsewhere",
     "IndexEntry",
     "IndexFailure",
     "IndexFolder",

@@ -16,12 +16,11 @@ from bvllm.app.index.errors import IndexFailure
 from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
+from bvllm.app.patience import PATIENT
 from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
 
 INDEXING = "index"
-# An index is made while nobody waits for an answer: a video may take as long as it takes.
-PATIENT = Limits(max_wall_seconds=7 * 24 * 3600.0)
 # Warnings after which the rest of the video was not read, though it is there: no index stands on these.
 UNREAD = ("limit", "io")
 

@@ -91,11 +91,16 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def lock(path: Path, *, wait: bool) -> int | None:
-    """The one descriptor of a file that no other holder has; None where another has it and we do not wait.
+def touch(descriptor: int) -> None:
+    """Set a file's times to now."""
+    os.utime(descriptor)
+
+
+def lock(path: Path) -> int | None:
+    """The one descriptor of a file that no other holder has; None where another has it.
 
     The lock is the kernel's: it ends with the descriptor, so a killed process leaves none behind. A holder
-    may remove the file; who waited for it then takes the lock of the new one.
+    may remove the file; who comes then takes the lock of the new one.
 
     Errors:
         OSError where the file cannot be made, or the system has no such locks.
@@ -105,13 +110,13 @@ def lock(path: Path, *, wait: bool) -> int | None:
     while True:
         descriptor = create(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_still(descriptor, path):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
             return None
-        except BaseException:  # also on an interrupt while waiting: a descriptor must not leak
+        except BaseException:  # also on an interrupt: a descriptor must not leak
             os.close(descriptor)
             raise
         os.close(descriptor)

@@ -12,6 +12,10 @@ class IndexFailure(OSError):
     """The index folder cannot be used as asked; the message is one line, what it held before still holds."""
 
 
+class HeldElsewhere(IndexFailure):
+    """Another process holds this video and does nothing; others can be indexed."""
+
+
 class DamagedIndexWarning(UserWarning):
     """A file of the index was not what its name says; it is made again."""
 
@@ -23,12 +27,13 @@ FindingKind = Literal[
     "leftover",  # a file that a writer left behind when it was killed
     "over_limit",  # the least recently used entries above the size limit
     "unknown",  # a file that is none of ours; never touched
+    "busy",  # a video that another process is indexing: we wait for it
 ]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One file of an index folder that is not a sound entry, or was removed.
+    """One file of an index folder that is not a sound entry, was removed, or is waited for.
 
     Attributes:
         kind: what it is.
@@ -48,7 +53,7 @@ Tell = Callable[[Finding], None]
 
 def warn(finding: Finding) -> None:
     """What happens to findings if nobody asked to be told: a Python warning."""
-    kind = UserWarning if finding.kind == "over_limit" else DamagedIndexWarning
+    kind = UserWarning if finding.kind in ("over_limit", "busy") else DamagedIndexWarning
     warnings.warn(f"index entry {finding.name}: {finding.why}", kind, stacklevel=2)
 
 

@@ -15,8 +15,9 @@ from bvllm.app.index.key import IndexKey
 from bvllm.app.index.layout import SUFFIX, feature_bytes, feature_dtype
 from bvllm.app.index.location import default_max_bytes
 from bvllm.app.index.mapped import open_entry, summarise
-from bvllm.app.index.names import files_of, holding
+from bvllm.app.index.names import files_of
 from bvllm.app.index.partial import Partial
+from bvllm.app.index.turns import holding_in_turn
 from bvllm.video import Limits
 
 
@@ -31,8 +32,8 @@ class IndexFolder:
         path: the folder; made when something is written.
         max_bytes: above it, what was not used for the longest time is removed after each write; None takes
             `default_max_bytes()`.
-        tell: told about entries that turned out damaged, and are removed to be made again, and about those
-            that were removed for their size.
+        tell: told about entries that turned out damaged, and are removed to be made again, about those that
+            were removed for their size, and about another process that is waited for.
 
     Errors:
         ValueError where max_bytes is below 0.
@@ -98,7 +99,7 @@ class IndexFolder:
         return sorted(found, key=lambda entry: -entry.used_at)
 
     def write(self, key: IndexKey, entry: IndexEntry) -> IndexedVideo:
-        """Write an entry in one step; waits for another writer of the same key.
+        """Write an entry in one step; waits for another writer of the same key, as `partial` does.
 
         Returns:
             The entry, read back from the disk.
@@ -123,7 +124,8 @@ class IndexFolder:
         Look with `find` once it is yours: the other one may have finished.
 
         Errors:
-            IndexFailure where the folder cannot be written to.
+            IndexFailure where the folder cannot be written to; HeldElsewhere where the other writer does not
+            stir for half a minute.
         """
         with self._writing(key) as descriptor:
             with failing_clearly():
@@ -157,8 +159,8 @@ class IndexFolder:
             self.make()
             with failing_clearly():
                 upkeep.sweep(self.path)
-                descriptor = stack.enter_context(holding(self.path, key.name, wait=True))
-            assert descriptor is not None  # we waited
+                turn = holding_in_turn(self.path, key.name, lambda: self._tell(_busy(key)))
+                descriptor = stack.enter_context(turn)
             yield descriptor
         with suppress(OSError):  # room that cannot be made, among files of others, stops nobody
             for finding in upkeep.make_room(self.path, self.max_bytes, spare=key.name):
@@ -181,6 +183,10 @@ class IndexFolder:
                 ) from error
             self._tell(upkeep.finding_of("unreadable", path, error.strerror or str(error)))
         return None
+
+
+def _busy(key: IndexKey) -> Finding:
+    return Finding("busy", key.name + JOURNAL, 0, "another process is indexing this video: waiting for it")
 
 
 def _tower(path: Path) -> str | None:

@@ -40,8 +40,8 @@ def _regular(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def holding(folder: Path, name: str, *, wait: bool) -> Iterator[int | None]:
-    """The journal of a key, locked, until the end of the block; None where another has it and we do not wait.
+def holding(folder: Path, name: str) -> Iterator[int | None]:
+    """The journal of a key, locked, until the end of the block; None where another has it.
 
     Everything that changes a key's files happens in here. A journal that is empty in the end is removed.
 
@@ -49,7 +49,7 @@ def holding(folder: Path, name: str, *, wait: bool) -> Iterator[int | None]:
         OSError where the folder cannot be written to.
     """
     journal = folder / (name + JOURNAL)
-    descriptor = disk.lock(journal, wait=wait)
+    descriptor = disk.lock(journal)
     if descriptor is None:
         yield None
         return

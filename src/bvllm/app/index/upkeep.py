@@ -74,7 +74,7 @@ def drop_needless(journal: Path) -> None:
         OSError where the folder cannot be written to.
     """
     if _is_needless(journal):
-        with holding(journal.parent, journal.stem, wait=False) as descriptor:
+        with holding(journal.parent, journal.stem) as descriptor:
             if descriptor is not None and _is_needless(journal):
                 disk.remove(journal)
 
@@ -90,7 +90,7 @@ def _is_needless(journal: Path) -> bool:
 def remove(folder: Path, finding: Finding) -> bool:
     """Take a file away, unless another is writing its key, or has put a sound entry there meanwhile."""
     path = folder / finding.name
-    with holding(folder, path.stem, wait=False) as descriptor:
+    with holding(folder, path.stem) as descriptor:
         if descriptor is None or (finding.kind == "damaged" and look(path) is None):
             return False
         disk.remove(path)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bvllm.app.contact_sheet import ContactSheet, Tile, tile_size
 from bvllm.app.evidence import write_sheet
-from bvllm.app.index import PATIENT, IndexedVideo
+from bvllm.app.index import IndexedVideo
+from bvllm.app.patience import PATIENT
 from bvllm.app.search.find import Found
 from bvllm.app.search.moments import Moment
 from bvllm.app.videos_in import shown

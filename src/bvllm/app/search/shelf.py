@@ -217,7 +217,7 @@ def _holding(folder: Path) -> Iterator[bool]:
         OSError where the folder cannot be written to.
     """
     disk.make_folder(folder)
-    descriptor = disk.lock(folder / LOCK, wait=False)
+    descriptor = disk.lock(folder / LOCK)
     try:
         yield descriptor is not None
     finally:
