@@ -31,7 +31,7 @@ SIZE, RATE = (160, 120), 2
 
 def command(video: Path, folder: Path, model: str) -> list[str]:
     options = ["--index", str(folder), "--workers", "1", "--fps", str(RATE), "--model", model]
-    return [sys.executable, "-m", "bvllm.cli", "index", str(video), *options]
+    return [sys.executable, "-m", "bvllm", "index", str(video), *options]
 
 
 def same(one: IndexedVideo, other: IndexedVideo) -> bool:

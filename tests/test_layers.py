@@ -19,6 +19,7 @@ LAYERS = [
     {"model", "data"},
     {"app", "presets"},
     {"cli", "server"},
+    {"__main__"},
 ]
 # Rooms side by side that may look at each other, in this direction only.
 BESIDE = {("app", "presets"), ("data", "model")}

@@ -103,7 +103,7 @@ def test_the_processor_and_generate_see_what_ask_sees(world, rows, nano):
 
 def test_the_command_line_prints_answer_cost_and_times(world, rows):
     row = rows[0]
-    command = [sys.executable, "-m", "bvllm.cli", "ask", str(world / row.video), row.question, "--json"]
+    command = [sys.executable, "-m", "bvllm", "ask", str(world / row.video), row.question, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["answer"]

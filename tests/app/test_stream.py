@@ -48,6 +48,12 @@ def test_a_memory_too_small_is_refused(most, recent):
         Thinning(most, recent)
 
 
+def test_a_memory_speaks_of_its_own_settings(loaded):
+    for wrong in ({"max_frames": 0}, {"max_frames": 8, "recent": 5}):
+        with pytest.raises(ValueError, match="max_frames must be at least 4, and twice"):
+            VideoMemory(loaded, **wrong)
+
+
 def test_places_are_used_again_once_nobody_holds_them():
     slots = FrameSlots((4, 4))
     frames = tiny.frames(6, side=4)

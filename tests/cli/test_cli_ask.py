@@ -1,5 +1,6 @@
 """`bvllm ask` as a person runs it: what is printed where, and which exit status comes back."""
 
+import errno
 import json
 import os
 import pty
@@ -137,7 +138,7 @@ def test_without_a_terminal_there_is_no_bar():
 @pytest.mark.slow
 def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, video):
     """Run for real: no warning of any library slips out, and stdout is the same either way."""
-    words = [sys.executable, "-m", "bvllm.cli", "ask", str(video), QUESTION, "--model", str(model)]
+    words = [sys.executable, "-m", "bvllm", "ask", str(video), QUESTION, "--model", str(model)]
     words.append("--no-index")  # the second run would have nothing to decode
     plain = subprocess.run(words, capture_output=True, text=True)
     assert (plain.returncode, plain.stderr) == (0, "")
@@ -187,11 +188,16 @@ def test_an_index_that_cannot_be_written_costs_a_note_and_no_answer(model, video
 
 def test_a_full_disk_costs_the_evidence_and_not_the_answer(ask, tmp_path, monkeypatch):
     def full(*_):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("bvllm.app.evidence.write_evidence", full)
-    status, out, err = ask("--evidence", tmp_path / "proof.html")
-    assert (status, err) == (1, "error: No space left on device\n")
+    proof = tmp_path / "proof.html"
+    status, out, err = ask("--evidence", proof)
+    assert (status, err) == (
+        1,
+        f"error: {str(proof)!r} must be written, got: no space left on device: free some space, or choose "
+        "another place\n",
+    )
     assert len(out.splitlines()) == 3
 
 

@@ -41,7 +41,7 @@ def test_the_help_names_every_table(capsys):
 
 
 def test_ctrl_c_leaves_one_line_and_nothing_half_written(tmp_path):
-    command = [sys.executable, "-m", "bvllm.cli", "reproduce", "table3", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "bvllm", "reproduce", "table3", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert "drawing" in process.stderr.readline()
     time.sleep(2)

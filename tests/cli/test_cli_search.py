@@ -123,3 +123,18 @@ def test_without_the_library_one_line_says_how_to_get_it(search, video, words, m
         "note: each of 40 frames is looked at, which takes a while: `pip install it` brings a faster way\n",
     )
     assert search(video, "star", "--exact") == (0, out, "")
+
+
+def test_a_video_in_several_files_is_searched_once_and_what_was_left_out_is_listed(search, video, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes(video.read_bytes())
+    (folder / "c.mp4").write_bytes(b"nothing")
+    status, out, err = search(folder, "red", "--json")
+    found = json.loads(out)
+    assert (status, found["videos"], found["frames"]) == (0, 1, 40)
+    assert {moment["video"] for moment in found["moments"]} == {str(folder / "a.mp4")}
+    assert found["left_out"][str(folder / "b.mp4")] == f"the same video as {folder / 'a.mp4'}"
+    assert "no allowed format fits" in found["left_out"][str(folder / "c.mp4")]
+    assert "note: 1 of the 3 files hold a video that another holds as well\n" in err

@@ -122,7 +122,7 @@ def test_wrong_use_is_found_before_torch_is_imported(tmp_path):
 
 
 def run_into(stdout, *words) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "bvllm.cli", *words]
+    command = [sys.executable, "-m", "bvllm", *words]
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 

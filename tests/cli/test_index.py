@@ -9,6 +9,7 @@ import pytest
 from bvllm.app import index as app_index
 from bvllm.app.index import IndexFailure
 from bvllm.cli import main
+from tests.video import make
 
 
 @pytest.fixture
@@ -41,10 +42,10 @@ def spoil(entry):
 def test_a_video_is_looked_at_once(run, video, model):
     status, out, err = run(video, "--model", model)
     assert (status, err) == (0, "")
-    assert re.fullmatch(r"indexed .*video.mp4: 40 frames of 0:00:40, 4\.\d KB in \d+\.\d s\n", out)
+    assert re.fullmatch(r"indexed .*video.mp4: 40 frames of 00:40, 4\.\d KB in \d+\.\d s\n", out)
     status, out, err = run(video, "--model", model, "--workers", 1)
     assert (status, err) == (0, "")
-    assert re.fullmatch(r"ready   .*video.mp4: 40 frames of 0:00:40, 4\.\d KB\n", out)
+    assert re.fullmatch(r"ready   .*video.mp4: 40 frames of 00:40, 4\.\d KB\n", out)
 
 
 def test_a_bad_video_is_one_line_and_the_others_go_on(run, folder, model):
@@ -79,7 +80,7 @@ def test_list_check_and_prune(run, folder, model, tmp_path):
     status, out, err = run("--list")
     assert (status, err) == (0, "")
     first, second, total = out.splitlines()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d +0:00:40 +40 frames +4\.\d KB  c.mp4", first)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d +00:40 +40 frames +4\.\d KB  c.mp4", first)
     assert second.endswith("a.mp4")
     assert re.fullmatch(r"2 videos, [89]\.\d KB, in .*", total)
     assert run("--check")[:2] == (0, f"2 entries, 0 findings, in {tmp_path / 'index'}\n")
@@ -151,3 +152,34 @@ def test_wrong_use(line, said, run, tmp_path, monkeypatch):
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert said in err
     assert not (tmp_path / "index").exists()
+
+
+def test_what_is_odd_about_a_video_is_told(run, video, tmp_path):
+    """The answer will rest on what is there; who indexes a folder should know."""
+    data = make.video(120, fps=10, format="mpegts")
+    torn = tmp_path / "torn.ts"
+    torn.write_bytes(data[: len(data) * 2 // 3 + 1])
+    status, out, err = run(torn)
+    assert (status, out.count("\n")) == (0, 1)
+    assert f"note: {torn}: truncated: the file ends before its container does" in err
+    found = json.loads(run(torn, video, "--json")[1])["videos"]
+    assert [one["state"] for one in found] == ["ready", "indexed"]
+    assert any(line.startswith("truncated") for line in found[0]["warnings"])
+    assert found[1]["warnings"] == []
+
+
+def test_an_entry_that_is_damaged_does_not_count_as_one(run, video, tmp_path):
+    assert run(video)[0] == 0
+    [entry] = (tmp_path / "index").glob("*.safetensors")
+    spoil(entry)
+    assert run("--check")[1].splitlines()[-1].startswith("0 entries, 1 findings, in ")
+    entry.write_bytes(entry.read_bytes()[:20])
+    assert run("--check")[1].splitlines()[-1].startswith("0 entries, 1 findings, in ")
+
+
+def test_the_index_has_a_name_and_is_no_file(video, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for where in ("", str(tmp_path / "file")):
+        for words in (["index", "--list"], ["search", str(video), "red"], ["ask", str(video), "what ?"]):
+            assert main([*words, "--index", where]) == 2
+            assert "the index must lie in a folder, got" in capsys.readouterr().err

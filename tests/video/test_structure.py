@@ -222,3 +222,10 @@ def test_a_file_of_nothing_but_headers_keeps_nobody(head, one):
     with pytest.raises(VideoError):
         read_video(file)
     assert file.reads < 50_000
+
+
+def test_an_mp4_that_was_never_finished_is_called_that():
+    data = make.video(20)
+    with pytest.raises(VideoError, match="got one that was not written to its end") as caught:
+        outcome(data[: data.index(b"moov") - 4])
+    assert caught.value.kind == "corrupt"

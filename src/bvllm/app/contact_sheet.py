@@ -49,7 +49,7 @@ class ContactSheet:
         cost: the line that says what it cost.
         notes: what was odd about the video.
         tiles: the chosen frames, oldest first.
-        duration: seconds that the timeline spans.
+        duration: seconds that the timeline spans; None where the frames are of several videos.
         curve: how strongly any query wanted each stretch of the video, in 0..1; empty without a selector.
     """
 
@@ -60,7 +60,7 @@ class ContactSheet:
     cost: str
     notes: tuple[str, ...]
     tiles: tuple[Tile, ...]
-    duration: float
+    duration: float | None
     curve: tuple[float, ...]
 
 

@@ -26,10 +26,7 @@ def as_html(sheet: ContactSheet) -> bytes:
         answer=escape(sheet.answer),
         cost=escape(sheet.cost),
         notes="\n".join(f'<p class="note">{escape(note)}</p>' for note in sheet.notes),
-        timeline_label=escape(_timeline_label(sheet)),
-        curve=_curve(sheet.curve),
-        ticks="\n".join(_tick(tile, sheet.duration) for tile in sheet.tiles),
-        end=format_clock(sheet.duration),
+        timeline="" if sheet.duration is None else _timeline(sheet, sheet.duration),
         ramp=", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in RAMP),
         controls=_controls(sheet),
         tiles="\n".join(_figure(tile) for tile in sheet.tiles),
@@ -80,9 +77,15 @@ def _figure(tile: Tile) -> str:
     )
 
 
-def _timeline_label(sheet: ContactSheet) -> str:
-    times = ", ".join(tile.clock for tile in sheet.tiles)
-    return f"Timeline from 00:00 to {format_clock(sheet.duration)} with the chosen frames at {times}"
+def _timeline(sheet: ContactSheet, duration: float) -> str:
+    end, times = format_clock(duration), ", ".join(tile.clock for tile in sheet.tiles)
+    label = f"Timeline from 00:00 to {end} with the chosen frames at {times}"
+    ticks = "\n".join(_tick(tile, duration) for tile in sheet.tiles)
+    return (
+        '<svg class="timeline" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}">\n{_curve(sheet.curve)}\n{ticks}\n</svg>\n'
+        f'<div class="ends legend"><span>00:00</span><span>{end}</span></div>'
+    )
 
 
 def _curve(curve: tuple[float, ...]) -> str:

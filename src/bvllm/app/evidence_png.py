@@ -29,14 +29,16 @@ def as_png(sheet: ContactSheet) -> bytes:
     lines = _lines(sheet, width - 2 * MARGIN)
     top = MARGIN + sum(height for *_, height in lines)
     rows = math.ceil(len(sheet.tiles) / columns)
-    tiles_top = top + TIMELINE + 2 * GAP + 18
+    tiles_top = top + GAP + (0 if sheet.duration is None else TIMELINE + GAP + 18)
     canvas = Image.new("RGB", (width, tiles_top + rows * (tile_height + CAPTION + GAP) + MARGIN - GAP), PAGE)
     draw = ImageDraw.Draw(canvas)
     y = MARGIN
     for text, size, colour, height in lines:
         draw.text((MARGIN, y), text, fill=colour, font=ImageFont.load_default(size))
         y += height
-    _timeline(draw, sheet, (MARGIN, top + GAP, width - MARGIN, top + GAP + TIMELINE))
+    if sheet.duration is not None:
+        box = (MARGIN, top + GAP, width - MARGIN, top + GAP + TIMELINE)
+        _timeline(draw, sheet, sheet.duration, box)
     for place, tile in enumerate(sheet.tiles):
         corner = (
             MARGIN + place % columns * (tile_width + GAP),
@@ -69,7 +71,9 @@ def _lines(sheet: ContactSheet, width: int) -> list[tuple[str, int, str, int]]:
     ]
 
 
-def _timeline(draw: ImageDraw.ImageDraw, sheet: ContactSheet, box: tuple[int, int, int, int]) -> None:
+def _timeline(
+    draw: ImageDraw.ImageDraw, sheet: ContactSheet, duration: float, box: tuple[int, int, int, int]
+) -> None:
     left, top, right, bottom = box
     peak = max(sheet.curve, default=0.0)
     for k, value in enumerate(sheet.curve if peak else ()):
@@ -78,12 +82,12 @@ def _timeline(draw: ImageDraw.ImageDraw, sheet: ContactSheet, box: tuple[int, in
         if height:
             draw.rectangle((from_x, bottom - height, max(from_x, to_x - 1), bottom), fill=LINE)
     for tile in sheet.tiles:
-        x = left + (right - left) * min(tile.seconds / sheet.duration, 1.0)
+        x = left + (right - left) * min(tile.seconds / duration, 1.0)
         draw.line((x, (top + bottom) // 2, x, bottom), fill=MARK, width=2)
     draw.line((left, bottom, right, bottom), fill=SOFT)
     font = ImageFont.load_default(13)
     draw.text((left, bottom + 3), "00:00", fill=SOFT, font=font)
-    draw.text((right, bottom + 3), format_clock(sheet.duration), fill=SOFT, font=font, anchor="ra")
+    draw.text((right, bottom + 3), format_clock(duration), fill=SOFT, font=font, anchor="ra")
 
 
 def _tile(

@@ -69,7 +69,12 @@ class VideoMemory:
         recent: int | None = None,
     ) -> None:
         self._plan = SamplingPlan(fps=fps)
-        self._thinning = Thinning(max_frames, max(1, max_frames // 4) if recent is None else recent)
+        recent = max(1, max_frames // 4) if recent is None else recent
+        if max_frames < max(4, 2 * recent):
+            raise ValueError(
+                f"max_frames must be at least 4, and twice {recent} recent ones, got {max_frames}: raise it"
+            )
+        self._thinning = Thinning(max_frames, recent)
         self._loaded = loaded
         self._slots = FrameSlots(loaded.frame_size)
         self._frames: dict[int, _Kept] = {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, note, wrong_use
-from bvllm.cli.index_upkeep import index_folder
+from bvllm.cli.errors import Unanswerable, check_fps, note, unwritten, wrong_use
+from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -38,10 +38,6 @@ class Request:
     stock_tower: bool
 
 
-IndexOption = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the index; BVLLM_INDEX or the cache folder if left out.", file_okay=False),
-]
 NoIndexOption = Annotated[
     bool, typer.Option("--no-index", help="Neither look into the index nor leave anything there.")
 ]
@@ -168,8 +164,9 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
     from bvllm.video import VideoError
 
     try:
-        write_evidence(path, encoded, answer)
-    except (VideoError, OSError) as error:
+        with unwritten(path):
+            write_evidence(path, encoded, answer)
+    except VideoError as error:
         raise Unanswerable(str(error)) from error
 
 

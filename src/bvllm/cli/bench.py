@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, wrong_use
+from bvllm.cli.errors import Unanswerable, unwritten, wrong_use
 from bvllm.cli.quiet import quiet
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -93,7 +93,5 @@ def _check(model: str, json_file: Path | None) -> None:
 def _keep(text: str, file: Path) -> None:
     from bvllm.app.evidence_path import replace_file
 
-    try:
+    with unwritten(file):
         replace_file(file, text.encode())
-    except OSError as error:
-        raise Unanswerable(str(error)) from error

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -32,6 +33,18 @@ def check_fps(fps: float) -> None:
     """Refuses a rate at which nothing can be looked at; to be called in `wrong_use`."""
     if not (fps > 0 and math.isfinite(fps)):
         raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+
+
+@contextmanager
+def unwritten(file: Path) -> Iterator[None]:
+    """An OSError in here is about a file that was to be written: said with its name."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise Unanswerable(
+            f"{str(file)!r} must be written, got: {why}: free some space, or choose another place"
+        ) from error
 
 
 def note(what: object) -> None:

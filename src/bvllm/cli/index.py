@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bvllm.cli.errors import Stopped, Unanswerable, check_fps, note, wrong_use
-from bvllm.cli.index_upkeep import clock, index_folder, print_check, print_list, print_prune, size
+from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -42,6 +41,7 @@ class Outcome:
     bytes: int = 0
     took: float = 0.0
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def index(
@@ -49,16 +49,7 @@ def index(
         list[str] | None,
         typer.Argument(metavar="VIDEO|FOLDER...", help="Videos, or folders of them.", show_default=False),
     ] = None,
-    where: Annotated[
-        Path | None,
-        typer.Option(
-            "--index",
-            metavar="DIR",
-            help="Where the index lies.",
-            show_default="your cache folder",
-            file_okay=False,
-        ),
-    ] = None,
+    where: IndexOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as there are cores if left out.")
     ] = None,
@@ -159,19 +150,23 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
         return Outcome(str(path), "failed", error=str(error))
     state: Literal["indexed", "ready"] = "ready" if found.meta.made_at < started else "indexed"
     numbers = len(found), found.meta.duration, found.bytes, time.time() - started
-    return Outcome(str(path), state, *numbers)
+    return Outcome(str(path), state, *numbers, warnings=found.meta.report.warnings)
 
 
 def _tell(outcome: Outcome, request: Request) -> None:
-    """A line for each video; what is wrong with one of several goes to stderr."""
+    """A line for each video; what is wrong with one of several, or odd about it, goes to stderr."""
     from bvllm.app.videos_in import shown
+    from bvllm.data.chat import format_clock
 
     name = shown(outcome.path)
     if outcome.state == "failed":
         if len(request.videos) > 1:
-            print(f"note: {name}: {outcome.error}", file=sys.stderr, flush=True)
-    elif not request.as_json:
+            note(f"{name}: {outcome.error}")
+        return
+    if outcome.warnings:
+        note(f"{name}: {'; '.join(outcome.warnings)}")
+    if not request.as_json:
         took = f" in {outcome.took:.1f} s" if outcome.state == "indexed" else ""
         frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
-        line = f"{outcome.state:<7} {name}: {frames} of {clock(outcome.seconds)}"
+        line = f"{outcome.state:<7} {name}: {frames} of {format_clock(outcome.seconds)}"
         print(f"{line}, {size(outcome.bytes)}{took}", flush=True)

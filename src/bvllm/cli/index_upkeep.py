@@ -1,12 +1,15 @@
 """The folder of the index on the command line, and `bvllm index --list`, `--check` and `--prune`."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
 
 from bvllm.cli.errors import Unanswerable, note, wrong_use
 
@@ -15,6 +18,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GIGABYTE = 1e9
+
+
+def folder_of(text: str) -> Path:
+    """The folder that --index names."""
+    if not text.strip():
+        raise typer.BadParameter("the index must lie in a folder, got no name: leave it out, or name one")
+    if os.path.lexists(text) and not os.path.isdir(text):
+        raise typer.BadParameter(f"the index must lie in a folder, got the file {text!r}: name another")
+    return Path(text)
+
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Where the index lies.",
+        show_default="$BVLLM_INDEX, else your cache folder",
+        parser=folder_of,
+    ),
+]
 
 
 def index_folder(where: Path | None, max_gigabytes: float | None = None) -> "IndexFolder":
@@ -37,6 +61,7 @@ def _note(finding: "Finding") -> None:
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
     """What is indexed, the last used first."""
     from bvllm.app.videos_in import shown
+    from bvllm.data.chat import format_clock
 
     entries = _without_failing(folder.entries)
     if as_json:
@@ -44,7 +69,7 @@ def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
         return
     for entry in entries:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.meta.made_at))
-        numbers = f"{clock(entry.meta.duration):>9} {entry.frames:>8} frames {size(entry.bytes):>9}"
+        numbers = f"{format_clock(entry.meta.duration):>9} {entry.frames:>8} frames {size(entry.bytes):>9}"
         print(f"{made} {numbers}  {shown(entry.meta.name)}")
     total = sum(entry.bytes for entry in entries)
     print(f"{len(entries)} {'video' if len(entries) == 1 else 'videos'}, {size(total)}, in {folder.path}")
@@ -86,7 +111,8 @@ def _without_failing(work: Callable[[], T]) -> T:
 def _print_findings(
     findings: list["Finding"], folder: "IndexFolder", *, as_json: bool, word: str = ""
 ) -> None:
-    kept = len(_without_failing(folder.entries))
+    bad = {Path(finding.name).stem for finding in findings if finding.kind in ("damaged", "unreadable")}
+    kept = sum(entry.key.name not in bad for entry in _without_failing(folder.entries))
     if as_json:
         found = {"index": str(folder.path), "entries": kept, "findings": [asdict(f) for f in findings]}
         print(json.dumps(found))
@@ -95,12 +121,6 @@ def _print_findings(
         print(f"{word or finding.kind:<10} {finding.name}: {finding.why}, {size(finding.bytes)}")
     entries = "1 entry" if kept == 1 else f"{kept} entries"
     print(f"{entries}, {len(findings)} {word or 'findings'}, in {folder.path}")
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def size(count: float) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, note, wrong_use
-from bvllm.cli.index_upkeep import index_folder
+from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, note, unwritten, wrong_use
+from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.open_files import allow_many_files
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
@@ -35,6 +35,14 @@ class Request:
     evidence: Path | None
 
 
+@dataclass(frozen=True)
+class Searched:
+    """The files that were searched, and those that were not, with the reason."""
+
+    files: tuple[Path, ...]
+    left_out: dict[Path, str]
+
+
 def search(
     words: Annotated[
         list[str],
@@ -45,16 +53,7 @@ def search(
         ),
     ],
     top: Annotated[int, typer.Option(min=1, help="Moments to show at most.")] = 10,
-    where: Annotated[
-        Path | None,
-        typer.Option(
-            "--index",
-            metavar="DIR",
-            help="Where the index lies.",
-            show_default="your cache folder",
-            file_okay=False,
-        ),
-    ] = None,
+    where: IndexOption = None,
     fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model searches.")] = "nano",
     no_index_missing: Annotated[
@@ -91,11 +90,11 @@ def search(
     request = Request(
         tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, exact, evidence
     )
-    kept, found = _work(request)
-    print(_json(request, kept, found) if as_json else _text(kept, found))
+    searched, found = _work(request)
+    print(_json(request, searched, found) if as_json else _text(searched.files, found))
 
 
-def _work(request: Request) -> tuple[list[Path], "Found"]:
+def _work(request: Request) -> tuple[Searched, "Found"]:
     """The files that were searched, and what was found in them."""
     from bvllm.app.index import TowerEncoder
     from bvllm.app.loading import ModelError, load_model
@@ -108,7 +107,7 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
     allow_many_files()
     try:
         loaded = load_model(request.model)
-        videos = _entries(request, folder, TowerEncoder.of(loaded))
+        videos, left_out = _entries(request, folder, TowerEncoder.of(loaded))
         tower = word_tower_of(request.model)
         shelf = None if request.exact else LibraryShelf(shelf_beside(folder.path), tell=note)
         found = find_moments(
@@ -118,23 +117,29 @@ def _work(request: Request) -> tuple[list[Path], "Found"]:
             note("this model has no word tower: frames are ranked by its selector, which is slower")
         if found.unknown:
             note(f"words that the model does not know: {', '.join(found.unknown)}")
-        kept = list(videos)
+        kept = tuple(videos)
         if request.evidence is not None:
-            write_search_evidence(request.evidence, request.query, found, list(videos.values()), kept)
+            with unwritten(request.evidence):
+                write_search_evidence(request.evidence, request.query, found, list(videos.values()), kept)
     except UnknownWords as error:
         raise WrongUse(str(error)) from error
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    return kept, found
+    return Searched(kept, left_out), found
 
 
-def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -> "dict[Path, IndexedVideo]":
-    """The entry of every file; those that cannot be read are told of and left out."""
+def _entries(
+    request: Request, folder: "IndexFolder", encoder: "TowerEncoder"
+) -> "tuple[dict[Path, IndexedVideo], dict[Path, str]]":
+    """The entry of every file, and why there is none; one video in several files is searched once."""
     from bvllm.app.index import IndexFailure, find_indexed, index_video
     from bvllm.app.videos_in import shown
     from bvllm.video import VideoError
 
-    found, missing = {}, 0
+    found: dict[Path, IndexedVideo] = {}
+    left_out: dict[Path, str] = {}
+    first: dict[str, Path] = {}
+    missing = 0
     for file in request.files:
         try:
             entry = find_indexed(file, folder, encoder, fps=request.fps)
@@ -144,12 +149,17 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
         except (VideoError, IndexFailure) as error:
             if len(request.files) == 1:
                 raise
+            left_out[file] = str(error)
             note(f"{shown(file)}: {error}")
             continue
         if entry is None:
             missing += 1
+        elif entry.key.name in first:
+            left_out[file] = f"the same video as {shown(first[entry.key.name])}"
         else:
-            found[file] = entry
+            found[file], first[entry.key.name] = entry, file
+            if entry.meta.report.warnings:
+                note(f"{shown(file)}: {'; '.join(entry.meta.report.warnings)}")
     if missing:
         count = "1 video is" if missing == 1 else f"{missing} videos are"
         words = [shlex.quote(shown(path)) for path in request.paths]
@@ -159,10 +169,13 @@ def _entries(request: Request, folder: "IndexFolder", encoder: "TowerEncoder") -
         raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
         raise Unanswerable(f"none of the {len(request.files)} videos can be read")
-    return found
+    copies = sum(why.startswith("the same video") for why in left_out.values())
+    if copies:
+        note(f"{copies} of the {len(request.files)} files hold a video that another holds as well")
+    return found, left_out
 
 
-def _text(kept: list[Path], found: "Found") -> str:
+def _text(kept: tuple[Path, ...], found: "Found") -> str:
     """One moment a line: score, time, file."""
     from bvllm.app.videos_in import shown
     from bvllm.data.chat import format_clock
@@ -173,13 +186,13 @@ def _text(kept: list[Path], found: "Found") -> str:
     )
 
 
-def _json(request: Request, kept: list[Path], found: "Found") -> str:
+def _json(request: Request, searched: Searched, found: "Found") -> str:
     from bvllm.data.chat import format_clock
 
     moments = [
         {
             **asdict(moment),
-            "video": str(kept[moment.video]),
+            "video": str(searched.files[moment.video]),
             "time": format_clock(moment.seconds),
         }
         for moment in found.moments
@@ -193,7 +206,8 @@ def _json(request: Request, kept: list[Path], found: "Found") -> str:
             "unknown": list(found.unknown),
             "frames": found.frames,
             "exact": found.exact,
-            "videos": len(kept),
+            "videos": len(searched.files),
+            "left_out": {str(file): why for file, why in searched.left_out.items()},
             "command": {**settings, "evidence": evidence},
         }
     )

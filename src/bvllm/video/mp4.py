@@ -89,6 +89,7 @@ class Mp4:
     size: int
     boxes: int = 0
     known: bool = False
+    described: bool = False  # there is a header that says what is in the file
     ends_early: bool = False
     cut_fragment: int | None = (
         None  # where a fragment begins whose header is cut: FFmpeg would give up on the file
@@ -179,6 +180,7 @@ def _walk(file: File, found: Mp4, start: int, end: int, depth: int) -> None:
             return
         if depth == 0 and kind in TOP_LEVEL:
             found.known = True
+            found.described = found.described or kind == b"moov"
             if start + length > end:
                 found.ends_early = True
                 found.cut_fragment = start if kind == b"moof" else None

@@ -86,13 +86,16 @@ class VideoFile:
         """
         reader, limits = self._reader(), self._limits
         self._readers.append(reader)
-        container = open_container(
-            reader,
-            max_pixels=max(limits.max_pixels, limits.max_image_pixels),
-            threads=threads,
-            mp4_checked=self.structure.is_mp4,
-            in_time=self.growing is None,
-        )
+        try:
+            container = open_container(
+                reader,
+                max_pixels=max(limits.max_pixels, limits.max_image_pixels),
+                threads=threads,
+                mp4_checked=self.structure.is_mp4,
+                in_time=self.growing is None,
+            )
+        except VideoError as error:
+            raise error if self.structure.described else _unfinished() from None
         try:
             stream = choose_stream(container)
             still = container.format.name in STILL_FORMATS
@@ -122,3 +125,10 @@ class VideoFile:
             raise
         except Exception:  # a caller's file object may raise anything
             raise file_fails() from None
+
+
+def _unfinished() -> VideoError:
+    return VideoError(
+        "corrupt",
+        "mp4 must hold a header (moov), got one that was not written to its end: copy or record it again",
+    )

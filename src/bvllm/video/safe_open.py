@@ -138,7 +138,8 @@ def prepare_decoder(stream: AvVideoStream, *, max_pixels: int, threads: int) -> 
     Errors: `VideoError` of kind unsupported_codec or limit.
     """
     context = stream.codec_context
-    name = context.codec.name if context is not None and context.codec is not None else None
+    known = context is not None and context.codec is not None
+    name = context.codec.name if known else "one that FFmpeg does not know"
     if name not in CODECS.split(","):
         raise VideoError(
             "unsupported_codec", f"codec must be on the list of allowed ones, got {name}: convert the video"

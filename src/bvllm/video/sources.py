@@ -59,7 +59,8 @@ def _open_path(path: str, limits: Limits) -> BinaryIO:
         descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except OSError as error:
         kind, rule = OPEN_ERRORS.get(error.errno or 0, ("io", "be readable"))
-        raise VideoError(kind, f"video must {rule}, got {path!r}: check the path") from None
+        remedy = "ask for the right to read it" if kind == "permission" else "check the path"
+        raise VideoError(kind, f"video must {rule}, got {path!r}: {remedy}") from None
     except ValueError:
         raise VideoError(
             "missing", "video path must hold no NUL character, got one: check the path"

@@ -26,12 +26,14 @@ class Structure:
         counts_frames: the header's number of frames can be compared with what is there.
         readable: bytes worth reading, where what follows would only make FFmpeg give up; None for all.
         is_mp4: FFmpeg may use its mp4 reader, whose tables were checked.
+        described: no header is missing without which nothing can be made of the rest.
     """
 
     ends_early: bool = False
     counts_frames: bool = False
     readable: int | None = None
     is_mp4: bool = False
+    described: bool = True
 
 
 def inspect(file: BinaryIO) -> Structure:
@@ -55,7 +57,9 @@ def _inspect(file: BinaryIO) -> Structure:
     found = mp4.inspect(file, size)
     if found is None:
         return Structure()
-    return Structure(found.ends_early, not found.has_edits, found.cut_fragment, is_mp4=True)
+    return Structure(
+        found.ends_early, not found.has_edits, found.cut_fragment, is_mp4=True, described=found.described
+    )
 
 
 def _riff_ends_early(file: BinaryIO, size: int) -> bool:

@@ -148,6 +148,7 @@ def test_evidence_shows_the_frames_of_the_moments(entries, files, tower, loaded,
         page = path.read_text()
         assert page.count("<figure>") == 4
         assert "4 moments" in page
+        assert "Timeline" not in page  # those of several videos have none in common
         assert "red &lt;b&gt;" in page
 
 

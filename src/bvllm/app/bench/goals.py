@@ -40,7 +40,7 @@ class Plan:
         goals: which; None is all.
 
     Errors:
-        ValueError where a goal is unknown.
+        ValueError where a goal is unknown, there is nothing to measure on, or the hour is the shorter one.
     """
 
     folder: Path
@@ -53,6 +53,13 @@ class Plan:
     drawn: bool = True
 
     def __post_init__(self) -> None:
+        if not (self.drawn or self.clips):
+            raise ValueError("bench must be given footage, got no clip and --no-drawn: name a --clip")
+        if self.hour <= self.minutes:
+            raise ValueError(
+                f"--hour must be longer than --minutes, got {self.hour / 60:g} and {self.minutes / 60:g}: "
+                "raise it"
+            )
         known = sorted({goal for one in BENCHMARKS for goal in one.goals}, key=lambda goal: int(goal[1:]))
         for goal in sorted((self.goals or frozenset()) - set(known)):
             raise ValueError(f"goal must be one of {', '.join(known)}, got {goal!r}: name one of these")

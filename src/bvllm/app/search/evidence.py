@@ -58,7 +58,7 @@ def write_search_evidence(
         cost=f"of {found.frames} frames in {len(videos)} video{'s' * (len(videos) > 1)}",
         notes=tuple(f"unknown word: {word}" for word in found.unknown),
         tiles=tiles,
-        duration=max(videos[number].meta.duration for number in pictures),
+        duration=None if several else max(videos[0].meta.duration, 1e-3),
         curve=(),
     )
     return write_sheet(path, sheet)

@@ -1,4 +1,4 @@
-"""`python -m bvllm.cli`, where no console script was installed."""
+"""`python -m bvllm`, where no console script was installed."""
 
 import sys
 
