@@ -281,3 +281,12 @@ def test_what_a_finished_file_lacks_is_told(tmp_path, loaded):
             wanted.damaged,
         )
         assert bool(told.warnings or told.damaged) == truncated
+
+
+def test_what_is_known_of_a_followed_file_in_the_end(tmp_path, loaded):
+    path = tmp_path / "live.ts"
+    path.write_bytes(make_video(frames=80, fps=4, format="mpegts"))
+    memory = VideoMemory(loaded)
+    memory.follow(path, poll_seconds=0.0, patience_seconds=0.0)
+    info = memory.snapshot().info
+    assert (info.duration_seconds, info.bytes) == (20.0, path.stat().st_size)

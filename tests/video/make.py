@@ -116,15 +116,16 @@ def _frame(number: int, width: int, height: int, pixels: str, turned: str | None
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(stored), format="rgb24").reformat(format=pixels)
 
 
-def sound() -> bytes:
-    """An mp4 that holds sound only."""
+def sound(format: str = "mp4", blocks: int = 1) -> bytes:
+    """A file that holds sound only."""
     out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as container:
+    with av.open(out, "w", format=format) as container:
         stream = container.add_stream("aac", rate=16000)
         stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
-        container.mux(stream.encode(frame))
+        for block in range(blocks):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16000, block * 1024, Fraction(1, 16000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return out.getvalue()
 

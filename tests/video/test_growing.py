@@ -2,12 +2,13 @@
 
 import os
 import random
+import time
 from itertools import chain, repeat
 
 import pytest
 import torch
 
-from bvllm.video import Abandoned, GrowingFile, Limits, SamplingPlan, VideoError, read_video
+from bvllm.video import Abandoned, GrowingFile, Limits, SamplingPlan, VideoError, mp4, read_video
 from bvllm.video.sources import View
 from tests.video import make
 
@@ -175,3 +176,140 @@ def test_every_byte_is_read_once(tmp_path, monkeypatch):
         given.clear()
         read(growing(tmp_path / "live.ts", Writer(tmp_path / "live.ts", data, pieces)))
         assert sum(given) == len(data)
+
+
+def test_another_file_in_its_place_is_not_taken_for_its_end(tmp_path):
+    """Recordings are rotated: the name leads to the next one, larger or smaller."""
+    path = tmp_path / "live.ts"
+    for other in (make.video(20, format="mpegts"), make.video(200, format="mpegts", width=128)):
+        path.write_bytes(make.video(60, fps=10, format="mpegts"))
+        (tmp_path / "next.ts").write_bytes(other)
+        looks = iter(range(5))
+
+        def rotate(looks=looks):
+            if next(looks, 0) == 4:
+                os.replace(tmp_path / "next.ts", path)
+            return False
+
+        with pytest.raises(VideoError, match="must stay the one it was") as error:
+            read(growing(path, rotate, patience_seconds=60.0))
+        assert error.value.kind == "changed"
+
+
+def test_one_that_is_deleted_at_its_end_was_read_to_its_end(tmp_path):
+    path = tmp_path / "live.ts"
+    path.write_bytes(make.video(60, fps=10, format="mpegts"))
+    whole, _ = read(path)
+    looks = iter(range(3))
+
+    def delete():
+        if next(looks, None) is None:
+            path.unlink(missing_ok=True)
+        return False
+
+    assert same(read(growing(path, delete, patience_seconds=0.1))[0], whole)
+
+
+@pytest.mark.parametrize("first", [1, 4, 7, 12, 30])
+@pytest.mark.parametrize("name", ["mpegts", "fragmented mp4", "matroska"])
+def test_it_may_begin_with_any_number_of_bytes(tmp_path, name, first):
+    data, path = make.video(60, fps=10, gop=10, **KINDS[name]), tmp_path / "live"
+    ends = iter([first, len(data)])
+
+    def write():
+        end = next(ends, None)
+        if end is not None:
+            path.write_bytes(data[:end])
+        return False
+
+    assert len(read(growing(path, write))[0]) == 12
+
+
+def test_a_length_that_is_written_in_later_is_seen(tmp_path):
+    """Some writers begin a fragment's data before they know how much it is."""
+    data, path = bytearray(make.video(100, fps=10, gop=10, **KINDS["fragmented mp4"])), tmp_path / "live.mp4"
+    place = data.index(b"mdat") - 4
+    true = data[place : place + 4]
+    data[place : place + 4] = bytes(4)
+    path.write_bytes(data)
+    looks, frames = iter(range(6)), []
+
+    def patch():
+        if next(looks, None) == 3:
+            with open(path, "r+b") as file:
+                file.seek(place)
+                file.write(true)
+        if len(frames) >= 10:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        read(growing(path, patch, patience_seconds=60.0), frames)
+    assert len(frames) >= 10
+
+
+def test_an_interrupt_is_not_taken_for_a_file_without_pictures(tmp_path):
+    """FFmpeg opens what there is of a file with sound, and asks for more to look for pictures."""
+    path, looks = tmp_path / "live.mka", iter(range(5))
+    path.write_bytes(make.sound("matroska", blocks=100))
+
+    def interrupt():
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        read(growing(path, interrupt, patience_seconds=60.0))
+
+
+def test_what_is_wrong_later_keeps_its_kind(tmp_path):
+    """At the first look there was no header yet; that is not what is wrong."""
+    path, start = tmp_path / "live.mp4", make.box(b"ftyp", b"isom" * 300)
+    for then, limits, kind in (
+        (start + make.index_bomb(40_000_000), Limits(), "limit"),
+        (start + make.video(20), Limits(max_bytes=len(start) + 9), "limit"),
+        (start[:1100], Limits(), "changed"),
+    ):
+        parts = iter([start, start, then])
+
+        def write(parts=parts):
+            part = next(parts, None)
+            if part is not None:
+                path.write_bytes(part)
+            return False
+
+        with pytest.raises(VideoError) as error, read_video(growing(path, write), limits=limits) as video:
+            list(video)
+        assert error.value.kind == kind
+
+
+def test_boxes_are_walked_over_once_however_often_the_file_grows(tmp_path, monkeypatch):
+    looks = []
+    real = mp4.inspect
+    monkeypatch.setattr(mp4, "inspect", lambda *args: (looks.append(args), real(*args))[1])
+    data, path = (
+        make.video(200, fps=10, width=320, height=240, gop=10, **KINDS["fragmented mp4"]),
+        tmp_path / "v",
+    )
+    read(growing(path, Writer(path, data, pieces=40)))
+    assert len(looks) <= 3  # at the beginning, for what is left at the end, and for the report
+
+
+def test_tracks_are_few(tmp_path):
+    """Each box of a growing file asks again what all tracks claim."""
+    crowd = make.box(b"ftyp", b"isom" * 3) + make.box(b"moov", *[make.box(b"trak")] * 200)
+    with pytest.raises(VideoError, match="must have at most 128 tracks"), read_video(crowd):
+        pass
+
+
+def test_patience_and_the_clock_begin_with_the_reading(tmp_path):
+    data, path = make.video(60, fps=10, format="mpegts"), tmp_path / "live.ts"
+    source = growing(path, Writer(path, data), patience_seconds=0.3)
+    time.sleep(0.4)
+    assert len(read(source)[0]) == 12
+    path.write_bytes(data)
+    again = growing(path)
+    again.waited = 1000.0
+    with read_video(again, SamplingPlan(2.0), Limits(max_wall_seconds=1e-6), chunk=1) as video:
+        list(video)
+    assert video.report.warnings[0].startswith("limit: stopped at Limits.max_wall_seconds")

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ from bvllm.video import (
     VideoError,
     VideoInfo,
     VideoReport,
-    probe,
     read_video,
 )
 from bvllm.video.frames import resize
@@ -164,9 +164,6 @@ class VideoMemory:
                 growing.wait(limits)
             if not self._seen:  # what it is stands at its end, as in most mp4
                 self._take(path, limits, until)
-            info = probe(path, limits)  # its length is known now
-            with self._lock:
-                self._info = info
 
     def snapshot(self) -> EncodedVideo:
         """What is remembered now. It stays as it is while the stream goes on; close it after use.
@@ -267,14 +264,16 @@ class VideoMemory:
                     self._settle(chunk.pixels[0], float(chunk.seconds[0]))
                 if until():
                     raise Abandoned
-            report = video.report
+            report, info = video.report, video.info
+        if isinstance(source, GrowingFile):  # how long it is, its header did not know
+            info = replace(info, duration_seconds=report.seconds, bytes=source.size)
         for warning in report.warnings:
             if warning.startswith("limit"):
                 raise VideoError(
                     "limit", f"file must be read within the limits, got {warning}: raise that limit"
                 )
         with self._lock:
-            self._found = report
+            self._found, self._info = report, info
 
     def _settle(self, small: Tensor, seconds: float) -> None:
         self._first = self._first or 0.0

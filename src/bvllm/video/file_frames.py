@@ -47,7 +47,7 @@ class FileFrames:
         gate: Gate = NO_GATE,
     ) -> None:
         growing = source if isinstance(source, GrowingFile) else None
-        self._clock = Clock() if growing is None else Clock(lambda: growing.waited)
+        self._clock = Clock() if growing is None else Clock(growing.waiting())
         self._video = VideoFile(source, limits)
         self._size = size
         self._plan, self._limits, self._threads, self._gate = plan, limits, threads, gate

@@ -4,18 +4,22 @@ Who asks for more bytes than there are waits for them. So nothing is read twice 
 written is ever decoded, however long the recording runs.
 """
 
+import io
+import math
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .errors import VideoError
 from .limits import Limits
 from .mp4 import WholeBoxes
 from .safe_open import NamelessReader
 from .sources import View, check_size, open_source
+
+HEAD_BYTES = 1024  # enough to tell what a file is
 
 
 class Abandoned(Exception):
@@ -53,50 +57,74 @@ class GrowingFile:
         self.finished = False
         self.waited = 0.0
         self._poll, self._patience, self._until = poll_seconds, patience_seconds, until
-        self._size, self._grown = 0, time.monotonic()
+        self._size, self._grown = 0, math.nan
+        self._file: BinaryIO | None = None
 
     @property
     def size(self) -> int:
         """Bytes that were there at the last look."""
         return self._size
 
+    def waiting(self) -> Callable[[], float]:
+        """A function that gives the seconds that were spent waiting since now."""
+        before = self.waited
+        return lambda: self.waited - before
+
     def open(self, limits: Limits) -> BinaryIO:
-        """The file, once there is a byte in it.
+        """The file, once there is enough in it to tell what it is; unbuffered, since headers are patched.
 
         Errors: as for `open_source`; `Abandoned`.
         """
-        while not self._size and not self.finished:
+        self._file = None  # by its name, until it is open
+        while self._size < HEAD_BYTES and not self.finished:
             self.wait(limits)
-        return open_source(self.path, limits)
+        buffered = cast(io.BufferedReader, open_source(self.path, limits))  # it is a path
+        self._file = cast(BinaryIO, buffered.detach())
+        return self._file
 
     def wait(self, limits: Limits) -> None:
         """Returns once there is more than there was, or the file is finished."""
+        before = self._size
+        while self._size == before and not self.finished:
+            self.poll(limits)
+
+    def poll(self, limits: Limits) -> None:
+        """Looks at the file, and pauses where it has not grown: its bytes may have changed all the same."""
         started, before = time.monotonic(), self._size
         try:
-            while True:
-                if self._until():
-                    raise Abandoned
-                self._look(limits)
-                if self.finished or self._size > before:
-                    return
+            if self._until():
+                raise Abandoned
+            self._look(limits)
+            if self._size == before and not self.finished:
                 time.sleep(self._poll)
         finally:
             self.waited += time.monotonic() - started
 
     def _look(self, limits: Limits) -> None:
-        try:
-            now = os.path.getsize(self.path)
-        except OSError:  # not there yet; one that went away shrinks
-            now = 0
+        now = self._now()
         if now < self._size:
             raise VideoError(
                 "changed", f"file must only grow, got {now} bytes after {self._size}: follow the new one"
             )
-        if now > self._size:
-            check_size(now, limits)
+        if now > self._size or math.isnan(self._grown):
+            if now:
+                check_size(now, limits)
             self._size, self._grown = now, time.monotonic()
         elif time.monotonic() - self._grown >= self._patience:
             self.finished = True
+
+    def _now(self) -> int:
+        """Bytes that are there; of the file that is open, whatever its name leads to by now."""
+        try:
+            named = os.stat(self.path)
+        except OSError:  # not there yet, or not any more
+            named = None
+        if self._file is None or self._file.closed:
+            return 0 if named is None else named.st_size
+        held = os.fstat(self._file.fileno())
+        if named is not None and not os.path.samestat(held, named):
+            raise VideoError("changed", "file must stay the one it was, got another: follow the new one")
+        return held.st_size
 
 
 class GrowingReader(NamelessReader):
@@ -126,8 +154,11 @@ class GrowingReader(NamelessReader):
             return b""
         try:
             while (room := self._readable() - self._file.tell()) <= 0 and not self._growing.finished:
-                self._growing.wait(self._limits)
-            return self._file.read(max(0, min(size, room)))
+                self._growing.poll(self._limits)
+            data = self._file.read(max(0, min(size, room)))
+            if room > 0 and not data:
+                raise VideoError("changed", "file must only grow, got one that shrank: follow the new one")
+            return data
         except BaseException as error:  # raised again by `check`, from where it has a type
             self.caught = error
             return b""

@@ -53,6 +53,7 @@ CONTAINERS = frozenset(
 HIDDEN_MOOV = frozenset((b"mvhd", b"cmov"))  # FFmpeg takes a `free` box that begins so for a moov
 DEEPEST = 12  # FFmpeg itself stops at 10
 MOST_BOXES = 2_000_000
+MOST_TRACKS = 128  # FFmpeg is allowed 32
 MOST_SAMPLES = 12_000_000  # in all tracks: a day of 60 frames a second with sound
 MOST_FREE_SAMPLES = 1_000_000  # that cost the file no bytes in a table
 MOST_EDITED = 20_000_000  # edits x samples: each edit may list every sample again
@@ -127,6 +128,7 @@ class WholeBoxes:
         self._file = file
         self._found = Mp4(0)
         self._end = 0
+        self._all: int | None = None
 
     def within(self, size: int, *, last: bool) -> int:
         """Bytes that may be read.
@@ -137,9 +139,11 @@ class WholeBoxes:
 
         Errors: as for `inspect`.
         """
-        if last:
+        if last and self._all is None:
             found = inspect(self._file, size)
-            return size if found is None or found.cut_fragment is None else found.cut_fragment
+            self._all = size if found is None or found.cut_fragment is None else found.cut_fragment
+        if self._all is not None:
+            return self._all
         while self._end + 8 <= size:
             self._file.seek(self._end)
             left = size - self._end
@@ -147,9 +151,10 @@ class WholeBoxes:
             length, header = _lengths(self._file.read(16), left + 1)
             if not header <= length <= left:
                 break
+            boxes, self._found.size = self._found.boxes, size
             _walk(self._file, self._found, self._end, self._end + length, depth=0)
-            self._found.size = size
-            _judge(self._found)
+            if self._found.boxes > boxes + 1:  # alone, a box claims nothing
+                _judge(self._found)
             self._end += length
         return self._end
 
@@ -194,6 +199,8 @@ def _enter(file: File, found: Mp4, kind: bytes, start: int, end: int, depth: int
             "unsupported_container", "mp4 header must not be compressed, got one that is: remux the file"
         )
     if kind == b"trak":
+        if len(found.tracks) > MOST_TRACKS:
+            raise VideoError("limit", f"mp4 must have at most {MOST_TRACKS} tracks, got more: remux the file")
         found.tracks.append(Track())
     if kind in (b"free", b"hoov"):
         file.seek(start)

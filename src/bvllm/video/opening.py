@@ -95,7 +95,10 @@ class VideoFile:
                 in_time=self.growing is None,
             )
         except VideoError as error:
-            raise error if self.structure.described else _unfinished() from None
+            if error.kind == "corrupt":
+                self.look_again()
+                raise error if self.structure.described else _unfinished() from None
+            raise
         try:
             stream = choose_stream(container)
             still = container.format.name in STILL_FORMATS

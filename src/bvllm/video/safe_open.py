@@ -100,7 +100,7 @@ def open_container(
     decoder = {**_decoder_options(max_pixels), "threads": str(threads)}
     decoder["codec_whitelist"] += f",{PROBED_AUDIO}"
     try:
-        return av.open(
+        container = av.open(
             reader,
             mode="r",
             options=decoder,
@@ -115,6 +115,10 @@ def open_container(
     except (av.FFmpegError, MemoryError, OverflowError, ValueError, RuntimeError) as error:
         reader.check()
         raise _open_error(error, failed=reader.failed) from None
+    if reader.caught is not None:  # FFmpeg took it for the end of the file
+        container.close()
+        reader.check()
+    return container
 
 
 def choose_stream(container: InputContainer) -> AvVideoStream:

@@ -29,7 +29,7 @@ def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterat
         OSError where the folder cannot be written to.
     """
     journal = folder / (name + JOURNAL)
-    seen, since = _look(journal), time.monotonic()
+    seen, silent = _look(journal), 0.0
     told = False
     while True:
         with holding(folder, name) as descriptor:
@@ -40,15 +40,17 @@ def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterat
         if not told:
             tell()
             told = True
+        started = time.monotonic()
+        time.sleep(POLL_SECONDS)
         now = _look(journal)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > SILENT_SECONDS:
+        # Where we were suspended together with the holder, that was no silence.
+        silent = 0.0 if now != seen else silent + min(time.monotonic() - started, 2 * POLL_SECONDS)
+        seen = now
+        if silent > SILENT_SECONDS:
             raise HeldElsewhere(
                 f"video must not be held by a process that sleeps, got one that has not stirred for "
                 f"{SILENT_SECONDS:.0f} s: let it go on, or end it"
             )
-        time.sleep(POLL_SECONDS)
 
 
 @contextmanager
@@ -62,12 +64,13 @@ def _beating(descriptor: int) -> Iterator[None]:
                 disk.touch(descriptor)
 
     thread = Thread(target=beat, daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         done.set()
-        thread.join()  # before the descriptor may become another file's
+        if thread.is_alive():
+            thread.join()  # before the descriptor may become another file's
 
 
 def _look(journal: Path) -> tuple[int, int] | None:
