@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 from .errors import VideoError
 from .limits import Limits
-from .mp4 import WholeBoxes
+from .mp4_growing import WholeBoxes
 from .safe_open import NamelessReader
 from .sources import View, check_size, open_source
 

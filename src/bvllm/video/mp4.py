@@ -111,55 +111,14 @@ def inspect(file: File, size: int) -> Mp4 | None:
         where they are hidden.
     """
     found = Mp4(size)
-    _walk(file, found, 0, size, depth=0)
+    walk_boxes(file, found, 0, size, depth=0)
     if not found.known:
         return None
-    _judge(found)
+    judge(found)
     return found
 
 
-class WholeBoxes:
-    """How much of an mp4 that is being written may be read: boxes that are whole and hold what they claim.
-
-    Each box is looked at once.
-    """
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self._found = Mp4(0)
-        self._end = 0
-        self._all: int | None = None
-
-    def within(self, size: int, *, last: bool) -> int:
-        """Bytes that may be read.
-
-        Args:
-            size: bytes that are there.
-            last: there will be no more: a cut box is read as far as it goes, a fragment's header excepted.
-
-        Errors: as for `inspect`.
-        """
-        if last and self._all is None:
-            found = inspect(self._file, size)
-            self._all = size if found is None or found.cut_fragment is None else found.cut_fragment
-        if self._all is not None:
-            return self._all
-        while self._end + 8 <= size:
-            self._file.seek(self._end)
-            left = size - self._end
-            # One without a length ends where the file will: beyond what is there.
-            length, header = _lengths(self._file.read(16), left + 1)
-            if not header <= length <= left:
-                break
-            boxes, self._found.size = self._found.boxes, size
-            _walk(self._file, self._found, self._end, self._end + length, depth=0)
-            if self._found.boxes > boxes + 1:  # alone, a box claims nothing
-                _judge(self._found)
-            self._end += length
-        return self._end
-
-
-def _lengths(head: bytes, left: int) -> tuple[int, int]:
+def box_lengths(head: bytes, left: int) -> tuple[int, int]:
     """(bytes of a box, bytes of its header); a box may leave its length out, and take all that is left."""
     length = int.from_bytes(head[:4], "big")
     if length == 1 and len(head) == 16:
@@ -167,7 +126,8 @@ def _lengths(head: bytes, left: int) -> tuple[int, int]:
     return length or left, 8
 
 
-def _walk(file: File, found: Mp4, start: int, end: int, depth: int) -> None:
+def walk_boxes(file: File, found: Mp4, start: int, end: int, depth: int) -> None:
+    """Adds up what the boxes between two places claim; errors as for `inspect`."""
     if depth > DEEPEST:
         raise VideoError(
             "limit", f"mp4 boxes must nest at most {DEEPEST} deep, got deeper ones: remux the file"
@@ -178,7 +138,7 @@ def _walk(file: File, found: Mp4, start: int, end: int, depth: int) -> None:
             raise VideoError("limit", f"mp4 must have at most {MOST_BOXES} boxes, got more: remux the file")
         file.seek(start)
         head = file.read(16)
-        kind, (length, header) = head[4:8], _lengths(head, end - start)
+        kind, (length, header) = head[4:8], box_lengths(head, end - start)
         if length < header or (
             depth == 0 and kind not in TOP_LEVEL and not found.known and not kind.isalnum()
         ):
@@ -206,11 +166,11 @@ def _enter(file: File, found: Mp4, kind: bytes, start: int, end: int, depth: int
         file.seek(start)
         hidden = file.read(8)[4:] in HIDDEN_MOOV
         if hidden:
-            _walk(file, found, start, end, depth + 1)
+            walk_boxes(file, found, start, end, depth + 1)
     elif kind in CONTAINERS:
-        _walk(file, found, start, end, depth + 1)
+        walk_boxes(file, found, start, end, depth + 1)
     elif kind == b"meta" and depth:
-        _walk(file, found, start + 4, end, depth + 1)
+        walk_boxes(file, found, start + 4, end, depth + 1)
     elif kind in READERS:
         file.seek(start)
         READERS[kind](file, found, end - start)
@@ -283,7 +243,8 @@ READERS = {
 }
 
 
-def _judge(found: Mp4) -> None:
+def judge(found: Mp4) -> None:
+    """Errors: `VideoError` of kind limit where the claims are more than the bytes can hold."""
     free = found.free_samples
     for track in found.tracks:
         fits = track.samples * track.sample_bytes <= found.size or (track.sound and track.plain)
