@@ -17,6 +17,7 @@ from torch import Tensor
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
 from bvllm.app.loading import LoadedModel
+from bvllm.app.patience import PATIENT
 from bvllm.app.thinning import Thinning
 from bvllm.app.threads import one_kernel_thread
 from bvllm.video import (
@@ -133,7 +134,7 @@ class VideoMemory:
         *,
         poll_seconds: float = 1.0,
         patience_seconds: float = 10.0,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = PATIENT,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
         """Read a file that is still being written, as it grows, until it has not grown for a while.
@@ -147,7 +148,7 @@ class VideoMemory:
             path: the file; it may not be there yet.
             poll_seconds: time between two looks at its size.
             patience_seconds: without growth, the file counts as finished.
-            limits: what it may cost; the time spent waiting does not count.
+            limits: what it may cost: a day of video, if left out. The time spent waiting does not count.
             until: asked before each look at the size and after each frame; True ends the following.
 
         Errors:
