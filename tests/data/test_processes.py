@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 
 import pytest
@@ -36,3 +37,23 @@ def test_a_worker_that_dies_is_said_to_have_died():
     said = r"a worker process died, .*: use fewer workers"
     with pytest.raises(ChildProcessError, match=said), processes(1) as pool:
         pool.submit(os._exit, 1).result()
+
+
+def _stopped_in_the_middle_of_a_map() -> None:
+    with processes(2) as pool:
+        for _ in pool.map(time.sleep, [0.01] * 2000):
+            raise KeyboardInterrupt
+
+
+def test_nobody_prints_what_became_of_work_that_was_called_off(monkeypatch):
+    """The pool's own thread must not meet dead workers before it knows that the rest is cancelled."""
+    said = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    for _ in range(4):
+        before = threading.active_count()
+        with pytest.raises(KeyboardInterrupt):
+            _stopped_in_the_middle_of_a_map()
+        deadline = time.monotonic() + 30
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert said == []

@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+
+CANCELLING_SECONDS = 2.0  # it takes a few milliseconds
 
 
 @contextmanager
@@ -30,6 +33,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException as error:  # Ctrl-C, too; everything is raised again
         pool.shutdown(wait=False, cancel_futures=True)
+        _wait_for_the_cancelling(pool)
         for worker in set(multiprocessing.active_children()) - before:
             worker.terminate()
         if isinstance(error, BrokenProcessPool):
@@ -39,6 +43,16 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
             ) from error
         raise
     pool.shutdown()
+
+
+def _wait_for_the_cancelling(pool: ProcessPoolExecutor) -> None:
+    """The pool's own thread lets go of what was cancelled, as it is told to, a moment later.
+
+    If it found its workers dead before, it would call the cancelled work failed, and end in a stack trace.
+    """
+    deadline = time.monotonic() + CANCELLING_SECONDS
+    while getattr(pool, "_cancel_pending_futures", False) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _begin() -> None:
