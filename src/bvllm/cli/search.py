@@ -139,7 +139,7 @@ def _entries(
     found: dict[Path, IndexedVideo] = {}
     left_out: dict[Path, str] = {}
     first: dict[str, Path] = {}
-    missing = 0
+    missing = copies = 0
     for file in request.files:
         try:
             entry = find_indexed(file, folder, encoder, fps=request.fps)
@@ -155,6 +155,7 @@ def _entries(
         if entry is None:
             missing += 1
         elif entry.key.name in first:
+            copies += 1
             left_out[file] = f"the same video as {shown(first[entry.key.name])}"
         else:
             found[file], first[entry.key.name] = entry, file
@@ -169,7 +170,6 @@ def _entries(
         raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
         raise Unanswerable(f"none of the {len(request.files)} videos can be read")
-    copies = sum(why.startswith("the same video") for why in left_out.values())
     if copies:
         note(f"{copies} of the {len(request.files)} files hold a video that another holds as well")
     return found, left_out
