@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.app.answer import named_letter
+from bvllm.common.text import named_letter
 from bvllm.app.loading import load_model
 from bvllm.app.nano.bank import Bank
 from bvllm.app.nano.steps import Clip, mix_patches, question_tokens, select_batch

@@ -12,17 +12,18 @@ ROOT = Path(bvllm.__file__).parent
 
 # What each room may import, written as the layers are drawn in docs/architecture.md.
 LAYERS = [
-    {"primitives"},
-    {"types"},
+    {"common", "primitives"},
+    {"types", "video"},
     {"stages"},
-    {"video", "methods"},
-    {"model", "data"},
+    {"methods"},
+    {"model"},
+    {"data", "inference"},
     {"app", "presets"},
     {"cli", "server"},
     {"__main__"},
 ]
 # Rooms side by side that may look at each other, in this direction only.
-BESIDE = {("app", "presets"), ("data", "model")}
+BESIDE = {("app", "presets")}
 LEVEL = {room: level for level, layer in enumerate(LAYERS) for room in layer}
 # What the lowest rooms may import from outside, beside the standard library.
 OUTSIDE = {

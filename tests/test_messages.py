@@ -76,8 +76,8 @@ def test_the_rule_itself(source, good):
     [
         (lambda: Budget(tokens=0), "budget.tokens", "got 0"),
         (lambda: Budget(frames=-3), "budget.frames", "got -3"),
-        (lambda: Clip(zeros(2, 8), zeros(2), zeros(2), zeros(2)), "features", "got shape (2, 8)"),
-        (lambda: Clip(zeros(2, 4, 8), zeros(3), zeros(2), zeros(2)), "seconds", "got shape (3,)"),
+        (lambda: Clip(zeros(2, 4, 8), zeros(2)), "features", "got shape (2, 4, 8)"),
+        (lambda: Clip(zeros(2, 8), zeros(3)), "seconds", "got shape (3,)"),
         (lambda: SimilarFrameMerging(threshold=1.5), "threshold", "got 1.5"),
         (lambda: choose(zeros(2, 3), tau=0.0), "tau", "got 0"),
         (lambda: SamplingPlan(fps=0.0), "fps", "got 0"),

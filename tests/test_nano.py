@@ -12,7 +12,8 @@ from bvllm.app.ask import LoadedModel, answer, encode_video, load_model
 from bvllm.app.evaluate import Report, evaluate
 from bvllm.data.chat import Row, read_rows
 from bvllm.data.world import make_world
-from bvllm.types import Budget
+from bvllm.common.text import Question
+from bvllm.types import Budget, Questions
 
 SECONDS = 40.0
 TASKS = ["retrieval_edit", "retrieval_insert2", "position", "direction", "existence", "colour"]
@@ -65,12 +66,12 @@ def test_batches_threads_and_repetition_change_nothing(world, rows, nano):
 
 def test_clips_in_one_batch_get_the_frames_they_get_alone(world, rows, nano):
     encoded = [encode_video(world / name, nano) for name in sorted({row.video for row in rows})]
-    question = nano.question_ids(rows[0].question)
-    many = tuple(x.expand(len(encoded), -1) for x in question)
+    question = nano.read(Question.parse(rows[0].question)).tokens
+    many = Questions(*(x.expand(len(encoded), -1) for x in question))
     with torch.inference_mode():
         features, seconds = [e.frame_features for e in encoded], [e.seconds for e in encoded]
-        together = nano.model.model.select(features, seconds, *many)
-        alone = [nano.model.model.select([f], [s], *question)[0] for f, s in zip(features, seconds)]
+        together = nano.model.select_frames(features, seconds, many)
+        alone = [nano.model.select_frames([f], [s], question)[0] for f, s in zip(features, seconds)]
     assert [s.frames.tolist() for s in together] == [s.frames.tolist() for s in alone]
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from bvllm.primitives.assignment import Assignment
-from bvllm.types import Budget, Clip, FrameSelection, Tokens
+from bvllm.types import Budget, Clip, FrameSelection, Tokens, square
 
 
-def a_clip(frames=3, patches=4, channels=2):
-    return Clip.of(torch.randn(frames, patches, channels), torch.arange(frames) * 2.0)
+def some_patches(frames=3, patches=4, channels=2):
+    return torch.randn(frames, patches, channels), torch.arange(frames) * 2.0
 
 
 def a_selection(**changes):
@@ -37,43 +37,53 @@ def some_tokens(**changes):
     return Tokens(**{**parts, **changes})
 
 
-def test_a_clip_becomes_tokens_in_reading_order():
-    clip = a_clip()
-    tokens = clip.tokens()
+def test_patches_become_tokens_in_reading_order():
+    patches, seconds = some_patches()
+    tokens = Tokens.of(patches, seconds)
     assert tokens.frame.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert tokens.seconds.tolist() == [0.0] * 4 + [2.0] * 4 + [4.0] * 4
     assert tokens.row.tolist() == [0, 0, 1, 1] * 3
     assert tokens.column.tolist() == [0, 1, 0, 1] * 3
-    assert torch.equal(tokens.features[5], clip.features[1, 1])
+    assert torch.equal(tokens.features[5], patches[1, 1])
 
 
-def test_the_grid_of_a_clip():
-    assert a_clip(patches=6).columns == 6
-    assert a_clip(patches=9).columns == 3
-    assert a_clip(patches=6).tokens(columns=3).row.tolist()[:6] == [0, 0, 0, 1, 1, 1]
+def test_the_grid_of_a_frame():
+    assert (square(6), square(9)) == (6, 3)
+    assert Tokens.of(*some_patches(patches=6), columns=3).row.tolist()[:6] == [0, 0, 0, 1, 1, 1]
 
 
 def test_tokens_keep_the_place_of_their_anchor_and_add_up_sizes():
-    tokens = a_clip().tokens()
+    tokens = Tokens.of(*some_patches())
     reduced = tokens.reduce(Assignment.merge(torch.tensor([3, 3, 3, 3, *range(4, 12)])))
     assert reduced.size.tolist() == [4.0] + [1.0] * 8
     assert (reduced.frame[0], reduced.row[0], reduced.column[0], reduced.seconds[0]) == (0, 1, 1, 0.0)
     torch.testing.assert_close(reduced.features[0], tokens.features[:4].mean(0))
 
 
-def test_a_clip_keeps_time_and_index_of_its_anchor():
-    clip = a_clip().reduce(Assignment.keep(torch.tensor([2, 0]), inputs=3))
-    assert clip.index.tolist() == [0, 2]
-    assert clip.seconds.tolist() == [0.0, 4.0]
-    merged = a_clip().reduce(Assignment.merge(torch.tensor([0, 0, 2])))
-    assert merged.size.tolist() == [2.0, 1.0]
-    assert merged.tokens().size.tolist() == [2.0] * 4 + [1.0] * 4
+def test_a_selection_keeps_time_and_frame_of_its_anchor():
+    seconds = torch.tensor([0.0, 2.0, 4.0, 36000.0625], dtype=torch.float64)
+    chosen = FrameSelection.of(torch.tensor([0, 1, 3]), seconds)
+    kept = chosen.reduce(Assignment.keep(torch.tensor([2, 0]), inputs=3))
+    assert kept.frames.tolist() == [0, 3]
+    assert kept.seconds.tolist() == [0.0, 36000.0625]
+    assert not kept.is_mixture
+    merged = chosen.reduce(Assignment.merge(torch.tensor([0, 0, 2])))
+    assert merged.source_count.tolist() == [2.0, 1.0]
+    assert merged.weights.tolist() == [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    assert merged.is_mixture
+    assert merged.reduction().span(seconds)[0].tolist() == [0.0, 2.0]
 
 
-def test_seconds_keep_their_precision():
-    seconds = torch.tensor([36000.0625, 36000.125], dtype=torch.float64)
-    clip = Clip.of(torch.zeros(2, 1, 1), seconds).reduce(Assignment.identity(2))
-    assert torch.equal(clip.tokens().seconds, seconds)
+def test_two_steps_are_known_by_their_product():
+    patches, seconds = some_patches()
+    once = Tokens.of(patches, seconds).reduce(Assignment.merge(torch.tensor([0, 0, 0, 0, *range(4, 12)])))
+    twice = once.reduce(Assignment.merge(torch.tensor([0, 0, *range(2, 9)])))
+    rows = patches.flatten(0, 1)
+    torch.testing.assert_close(twice.features[0], rows[:5].mean(0))
+    torch.testing.assert_close(twice.origin.combine(rows), twice.features)
+    assert twice.origin.count(torch.ones(12)).tolist() == twice.size.tolist()
+    assert twice.origin.span(seconds.repeat_interleave(4))[0].tolist() == [0.0, 2.0]
+    assert twice.origin.used.all()
 
 
 def test_the_budget_of_the_paper():
@@ -82,7 +92,7 @@ def test_the_budget_of_the_paper():
 
 
 def test_values_are_frozen():
-    for value in (Budget(), a_clip(), some_tokens(), a_selection()):
+    for value in (Budget(), Clip(torch.zeros(2, 3), torch.zeros(2)), some_tokens(), a_selection()):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(value, dataclasses.fields(value)[0].name, None)
 
@@ -94,13 +104,14 @@ def test_a_selection_counts_its_frames():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: Clip.of(torch.zeros(4, 8), torch.zeros(4)), r"features must be .*got shape \(4, 8\): give"),
+        (lambda: Clip(torch.zeros(4, 9, 8), torch.zeros(4)), r"features must be .*got shape \(4, 9, 8\): give"),
+        (lambda: Tokens.of(torch.zeros(4, 8), torch.zeros(4)), r"patches must be .*got shape \(4, 8\): give"),
         (
-            lambda: Clip.of(torch.zeros(4, 9, 8), torch.zeros(3)),
+            lambda: Clip(torch.zeros(4, 8), torch.zeros(3)),
             r"seconds must have one entry for each frame \(4\), got shape \(3,\): cut",
         ),
-        (lambda: a_clip(patches=6).tokens(columns=4), "columns must divide the 6 patches of a frame, got 4"),
-        (lambda: a_clip(patches=6).tokens(columns=0), "columns must divide the 6 patches of a frame, got 0"),
+        (lambda: Tokens.of(*some_patches(patches=6), columns=4), "columns must divide the 6 patches of a frame, got 4"),
+        (lambda: Tokens.of(*some_patches(patches=6), columns=0), "columns must divide the 6 patches of a frame, got 0"),
         (lambda: some_tokens(features=torch.zeros(3)), r"\(tokens, channels\), got shape \(3,\)"),
         (
             lambda: some_tokens(row=torch.zeros(2)),

@@ -1,4 +1,5 @@
-"""The nouns: a clip of frames, the frames chosen from it, visual tokens, and the budget they must fit.
+"""The nouns: a clip of frames, the frames chosen from it, visual tokens, the budget they must fit, and
+signals.
 
 Letters used for shapes everywhere in this package:
     T frames of a clip, L queries, F chosen frames, N patches per frame, R tokens per frame,
@@ -6,92 +7,65 @@ Letters used for shapes everywhere in this package:
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.reduction import Reduction
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Encoded frames of one video, oldest first.
+    """The frames of one video as the first pass keeps them, one vector each, oldest first.
 
     Attributes:
-        features: (T, N, C) patches of each frame.
+        features: (T, C) what the frame slots may compare: [CLS], or whatever the model keeps of a frame.
         seconds: (T,) presentation time of each frame.
-        size: (T,) how many source frames each one stands for.
-        index: (T,) place of each frame in the sampled sequence.
 
-    Errors:
-        ValueError where the parts do not have one entry per frame.
+    Raises:
+        ValueError: the parts do not have one entry per frame.
 
     Example:
-        >>> clip = Clip.of(torch.zeros(3, 4, 8), seconds=torch.tensor([0.0, 1.0, 2.0]))
-        >>> len(clip), len(clip.tokens()), clip.tokens().row.tolist()[:4]
-        (3, 12, [0, 0, 1, 1])
+        >>> len(Clip(torch.zeros(3, 8), seconds=torch.tensor([0.0, 1.0, 2.0])))
+        3
     """
 
     features: Tensor
     seconds: Tensor
-    size: Tensor
-    index: Tensor
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 3:
+        if self.features.ndim != 2:
             raise ValueError(
-                f"features must be (frames, patches, channels), got shape {tuple(self.features.shape)}: "
-                "give the patches of every frame an axis of their own"
+                f"features must be (frames, channels), got shape {tuple(self.features.shape)}: "
+                "give one vector for each frame"
             )
-        _one_each(len(self), "frame", seconds=self.seconds, size=self.size, index=self.index)
-
-    @classmethod
-    def of(cls, features: Tensor, seconds: Tensor) -> "Clip":
-        """A clip of untouched frames: every one stands for itself."""
-        frames = torch.arange(len(features), device=features.device)
-        return cls(features, seconds, torch.ones(len(features), device=features.device), frames)
+        _one_each(len(self), "frame", seconds=self.seconds)
 
     def __len__(self) -> int:
         return len(self.features)
 
-    @property
-    def columns(self) -> int:
-        """Width of the grid of patches where nobody says: a square's, or all N where N is no square."""
-        patches = self.features.shape[1]
-        side = math.isqrt(patches)
-        return side if side * side == patches else patches
 
-    def reduce(self, plan: Assignment) -> "Clip":
-        """Carry out a plan over the frame axis."""
-        return Clip(
-            plan.mean(self.features, self.size),
-            self.seconds[plan.anchor],
-            plan.sum(self.size),
-            self.index[plan.anchor],
-        )
+class Step(NamedTuple):
+    """One reduction that tokens went through, kept until somebody asks where they come from.
 
-    def tokens(self, columns: int | None = None) -> "Tokens":
-        """Forget the frame axis: T frames of N patches become T*N tokens in reading order.
+    Attributes:
+        plan: what was decided; a tensor (F, R, N) says how much of each of N patches went into each of the R
+            tokens of each of F frames.
+        size: (inputs,) how much each input counted in a mean; None where the plan holds the weights itself.
+    """
 
-        Args:
-            columns: patches in one row of the grid; None takes `self.columns`.
-        """
-        patches = self.features.shape[1]
-        columns = self.columns if columns is None else columns
-        if columns < 1 or patches % columns:
-            raise ValueError(
-                f"columns must divide the {patches} patches of a frame, got {columns}: pass the grid's width"
-            )
-        patch = torch.arange(patches, device=self.features.device).repeat(len(self))
-        return Tokens(
-            self.features.flatten(0, 1),
-            self.seconds.repeat_interleave(patches),
-            self.size.repeat_interleave(patches),
-            self.index.repeat_interleave(patches),
-            patch // columns,
-            patch % columns,
-        )
+    plan: Assignment | Reduction | Tensor
+    size: Tensor | None = None
+
+    def reduction(self) -> Reduction:
+        """The step as weights."""
+        if isinstance(self.plan, Tensor):
+            return Reduction.blocks(self.plan.detach().float())
+        return self.plan if isinstance(self.plan, Reduction) else self.plan.reduction(self.size)
 
 
 @dataclass(frozen=True)
@@ -103,10 +77,16 @@ class Tokens:
         seconds: (K,) presentation time of the frame each token comes from.
         size: (K,) how many tokens of the encoder each one stands for.
         frame: (K,) place of that frame in the sampled sequence.
-        row, column: (K,) the patch it comes from, or the one it looked at most.
+        row, column: (K,) the patch it comes from, or the one that weighs most in it.
+        steps: what the tokens went through, from the patches of the chosen frames on; see `origin`.
 
-    Errors:
-        ValueError where the parts do not have one entry per token.
+    Raises:
+        ValueError: the parts do not have one entry per token.
+
+    Example:
+        >>> tokens = Tokens.of(torch.zeros(3, 4, 8), seconds=torch.tensor([0.0, 1.0, 2.0]))
+        >>> len(tokens), tokens.row.tolist()[:4]
+        (12, [0, 0, 1, 1])
     """
 
     features: Tensor
@@ -115,6 +95,7 @@ class Tokens:
     frame: Tensor
     row: Tensor
     column: Tensor
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:
@@ -132,19 +113,90 @@ class Tokens:
             column=self.column,
         )
 
+    @classmethod
+    def of(
+        cls,
+        patches: Tensor,
+        seconds: Tensor,
+        frames: Tensor | None = None,
+        *,
+        size: Tensor | None = None,
+        columns: int | None = None,
+    ) -> "Tokens":
+        """Every patch of F frames as a token: F frames of N patches become F*N tokens in reading order.
+
+        Args:
+            patches: (F, N, C).
+            seconds: (F,) times of the frames.
+            frames: (F,) their places in the sampled sequence; None counts from 0.
+            size: (F,) how many sampled frames each stands for; None is 1.
+            columns: patches in a row of the grid; None takes a square, or one row where N is no square.
+
+        Raises:
+            ValueError: the parts do not fit, or the columns do not divide N.
+        """
+        if patches.ndim != 3:
+            raise ValueError(
+                f"patches must be (frames, patches, channels), got shape {tuple(patches.shape)}: "
+                "give the patches of every frame an axis of their own"
+            )
+        count, each = patches.shape[:2]
+        columns = square(each) if columns is None else columns
+        if columns < 1 or each % columns:
+            raise ValueError(
+                f"columns must divide the {each} patches of a frame, got {columns}: pass the grid's width"
+            )
+        frames = torch.arange(count, device=patches.device) if frames is None else frames
+        size = torch.ones(count, device=patches.device) if size is None else size
+        _one_each(count, "frame", seconds=seconds, frames=frames, size=size)
+        patch = torch.arange(each, device=patches.device).repeat(count)
+        return cls(
+            patches.flatten(0, 1),
+            seconds.repeat_interleave(each),
+            size.repeat_interleave(each),
+            frames.repeat_interleave(each),
+            patch // columns,
+            patch % columns,
+        )
+
     def __len__(self) -> int:
         return len(self.features)
 
-    def reduce(self, plan: Assignment) -> "Tokens":
+    def reduce(self, plan: Assignment | Reduction) -> "Tokens":
         """Carry out a plan over the token axis; place and time are those of the anchor."""
+        anchor = plan.anchor
         return Tokens(
-            plan.mean(self.features, self.size),
-            self.seconds[plan.anchor],
-            plan.sum(self.size),
-            self.frame[plan.anchor],
-            self.row[plan.anchor],
-            self.column[plan.anchor],
+            plan.combine(self.features, self.size),
+            self.seconds[anchor],
+            plan.count(self.size),
+            self.frame[anchor],
+            self.row[anchor],
+            self.column[anchor],
+            (*self.steps, Step(plan, self.size)),
         )
+
+    def at(self, index: Tensor) -> "Tokens":
+        """Some of the tokens, as they are: what a method sees that decides frame by frame.
+
+        What they went through is left out: a plan made for them is carried out on all.
+        """
+        parts = (self.features, self.seconds, self.size, self.frame, self.row, self.column)
+        return Tokens(*(part[index] for part in parts))
+
+    @property
+    def origin(self) -> Reduction:
+        """What every token is made of: weights over the patches of the chosen frames, (K x F N).
+
+        The product of all steps. Sizes, spans of time, places and the mask of used patches follow from it;
+        with `FrameSelection.reduction` before it, it reaches the sampled frames of the video.
+        """
+        if not self.steps:
+            index = torch.arange(len(self), device=self.features.device)
+            return Reduction(index, index, torch.ones(len(self), device=index.device), len(self), len(self))
+        first, *rest = (step.reduction() for step in self.steps)
+        for later in rest:
+            first = first.then(later)
+        return first
 
 
 @dataclass(frozen=True)
@@ -158,9 +210,11 @@ class FrameSelection:
         size: (F,) how many queries agree on it.
         scores: (F,) how sure the surest of these queries is: its probability of that frame, in [0, 1].
         logits: (L, T) what every query thinks of every frame.
+        sources: (F,) how many sampled frames each row stands for; None is 1: queries that agree on a frame do
+            not make more of it, frames that a method merged do.
 
-    Errors:
-        ValueError where the parts do not have one entry per chosen frame.
+    Raises:
+        ValueError: the parts do not have one entry per chosen frame.
     """
 
     weights: Tensor
@@ -169,6 +223,7 @@ class FrameSelection:
     size: Tensor
     scores: Tensor
     logits: Tensor
+    sources: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("weights", self.weights), ("logits", self.logits)):
@@ -191,8 +246,136 @@ class FrameSelection:
             scores=self.scores,
         )
 
+    @classmethod
+    def of(cls, frames: Tensor, seconds: Tensor) -> "FrameSelection":
+        """Frames that were chosen outright, each as likely as any other.
+
+        Args:
+            frames: (F,) indices into the sampled frames, ascending.
+            seconds: (T,) presentation times of all sampled frames.
+
+        Example:
+            >>> FrameSelection.of(torch.tensor([1, 3]), torch.arange(4.0)).seconds.tolist()
+            [1.0, 3.0]
+        """
+        total, device = len(seconds), seconds.device
+        return cls(
+            functional.one_hot(frames, total).float(),
+            frames,
+            seconds[frames],
+            torch.ones(len(frames), device=device),
+            torch.full((len(frames),), 1 / total, device=device),
+            torch.zeros(len(frames), total, device=device),
+        )
+
     def __len__(self) -> int:
         return len(self.weights)
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether a row mixes frames, as it does while the choice is learned, or where frames were merged."""
+        return self.weights.requires_grad or bool((self.weights.amax(dim=-1) < 1).any())
+
+    @property
+    def source_count(self) -> Tensor:
+        """(F,) `sources`, filled in."""
+        return torch.ones_like(self.size) if self.sources is None else self.sources
+
+    def reduce(self, plan: Assignment | Reduction) -> "FrameSelection":
+        """Carry out a plan over the rows: merged rows stand on the anchor's frame, in its place in time."""
+        anchor = plan.anchor
+        sources = self.source_count
+        plan_weights = plan if isinstance(plan, Reduction) else plan.reduction(sources)
+        row, old = plan_weights.output, plan_weights.input
+        best = self.scores.new_zeros(len(plan)).scatter_reduce(0, row, self.scores[old], "amax")
+        return replace(
+            self,
+            weights=plan.combine(self.weights, sources),
+            frames=self.frames[anchor],
+            seconds=self.seconds[anchor],
+            size=plan.count(self.size),
+            scores=best,
+            sources=plan.count(sources),
+        )
+
+    def reduction(self) -> Reduction:
+        """The rows as weights over the sampled frames, (F x T)."""
+        return Reduction.dense(self.weights.detach().float())
+
+
+SignalName = Literal[
+    "question", "relevance", "attention", "keys", "grid", "seconds", "tokens_per_frame", "state"
+]
+SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a method may see beside the frames or tokens it decides about. What a model cannot give is None.
+
+    Attributes:
+        question: (Q, C) features of the question's words, in the space of the frames' features.
+        relevance: (T,) in a frame slot, (F,) in a token slot: how much each frame bears on the question, >=
+            0.
+        attention: (K,) attention that each token received in the vision tower, from [CLS] or from the others.
+        keys: (K, d) keys of the tower's attention, one for each token.
+        grid: rows and columns of the patches of a frame.
+        seconds: (K,) or (T,) presentation times.
+        tokens_per_frame: (F,) how many tokens each frame may keep, where a budget policy said so.
+        state: what a method left for its next call in the same stream; any type of the method's own.
+        seed: of whatever is drawn at random.
+
+    Example:
+        >>> Signals(grid=(4, 4)).given
+        ('grid',)
+    """
+
+    question: Tensor | None = None
+    relevance: Tensor | None = None
+    attention: Tensor | None = None
+    keys: Tensor | None = None
+    grid: tuple[int, int] | None = None
+    seconds: Tensor | None = None
+    tokens_per_frame: Tensor | None = None
+    state: object | None = None
+    seed: int = 0
+
+    @property
+    def given(self) -> tuple[SignalName, ...]:
+        """Names of the signals that are there."""
+        return tuple(name for name in SIGNALS if getattr(self, name) is not None)
+
+    def at(self, index: Tensor) -> "Signals":
+        """What is there for each token, cut to some of them; the rest as it is."""
+        cut = {
+            name: value[index]
+            for name in ("attention", "keys", "seconds")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **cut)
+
+    def require(self, needs: frozenset[SignalName], method: str) -> None:
+        """Refuse to run a method without what it needs.
+
+        Raises:
+            ValueError: a signal is missing.
+        """
+        missing = [name for name in SIGNALS if name in needs and getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"method {method} needs {' and '.join(missing)}, which this model cannot give (it gives "
+                f"{', '.join(self.given) or 'none'}): choose another method, or a model that can"
+            )
+
+
+class Questions(NamedTuple):
+    """One question for each clip of a batch, as tokens of the Q-Formers' tokenizer.
+
+    Shapes: ids, mask (B, Q).
+    """
+
+    ids: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -230,6 +413,17 @@ class Budget:
                 f"frames must be at least 1, got {frames}: share the budget among frames that are there"
             )
         return max(1, self.tokens // frames)
+
+
+def square(patches: int) -> int:
+    """Width of a grid of patches where nobody says: a square's, or all of them where they are no square.
+
+    Example:
+        >>> square(16), square(10)
+        (4, 10)
+    """
+    side = math.isqrt(patches)
+    return side if side * side == patches else patches
 
 
 def _one_each(count: int, noun: str, **parts: Tensor) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bvllm.app.ask import Session, answer, encode_video
-from bvllm.app.session import PatchCache
+from bvllm.inference.session import PatchCache
 
 QUESTIONS = ("which colour is the sign ?", "what is red ?", "which colour is the sign ?")
 ROW = torch.zeros(4, 8)

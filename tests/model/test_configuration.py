@@ -13,9 +13,9 @@ def test_the_defaults_are_the_paper():
     config = BVLLMConfig()
     assert config.budget == Budget(tokens=512, frames=32)
     assert (config.tokens_per_frame, config.tau, config.gamma) == (32, 0.1, 0.75)
-    assert (config.frame_selector, config.choice, config.merge_frames, config.merge_tokens) == (
-        "qformer", "gumbel", True, True,
-    )  # fmt: skip
+    assert config.choice == "gumbel"
+    slots = config.select_frames, config.merge_frames, config.sample_tokens, config.merge_tokens
+    assert slots == ("qformer", "similar", "qformer", "bipartite")
     assert config.time_channels == config.certainty == 0
     assert not config.adaptive_tokens
 
@@ -25,11 +25,11 @@ def test_the_defaults_are_the_paper():
     [
         (
             {"frame_selector": "unifrom"},
-            r"frame_selector must be one of .* got 'unifrom': did you mean 'uniform'\?",
+            r"select_frames must be one of .* got 'unifrom': did you mean 'uniform'\?",
         ),
         ({"frame_feature": "x"}, "frame_feature must be one of .* got 'x': use one of these"),
         ({"choice": "hard"}, "choice must be one of gumbel, softmax, got 'hard'"),
-        ({"token_sampler": "pooled"}, r"token_sampler must be .* did you mean 'pool'\?"),
+        ({"token_sampler": "pooled"}, r"sample_tokens must be .* did you mean 'pool'\?"),
         ({"tau": 0.0}, "tau must be above 0, got 0.0: the paper uses 0.1"),
         ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5: the paper uses 0.75"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1, got 0: raise it"),
@@ -37,7 +37,7 @@ def test_the_defaults_are_the_paper():
         ({"certainty": 1.0}, r"certainty must lie in \[0, 1\), got 1.0: 0 keeps all chosen frames"),
         (
             {"adaptive_tokens": True, "token_sampler": "pool"},
-            "adaptive_tokens must go with token_sampler=\"qformer\", got 'pool'",
+            "tokens_policy must be \"none\" with sample_tokens=\"pool\", got 'even'",
         ),
         ({"time_channels": -1}, "time_channels must be 0 or more, got -1"),
         ({"vision_feature_layer": 3}, r"vision_feature_layer must lie in -3..2, got 3"),
@@ -76,3 +76,30 @@ def test_settings_that_follow_from_others():
 def test_slots_of_an_empty_clip():
     with pytest.raises(ValueError, match="a clip must have at least 1 frame, got 0: drop empty clips"):
         SlotRule().count(0)
+
+
+def test_todays_names_are_still_read_and_win(tmp_path):
+    older = {"frame_selector": "uniform", "token_sampler": "none", "merge_frames": False, "merge_tokens": False}
+    config = BVLLMConfig(**older)
+    slots = ("select_frames", "sample_tokens", "merge_frames", "merge_tokens")
+    assert [getattr(config, slot) for slot in slots] == ["uniform", "none", "none", "none"]
+    assert (config.frame_selector, config.token_sampler) == ("uniform", "none")
+    again = BVLLMConfig(**config.to_dict() | {"frame_selector": "qformer", "adaptive_tokens": True})
+    assert (again.select_frames, again.tokens_policy, again.adaptive_tokens) == ("qformer", "even", True)
+    again.save_pretrained(tmp_path)
+    read = BVLLMConfig.from_pretrained(tmp_path, token_sampler="qformer")
+    assert (read.select_frames, read.tokens_policy, read.sample_tokens) == ("qformer", "even", "qformer")
+    assert BVLLMConfig.from_pretrained(tmp_path, adaptive_tokens=False).tokens_policy == "none"
+
+
+def test_other_methods_are_checked_as_a_new_configuration_is():
+    config = BVLLMConfig()
+    assert config.with_methods() is config
+    assert config.with_methods(merge_tokens=None, select_frames="qformer") is config
+    other = config.with_methods(merge_tokens="tome", sample_tokens="divprune")
+    assert (other.merge_tokens, other.sample_tokens, other.tokens_per_frame) == ("tome", "divprune", 49)
+    assert config.merge_tokens == "bipartite"
+    with pytest.raises(ValueError, match=r"a slot must be one of .*, got 'merge_token': did you mean"):
+        config.with_methods(merge_token="tome")
+    with pytest.raises(ValueError, match=r"merge_tokens must be one of .*, got 'tomee': did you mean 'tome'"):
+        config.with_methods(merge_tokens="tomee")

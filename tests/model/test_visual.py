@@ -11,8 +11,8 @@ from transformers import (
 )
 
 from bvllm.model import visual
-from bvllm.model.selecting import spread_evenly
-from bvllm.types import Budget
+from bvllm.stages.pipeline import thin_evenly
+from bvllm.types import Budget, FrameSelection
 from tests.model import tiny
 
 SIZES = {
@@ -98,7 +98,7 @@ def test_cls_and_mean_together_cost_one_pass():
 def test_adaptive_tokens_share_the_budget_among_the_frames_that_are_left(budget, kept):
     model = tiny.backbone(adaptive_tokens=True, tokens_per_frame=4, budget_tokens=budget)
     fixed = tiny.backbone(tokens_per_frame=4, budget_tokens=99)
-    frames = [spread_evenly(torch.arange(8.0), 2)]
+    frames = [FrameSelection.of(thin_evenly(8, 2).anchor, torch.arange(8.0))]
     patches = torch.randn(2, 16, 16)
     found = model.spend(patches, frames, QUESTION[:1], MASK[:1])
     every = fixed.spend(patches, frames, QUESTION[:1], MASK[:1])
@@ -260,7 +260,6 @@ def test_uniform_frames_need_no_question_and_keep_the_middles():
     assert chosen[0].frames.tolist() == [1, 4, 7]
     everything = tiny.backbone(frame_selector="none").select([torch.zeros(9, 16)], [torch.arange(9.0)])
     assert everything[0].frames.tolist() == list(range(9))
-    assert len(spread_evenly(torch.arange(2.0), 5)) == 2
 
 
 def test_a_clock_tells_seconds_apart():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bvllm.stages.merge_tokens import BipartiteMerging
-from bvllm.types import Clip, Tokens
+from bvllm.types import Tokens
 
 
 def tokens(features, size=None):

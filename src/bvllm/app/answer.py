@@ -1,38 +1,39 @@
-"""Select, pass 2, spend and generate: everything that depends on the question."""
+"""Select, pass 2, reduce and generate: everything that depends on the question."""
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo, Progress
-from bvllm.app.loading import LoadedModel
-from bvllm.app.results import SELECT, Answer, ChosenFrame, Select, Settings
-from bvllm.app.session import Session
+from bvllm.app.results import Answer, ChosenFrame, Settings
 from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
-from bvllm.data.chat import LETTERS, join_options, parse_letter
-from bvllm.model.question import split_options
-from bvllm.model.selecting import spread_evenly
+from bvllm.common.text import Question, named_letter
+from bvllm.inference.model import VideoModel
+from bvllm.inference.session import Session
+from bvllm.methods.names import MethodNames, Slots
+from bvllm.stages.pipeline import frames_needed
 from bvllm.types import Budget, FrameSelection
-
-_CLOSING_LETTER = re.compile(r"\(\s*[A-H]\s*\)\s*\.?\s*$")
 
 
 def answer(
     encoded: EncodedVideo,
-    question: str,
-    loaded: LoadedModel,
+    question: str | Question,
+    loaded: VideoModel,
     *,
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
-    select: Select = "learned",
+    select: str = "learned",
     max_new_tokens: int = 48,
     session: Session | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
 ) -> Answer:
     """Answer one question about a video that was encoded; the next question needs no decoding either.
 
@@ -42,69 +43,77 @@ def answer(
         loaded: the model.
         budget: the most that the language model may be given; None is 512 tokens from 32 frames.
         options: what to choose from, in place of options in the text.
-        select: "learned" chooses frames by the question, "uniform" takes evenly spaced ones.
+        select: the older way to name `select_frames`; "learned" is the model's own.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind; cheaper, and never another answer.
         threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
         progress: told about each step.
+        methods: a method for any slot of the pipeline, by name; the model's own where None.
+        **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
-    Errors:
-        ValueError where the question is empty, the options do not fit, or a setting is out of range.
+    Raises:
+        ValueError: the question is empty, the options do not fit, a setting is out of range, or a method is
+            unknown or does not go with the model.
     """
-    stem, choices = split_question(question, options)
-    _check(select, max_new_tokens)
+    asked = loaded.read(Question.parse(question, options))
+    names = method_names(select, methods, slots)
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
+    own, filled = loaded.methods(MethodNames()), loaded.methods(names)
     budget, session = budget or Budget(), session or Session()
     session.begin(encoded)
-    clock, used = _Clock(progress), _used_budget(budget, loaded)
+    clock = _Clock(progress)
+    used = Budget(budget.tokens, min(budget.frames, loaded.most_frames))
     with torch.inference_mode(), one_kernel_thread():
-        question_ids = loaded.question_ids(stem)
         with clock.step("select"):
-            selection = _select(encoded, question_ids, loaded, used, select)
-        chosen = selection.frames.tolist()
+            selection = loaded.select(encoded.frame_features, encoded.seconds, asked, used, names)
+        needed = frames_needed(selection).tolist()
         with clock.step("encode patches"):
-            patches = session.patches.get(chosen, lambda new: _encode_patches(new, encoded, loaded, threads))
+            patches = session.patches.get(needed, lambda new: _encode_patches(new, encoded, loaded, threads))
         with clock.step("sample and merge tokens"):
-            visual = loaded.model.model.spend(patches, [selection], *question_ids, budget=used)
+            visual = loaded.reduce(patches, selection, asked, used, names)
         with clock.step("answer"):
-            text = loaded.generate(join_options(stem, choices), visual, max_new_tokens, session.prompt)
+            text = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+    how = "learned" if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
     return Answer(
-        question=stem,
-        options=tuple(choices),
+        question=asked.question.stem,
+        options=asked.question.options,
         text=text,
-        letter=named_letter(text, choices),
+        letter=named_letter(text, asked.question.options),
         frames=_chosen_frames(encoded, selection),
         tokens=visual.lengths[0],
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
-        asked=Settings(encoded.asked_fps, budget.tokens, budget.frames, select, max_new_tokens),
-        used=Settings(encoded.used_fps, used.tokens, used.frames, select, max_new_tokens),
+        asked=Settings(
+            encoded.asked_fps,
+            budget.tokens,
+            budget.frames,
+            names.select_frames or "learned",
+            max_new_tokens,
+            names.given,
+        ),
+        used=Settings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
         visual=visual,
     )
 
 
-def split_question(text: str, options: Sequence[str] | None = None) -> tuple[str, list[str]]:
-    """The question proper and its options.
+def method_names(select: str, methods: MethodNames | None, slots: Slots) -> MethodNames:
+    """One value from the ways to name methods.
 
-    Errors:
-        ValueError where there is no question, or the options are too few, too many, empty or given twice.
-
-    Example:
-        >>> split_question("which colour?\\nA. red\\nB. blue")
-        ('which colour?', ['red', 'blue'])
+    Raises:
+        ValueError: a name is unknown, or methods were named in two ways.
     """
-    stem, written = split_options(text)
-    if options and written:
+    if methods is not None and slots:
+        raise ValueError(f"methods must be named once, got methods= and {', '.join(slots)}: leave out one")
+    names = MethodNames(**slots) if methods is None else methods
+    if select == "learned":
+        return names
+    if names.select_frames not in (None, select):
         raise ValueError(
-            f"options must come from one place, got {len(written)} in the question and {len(options)} "
-            "beside it: leave out one of the two"
+            f"select must agree with select_frames={names.select_frames!r}, got {select!r}: leave out select"
         )
-    stem, choices = stem.strip(), [" ".join(choice.split()) for choice in options or written]
-    if not stem:
-        raise ValueError(f"question must hold words, got {text!r}: write what you want to know")
-    if choices and not (2 <= len(choices) <= len(LETTERS) and all(choices)):
-        raise ValueError(f"options must be 2 to {len(LETTERS)} texts, got {choices}: add or remove some")
-    return stem, choices
+    return replace(names, select_frames=select)
 
 
 class _Clock:
@@ -127,34 +136,8 @@ class _Clock:
             self._progress(name, done, 1)
 
 
-def _check(select: str, max_new_tokens: int) -> None:
-    if select not in SELECT:
-        raise ValueError(f"select must be 'learned' or 'uniform', got {select!r}: use one of these")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
-
-
-def _used_budget(asked: Budget, loaded: LoadedModel) -> Budget:
-    """No model chooses more frames than it has queries."""
-    return Budget(asked.tokens, min(asked.frames, loaded.model.config.num_selected_frames))
-
-
-def _select(
-    encoded: EncodedVideo,
-    question_ids: tuple[Tensor, Tensor],
-    loaded: LoadedModel,
-    budget: Budget,
-    how: Select,
-) -> FrameSelection:
-    seconds = encoded.seconds.to(loaded.device)
-    if how == "uniform":
-        return spread_evenly(seconds, budget.frames)
-    features = encoded.frame_features.to(loaded.device, loaded.model.dtype)
-    return loaded.model.model.select([features], [seconds], *question_ids, budget=budget)[0]
-
-
 def _encode_patches(
-    frames: list[int], encoded: EncodedVideo, loaded: LoadedModel, threads: int | None
+    frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
 ) -> list[Tensor]:
     """(N, C) of each frame, so many at a time that what a frame gives does not depend on its company."""
     steps = encoded.store.get(frames).split(loaded.patch_step)
@@ -166,21 +149,3 @@ def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[Ch
     chosen = selection.frames.tolist()
     rows = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
     return tuple(ChosenFrame(*row) for row in rows)
-
-
-def named_letter(text: str, choices: Sequence[str]) -> str | None:
-    """The option that an answer names: by its words where they are those of one option, else by its letter.
-
-    What follows the last "=" is the answer, what stands before it is evidence; a letter in brackets may
-    close it.
-    """
-    said = _plain_words(_CLOSING_LETTER.sub("", text.rpartition("=")[2]))
-    named = [letter for letter, choice in zip(LETTERS, choices) if _plain_words(choice) == said]
-    if len(named) == 1:
-        return named[0]
-    letter = parse_letter(text)
-    return letter if letter is not None and letter in LETTERS[: len(choices)] else None
-
-
-def _plain_words(text: str) -> str:
-    return " ".join(text.casefold().strip(" .").split())

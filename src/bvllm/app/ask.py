@@ -8,12 +8,16 @@ answer(video, "how many circles are shown?", loaded, session=session)
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
-from bvllm.app.answer import answer, split_question
+from bvllm.app.answer import answer, method_names
 from bvllm.app.encode import EncodedVideo, Progress, encode_video
 from bvllm.app.loading import LoadedModel, ModelError, load_model
-from bvllm.app.results import Answer, ChosenFrame, Select, Settings
-from bvllm.app.session import Session
+from bvllm.app.results import Answer, ChosenFrame, Settings
+from bvllm.common.text import Question
+from bvllm.inference.model import VideoModel
+from bvllm.inference.session import Session
+from bvllm.methods.names import MethodNames, Slots
 from bvllm.types import Budget
 from bvllm.video import Limits, Source
 
@@ -26,6 +30,7 @@ __all__ = [
     "Progress",
     "Session",
     "Settings",
+    "VideoModel",
     "answer",
     "ask",
     "encode_video",
@@ -35,33 +40,36 @@ __all__ = [
 
 def ask(
     source: Source,
-    question: str,
-    loaded: LoadedModel,
+    question: str | Question,
+    loaded: VideoModel,
     *,
     fps: float = 1.0,
     limits: Limits | None = None,
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
-    select: Select = "learned",
+    select: str = "learned",
     max_new_tokens: int = 48,
     threads: int | None = None,
     progress: Progress | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
 ) -> Answer:
     """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs.
 
     Nothing is left on disk. `indexed_video` in the place of `encode_video` keeps what was seen for the next
     time.
     """
-    split_question(question, options)  # says what is wrong with it before the long work
+    # What is wrong with the question or a method is said before the long work.
+    parsed, names = Question.parse(question, options), method_names(select, methods, slots)
+    loaded.methods(names)
     encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
     try:
         return answer(
             encoded,
-            question,
+            parsed,
             loaded,
             budget=budget,
-            options=options,
-            select=select,
+            methods=names,
             max_new_tokens=max_new_tokens,
             threads=threads,
             progress=progress,

@@ -9,11 +9,14 @@ from PIL import Image
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.heat import heat_maps
 from bvllm.app.results import Answer, cost_line
-from bvllm.data.chat import LETTERS, format_clock
+from bvllm.common.text import LETTERS, format_clock
+from bvllm.inference.model import VisualTokens
 from bvllm.primitives.pooling import grid_shape
 from bvllm.video import VideoInfo
 
 TILE_HEIGHT = 180
+# Why a frame is there, where no selector chose it.
+REASONS = {"uniform": "evenly spaced", "random": "drawn at random", "none": "every frame is kept"}
 NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
 CURVE_POINTS = 240  # the selection over time is drawn with at most this many points
 
@@ -82,12 +85,7 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
 def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
     size = tile_size(encoded.info)
     pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
-    attention = answer.visual.attention
-    heats = (
-        heat_maps(attention[0], grid_shape(attention[0].shape[-1]))
-        if attention and attention[0] is not None
-        else None
-    )
+    heats = _heats(answer.visual, len(answer.frames))
     agree = answer.visual.selections[0].size.round().long().tolist()
     learned = answer.used.select == "learned"
     return tuple(
@@ -96,10 +94,23 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
             None if heats is None else heats[k],
             frame.index,
             frame.seconds,
-            _reason(frame.score, agree[k]) if learned else "evenly spaced",
+            _reason(frame.score, agree[k])
+            if learned
+            else REASONS.get(answer.used.select, answer.used.select),
         )
         for k, frame in enumerate(answer.frames)
     )
+
+
+def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
+    """Where the tokens of each frame come from: by attention where a sampler looked, else by their origin."""
+    if visual.attention and visual.attention[0] is not None:
+        looks = visual.attention[0]
+    elif visual.tokens and visual.tokens[0].steps:
+        looks = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
+    else:
+        return None
+    return heat_maps(looks, grid_shape(looks.shape[-1]))
 
 
 def _reason(score: float, agree: int) -> str:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bvllm.app.first_pass import look_once, planned_frames
 from bvllm.app.frame_store import FrameStore, StoredFrames
-from bvllm.app.loading import LoadedModel
 from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
+from bvllm.inference.model import VideoModel
 from bvllm.video import (
     FrameList,
     Limits,
@@ -61,7 +61,7 @@ class EncodedVideo:
 
 def encode_video(
     source: Source,
-    loaded: LoadedModel,
+    loaded: VideoModel,
     *,
     fps: float = 1.0,
     limits: Limits | None = None,

@@ -7,14 +7,15 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
-from bvllm.app.ask import EncodedVideo, LoadedModel, answer, encode_video, load_model
+from bvllm.app.answer import answer, method_names
+from bvllm.app.ask import EncodedVideo, VideoModel, encode_video, load_model
 from bvllm.app.evidence_path import replace_file
 from bvllm.data.chat import LETTERS, Row, read_rows
+from bvllm.methods.names import OWN, MethodNames, Slots
 from bvllm.types import Budget
 
-Select = Literal["learned", "uniform"]
 DURATIONS = (
     (16.0, "up to 16 s"),
     (64.0, "up to 64 s"),
@@ -173,10 +174,12 @@ def evaluate(
     *,
     model: str = "nano",
     budget: Budget | None = None,
-    select: Select = "learned",
+    select: str = "learned",
     fps: float = 1.0,
     circular: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
 ) -> Report:
     """Ask every question of a folder of the world, each video encoded once.
 
@@ -184,30 +187,36 @@ def evaluate(
         data: a JSONL file, or a folder that holds one or more.
         model: `nano`, a folder or a hub id.
         budget: the token budget of every question.
-        select: `uniform` replaces the learned frames by evenly spaced ones: the baseline.
+        select: the older way to name `select_frames`; "learned" is the model's own.
         fps: frames a second that are looked at.
         circular: also ask under every rotation of the options.
         progress: called with (questions done, all questions).
+        methods, **slots: a method for any slot of the pipeline, as for `answer`.
 
     Raises:
-        ValueError: there is no JSONL file, a line of it is no row, or rows of several splits are there.
-        FileNotFoundError: a video is not there; said before anything is asked.
+        ValueError: a method is unknown or does not go with the model; there is no JSONL file, a line of it is
+        no row, or rows of several splits are there. FileNotFoundError: a video is not there; said before
+        anything is asked.
     """
     rows = _questions(data)
     budget = budget or Budget()
+    names = method_names(select, methods, slots)
     loaded = load_model(model)
+    filled = loaded.methods(names)
     scored: list[Scored] = []
     for (folder, video), group in groupby(rows, key=lambda pair: (pair[0], pair[1].video)):
         with closing(encode_video(folder / video, loaded, fps=fps)) as encoded:
             for _, row in group:
-                scored.append(score(row, encoded, loaded, budget=budget, select=select, circular=circular))
+                scored.append(score(row, encoded, loaded, budget=budget, methods=names, circular=circular))
                 if progress is not None:
                     progress(len(scored), len(rows))
     settings: dict[str, str | int | float] = {
         "model": model,
         "tokens": budget.tokens,
         "frames": budget.frames,
-        "select": select,
+        "select": "learned" if names.select_frames is None else names.select_frames,
+        **filled,
+        "seed": names.seed,
         "fps": fps,
         "split": rows[0][1].split,
     }
@@ -242,7 +251,13 @@ def _questions(data: Path) -> list[tuple[Path, Row]]:
 
 
 def score(
-    row: Row, encoded: EncodedVideo, loaded: LoadedModel, *, budget: Budget, select: Select, circular: bool
+    row: Row,
+    encoded: EncodedVideo,
+    loaded: VideoModel,
+    *,
+    budget: Budget,
+    circular: bool,
+    methods: MethodNames = OWN,
 ) -> Scored:
     """Ask one question, in every rotation of its options."""
     count, place = len(row.options), LETTERS.index(row.answer)
@@ -253,7 +268,7 @@ def score(
             loaded,
             budget=budget,
             options=row.options[turn:] + row.options[:turn],
-            select=select,
+            methods=methods,
         )
         for turn in range(count if circular else 1)
     ]

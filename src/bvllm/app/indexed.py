@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bvllm.app.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
 from bvllm.app.frame_store import FrameStore, StoredFrames
-from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder, find_indexed, index_video
-from bvllm.app.loading import LoadedModel
+from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
 from bvllm.app.threads import usable_cores
+from bvllm.inference.model import VideoModel
 from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
 
 FROM_INDEX = "find in the index"
@@ -53,7 +53,7 @@ class FetchedFrames:
 
 def indexed_video(
     video: str | Path,
-    loaded: LoadedModel,
+    loaded: VideoModel,
     folder: IndexFolder,
     *,
     fps: float = 1.0,
@@ -77,36 +77,36 @@ def indexed_video(
         IndexFailure where the folder cannot be written to.
         ValueError where fps is out of range.
     """
-    started, limits, encoder = time.perf_counter(), limits or Limits(), TowerEncoder.of(loaded)
+    started, limits = time.perf_counter(), limits or Limits()
     plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
-    folder.make()  # the content hash is remembered there
-    found = find_indexed(video, folder, encoder, fps=fps, limits=limits)
-    if found is not None:
-        return _encoded(
-            found, fps, _fetched(found, video, loaded, plan, limits, decoders), FROM_INDEX, started
-        )
-    spool = FrameStore(loaded.frame_size)
-    found = index_video(
+    spool: list[FrameStore] = []
+
+    def new_spool() -> FrameStore:
+        spool.append(FrameStore(loaded.frame_size))
+        return spool[-1]
+
+    found, was_there = find_or_index(
         video,
         folder,
-        encoder,
+        TowerEncoder.of(loaded),
         fps=fps,
         limits=limits,
         workers=decoders,
         progress=None if progress is None else lambda _, done, all_: progress(DECODE_AND_ENCODE, done, all_),
-        spool=spool,
+        spool=new_spool,
     )
-    store: StoredFrames = spool
-    if len(spool) != len(found):  # another process looked at the video, or a part of it was there before
-        spool.close()
-        store = _fetched(found, video, loaded, plan, limits, decoders)
-    return _encoded(found, fps, store, DECODE_AND_ENCODE, started)
+    step = FROM_INDEX if was_there else DECODE_AND_ENCODE
+    if spool and len(spool[0]) == len(found):
+        return _encoded(found, fps, spool[0], step, started)
+    for partial in spool:  # a part of the video was there before
+        partial.close()
+    return _encoded(found, fps, _fetched(found, video, loaded, plan, limits, decoders), step, started)
 
 
 def _fetched(
     found: IndexedVideo,
     video: str | Path,
-    loaded: LoadedModel,
+    loaded: VideoModel,
     plan: SamplingPlan,
     limits: Limits,
     threads: int,

@@ -6,12 +6,20 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from bvllm.app.fingerprint import tower_fingerprint
 from bvllm.app.model_name import resolve_model
-from bvllm.app.session import PromptCache
 from bvllm.app.threads import one_kernel_thread
-from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
+from bvllm.common.text import Question
+from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.session import PromptCache
+from bvllm.methods import METHODS, NONE
+from bvllm.methods.names import OWN, MethodNames
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower
 from bvllm.model.upload import upload
+from bvllm.model.vision_tower import patch_count
+from bvllm.stages.pipeline import mixed
+from bvllm.types import Budget, FrameSelection, Questions
 
 # Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
 CHUNK = 16
@@ -25,7 +33,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, the processor that belongs to it, the name it was asked for by, and its tower's fast form.
+    """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
 
     Without `fast` the stock tower looks at frames.
     """
@@ -75,7 +83,7 @@ class LoadedModel:
             return self.fast.frame_features(frames).cpu()
         with torch.inference_mode():
             full = self.normalise(_filled(frames, CHUNK))
-            return self.model.model.encode_frames(full)[: len(frames)].cpu()
+            return self.model.encode_frames(full)[: len(frames)].cpu()
 
     def feature_dtype(self, channels: int) -> torch.dtype:
         """What a frame's feature is kept as: the tower's own type, bfloat16 if that is float32 and wide."""
@@ -90,30 +98,85 @@ class LoadedModel:
                 layer = self.model.config.vision_feature_layer
                 return self.fast.patch_features(frames, layer).to(self.model.dtype)
             full = _filled(frames, self.patch_step)
-            return self.model.model.encode_patches(self.normalise(full))[: len(frames)]
+            return self.model.encode_patches(self.normalise(full))[: len(frames)]
 
-    def question_ids(self, question: str) -> tuple[Tensor, Tensor]:
-        """The question for the Q-Formers: (1, Q) ids and mask."""
-        found = self.processor.question_ids([_plain(question, self.processor.qformer_tokenizer)])
-        return found["qformer_input_ids"].to(self.device), found["qformer_attention_mask"].to(self.device)
+    @property
+    def most_frames(self) -> int:
+        """L*: no model chooses more frames than it has queries."""
+        return int(self.model.config.num_selected_frames)
+
+    @property
+    def reads_question(self) -> bool:
+        """Whether frames are chosen by a selector that reads the question."""
+        return self.model.config.select_frames == "qformer"
+
+    @property
+    def fingerprint(self) -> str:
+        """See `tower_fingerprint`: of the model as it is now, at the cost of reading all weights."""
+        return tower_fingerprint(self.model, self.processor.video_processor, self.fast)
+
+    def methods(self, methods: MethodNames) -> dict[str, str]:
+        """The name of the method in every slot.
+
+        Raises:
+            ValueError: a method does not go with this model; the message says why.
+        """
+        config = self._with(methods)
+        return {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+
+    def read(self, question: Question) -> AskedQuestion:
+        """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
+        found = self.processor.question_ids([_plain(question.stem, self.processor.qformer_tokenizer)])
+        ids, mask = found["qformer_input_ids"], found["qformer_attention_mask"]
+        return AskedQuestion(question, Questions(ids.to(self.device), mask.to(self.device)))
+
+    def knows_word(self, word: str) -> bool:
+        """Whether the Q-Formers' tokenizer has a word, or larger pieces of it than single letters."""
+        tokenizer = self.processor.qformer_tokenizer
+        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
+        longest = max((len(tokenizer.decode([piece]).strip()) for piece in pieces), default=0)
+        return tokenizer.unk_token_id not in pieces and longest >= min(2, len(word))
+
+    def select(
+        self,
+        features: Tensor,
+        seconds: Tensor,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> FrameSelection:
+        """Choose frames of one video; see `VideoModel.select`."""
+        config = self._with(methods)
+        seen = features.to(self.device, self.model.dtype)
+        return self.model.select_frames(
+            [seen], [seconds.to(self.device)], asked.tokens, budget=budget, config=config, seed=methods.seed
+        )[0]
+
+    def reduce(
+        self,
+        patches: Tensor,
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> VisualTokens:
+        """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
+        rows = mixed(lambda _: patches.to(self.device), selection)
+        return self.model.reduce_to_budget(
+            rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
+        )
 
     def generate(
-        self, text: str, visual: BVLLMVisualOutput, max_new_tokens: int, prompt: PromptCache | None = None
+        self,
+        asked: AskedQuestion,
+        visual: VisualTokens,
+        max_new_tokens: int,
+        prompt: PromptCache | None = None,
     ) -> str:
-        """What the language model says, greedily, to one user turn that begins with one clip.
-
-        Args:
-            text: the question, options below it.
-            visual: the clip's visual tokens.
-            max_new_tokens: length limit of the answer.
-            prompt: keys and values of an earlier question about the same visual tokens; used and kept.
-        """
-        content = [{"type": "video"}, {"type": "text", "text": _plain(text, self.processor.tokenizer)}]
-        written = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            tokenize=True,
-            add_generation_prompt=True,
-            visual_tokens=visual.lengths,
+        """What the language model says, greedily, to one user turn that begins with one clip."""
+        text = _plain(asked.question.written, self.processor.tokenizer)
+        written = self.processor.prompt_ids(
+            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}], visual.lengths
         )
         ids = written["input_ids"].to(self.device)
         said = self.model.generate(
@@ -126,7 +189,41 @@ class LoadedModel:
         )
         return self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
-    def _read_clip(self, ids: Tensor, visual: BVLLMVisualOutput, prompt: PromptCache) -> DynamicCache:
+    def cost(self, budget: Budget) -> ModelCost:
+        """What a question costs at most, counted."""
+        config = self.model.config
+        height, width = self.frame_size
+        weights = list(self.model.parameters())
+        channels = config.vision_config.hidden_size
+        frames = None if config.select_frames == NONE else min(budget.frames, self.most_frames)
+        return ModelCost(
+            parameters=sum(p.numel() for p in weights),
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
+            feature_bytes=channels * self.feature_dtype(channels).itemsize,
+            frame_bytes=3 * height * width,
+            patches_per_frame=patch_count(config.vision_config),
+            frames=frames,
+            tokens=budget.tokens if frames is None else min(budget.tokens, frames * config.tokens_per_frame),
+        )
+
+    def _with(self, methods: MethodNames) -> BVLLMConfig:
+        """The configuration with other methods in some slots."""
+        own = self.model.config
+        if not methods.given:
+            return own
+        config = own.with_methods(**methods.given)
+        self.model.check_methods(config)
+        if config.sample_tokens != own.sample_tokens and not methods.force:
+            trained, asked = (_kind(c.sample_tokens) for c in (own, config))
+            if trained != asked:
+                raise ValueError(
+                    f"sample_tokens must give {trained}, which the projector of model {self.name!r} "
+                    f"was trained on, got {config.sample_tokens!r}, which gives {asked}: keep "
+                    f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
+                )
+        return config
+
+    def _read_clip(self, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
         """Keys and values of the prompt up to its last visual token, from memory where they are there."""
         placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
         beginning = ids[:, : int(placeholders[-1]) + 1]
@@ -134,7 +231,7 @@ class LoadedModel:
         states = prompt.find(beginning, tokens)
         if states is None:
             states = DynamicCache(config=self.model.config.text_config)
-            self.model.model(beginning, mm_encoder_outputs={"video": visual}, past_key_values=states)
+            self.model.read_prompt(beginning, visual, states)
             prompt.keep(beginning, tokens, states)
         return states
 
@@ -185,10 +282,16 @@ def load_model(
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
     # Other features are made of patches, by parts that learn; and the fast tower's patches are without [CLS].
-    if model.config.frame_feature != "cls" or model.model.keeps_prefix:
+    if model.config.frame_feature != "cls" or model.keeps_prefix:
         return None
     normal = processor.video_processor
-    return fast_tower(model.model.vision_tower, normal.image_mean, normal.image_std)
+    return fast_tower(model.vision_tower, normal.image_mean, normal.image_std)
+
+
+def _kind(name: str) -> str:
+    """What kind of vectors a sampler gives, in words."""
+    queries = name != NONE and METHODS["sample_tokens"][name].kind == "queries"
+    return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"
 
 
 def _filled(frames: Tensor, count: int) -> Tensor:

@@ -234,7 +234,7 @@ def _frames(packets: Survey, sampling: SamplingPlan) -> int:
 def _spent(config: BVLLMConfig, budget: Budget, frames: int) -> tuple[int, int]:
     """(frames chosen, tokens) at most."""
     chosen = min(frames, budget.frames, config.num_selected_frames)
-    if config.frame_selector == "none":
+    if config.select_frames == "none":
         chosen = frames
     return chosen, min(budget.tokens, chosen * config.tokens_per_frame)
 

@@ -1,15 +1,13 @@
 """What an answer is: the text, the frames it rests on, what it cost, what was asked for and what was used."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-from bvllm.data.chat import format_clock
-from bvllm.model import BVLLMVisualOutput
+from bvllm.common.text import format_clock
+from bvllm.inference.model import VisualTokens
 from bvllm.video import VideoInfo, VideoReport
-
-Select = Literal["learned", "uniform"]
-SELECT = get_args(Select)
 
 
 class ChosenFrame(NamedTuple):
@@ -34,15 +32,17 @@ class Settings:
         fps: frames sampled per second of video; None where the frames were given, not sampled.
         tokens: visual tokens allowed.
         frames: frames that may be chosen.
-        select: how frames are chosen.
+        select: how frames are chosen: "learned" by the model's own selector, else the method's name.
         max_new_tokens: length limit of the answer.
+        methods: the method in each slot of the pipeline, by name: those asked for, or all that were used.
     """
 
     fps: float | None
     tokens: int
     frames: int
-    select: Select
+    select: str
     max_new_tokens: int
+    methods: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,24 @@ class Answer:
     timings: Mapping[str, float] = field(compare=False)
     asked: Settings
     used: Settings
-    visual: BVLLMVisualOutput = field(compare=False, repr=False)
+    visual: VisualTokens = field(compare=False, repr=False)
+
+    @property
+    def tokens_per_frame(self) -> list[int]:
+        """How many of the visual tokens stand on each of `frames`: a merged token stands on one."""
+        standing = self.visual.tokens[0].frame.tolist() if self.visual.tokens else []
+        return _tokens_of([frame.index for frame in self.frames], standing)
+
+
+def _tokens_of(frames: list[int], standing: list[int]) -> list[int]:
+    """How many of the tokens stand on each frame; frames that stand there twice share theirs out."""
+    left = Counter(standing)
+    found = []
+    for place, frame in enumerate(frames):
+        share = -(-left[frame] // frames[place:].count(frame))
+        left[frame] -= share
+        found.append(share)
+    return found
 
 
 def cost_line(answer: Answer) -> str:
@@ -101,7 +118,10 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "tokens": answer.tokens,
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,
-        "frames": [{**frame._asdict(), "time": format_clock(frame.seconds)} for frame in answer.frames],
+        "frames": [
+            {**frame._asdict(), "time": format_clock(frame.seconds), "tokens": tokens}
+            for frame, tokens in zip(answer.frames, answer.tokens_per_frame)
+        ],
         "timings": dict(answer.timings),
         "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
         "video": {**asdict(info), "report": asdict(report)},

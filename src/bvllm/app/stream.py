@@ -16,10 +16,10 @@ from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
-from bvllm.app.loading import LoadedModel
 from bvllm.app.patience import PATIENT
 from bvllm.app.thinning import Thinning
 from bvllm.app.threads import one_kernel_thread
+from bvllm.inference.model import VideoModel
 from bvllm.video import (
     Abandoned,
     FrameList,
@@ -63,7 +63,7 @@ class VideoMemory:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        loaded: VideoModel,
         *,
         max_frames: int = 1024,
         fps: float | None = 1.0,

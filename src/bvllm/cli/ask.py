@@ -3,12 +3,23 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bvllm.cli.errors import Unanswerable, check_fps, note, unwritten, wrong_use
 from bvllm.cli.index_upkeep import IndexOption, index_folder
+from bvllm.cli.methods import (
+    ForceOption,
+    MergeFramesOption,
+    MergeTokensOption,
+    PolicyOption,
+    SampleTokensOption,
+    SeedOption,
+    SelectFramesOption,
+    SelectOption,
+    method_names,
+)
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -16,6 +27,8 @@ if TYPE_CHECKING:
     from bvllm.app.encode import EncodedVideo, Progress
     from bvllm.app.loading import LoadedModel
     from bvllm.app.results import Answer
+    from bvllm.common.text import Question
+    from bvllm.methods.names import MethodNames
 
 
 @dataclass(frozen=True)
@@ -23,13 +36,12 @@ class Request:
     """The command line, parsed."""
 
     video: str
-    question: str
-    options: tuple[str, ...]
+    question: "Question"
     budget: int
     frames: int
     fps: float
     model: str
-    select: Literal["learned", "uniform"]
+    methods: "MethodNames"
     max_new_tokens: int
     threads: int | None
     evidence: Path | None
@@ -57,9 +69,14 @@ def ask(
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
     fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model answers.")] = "nano",
-    select: Annotated[
-        Literal["learned", "uniform"], typer.Option(help="Frames by the question, or evenly spaced.")
-    ] = "learned",
+    select_frames: SelectFramesOption = None,
+    merge_frames: MergeFramesOption = None,
+    sample_tokens: SampleTokensOption = None,
+    merge_tokens: MergeTokensOption = None,
+    tokens_policy: PolicyOption = None,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+    select: SelectOption = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="An option to choose from; repeat it for each.", show_default=False),
@@ -79,15 +96,23 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Answer a question about a video."""
+    _check(question, option or [], fps, evidence, model)
+    quiet()
+    from bvllm.common.text import Question
+
+    with wrong_use():
+        parsed = Question.parse(question, option)
+        methods = method_names(
+            select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
+        )
     request = Request(
         video,
-        question,
-        tuple(option or ()),
+        parsed,
         budget,
         frames,
         fps,
         model,
-        select,
+        methods,
         max_new_tokens,
         threads,
         evidence,
@@ -95,40 +120,29 @@ def ask(
         not no_index,
         stock_tower,
     )
-    _check(request)
-    quiet()
-    _check_question(request)
     encoded, answer = _work(request)
     if encoded.report.warnings:
-        note("; ".join(encoded.report.warnings))
+        note("; ".join(map(str, encoded.report.warnings)))
     print(_json(request, encoded, answer) if as_json else _text(answer), flush=True)
     if request.evidence is not None:
         _show_evidence(request.evidence, encoded, answer)
 
 
-def _check(request: Request) -> None:
+def _check(question: str, options: list[str], fps: float, evidence: Path | None, model: str) -> None:
     """Everything that can be known to be wrong without a video or a model: before torch is imported."""
     from bvllm.app.evidence_path import check_evidence_path
     from bvllm.app.model_name import resolve_model
 
     with wrong_use():
-        if not request.question.strip():
+        if not question.strip():
             raise ValueError("question must hold words, got nothing: write what you want to know")
-        for text in (request.question, *(request.options or ())):
+        for text in (question, *options):
             if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps such bytes
                 raise ValueError("question must be text, got bytes that are not UTF-8: type it again")
-        check_fps(request.fps)
-        if request.evidence is not None:
-            check_evidence_path(request.evidence)
-        resolve_model(request.model)
-
-
-def _check_question(request: Request) -> None:
-    """What the model's own reading of questions refuses: before the model is loaded."""
-    from bvllm.app.answer import split_question
-
-    with wrong_use():
-        split_question(request.question, request.options or None)
+        check_fps(fps)
+        if evidence is not None:
+            check_evidence_path(evidence)
+        resolve_model(model)
 
 
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
@@ -136,20 +150,21 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.app.loading import ModelError
     from bvllm.app.patience import PATIENT
     from bvllm.types import Budget
-    from bvllm.video import VideoError, probe
+    from bvllm.video import VideoError, check_readable
 
     try:
-        probe(request.video, PATIENT)  # what is wrong with it is said before the model is loaded
+        check_readable(request.video, PATIENT)  # a file that is not there is said before the model is loaded
         loaded = load_model(request.model, fast=not request.stock_tower)
+        with wrong_use():
+            loaded.methods(request.methods)
         with progress_bar() as bar:
             encoded = _look(request, loaded, bar)
             result = answer(
                 encoded,
                 request.question,
                 loaded,
-                options=request.options or None,
                 budget=Budget(request.budget, request.frames),
-                select=request.select,
+                methods=request.methods,
                 max_new_tokens=request.max_new_tokens,
                 threads=request.threads,
                 progress=bar,

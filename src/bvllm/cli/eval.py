@@ -1,11 +1,22 @@
 """`bvllm eval`: how often a model is right, per task and per duration."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.methods import (
+    ForceOption,
+    MergeFramesOption,
+    MergeTokensOption,
+    PolicyOption,
+    SampleTokensOption,
+    SeedOption,
+    SelectFramesOption,
+    SelectOption,
+    method_names,
+)
 from bvllm.cli.progress import progress_bar
 from bvllm.cli.quiet import quiet
 
@@ -17,7 +28,14 @@ def evaluate_model(
     model: Annotated[str, typer.Option(help="nano, a folder, or a hub id.")] = "nano",
     budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
-    select: Annotated[Literal["learned", "uniform"], typer.Option(help="How frames are chosen.")] = "learned",
+    select_frames: SelectFramesOption = None,
+    merge_frames: MergeFramesOption = None,
+    sample_tokens: SampleTokensOption = None,
+    merge_tokens: MergeTokensOption = None,
+    tokens_policy: PolicyOption = None,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+    select: SelectOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores to this file.", dir_okay=False)
     ] = None,
@@ -31,6 +49,9 @@ def evaluate_model(
         if json_file is not None:
             check_folder_of(json_file, "--json")
     quiet()
+    methods = method_names(
+        select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
+    )
     from bvllm.app.evaluate import evaluate
     from bvllm.app.loading import ModelError
     from bvllm.types import Budget
@@ -39,7 +60,9 @@ def evaluate_model(
     try:
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
-            report = evaluate(data, model=model, budget=Budget(budget, frames), select=select, progress=tell)
+            report = evaluate(
+                data, model=model, budget=Budget(budget, frames), methods=methods, progress=tell
+            )
         print(report.table(), flush=True)  # first: it was long work, and the disk may be full
         if json_file is not None:
             report.save(json_file)

@@ -38,7 +38,7 @@ class RandomBudget:
             )
 
     def at(self, step: int) -> int:
-        """The budget of a step; the model's `config.budget_tokens` must be set to it."""
+        """The budget of a step; its rows carry it to the model as `video_budget`."""
         share = mix(self.seed, BUDGET, step) / 2**64
         low, high = math.log(self.fewest), math.log(self.most + 1)
         return min(self.most, math.floor(math.exp(low + share * (high - low))))

@@ -1,12 +1,11 @@
 """The chat schema: one JSON object a line, one question about one video a line."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from bvllm.model.question import split_options
+from bvllm.common.text import LETTERS, format_clock, join_options, parse_letter, split_options
 
 __all__ = [
     "LETTERS",
@@ -20,46 +19,6 @@ __all__ = [
     "read_rows",
     "split_options",
 ]
-
-LETTERS = "ABCDEFGH"
-
-
-def format_clock(seconds: float) -> str:
-    """Seconds as mm:ss, or h:mm:ss from an hour on.
-
-    Example:
-        >>> format_clock(75.4), format_clock(3600)
-        ('01:15', '1:00:00')
-    """
-    whole = int(seconds + 1e-3)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
-
-
-def join_options(stem: str, options: list[str] | tuple[str, ...]) -> str:
-    """A question with its options below it, one a line; `split_options` takes them apart again.
-
-    Example:
-        >>> join_options("which colour?", ["red", "blue"])
-        'which colour?\\nA. red\\nB. blue'
-    """
-    if len(options) > len(LETTERS):
-        raise ValueError(f"options must be at most {len(LETTERS)}, got {len(options)}: leave some out")
-    return "\n".join([stem, *(f"{LETTERS[k]}. {option}" for k, option in enumerate(options))])
-
-
-def parse_letter(text: str) -> str | None:
-    """The letter that an answer chooses: the last one in brackets, or an answer that is a letter.
-
-    Example:
-        >>> parse_letter("00:04, 00:19 = 2 (C)"), parse_letter("B."), parse_letter("a red star")
-        ('C', 'B', None)
-    """
-    bracketed: list[str] = re.findall(r"\(\s*([A-H])\s*\)", text)
-    if bracketed:
-        return bracketed[-1]
-    alone = re.fullmatch(r"\s*([A-H])[.)]?\s*", text)
-    return alone[1] if alone else None
 
 
 class Part(BaseModel):

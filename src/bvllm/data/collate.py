@@ -20,7 +20,11 @@ class Collator:
         processor: the model's; it knows the padding and how pixels are normalised.
 
     Outputs: `input_ids`, `attention_mask`, `labels` (B, S), and where there are clips `pixel_values_videos`,
-    `video_num_frames`, `video_seconds`, `qformer_input_ids`, `qformer_attention_mask`.
+    `video_num_frames`, `video_seconds`, `qformer_input_ids`, `qformer_attention_mask`, and `video_budget`
+    where the rows were written for another budget than the model's own.
+
+    Raises:
+        ValueError: there is no row, or rows of one batch were written for different budgets.
     """
 
     def __init__(self, processor: BVLLMProcessor) -> None:
@@ -45,6 +49,15 @@ class Collator:
         asked = [example.question_ids for example in examples for _ in example.frames]
         left = self.question_left
         pixels = torch.cat([example.pixels for example in examples])
+        budgets = {example.budget for example in examples}
+        if len(budgets) > 1:
+            raise ValueError(
+                f"rows of one batch must share a budget, got {sorted(map(str, budgets))}: "
+                "draw one for each step"
+            )
+        [budget] = budgets
+        if budget is not None:
+            batch["video_budget"] = torch.tensor(budget)
         return batch | {
             "pixel_values_videos": self.processor.video_processor.normalise(pixels),
             "video_num_frames": torch.tensor(frames),

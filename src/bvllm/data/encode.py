@@ -21,6 +21,7 @@ class Example:
 
     Attributes:
         frames: T_i of each clip; () for text alone.
+        budget: most visual tokens of a clip that the placeholders were written for; None is the model's own.
     """
 
     input_ids: Tensor
@@ -29,6 +30,7 @@ class Example:
     seconds: Tensor
     frames: tuple[int, ...]
     question_ids: Tensor
+    budget: int | None = None
 
 
 class Encoder:
@@ -95,6 +97,7 @@ class Encoder:
             _seconds(clips),
             tuple(len(clip) for clip in clips),
             text.question_ids,
+            budget,
         )
 
     def _no_pixels(self) -> Tensor:

@@ -9,11 +9,11 @@ from transformers import (
 )
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor  # top level: torchvision only
 
+from bvllm.common.text import split_options
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration, BVLLMModel
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.processing_bvllm import BVLLMProcessor
-from bvllm.model.question import split_options
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
 from bvllm.model.visual import BVLLMPreTrainedModel
 

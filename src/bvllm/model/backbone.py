@@ -4,6 +4,8 @@ States come back in the caller's layout, so that labels, logits and metrics line
 whatever the budget left over.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, distributed, nn
 from transformers import AutoModel
@@ -46,6 +48,7 @@ class BVLLMModel(BVLLMVisualModel):
         video_seconds: Tensor | None = None,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
+        video_budget: Tensor | None = None,
         mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
@@ -56,20 +59,28 @@ class BVLLMModel(BVLLMVisualModel):
             attention_mask, position_ids: (B, S); positions are ours where unused slots are dropped.
             past_key_values, use_cache: a cache holds the packed rows, so continue from it with `generate`.
             inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
-            pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask:
-                see `get_video_features`; clips in the order of their placeholders.
+            pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask,
+                video_budget: see `get_video_features`; clips in the order of their placeholders.
             mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
         """
         visual, zero = (mm_encoder_outputs or {}).get("video"), None
         if visual is None and pixel_values_videos is not None:
             question = qformer_input_ids, qformer_attention_mask
-            visual = self.get_video_features(pixel_values_videos, video_num_frames, video_seconds, *question)
+            visual = self.get_video_features(
+                pixel_values_videos, video_num_frames, video_seconds, *question, video_budget
+            )
         elif visual is None and past_key_values is None and self._takes_part():
             zero = self.zero_of_everything()  # before the text, in the order of other processes
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         inputs_embeds, packing = self._fill(
-            input_ids, inputs_embeds, attention_mask, visual, zero, begins=past_key_values is None
+            input_ids,
+            inputs_embeds,
+            attention_mask,
+            visual,
+            zero,
+            video_budget,
+            begins=past_key_values is None,
         )
         if packing is not None:
             attention_mask, position_ids = packing.mask, packing.positions
@@ -115,6 +126,7 @@ class BVLLMModel(BVLLMVisualModel):
         mask: Tensor | None,
         visual: BVLLMVisualOutput | None,
         zero: Tensor | None,
+        budget: Tensor | None,
         *,
         begins: bool,
     ) -> tuple[Tensor, Packing | None]:
@@ -123,7 +135,7 @@ class BVLLMModel(BVLLMVisualModel):
             if begins:
                 self._check_nothing_to_see(ids)
             return (embeds if zero is None else embeds + zero.to(embeds)), None
-        used = self.used_slots(ids, visual)
+        used = self.used_slots(ids, visual, budget)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)
         packing = self.packing(ids, mask, used)
@@ -137,15 +149,23 @@ class BVLLMModel(BVLLMVisualModel):
                 "that the processor gave"
             )
 
-    def used_slots(self, input_ids: Tensor | None, visual: BVLLMVisualOutput) -> Tensor:
-        """(B, S) True where a placeholder gets a visual token."""
+    def used_slots(
+        self, input_ids: Tensor | None, visual: BVLLMVisualOutput, video_budget: Tensor | None = None
+    ) -> Tensor:
+        """(B, S) True where a placeholder gets a visual token.
+
+        Args:
+            video_budget: that the placeholders were written for; the configuration's where None.
+        """
         if input_ids is None:
             raise ValueError(
                 "input_ids must be given with videos, got None: placeholders are found by their id"
             )
-        slots = None
+        rule, slots = self.config.slots, None
+        if video_budget is not None:
+            rule = replace(rule, budget_tokens=int(video_budget))
         if visual.selections is not None:
-            slots = [self.config.slots.count(s.weights.shape[1]) for s in visual.selections]
+            slots = [rule.count(s.weights.shape[1]) for s in visual.selections]
         lengths = [len(tokens) for tokens in visual.pooler_output]
         return used_slots(input_ids == self.config.video_token_id, lengths, slots)
 

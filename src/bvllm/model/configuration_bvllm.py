@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InstructBlipQFormerConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from bvllm.methods import METHODS, NONE, check_name
 from bvllm.model.connectors.configuration import (
     ConnectorConfig,
     LlamaVidConfig,
@@ -18,13 +19,21 @@ from bvllm.model.connectors.configuration import (
 )
 from bvllm.model.slots import SlotRule
 from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
+from bvllm.stages.allocate import POLICIES
+from bvllm.stages.method import Slot
 from bvllm.types import Budget
 
 OPTIONS = {
-    "frame_selector": ("qformer", "resampler", "uniform", "none"),
     "frame_feature": ("cls", "mean", "max", "qformer", "cls_mean"),
     "choice": ("gumbel", "softmax"),
-    "token_sampler": ("qformer", "pool", "none"),
+    "tokens_policy": ("none", *POLICIES),
+}
+# What the slots were called before they could hold any method; these names are still read.
+ALIASES = {"frame_selector": "select_frames", "token_sampler": "sample_tokens"}
+# Slots that were switches: what True and False stand for.
+SWITCHES: dict[Slot, tuple[str, str]] = {
+    "merge_frames": ("similar", NONE),
+    "merge_tokens": ("bipartite", NONE),
 }
 COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
 
@@ -43,25 +52,31 @@ class BVLLMConfig(PreTrainedConfig):
         spatial_qformer_config: of the token sampler (Sec. 3.4).
         text_config: any decoder that `AutoModelForCausalLM` knows.
         num_selected_frames: L*, queries of the frame selector.
-        tokens_per_frame: R, queries of the token sampler. With `token_sampler="none"` it becomes N.
+        tokens_per_frame: R, queries of the token sampler or cells of the pool. Where whole patches stay, it
+            becomes N.
         budget_tokens: theta, visual tokens of one clip.
         tau: temperature of eq. 1; the released code has 0.5.
         gamma: cosine of eq. 4 at which two rows of S are the same.
-        frame_selector: "qformer", "resampler" (blind to the question; Table 4), "uniform" or "none" (all
-            frames).
+        select_frames: a method of `bvllm.METHODS["select_frames"]`: "qformer", "resampler" (blind to the
+            question; Table 4), "uniform", ..., or "none" (all frames). `frame_selector` is its older name.
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
             one more query ("qformer") reads from them; "cls_mean" is [CLS] and mean together, at the cost of
             one. All but "cls" are made of the patches of `vision_feature_layer`.
         certainty: L*-free selection: of the frames that the queries point at, those stay of which one is at
             least this sure, relative to the surest; L* is only the most. 0 is the paper's, all stay.
         choice: how frames are chosen in training; at inference always the arg-max.
-        merge_frames: Sec. 3.3; off, queries that agree spend their tokens twice.
-        token_sampler: "qformer", "pool" (average pooling to R) or "none" (all patches).
-        adaptive_tokens: R is only the most: a frame gets its share of the budget, theta over the frames that
-            are left, and a query is the more important the earlier it comes. Off, every frame gets R.
+        merge_frames: "similar" (Sec. 3.3), another method, or "none": queries that agree spend their tokens
+            twice. True and False are the older names of the first and the last.
+        sample_tokens: a method: "qformer", "pool" (average pooling to R), "divprune", ..., or "none" (all
+            patches). `token_sampler` is its older name.
+        tokens_policy: how many tokens each frame may keep: "none" (R, or whatever the method keeps), "even"
+            (a frame's share of the budget, theta over the frames that are left) or "balanced" (by how sure
+            the selection was of each). Of the sampler's queries the earlier ones are then the more important.
+        adaptive_tokens: True is the older name of `tokens_policy="even"`.
         connector: a baseline's bridge in place of token sampler and projector: a `LlamaVidConfig` or a
-            `VideoLlama2Config`, or its dictionary. It reads all patches: `token_sampler="none"`.
-        merge_tokens: Sec. 3.4; off, tokens beyond the budget are thinned evenly instead of merged.
+            `VideoLlama2Config`, or its dictionary. It reads all patches: `sample_tokens="none"`.
+        merge_tokens: "bipartite" (Sec. 3.4), another method, or "none": tokens beyond the budget are thinned
+            evenly. True and False are the older names of the first and the last.
         vision_feature_layer: hidden state of the tower that gives the patches; 0 is the embeddings.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
         clock: add the frame's time to its tokens, so that the language model can tell it.
@@ -77,11 +92,12 @@ class BVLLMConfig(PreTrainedConfig):
         `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
-        >>> BVLLMConfig(num_selected_frames=16, frame_selector="uniform").budget
+        >>> BVLLMConfig(num_selected_frames=16, select_frames="uniform").budget
         Budget(tokens=512, frames=16)
     """
 
     model_type = "bvllm"
+    attribute_map = ALIASES
     sub_configs = {
         "vision_config": AutoConfig,
         "frame_qformer_config": InstructBlipQFormerConfig,
@@ -98,15 +114,15 @@ class BVLLMConfig(PreTrainedConfig):
     budget_tokens: int = 512
     tau: float = 0.1
     gamma: float = 0.75
-    frame_selector: str = "qformer"
+    select_frames: str = "qformer"
     frame_feature: str = "cls"
     certainty: float = 0.0
     choice: str = "gumbel"
-    merge_frames: bool = True
-    token_sampler: str = "qformer"
-    adaptive_tokens: bool = False
+    merge_frames: str | bool = "similar"
+    sample_tokens: str = "qformer"
+    tokens_policy: str = "none"
     connector: dict | LlamaVidConfig | VideoLlama2Config | None = None
-    merge_tokens: bool = True
+    merge_tokens: str | bool = "bipartite"
     vision_feature_layer: int = -2
     time_channels: int = 0
     clock: bool = True
@@ -117,17 +133,20 @@ class BVLLMConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        self._read_older_names(kwargs)
         self.vision_config = _sub_config(self.vision_config, "clip_vision_model")
         self.frame_qformer_config = _sub_config(self.frame_qformer_config, "instructblip_qformer")
         self.spatial_qformer_config = _sub_config(self.spatial_qformer_config, "instructblip_qformer")
         self.text_config = _sub_config(self.text_config, "qwen2")
         self.connector = connector_config(self.connector)
+        for slot in METHODS:
+            setattr(self, slot, check_name(slot, _method_name(slot, getattr(self, slot))))
         for name, known in OPTIONS.items():
             _check_option(name, getattr(self, name), known)
         self._check_numbers()
         for reader in (self.frame_qformer_config, self.spatial_qformer_config):
             reader.encoder_hidden_size = self.vision_config.hidden_size
-        if self.token_sampler == "none":
+        if self.sample_tokens not in ("qformer", "pool"):  # whole patches stay, any number of each frame
             self.tokens_per_frame = patch_count(self.vision_config)
         if self.connector is not None:
             self._fit_connector(self.connector)
@@ -145,15 +164,42 @@ class BVLLMConfig(PreTrainedConfig):
     @property
     def slots(self) -> SlotRule:
         """How many placeholders stand for a clip."""
+        learned = self.select_frames != NONE and METHODS["select_frames"][self.select_frames].learned
         if isinstance(self.connector, VideoLlama2Config):  # as many for any clip, as for one frame
             return SlotRule(1, self._block_tokens(self.connector), self.budget_tokens)
         return SlotRule(
             self.num_selected_frames,
             self.tokens_per_frame,
             self.budget_tokens,
-            choose=self.frame_selector != "none",
-            merge_frames=self.merge_frames or self.frame_selector == "uniform",
+            choose=self.select_frames != NONE,
+            merge_frames=self.merge_frames != NONE or not learned,  # others never name a frame twice
         )
+
+    @property
+    def adaptive_tokens(self) -> bool:
+        """The older name of `tokens_policy="even"`."""
+        return self.tokens_policy == "even"
+
+    @adaptive_tokens.setter
+    def adaptive_tokens(self, value: bool) -> None:
+        self.tokens_policy = "even" if value else NONE
+
+    def with_methods(self, **methods: str | None) -> "BVLLMConfig":
+        """The same model with other methods in some slots, checked as a new configuration is.
+
+        Args:
+            **methods: names by slot, or `tokens_policy`; None leaves one as it is.
+
+        Raises:
+            ValueError: a slot or a method is unknown, or does not go with the rest.
+        """
+        told = {name: value for name, value in methods.items() if value is not None}
+        known = (*METHODS, "tokens_policy")
+        for name in told:
+            _check_option("a slot", name, known)
+        if all(getattr(self, name) == value for name, value in told.items()):
+            return self
+        return type(self)(**self.to_dict() | told)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -162,11 +208,20 @@ class BVLLMConfig(PreTrainedConfig):
             settings["connector"] = connector_dict(self.connector)
         return settings
 
+    def _read_older_names(self, kwargs: dict[str, Any]) -> None:
+        """Move what came under an older name to where it stands now; the older name wins where both came."""
+        for old, new in ALIASES.items():
+            if old in kwargs:
+                setattr(self, new, kwargs.pop(old))
+        adaptive = kwargs.pop("adaptive_tokens", None)
+        if adaptive is not None and (adaptive or self.tokens_policy == "even"):
+            self.tokens_policy = "even" if adaptive else NONE
+
     def _fit_connector(self, connector: ConnectorConfig) -> None:
         """What follows from a connector, and what does not go with it."""
-        if self.token_sampler != "none":
+        if self.sample_tokens != NONE:
             raise ValueError(
-                f'token_sampler must be "none" with a connector, got {self.token_sampler!r}: '
+                f'sample_tokens must be "none" with a connector, got {self.sample_tokens!r}: '
                 "the connector samples the patches itself"
             )
         if isinstance(connector, LlamaVidConfig):
@@ -174,9 +229,9 @@ class BVLLMConfig(PreTrainedConfig):
             if connector.reader_width is not None:
                 self.spatial_qformer_config.encoder_hidden_size = connector.reader_width
             return
-        if self.frame_selector == "none":
+        if self.select_frames == NONE:
             raise ValueError(
-                f'frame_selector must choose with the connector {connector.kind}, got "none": '
+                f'select_frames must choose with the connector {connector.kind}, got "none": '
                 'it reads num_selected_frames frames, say "uniform" ones'
             )
         self._block_tokens(connector)
@@ -197,10 +252,15 @@ class BVLLMConfig(PreTrainedConfig):
             raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper uses 0.75")
         if not 0 <= self.certainty < 1:
             raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
-        if self.adaptive_tokens and self.token_sampler != "qformer":
+        if self.tokens_policy != NONE and self.sample_tokens == "pool":
             raise ValueError(
-                f'adaptive_tokens must go with token_sampler="qformer", got {self.token_sampler!r}: only '
-                "queries can be left out"
+                f'tokens_policy must be "none" with sample_tokens="pool", got {self.tokens_policy!r}: '
+                "a pooled grid cannot lose some of its cells"
+            )
+        if self.tokens_policy != NONE and self.connector is not None:
+            raise ValueError(
+                f'tokens_policy must be "none" with a connector, got {self.tokens_policy!r}: '
+                "a connector gives every frame as many tokens"
             )
         if self.time_channels < 0:
             raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
@@ -218,6 +278,14 @@ def _sub_config(given: dict | PreTrainedConfig | None, model_type: str) -> PreTr
         return copy.deepcopy(given)
     settings = dict(given or {})
     return CONFIG_MAPPING[settings.pop("model_type", model_type)](**settings)
+
+
+def _method_name(slot: Slot, value: str | bool) -> str:
+    """The name of a method; a slot that was a switch may still be one."""
+    if isinstance(value, bool) and slot in SWITCHES:
+        on, off = SWITCHES[slot]
+        return on if value else off
+    return str(value)
 
 
 def _check_option(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bvllm.model.question import split_options
+from bvllm.common.text import split_options
 from bvllm.model.video_processing_bvllm import VideoSource
 from bvllm.video import FrameList
 

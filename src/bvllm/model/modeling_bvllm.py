@@ -15,6 +15,7 @@ from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.modules import ClockEmbedding
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.visual import BVLLMPreTrainedModel
+from bvllm.types import Budget, FrameSelection, Questions
 
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel", "ClockEmbedding"]
 
@@ -24,6 +25,7 @@ PIXELS = (
     "video_seconds",
     "qformer_input_ids",
     "qformer_attention_mask",
+    "video_budget",
 )
 
 
@@ -65,6 +67,75 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.lm_head = value
 
+    @property
+    def vision_tower(self) -> nn.Module:
+        """The backbone's vision tower."""
+        return self.model.vision_tower
+
+    @property
+    def frame_reader(self) -> nn.Module | None:
+        """The backbone's reader of frames, where the selector sees what it reads."""
+        return self.model.frame_reader
+
+    @property
+    def keeps_prefix(self) -> bool:
+        """See `BVLLMVisualModel.keeps_prefix`."""
+        return self.model.keeps_prefix
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        """See `BVLLMVisualModel.encode_frames`."""
+        return self.model.encode_frames(pixel_values)
+
+    def encode_patches(self, pixel_values: Tensor) -> Tensor:
+        """See `BVLLMVisualModel.encode_patches`."""
+        return self.model.encode_patches(pixel_values)
+
+    def select_frames(
+        self,
+        frames: list[Tensor],
+        seconds: list[Tensor],
+        questions: Questions | None,
+        *,
+        budget: Budget | None = None,
+        config: BVLLMConfig | None = None,
+        seed: int = 0,
+    ) -> list[FrameSelection]:
+        """See `BVLLMVisualModel.select`."""
+        asked = questions or (None, None)
+        return self.model.select(frames, seconds, *asked, budget=budget, config=config, seed=seed)
+
+    def reduce_to_budget(
+        self,
+        patches: Tensor,
+        selections: list[FrameSelection],
+        questions: Questions | None,
+        *,
+        budget: Budget | None = None,
+        config: BVLLMConfig | None = None,
+        seed: int = 0,
+    ) -> BVLLMVisualOutput:
+        """See `BVLLMVisualModel.spend`."""
+        asked = questions or (None, None)
+        return self.model.spend(patches, selections, *asked, budget=budget, config=config, seed=seed)
+
+    def check_methods(self, config: BVLLMConfig) -> None:
+        """Refuse a configuration that asks for trained parts which this model does not have.
+
+        Raises:
+            ValueError: such a part is named.
+        """
+        self.model.pipeline(config)
+
+    def read_prompt(self, ids: Tensor, visual: BVLLMVisualOutput, states: Cache) -> None:
+        """Put the beginning of a prompt through the language model, for its keys and values.
+
+        Args:
+            ids: (1, P) with exactly as many placeholders as there are visual tokens.
+            visual: the tokens.
+            states: takes the keys and values.
+        """
+        self.model(ids, mm_encoder_outputs={"video": visual}, past_key_values=states)
+
     def get_video_features(
         self,
         pixel_values_videos: Tensor,
@@ -72,10 +143,16 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         video_seconds: Tensor,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
+        video_budget: Tensor | None = None,
     ) -> BVLLMVisualOutput:
         """See `BVLLMModel.get_video_features`."""
         return self.model.get_video_features(
-            pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask
+            pixel_values_videos,
+            video_num_frames,
+            video_seconds,
+            qformer_input_ids,
+            qformer_attention_mask,
+            video_budget,
         )
 
     @can_return_tuple
@@ -93,6 +170,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         video_seconds: Tensor | None = None,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
+        video_budget: Tensor | None = None,
         mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: int | Tensor | None = None,
@@ -117,6 +195,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
             video_seconds=video_seconds,
             qformer_input_ids=qformer_input_ids,
             qformer_attention_mask=qformer_attention_mask,
+            video_budget=video_budget,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
@@ -152,6 +231,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         """
         ids = kwargs.pop("input_ids", None) if inputs is None else inputs
         visual = (kwargs.get("mm_encoder_outputs") or {}).get("video")
+        budget = kwargs.get("video_budget")
         if kwargs.get("pixel_values_videos") is not None:
             visual = self.get_video_features(**{k: kwargs.pop(k) for k in PIXELS if k in kwargs})
         kwargs["suppress_tokens"] = self._never_written(kwargs)
@@ -160,7 +240,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
                 self.model._check_nothing_to_see(ids)
             return super().generate(ids, **{k: v for k, v in kwargs.items() if k not in PIXELS})
         mask = kwargs.pop("attention_mask", None)
-        packing = self.model.packing(ids, mask, self.model.used_slots(ids, visual), left=True)
+        packing = self.model.packing(ids, mask, self.model.used_slots(ids, visual, budget), left=True)
         packed = ids if packing is None else packing.pack(ids, self._padding_id())
         # Only the features: what else the output holds is not ours to copy for every beam.
         kwargs["mm_encoder_outputs"] = {"video": BVLLMVisualOutput(list(visual.pooler_output))}

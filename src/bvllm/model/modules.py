@@ -1,9 +1,10 @@
 """The small learned parts between the towers, and the builders of the larger ones."""
 
 import copy
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
@@ -70,13 +71,29 @@ class FrameReader(nn.Module):
         return self.proj(self.reader(patches).queries[:, 0])
 
 
+def cls_and_mean(cls: Tensor, patches: Tensor) -> Tensor:
+    """[CLS] and the mean of the patches together; each at its own scale would drown the other."""
+    width = cls.shape[-1:]
+    return (layer_norm(cls, width) + layer_norm(patches.mean(dim=1), width)) / 2
+
+
+# What the selector sees of a frame, by `config.frame_feature`: [CLS] (t, C) and patches (t, N, C) -> (t, C).
+# "qformer" is not here: it is a module of the model.
+FRAME_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": lambda cls, patches: cls,
+    "mean": lambda cls, patches: patches.mean(dim=1),
+    "max": lambda cls, patches: patches.amax(dim=1),
+    "cls_mean": cls_and_mean,
+}
+
+
 def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
     """The learned selector, or None where frames are chosen without one."""
-    if config.frame_selector not in ("qformer", "resampler"):
+    if config.select_frames not in ("qformer", "resampler"):
         return None
     reader_config, channels = config.frame_qformer_config, config.vision_config.hidden_size
     reader: QFormer | Resampler
-    if config.frame_selector == "qformer":
+    if config.select_frames == "qformer":
         reader = QFormer(reader_config, config.num_selected_frames)
     else:
         reader = Resampler(
@@ -90,11 +107,11 @@ def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
 
 
 def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | None:
-    """What turns N patches into R tokens, or None where all patches stay."""
-    if config.token_sampler == "none":
-        return None
-    if config.token_sampler == "pool":
+    """The module that turns N patches into R tokens; None where a method without weights keeps some."""
+    if config.sample_tokens == "pool":
         return PooledTokens(config.tokens_per_frame)
+    if config.sample_tokens != "qformer":
+        return None
     return TokenSampler(QFormer(config.spatial_qformer_config, config.tokens_per_frame))
 
 
@@ -114,12 +131,6 @@ def build_projector(config: BVLLMConfig) -> Projector | Connector:
             config.vision_config.hidden_size,
             config.text_config.hidden_size,
         )
-    sampled = config.token_sampler == "qformer"
+    sampled = config.sample_tokens == "qformer"
     width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
     return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
-
-
-def every_patch(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """No sampling: each token is its patch, and looks at it alone."""
-    count = patches.shape[1]
-    return patches, torch.eye(count, device=patches.device).expand(len(patches), -1, -1)

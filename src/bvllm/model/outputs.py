@@ -19,8 +19,8 @@ class BVLLMVisualOutput(ModelOutput):
         lengths: n_i, tokens of each clip; at most the budget.
         tokens: B `Tokens`, before the projector: place, time and size of each.
         selections: B `FrameSelection`: which frames, and how sure.
-        attention: B tensors (F_i, R, N): where each sampled token looked, before merging. None with a
-            connector whose tokens come from many frames at once.
+        attention: B tensors (F_i, R, N): where each sampled token looked, before merging. None where tokens
+            are not sampled frame by frame; `tokens[b].origin` says of any of them what it is made of.
     """
 
     pooler_output: list[Tensor] | None = None

@@ -195,10 +195,8 @@ def _reader_state(config: BVLLMConfig, reader: PreTrainedModel, queries: Tensor)
     if reader.config.encoder_hidden_size != config.vision_config.hidden_size:
         weights = {k: v for k, v in weights.items() if not any(part in k for part in READS_THE_TOWER)}
     places = {
-        "model.frame_selector.reader": config.num_selected_frames
-        if config.frame_selector == "qformer"
-        else 0,
-        "model.token_sampler.reader": config.tokens_per_frame if config.token_sampler == "qformer" else 0,
+        "model.frame_selector.reader": config.num_selected_frames if config.select_frames == "qformer" else 0,
+        "model.token_sampler.reader": config.tokens_per_frame if config.sample_tokens == "qformer" else 0,
         "model.multi_modal_projector.reader": connector.queries
         if isinstance(connector, LlamaVidConfig) and connector.reader == "qformer"
         else 0,

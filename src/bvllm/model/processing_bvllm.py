@@ -207,6 +207,16 @@ class BVLLMProcessor(ProcessorMixin):
         )
         return BatchFeature(data) if return_dict else data["input_ids"]
 
+    def prompt_ids(self, chat: list[Message], visual_tokens: list[int]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask` of one chat whose clips are visual tokens already: (1, S).
+
+        As `apply_chat_template` with `visual_tokens`, without tokenising the question for the Q-Formers
+        again.
+        """
+        text = self.apply_chat_template(chat, add_generation_prompt=True)
+        prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
+        return prompts.tokenize(self.tokenizer, self.video_token, visual_tokens)
+
     def _see(self, sources: list[VideoSource | None], reading: dict[str, Any]) -> Mapping[str, Tensor]:
         if any(source is None for source in sources):
             raise ValueError(

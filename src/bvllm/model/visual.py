@@ -5,27 +5,26 @@ arg-max the rows of S are one-hot, so duplicates are known before a patch featur
 pass encodes the distinct chosen frames only.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
-from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config
-from bvllm.model.connectors.bridge import block_tokens, frame_tokens
+from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.modules import (
+    FRAME_FEATURES,
     ClockEmbedding,
     ClockTable,
     build_frame_reader,
     build_frame_selector,
     build_projector,
     build_token_sampler,
-    every_patch,
 )
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.selecting import distinct_frames, is_mixture, mix_patches, pad_clips, spread_evenly
-from bvllm.model.spending import check_frames, fit, questions_per_frame, tokens_of_clips
+from bvllm.model.slot_methods import Trained, build_pipeline
 from bvllm.model.vision_tower import (
     frame_and_patch_features,
     frame_features,
@@ -34,10 +33,9 @@ from bvllm.model.vision_tower import (
     patch_features,
     tower_of,
 )
-from bvllm.stages.merge_frames import SimilarFrameMerging
-from bvllm.stages.pipeline import select
+from bvllm.stages.pipeline import Pipeline, frames_needed, mixed
 from bvllm.stages.qformer import LearnedQueries
-from bvllm.types import Budget, FrameSelection, Tokens
+from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals
 
 # Frames that the tower sees at a time: bounds its activations, whatever the video's length. Where patches are
 # wanted it keeps the states of every layer, so fewer fit.
@@ -115,17 +113,9 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
 
     def summarise(self, cls: Tensor, patches: Tensor) -> Tensor:
         """What the selector sees of frames, by `config.frame_feature`: (t, C) and (t, N, C) -> (t, C)."""
-        match self.config.frame_feature:
-            case "cls":
-                return cls
-            case "mean":
-                return patches.mean(dim=1)
-            case "max":
-                return patches.amax(dim=1)
-            case "qformer":
-                return self.frame_reader(patches)
-        width = cls.shape[-1:]  # each at its own scale would drown the other
-        return (layer_norm(cls, width) + layer_norm(patches.mean(dim=1), width)) / 2
+        if self.frame_reader is not None:
+            return self.frame_reader(patches)
+        return FRAME_FEATURES[self.config.frame_feature](cls, patches)
 
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
         """Second pass: (F, 3, H, W) -> (F, N, C), the patches of `vision_feature_layer`, without [CLS].
@@ -136,6 +126,21 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         keep = self.keeps_prefix
         return torch.cat([self._patches(chunk, keep_prefix=keep) for chunk in chunks])
 
+    def pipeline(self, config: BVLLMConfig | None = None) -> Pipeline:
+        """The four slots as a configuration fills them, with this model's trained parts.
+
+        Args:
+            config: of `config.with_methods`; the model's own where None.
+
+        Raises:
+            ValueError: a slot asks for a trained part that this model does not have.
+        """
+        return build_pipeline(
+            config or self.config,
+            self.config,
+            Trained(self.frame_selector, self.token_sampler, self.multi_modal_projector, self.training),
+        )
+
     def select(
         self,
         frames: list[Tensor],
@@ -144,6 +149,8 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         question_mask: Tensor | None = None,
         *,
         budget: Budget | None = None,
+        config: BVLLMConfig | None = None,
+        seed: int = 0,
     ) -> list[FrameSelection]:
         """Choose frames of B clips by their questions, in one call of the selector (Sec. 3.2 and 3.3).
 
@@ -155,16 +162,28 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             seconds: B tensors (T_i,) presentation times.
             question_ids, question_mask: (B, Q) tokens of the Q-Former's tokenizer.
             budget: `frames` bounds the queries that may choose; the configuration's where None.
+            config: other methods in the slots, by `config.with_methods`.
+            seed: of methods that draw at random.
         """
-        keep = (budget or self.config.budget).frames
-        if self.frame_selector is None:
-            everything = self.config.frame_selector == "none"
-            kept = [len(t) if everything else min(keep, self.config.num_selected_frames) for t in seconds]
-            return [spread_evenly(t.to(self.device), k) for t, k in zip(seconds, kept)]
-        padded, mask, times = (x.to(self.device) for x in pad_clips(frames, seconds))
-        ids, question_mask = self._question(question_ids), self._question(question_mask)
-        logits = self.frame_selector(padded, mask, times, ids, question_mask)
-        return [self._settle(logits[b, :, : len(t)], t.to(self.device), keep) for b, t in enumerate(seconds)]
+        config = config or self.config
+        asked = budget or config.budget
+        if len(frames) != len(seconds):
+            raise ValueError(
+                f"seconds must be given for {len(frames)} clips, got {len(seconds)}: one row each"
+            )
+        for clip, times in zip(frames, seconds):
+            if not len(clip) or times.shape != clip.shape[:1]:
+                raise ValueError(
+                    f"seconds must be one time for each frame of a clip, got {tuple(times.shape)} "
+                    f"for {len(clip)} frames: sample at least one frame"
+                )
+        clips = [Clip(_rows(f).to(self.device), t.to(self.device)) for f, t in zip(frames, seconds)]
+        return self.pipeline(config).choose_frames(
+            clips,
+            self._questions(question_ids, question_mask),
+            budget=Budget(asked.tokens, min(asked.frames, config.num_selected_frames)),
+            signals=[Signals(seed=seed)] * len(clips),
+        )
 
     def spend(
         self,
@@ -174,6 +193,8 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         question_mask: Tensor | None = None,
         *,
         budget: Budget | None = None,
+        config: BVLLMConfig | None = None,
+        seed: int = 0,
     ) -> BVLLMVisualOutput:
         """Turn chosen frames into visual tokens within the budget (Sec. 3.4).
 
@@ -183,23 +204,33 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             selections: B choices, as `select` made them.
             question_ids, question_mask: (B, Q), one question per clip.
             budget: `tokens` bounds each clip; the configuration's where None.
+            config, seed: see `select`.
         """
-        budget = budget or self.config.budget
-        check_frames(patches, selections)
-        patches = patches.to(self.device)
-        ids, mask = questions_per_frame(
-            self._question(question_ids), self._question(question_mask), selections
+        config = config or self.config
+        tower = config.vision_config
+        columns = patch_columns(tower)
+        signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
+        budget = budget or config.budget
+        slots = replace(config.slots, budget_tokens=budget.tokens)
+        sampled = self.pipeline(config).reduce_to_budget(
+            patches.to(self.device),
+            selections,
+            self._questions(question_ids, question_mask),
+            budget=budget,
+            # What the prompt can hold: soft rows of a short clip can outnumber its frames.
+            most=[slots.count(s.weights.shape[1]) for s in selections],
+            signals=[signals] * len(selections),
         )
-        tokens, maps = self._sample(patches, selections, ids, mask, budget)
-        keep = [min(budget.tokens, self._most_tokens(s)) for s in selections]
-        tokens = [fit(t, k, merge=self.config.merge_tokens) for t, k in zip(tokens, keep)]
+        tokens = sampled.tokens
         lengths = [len(t) for t in tokens]
         features = torch.cat([t.features for t in tokens])
-        if self.config.connector is None:  # by the configuration: an adapter may wrap the module
+        if config.connector is None:  # by the configuration: an adapter may wrap the module
             features = self.multi_modal_projector(features)
         if self.clock is not None:
             features = features + self.clock(torch.cat([t.seconds for t in tokens])).to(features.dtype)
-        return BVLLMVisualOutput(list(features.split(lengths)), lengths, tokens, selections, maps)
+        return BVLLMVisualOutput(
+            list(features.split(lengths)), lengths, tokens, selections, sampled.attention
+        )
 
     def get_video_features(
         self,
@@ -208,6 +239,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         video_seconds: Tensor,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
+        video_budget: Tensor | None = None,
     ) -> BVLLMVisualOutput:
         """All four steps for clips whose pixels are in memory: encode, select, encode the chosen, spend.
 
@@ -216,6 +248,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             video_num_frames: (B,) frames of each clip; images are clips of one frame.
             video_seconds: (sum T_i,) presentation times.
             qformer_input_ids, qformer_attention_mask: (B, Q) the question about each clip.
+            video_budget: () the most visual tokens of each clip; the configuration's where None.
         """
         lengths = [int(n) for n in video_num_frames]
         if not sum(lengths) == len(pixel_values_videos) == len(video_seconds):
@@ -223,36 +256,24 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
                 f"video_num_frames must add up to the {len(pixel_values_videos)} frames and "
                 f"{len(video_seconds)} seconds given, got {lengths}: take all three from the processor"
             )
-        frames = self.encode_frames(pixel_values_videos) if self.frame_selector is not None else video_seconds
+        own = self.config.budget
+        budget = own if video_budget is None else Budget(int(video_budget), own.frames)
         question = qformer_input_ids, qformer_attention_mask
-        selections = self.select(list(frames.split(lengths)), list(video_seconds.split(lengths)), *question)
-        if is_mixture(selections):
-            patches = mix_patches(self.encode_patches(pixel_values_videos), lengths, selections)
-        else:
-            distinct, rows = distinct_frames(lengths, selections)
-            patches = self.encode_patches(pixel_values_videos[distinct.to(pixel_values_videos.device)])[rows]
-        return self.spend(patches, selections, *question)
+        needed = self.pipeline().needs_features
+        frames = self.encode_frames(pixel_values_videos) if needed else video_seconds[:, None]
+        selections = self.select(
+            list(frames.split(lengths)), list(video_seconds.split(lengths)), *question, budget=budget
+        )
+        patches = self._chosen_patches(pixel_values_videos, lengths, selections)
+        return self.spend(patches, selections, *question, budget=budget)
 
-    def _sample(
-        self,
-        patches: Tensor,
-        selections: list[FrameSelection],
-        ids: Tensor | None,
-        mask: Tensor | None,
-        budget: Budget,
-    ) -> tuple[list[Tokens], list[Tensor] | None]:
-        """Tokens before the budget; a connector's are as wide as the language model already."""
-        bridge, tower = self.multi_modal_projector, self.config.vision_config
-        # By the configuration: adapters and shards put wrappers around the module.
-        if isinstance(self.config.connector, LlamaVidConfig):
-            return frame_tokens(bridge, patches, selections, ids, mask, patch_count(tower))
-        if isinstance(self.config.connector, VideoLlama2Config):
-            frames = self.config.num_selected_frames
-            return block_tokens(bridge, patches, selections, frames, patch_columns(tower)), None
-        sampler = self.token_sampler
-        sampled, attention = every_patch(patches) if sampler is None else sampler(patches, ids, mask)
-        share = budget.per_frame if self.config.adaptive_tokens else None
-        return tokens_of_clips(sampled, attention, selections, share)
+    def _chosen_patches(self, pixels: Tensor, lengths: list[int], selections: list[FrameSelection]) -> Tensor:
+        """Encode the frames that any row stands on, those of all clips together: (sum F_i, N, C)."""
+        starts = [sum(lengths[:k]) for k in range(len(lengths))]
+        needed = [frames_needed(selection) + start for selection, start in zip(selections, starts)]
+        encoded = self.encode_patches(pixels[torch.cat(needed).to(pixels.device)])
+        parts = encoded.split([len(frames) for frames in needed])
+        return torch.cat([mixed(lambda _, part=part: part, s) for part, s in zip(parts, selections)])
 
     def _patches(self, pixels: Tensor, *, keep_prefix: bool) -> Tensor:
         pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)
@@ -268,25 +289,16 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             both = frame_and_patch_features(self.vision_tower, pixels, self.config.vision_feature_layer)
         return self.summarise(*both)
 
-    def _settle(self, logits: Tensor, seconds: Tensor, keep: int) -> FrameSelection:
-        merge = self.config.merge_frames or len(seconds) == 1  # a picture is one frame, however many look
-        return select(
-            logits,
-            seconds,
-            keep=keep,
-            merging=SimilarFrameMerging(self.config.gamma) if merge else None,
-            mode=self.config.choice if self.training else "hard",
-            tau=self.config.tau,
-            certainty=self.config.certainty,
-        )
+    def _questions(self, ids: Tensor | None, mask: Tensor | None) -> Questions | None:
+        if ids is None:
+            return None
+        ids = ids.to(self.device)
+        return Questions(ids, torch.ones_like(ids) if mask is None else mask.to(self.device))
 
-    def _most_tokens(self, selection: FrameSelection) -> int:
-        """Tokens the prompt can hold: soft rows of a short clip can outnumber its frames."""
-        slots = self.config.slots
-        return slots.rows(selection.weights.shape[1]) * slots.tokens_per_frame
 
-    def _question(self, x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.to(self.device)
+def _rows(features: Tensor) -> Tensor:
+    """(T, C) features; methods that look at none may be given times instead."""
+    return features if features.ndim == 2 else features[:, None]
 
 
 def _chunks(pixels: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -2,13 +2,16 @@
 
 Pruning sends some inputs nowhere, merging sends several to one place, pooling is merging on a grid. The
 decision is kept apart from carrying it out (as in ToMe, arXiv 2210.09461), so that features, sizes, times
-and positions can never disagree about what became of a token.
+and positions can never disagree about what became of a token. Where an input has a share in several outputs,
+the general form is needed: `Reduction`.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from bvllm.primitives.reduction import Reduction
 
 DROP = -1
 
@@ -135,6 +138,26 @@ class Assignment:
         wide = torch.promote_types(x.dtype, torch.float32)
         weight = size.to(wide).reshape(-1, *[1] * (x.ndim - 1))
         return (self.sum(x.to(wide) * weight) / self.sum(weight)).to(x.dtype)
+
+    def combine(self, x: Tensor, size: Tensor) -> Tensor:
+        """Carry it out, as `Reduction.combine` does: the mean of what joins each output, by size."""
+        return self.mean(x, size)
+
+    def count(self, size: Tensor) -> Tensor:
+        """(outputs,) how many sources each output stands for."""
+        return self.sum(size)
+
+    def reduction(self, size: Tensor | None = None) -> Reduction:
+        """The weights of `mean`: each input's share, by size, of the output that it joins.
+
+        Example:
+            >>> Assignment.merge(torch.tensor([0, 0])).reduction(torch.tensor([1.0, 3.0])).weight.tolist()
+            [0.25, 0.75]
+        """
+        kept = (self.target != DROP).nonzero()[:, 0]
+        size = torch.ones(self.inputs, device=self.target.device) if size is None else size
+        weight = size.float()[kept] / self.sum(size.float())[self.target[kept]]
+        return Reduction.of(self.target[kept], kept, weight, len(self), self.inputs)
 
     def _only_selects(self) -> bool:
         """Whether every output is one input: its anchor."""

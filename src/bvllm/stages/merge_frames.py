@@ -10,6 +10,7 @@ alike become one row, their mean. It all happens on S, before a single patch fea
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from bvllm.primitives.assignment import DROP, Assignment
 from bvllm.primitives.matching import match_earlier
 from bvllm.primitives.similarity import cosine
+from bvllm.stages.method import Lands, Method, Slot
 
 GAMMA = 0.75  # B-VLLM, Sec. 4
 
@@ -46,7 +48,7 @@ def order_by_time(S: Tensor, seconds: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SimilarFrameMerging:
+class SimilarFrameMerging(Method):
     """Rows of S that point alike become one, leader by leader; no frame's content is ever lost.
 
     In a round the earliest row leads, takes all later rows alike, and the next row left leads on. Merged rows
@@ -70,6 +72,10 @@ class SimilarFrameMerging:
         >>> plan.target.tolist(), plan.sum(torch.ones(3)).tolist()
         ([0, 0, 1], [2.0, 1.0])
     """
+
+    slots: ClassVar[tuple[Slot, ...]] = ("merge_frames",)
+    paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    lands: ClassVar[Lands] = "below"
 
     threshold: float = GAMMA
     released: bool = False

@@ -1,216 +1,278 @@
-"""From encoded frames to visual tokens: the paper's four slots in order (B-VLLM, arXiv 2412.09919, Fig. 2).
+"""From frames to visual tokens: the paper's four slots in order (B-VLLM, arXiv 2412.09919, Fig. 2).
 
-For one clip whose patch features are all there: tests, and methods that need no training. The model takes the
-same steps for a batch, and encodes the patches of the chosen frames only.
+The one pipeline: the model runs it, the embedded model is trained through it, the tables and all methods are
+measured in it. It takes a batch of clips of any lengths and goes in two halves, because between them the
+patches of the chosen frames are encoded, and of those only:
+
+    choose_frames      frame features + question -> select_frames, merge_frames -> FrameSelection per clip
+    reduce_to_budget   patches of chosen frames + question -> sample_tokens, merge_tokens -> Tokens per clip
 """
 
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from bvllm.primitives.assignment import DROP, Assignment
-from bvllm.primitives.choice import TAU, Mode, choose
-from bvllm.stages.merge_frames import SimilarFrameMerging, order_by_time
-from bvllm.stages.sample_tokens import PooledTokens, TokenSampler, most_attended
-from bvllm.stages.select_frames import FrameSelector
-from bvllm.types import Budget, Clip, FrameSelection, Tokens
+from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.pooling import grid_shape
+from bvllm.stages.allocate import BudgetPolicy
+from bvllm.stages.merge_frames import SimilarFrameMerging
+from bvllm.stages.method import NO_SIGNALS, FrameMethod, TokenMethod, decide
+from bvllm.stages.sample_tokens import Allocation, FrameSampling, Sampled, TokenStage, decide_in_groups
+from bvllm.stages.select_frames import LearnedSelection
+from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals, Tokens
 
-
-class ClipMethod(Protocol):
-    """A hard reduction of frames."""
-
-    def assign(self, clip: Clip, keep: int) -> Assignment:
-        """Decide what becomes of every frame."""
-
-
-class TokenMethod(Protocol):
-    """A hard reduction of tokens."""
-
-    def assign(self, tokens: Tokens, keep: int) -> Assignment:
-        """Decide what becomes of every token."""
+EVERY_PATCH = FrameSampling(None)
+# Patches of some frames of a clip: (number of the clip, (n,) frames) -> (n, N, C).
+PatchesOf = Callable[[int, Tensor], Tensor]
 
 
-class Pipeline(nn.Module):
-    """Four slots, always in this order; any of them may be empty. Learned and untrained parts mix.
+@dataclass(frozen=True)
+class Pipeline:
+    """Four slots, always in this order; trained and untrained parts mix.
 
-    Args:
-        select_frames: the paper's selector, or a method that keeps at most `budget.frames`.
-        merge_frames: the paper's merging of the rows of S, or a method that looks at the frames.
-        sample_tokens: the paper's sampler, pooling, or a method that keeps each frame's share of the budget.
-        merge_tokens: a method that ends on `budget.tokens`.
-        choice: how the selector chooses in training; at inference it is always the arg-max.
-        tau: temperature of that choice (Sec. 4: 0.1).
+    What settles the same question everywhere:
+    a token that was sampled counts once in merging, however many queries chose its frame; a frame that a
+    method merged from several counts as many. No path leaves more tokens than the budget: with the last slot
+    empty, what is beyond it is thinned evenly. Without a budget policy a hard sampler shares the budget over
+    the whole clip, not frame by frame, so frames may outnumber tokens.
+
+    Attributes:
+        select_frames: the trained selector, or a hard method; None keeps all frames.
+        merge_frames: the paper's merging of the rows of S, or a hard method; None merges nothing.
+        sample_tokens: a `TokenStage`: the trained sampler, pooling, a connector, or a hard method
+            (`PerClip`).
+        merge_tokens: a hard method that ends on the budget; None thins evenly what is beyond it.
+        policy: how many tokens each frame may keep; None leaves that to the slots.
 
     Example:
         >>> from bvllm.stages.merge_tokens import BipartiteMerging
-        >>> clip = Clip.of(torch.randn(6, 16, 8), seconds=torch.arange(6.0))
-        >>> pipeline = Pipeline(sample_tokens=PooledTokens(4), merge_tokens=BipartiteMerging())
-        >>> len(pipeline(clip, Budget(tokens=10)))
+        >>> patches = torch.randn(6, 16, 8)
+        >>> pipeline = Pipeline(merge_tokens=BipartiteMerging())
+        >>> clip = Clip(patches.mean(dim=1), torch.arange(6.0))
+        >>> _, sampled = pipeline.run([clip], lambda _, frames: patches[frames], budget=Budget(tokens=10))
+        >>> len(sampled.tokens[0])
         10
     """
 
-    def __init__(
+    select_frames: LearnedSelection | FrameMethod | None = None
+    merge_frames: SimilarFrameMerging | FrameMethod | None = None
+    sample_tokens: TokenStage = EVERY_PATCH
+    merge_tokens: TokenMethod | None = None
+    policy: BudgetPolicy | None = None
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether frames must be encoded before any is chosen."""
+        first, second = self.select_frames, self.merge_frames
+        if isinstance(second, FrameMethod) and not second.blind:
+            return True
+        return isinstance(first, LearnedSelection) or (first is not None and not first.blind)
+
+    def run(
         self,
+        clips: Sequence[Clip],
+        patches_of: PatchesOf,
+        questions: Questions | None = None,
         *,
-        select_frames: FrameSelector | ClipMethod | None = None,
-        merge_frames: SimilarFrameMerging | ClipMethod | None = None,
-        sample_tokens: TokenSampler | PooledTokens | TokenMethod | None = None,
-        merge_tokens: TokenMethod | None = None,
-        choice: Literal["gumbel", "softmax"] = "gumbel",
-        tau: float = TAU,
-    ) -> None:
-        super().__init__()
-        self.select_frames = select_frames
-        self.merge_frames = merge_frames
-        self.sample_tokens = sample_tokens
-        self.merge_tokens = merge_tokens
-        self.choice: Literal["gumbel", "softmax"] = choice
-        self.tau = tau
-
-    def forward(
-        self,
-        clip: Clip,
         budget: Budget,
-        question_ids: Tensor | None = None,
-        question_mask: Tensor | None = None,
-    ) -> Tokens:
-        """Spend one budget on one clip, by the question (1, Q) where a slot reads it."""
-        clip = self._frames(clip, budget, question_ids, question_mask)
-        tokens = self._sample(clip, budget, question_ids, question_mask)
-        if self.merge_tokens is None:
-            return tokens
-        return tokens.reduce(self.merge_tokens.assign(tokens, budget.tokens))
+        signals: Sequence[Signals] | None = None,
+    ) -> tuple[list[FrameSelection], Sampled]:
+        """Both halves, for clips whose patches can be had by frame."""
+        selections = self.choose_frames(clips, questions, budget=budget, signals=signals)
+        patches = torch.cat([mixed(partial_of(patches_of, k), s) for k, s in enumerate(selections)])
+        return selections, self.reduce_to_budget(
+            patches, selections, questions, budget=budget, signals=signals
+        )
 
-    def _frames(self, clip: Clip, budget: Budget, ids: Tensor | None, question_mask: Tensor | None) -> Clip:
-        """Which frames bear on the question, and which of those show the same thing?"""
-        if isinstance(self.select_frames, FrameSelector):
-            mask = torch.ones(1, len(clip), dtype=torch.bool, device=clip.seconds.device)
-            cls = clip.features.mean(dim=1)[None]  # a clip has no [CLS]: the mean of its patches stands in
-            logits = self.select_frames(cls, mask, clip.seconds[None], ids, question_mask)[0]
-            merging = self.merge_frames if isinstance(self.merge_frames, SimilarFrameMerging) else None
-            mode = self.choice if self.training else "hard"
-            clip = take_frames(
-                clip,
-                select(logits, clip.seconds, keep=budget.frames, merging=merging, mode=mode, tau=self.tau),
+    def choose_frames(
+        self,
+        clips: Sequence[Clip],
+        questions: Questions | None = None,
+        *,
+        budget: Budget,
+        signals: Sequence[Signals] | None = None,
+    ) -> list[FrameSelection]:
+        """Which frames bear on the question, and which of those show the same thing (Sec. 3.2, 3.3).
+
+        Args:
+            clips: B clips of any lengths.
+            questions: one for each clip, where a trained selector reads it.
+            budget: `frames` is the most that are chosen of each clip.
+            signals: what hard methods may see, one for each clip.
+
+        Raises:
+            ValueError: a method needs a signal that is not there.
+        """
+        signals = [NO_SIGNALS] * len(clips) if signals is None else signals
+        signals = [replace(s, seconds=clip.seconds) for s, clip in zip(signals, clips)]
+        first, second = self.select_frames, self.merge_frames
+        if isinstance(first, LearnedSelection):
+            rows = second if isinstance(second, SimilarFrameMerging) else None
+            chosen = first.select(clips, questions, budget.frames, rows)
+        else:
+            chosen = [_select(first, clip, budget, s) for clip, s in zip(clips, signals)]
+        if isinstance(second, FrameMethod):  # rows of S without a learned choice are one-hot and distinct
+            chosen = [_merge(second, clip, c, budget, s) for clip, c, s in zip(clips, chosen, signals)]
+        return chosen
+
+    def reduce_to_budget(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None = None,
+        *,
+        budget: Budget,
+        most: Sequence[int] | None = None,
+        signals: Sequence[Signals] | None = None,
+    ) -> Sampled:
+        """Which patches of the chosen frames matter, folded together until they fit (Sec. 3.4).
+
+        Args:
+            patches: (sum F_i, N, C) one entry for each row of every selection.
+            selections: B choices.
+            questions: one for each clip, where a trained sampler reads it.
+            budget: `tokens` bounds each clip.
+            most: a tighter bound of each clip: what its prompt has room for.
+            signals: what hard methods may see, one for each clip; relevance and grid are filled in.
+
+        Raises:
+            ValueError: patches are not those of the selections, or a method needs a signal that is not there.
+        """
+        check_frames(patches, selections)
+        keep = [budget.tokens if most is None else min(budget.tokens, m) for m in (most or selections)]
+        allocation = self._allocate(patches, selections, keep, signals)
+        sampled = self.sample_tokens.sample(patches, selections, questions, allocation)
+        fitted = [self._fit(t, allocation, k) for k, t in enumerate(sampled.tokens)]
+        return Sampled(fitted, sampled.attention)
+
+    def _allocate(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        most: Sequence[int],
+        signals: Sequence[Signals] | None,
+    ) -> Allocation:
+        """What each clip, and by the policy each of its frames, may spend."""
+        each = patches.shape[1]
+        per_frame = None
+        if self.policy is not None:
+            per_frame = [
+                self.policy.allocate(s, m, each).to(patches.device) for s, m in zip(selections, most)
+            ]
+        made = []
+        for k, (own, s) in enumerate(zip(signals or [NO_SIGNALS] * len(selections), selections)):
+            relevance = s.scores if own.relevance is None else own.relevance
+            made.append(
+                replace(
+                    own,
+                    relevance=relevance,
+                    seconds=s.seconds.repeat_interleave(each),
+                    grid=own.grid or grid_shape(each),
+                    tokens_per_frame=None if per_frame is None else per_frame[k],
+                )
             )
-        elif self.select_frames is not None:
-            clip = clip.reduce(self.select_frames.assign(clip, min(budget.frames, len(clip))))
-        if self.merge_frames is None or isinstance(self.merge_frames, SimilarFrameMerging):
-            return clip  # rows of S without a learned choice are one-hot and distinct
-        return clip.reduce(self.merge_frames.assign(clip, min(budget.frames, len(clip))))
+        return Allocation(most, per_frame, made)
 
-    def _sample(self, clip: Clip, budget: Budget, ids: Tensor | None, mask: Tensor | None) -> Tokens:
-        """Which patches matter? The fewer frames are left, the more tokens a method may keep of each."""
-        if isinstance(self.sample_tokens, TokenSampler | PooledTokens):
-            frames = len(clip)
-            ids = None if ids is None else ids.expand(frames, -1)
-            mask = None if mask is None else mask.expand(frames, -1)
-            sampled, attention = self.sample_tokens(clip.features, ids, mask)
-            return sampled_tokens(sampled, attention, clip.seconds, clip.index, clip.columns)
-        tokens = clip.tokens()
-        if self.sample_tokens is None:
+    def _fit(self, tokens: Tokens, allocation: Allocation, number: int) -> Tokens:
+        """At most so many tokens of one clip: by the method in the last slot, else thinned evenly."""
+        keep, method = allocation.most[number], self.merge_tokens
+        if method is not None and method.lands == "reorders":
+            tokens, method = tokens.reduce(decide(method, tokens, len(tokens), NO_SIGNALS)), None
+        if len(tokens) <= keep:
             return tokens
-        share = min(budget.per_frame(len(clip)) * len(clip), len(tokens))
-        return tokens.reduce(self.sample_tokens.assign(tokens, share))
+        if method is None:
+            return tokens.reduce(thin_evenly(len(tokens), keep, tokens.features.device))
+        signals = replace(allocation.signals[number], seconds=tokens.seconds, attention=None, keys=None)
+        per_frame = allocation.per_frame
+        if per_frame is not None and int(per_frame[number].sum()) <= keep:
+            frames, group = tokens.frame.unique_consecutive(return_inverse=True)
+            if len(frames) == len(per_frame[number]):
+                return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))
+        return tokens.reduce(decide(method, tokens, keep, signals))
 
 
-def select(
-    logits: Tensor,
-    seconds: Tensor,
-    *,
-    keep: int | None = None,
-    merging: SimilarFrameMerging | None = None,
-    mode: Mode = "hard",
-    tau: float = TAU,
-    certainty: float = 0.0,
-    generator: Generator | None = None,
-) -> FrameSelection:
-    """Sec. 3.2 and 3.3 for one clip: choose, put in the order of time, merge what is the same.
-
-    Args:
-        logits: (L, T) what every query thinks of every frame of the clip, without padding.
-        seconds: (T,) presentation times, ascending.
-        keep: how many queries may choose, the first ones; None lets all choose.
-        merging: how duplicates merge; None keeps one row per query.
-        mode, tau, generator: see `choose`.
-        certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
-            number of frames follows from the question, and the number of queries is only the most.
-
-    Returns:
-        Rows in the order of the frames they stand on.
-
-    Example:
-        >>> chosen = select(torch.tensor([[0.0, 9.0], [9.0, 0.0], [0.0, 9.0]]), torch.tensor([0.0, 1.0]),
-        ...     merging=SimilarFrameMerging())
-        >>> chosen.frames.tolist(), chosen.size.tolist()
-        ([0, 1], [1.0, 2.0])
-    """
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep must be at least 1, got {keep}: raise budget.frames")
-    S = choose(logits[:keep], tau=tau, mode=mode, generator=generator)
-    order = order_by_time(S, seconds)
-    S = S[order]
-    plan = Assignment.identity(len(S), S.device) if merging is None else merging.assign(S)
-    once = torch.ones(len(S), device=S.device)
-    weights = plan.mean(S, once)
-    frames = weights.argmax(dim=-1)
-    kept = plan.target != DROP
-    target = plan.target[kept]
-    trust = logits[:keep][order].detach().float().softmax(dim=-1)[kept]
-    sure = trust.gather(1, frames[target, None])[:, 0]
-    scores = sure.new_zeros(len(plan)).scatter_reduce(0, target, sure, "amax")
-    # A soft row may stand on a frame before that of an earlier row; the tokens' clock must not run back.
-    rows = frames.argsort(stable=True)
-    rows = rows[scores[rows] >= certainty * scores.max()]
-    frames = frames[rows]
-    return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
+def partial_of(patches_of: PatchesOf, clip: int) -> Callable[[Tensor], Tensor]:
+    """`patches_of` for one clip."""
+    return lambda frames: patches_of(clip, frames)
 
 
-def take_frames(clip: Clip, selection: FrameSelection) -> Clip:
-    """V* = S V (eq. 1) on the patches: the chosen frames, or their mixtures while the choice is soft."""
-    if not selection.weights.requires_grad and bool((selection.weights.amax(dim=-1) == 1).all()):
-        # One-hot rows: the product would read every token of the video to copy a few frames.
-        return Clip(
-            clip.features.index_select(0, selection.frames),
-            selection.seconds,
-            selection.size,
-            clip.index[selection.frames],
-        )
-    weights = selection.weights.to(clip.features.dtype)
-    features = (weights @ clip.features.flatten(1)).reshape(len(selection), *clip.features.shape[1:])
-    return Clip(features, selection.seconds, selection.size, clip.index[selection.frames])
+def mixed(patches_of: Callable[[Tensor], Tensor], selection: FrameSelection, *, least: float = 0.0) -> Tensor:
+    """V* = S V (eq. 1) on the patches of one clip: (F, N, C), the chosen frames or their mixtures.
 
-
-def sampled_tokens(
-    tokens: Tensor, attention: Tensor, seconds: Tensor, frames: Tensor, columns: int
-) -> Tokens:
-    """R tokens of each of F frames as one bag, each with the place it looked at most.
+    Only frames that weigh anything are asked for: with a hard choice, the chosen ones.
 
     Args:
-        tokens: (F, R, H) what was sampled.
-        attention: (F, R, N) how much of each patch went into each token.
-        seconds, frames: (F,) time and sampled index of each frame.
-        columns: patches in a row of the grid.
-
-    Example:
-        >>> bag = sampled_tokens(torch.zeros(2, 1, 8), torch.eye(4)[None, 3:].expand(2, -1, -1),
-        ...     seconds=torch.tensor([2.0, 7.0]), frames=torch.tensor([2, 7]), columns=2)
-        >>> bag.frame.tolist(), bag.row.tolist(), bag.column.tolist()
-        ([2, 7], [1, 1], [1, 1])
+        patches_of: (n,) distinct frames, ascending -> (n, N, C).
+        selection: rows over the frames.
+        least: frames that weigh no more than this in every row are left out, and the rest of a row is scaled
+            to a sum of 1: a soft choice puts a little weight on every frame of an hour.
     """
-    if attention.shape[:2] != tokens.shape[:2] or not len(tokens) == len(seconds) == len(frames):
+    frames = frames_needed(selection, least=least)
+    patches = patches_of(frames)
+    if not selection.is_mixture:
+        return patches[torch.searchsorted(frames, selection.frames)]
+    share = selection.weights[:, frames]
+    if least:
+        share = share / share.sum(dim=1, keepdim=True)
+    return torch.einsum("ft,tnc->fnc", share.to(patches.dtype), patches)
+
+
+def frames_needed(selection: FrameSelection, *, least: float = 0.0) -> Tensor:
+    """The distinct frames of one clip that `mixed` asks for, ascending."""
+    weights = selection.weights
+    if not selection.is_mixture:
+        return selection.frames.unique()
+    if weights.requires_grad and not least:  # a weight that rounds to nothing still learns
+        return torch.arange(weights.shape[1], device=weights.device)
+    return (weights.detach() > least).any(dim=0).nonzero()[:, 0]
+
+
+def check_frames(patches: Tensor, selections: Sequence[FrameSelection]) -> None:
+    """One entry of patches for each chosen row.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    chosen = sum(len(s) for s in selections)
+    if len(patches) != chosen:
         raise ValueError(
-            "tokens, attention, seconds and frames must be of the same frames, got shapes "
-            f"{[tuple(x.shape) for x in (tokens, attention, seconds, frames)]}: sample every frame once"
+            f"patches must be given for the {chosen} chosen frames, got {len(patches)}: "
+            "one entry for each row of every selection, in order"
         )
-    each = tokens.shape[1]
-    row, column = most_attended(attention, columns)
-    return Tokens(
-        tokens.flatten(0, 1),
-        seconds.repeat_interleave(each),
-        torch.ones(tokens.shape[0] * each, device=tokens.device),
-        frames.repeat_interleave(each),
-        row.flatten(),
-        column.flatten(),
+
+
+def thin_evenly(count: int, keep: int, device: torch.device | None = None) -> Assignment:
+    """Keep the middle ones of `keep` equal parts of a sequence.
+
+    Example:
+        >>> thin_evenly(9, 3).anchor.tolist()
+        [1, 4, 7]
+    """
+    spread = (2 * torch.arange(keep, device=device) + 1) * count // (2 * keep)
+    return Assignment.keep(spread, count)
+
+
+def _select(method: FrameMethod | None, clip: Clip, budget: Budget, signals: Signals) -> FrameSelection:
+    if method is None:
+        return FrameSelection.of(torch.arange(len(clip), device=clip.seconds.device), clip.seconds)
+    plan = decide(method, clip, budget.frames, signals)
+    if isinstance(plan, Assignment) and len(plan) == int((plan.target >= 0).sum()):
+        return FrameSelection.of(plan.anchor, clip.seconds)
+    return _select(None, clip, budget, signals).reduce(plan)
+
+
+def _merge(
+    method: FrameMethod, clip: Clip, chosen: FrameSelection, budget: Budget, signals: Signals
+) -> FrameSelection:
+    """What a method makes of the chosen frames, which it sees as a clip of their own."""
+    weights = chosen.weights.detach().to(clip.features.dtype)
+    features = clip.features[chosen.frames] if not chosen.is_mixture else weights @ clip.features
+    shown = replace(
+        signals,
+        seconds=chosen.seconds,
+        relevance=chosen.scores if signals.relevance is None else signals.relevance[chosen.frames],
     )
+    plan = decide(method, Clip(features, chosen.seconds), min(budget.frames, len(chosen)), shown)
+    return chosen.reduce(plan)

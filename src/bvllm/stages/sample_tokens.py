@@ -1,10 +1,23 @@
-"""Spatial token sampling (B-VLLM, arXiv 2412.09919, Sec. 3.4): R tokens of a frame, by the question."""
+"""Spatial token sampling (B-VLLM, arXiv 2412.09919, Sec. 3.4): R tokens of a frame, by the question.
 
+Whatever fills the slot is a `TokenStage`: it takes the chosen frames of a whole batch and gives each clip's
+tokens. Trained samplers run once for the batch; hard methods (`PerClip`) decide clip by clip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
 from torch import Tensor, nn
 
-from bvllm.primitives.pooling import grid_pooling_weights
+from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.pooling import grid_pooling_weights, grid_shape
+from bvllm.primitives.reduction import Reduction
+from bvllm.stages.method import Kind, Lands, Slot, TokenMethod, decide
 from bvllm.stages.qformer import QFormer
 from bvllm.stages.resampler import Resampler
+from bvllm.types import FrameSelection, Questions, SignalName, Signals, Step, Tokens
 
 TOKENS_PER_FRAME = 32  # R in B-VLLM, Sec. 4
 
@@ -20,6 +33,13 @@ class TokenSampler(nn.Module):
 
     Source: B-VLLM, Sec. 3.4.
     """
+
+    slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
+    paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    needs: ClassVar[frozenset[SignalName]] = frozenset()  # words come to it as tokens, beside the patches
+    lands: ClassVar[Lands] = "exact"
+    kind: ClassVar[Kind] = "queries"
+    learned: ClassVar[bool] = True
 
     def __init__(self, reader: QFormer | Resampler) -> None:
         super().__init__()
@@ -55,6 +75,13 @@ class PooledTokens(nn.Module):
         tokens: R.
     """
 
+    slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
+    paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    needs: ClassVar[frozenset[SignalName]] = frozenset()
+    lands: ClassVar[Lands] = "exact"
+    kind: ClassVar[Kind] = "patches"
+    learned: ClassVar[bool] = False
+
     def __init__(self, tokens: int = TOKENS_PER_FRAME) -> None:
         super().__init__()
         if tokens < 1:
@@ -71,6 +98,247 @@ class PooledTokens(nn.Module):
             )
         weights = grid_pooling_weights(patches.shape[1], self.tokens, patches.device).to(patches.dtype)
         return weights @ patches, weights.expand(len(patches), -1, -1)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Tokens of B clips before the budget.
+
+    Attributes:
+        tokens: of each clip.
+        attention: (F_i, R, N) of each clip, how much of each patch went into each token of each frame; None
+            where tokens are not made frame by frame. `Tokens.origin` says the same of any stage.
+    """
+
+    tokens: list[Tokens]
+    attention: list[Tensor] | None = None
+
+
+class TokenStage(Protocol):
+    """What fills the slot `sample_tokens`."""
+
+    def sample(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None,
+        allocation: "Allocation",
+    ) -> Sampled:
+        """Turn the chosen frames of B clips into tokens.
+
+        Args:
+            patches: (sum F_i, N, C) one entry for each row of every selection.
+            selections: B choices of frames.
+            questions: one for each clip.
+            allocation: what each clip may spend, and what a method may see.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What B clips may spend, as the budget policy laid it down.
+
+    Attributes:
+        most: tokens of each clip.
+        per_frame: (F_i,) how many each frame of a clip may keep; None leaves that to the stage.
+        signals: what methods may see, one for each clip.
+        columns: patches in a row of the grid; None takes the shape nearest to a square.
+    """
+
+    most: Sequence[int]
+    per_frame: Sequence[Tensor] | None
+    signals: Sequence[Signals]
+    columns: int | None = None
+
+
+@dataclass(frozen=True)
+class FrameSampling:
+    """A module that turns each frame into R tokens: the trained sampler, pooling, or every patch as it is.
+
+    Attributes:
+        sampler: (F, N, C) patches and the question of each frame -> tokens (F, R, H), attention (F, R, N);
+            None keeps every patch.
+    """
+
+    sampler: nn.Module | None
+
+    def sample(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None,
+        allocation: Allocation,
+    ) -> Sampled:
+        """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay."""
+        ids, mask = questions_per_frame(questions, selections)
+        tokens, attention = every_patch(patches) if self.sampler is None else self.sampler(patches, ids, mask)
+        return tokens_of_clips(tokens, attention, selections, allocation.per_frame)
+
+
+@dataclass(frozen=True)
+class PerClip:
+    """A hard method in the slot: it keeps `most` tokens of a clip, or of each frame what the policy gave it.
+
+    Attributes:
+        method: decides.
+    """
+
+    method: TokenMethod
+
+    def sample(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None,
+        allocation: Allocation,
+    ) -> Sampled:
+        """See `TokenStage.sample`; the question reaches a method through its signals."""
+        counts = [len(selection) for selection in selections]
+        made = []
+        for k, (part, selection) in enumerate(zip(patches.split(counts), selections)):
+            tokens = Tokens.of(
+                part,
+                selection.seconds.to(part.device),
+                selection.frames.to(part.device),
+                size=selection.source_count.to(part.device),
+                columns=allocation.columns or grid_shape(part.shape[1])[1],
+            )
+            if allocation.per_frame is None:
+                plan = decide(self.method, tokens, allocation.most[k], allocation.signals[k])
+            else:
+                groups = torch.arange(len(part), device=part.device).repeat_interleave(part.shape[1])
+                plan = decide_in_groups(
+                    self.method, tokens, groups, allocation.per_frame[k], allocation.signals[k]
+                )
+            made.append(tokens.reduce(plan))
+        return Sampled(made)
+
+
+def decide_in_groups(
+    method: TokenMethod, tokens: Tokens, group: Tensor, keep: Tensor, signals: Signals
+) -> Assignment | Reduction:
+    """Ask a method about each frame on its own, and put its plans side by side.
+
+    Args:
+        method: decides.
+        tokens: of one clip.
+        group: (K,) which of F frames each token belongs to, ascending.
+        keep: (F,) how many each frame may keep; a frame of 0 is left out.
+        signals: of the clip; what is there for each token is cut to those of the frame.
+
+    Raises:
+        ValueError: no frame may keep any.
+    """
+    if not bool((keep > 0).any()):
+        raise ValueError("tokens per frame must leave at least 1 token, got none: raise the budget")
+    parts: list[Reduction] = []
+    places: list[Tensor] = []
+    for number, count in enumerate(keep.tolist()):
+        mine = (group == number).nonzero()[:, 0]
+        if not count or not len(mine):
+            continue
+        plan = decide(method, tokens.at(mine), count, signals.at(mine))
+        parts.append(plan if isinstance(plan, Reduction) else plan.reduction(tokens.size[mine]))
+        places.append(mine)
+    starts = torch.tensor([len(part) for part in parts]).cumsum(0) - torch.tensor([len(p) for p in parts])
+    return Reduction.of(
+        torch.cat([part.output + int(start) for part, start in zip(parts, starts)]),
+        torch.cat([place[part.input] for part, place in zip(parts, places)]),
+        torch.cat([part.weight for part in parts]),
+        sum(len(part) for part in parts),
+        len(tokens),
+    )
+
+
+def every_patch(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """No sampling: each token is its patch, and looks at it alone."""
+    count = patches.shape[1]
+    return patches, torch.eye(count, device=patches.device).expand(len(patches), -1, -1)
+
+
+def questions_per_frame(
+    questions: Questions | None, selections: Sequence[FrameSelection]
+) -> tuple[Tensor | None, Tensor | None]:
+    """(B, Q) questions -> (sum F_i, Q): every frame is read with the question of its clip.
+
+    Raises:
+        ValueError: there is not one question per clip.
+    """
+    if questions is None:
+        return None, None
+    ids, mask = questions
+    if len(ids) != len(selections):
+        raise ValueError(
+            f"question_ids must be given for {len(selections)} clips, got {len(ids)}: one row each"
+        )
+    counts = torch.tensor([len(s) for s in selections], device=ids.device)
+    return ids.repeat_interleave(counts, 0), mask.repeat_interleave(counts, 0)
+
+
+def tokens_of_clips(
+    sampled: Tensor,
+    attention: Tensor,
+    selections: Sequence[FrameSelection],
+    per_frame: Sequence[Tensor] | None = None,
+) -> Sampled:
+    """Cut a batch (sum F_i, R, H) into clips, each token with its time and place.
+
+    Args:
+        per_frame: (F_i,) how many of its first tokens each frame keeps; all where None.
+    """
+    counts = [len(s) for s in selections]
+    columns = grid_shape(attention.shape[-1])[1]
+    tokens, maps = [], []
+    for k, (part, looks, s) in enumerate(zip(sampled.split(counts), attention.split(counts), selections)):
+        seconds, frames = s.seconds.to(part.device), s.frames.to(part.device)
+        kept = None if per_frame is None else per_frame[k].tolist()
+        if kept is not None and len(set(kept)) == 1:  # as many of each frame: nothing to pick apart
+            part, looks, kept = part[:, : kept[0]], looks[:, : kept[0]], None
+        maps.append(looks)
+        bag = sampled_tokens(part, looks, seconds, frames, columns)
+        if kept is not None:
+            each = part.shape[1]
+            index = [f * each + r for f, count in enumerate(kept) for r in range(min(count, each))]
+            plan = Assignment.keep(torch.tensor(index, device=part.device), len(bag))
+            bag = bag.reduce(plan)
+        tokens.append(bag)
+    return Sampled(tokens, maps)
+
+
+def sampled_tokens(
+    tokens: Tensor, attention: Tensor, seconds: Tensor, frames: Tensor, columns: int
+) -> Tokens:
+    """R tokens of each of F frames as one bag, each with the place it looked at most.
+
+    Args:
+        tokens: (F, R, H) what was sampled.
+        attention: (F, R, N) how much of each patch went into each token.
+        seconds, frames: (F,) time and sampled index of each frame.
+        columns: patches in a row of the grid.
+
+    Example:
+        >>> bag = sampled_tokens(torch.zeros(2, 1, 8), torch.eye(4)[None, 3:].expand(2, -1, -1),
+        ...     seconds=torch.tensor([2.0, 7.0]), frames=torch.tensor([2, 7]), columns=2)
+        >>> bag.frame.tolist(), bag.row.tolist(), bag.column.tolist()
+        ([2, 7], [1, 1], [1, 1])
+    """
+    if attention.shape[:2] != tokens.shape[:2] or not len(tokens) == len(seconds) == len(frames):
+        raise ValueError(
+            "tokens, attention, seconds and frames must be of the same frames, got shapes "
+            f"{[tuple(x.shape) for x in (tokens, attention, seconds, frames)]}: sample every frame once"
+        )
+    each = tokens.shape[1]
+    row, column = most_attended(attention, columns)
+    return Tokens(
+        tokens.flatten(0, 1),
+        seconds.repeat_interleave(each),
+        torch.ones(tokens.shape[0] * each, device=tokens.device),
+        frames.repeat_interleave(each),
+        row.flatten(),
+        column.flatten(),
+        (Step(attention),),
+    )
 
 
 def most_attended(attention: Tensor, columns: int) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,24 @@ Learned queries read the [CLS] features of all frames and the question; each the
 At inference S is the arg-max as one-hot rows: the limit of eq. 1 for tau -> 0 without its noise.
 """
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from bvllm.primitives.assignment import DROP, Assignment
 from bvllm.primitives.choice import TAU, Mode, choose
 from bvllm.primitives.positions import relative_position_features
+from bvllm.stages.merge_frames import SimilarFrameMerging, order_by_time
+from bvllm.stages.method import Lands, Slot
 from bvllm.stages.qformer import QFormer
 from bvllm.stages.resampler import Resampler
+from bvllm.types import Clip, FrameSelection, Questions, SignalName
 
-__all__ = ["TAU", "FrameSelector", "Mode", "choose"]
+__all__ = ["TAU", "FrameSelector", "LearnedSelection", "Mode", "choose", "pad_clips", "select"]
 
 
 class FrameSelector(nn.Module):
@@ -35,6 +44,13 @@ class FrameSelector(nn.Module):
     Source: Sec. 3.2, eq. 1. Logits are divided by sqrt(C), which the released code does and the paper leaves
     out; `proj` bridges the two widths.
     """
+
+    slots: ClassVar[tuple[Slot, ...]] = ("select_frames",)
+    paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    needs: ClassVar[frozenset[SignalName]] = frozenset()  # words come to it as tokens, beside the frames
+    lands: ClassVar[Lands] = "below"
+    learned: ClassVar[bool] = True
+    blind: ClassVar[bool] = False
 
     def __init__(
         self, reader: QFormer | Resampler, query_width: int, channels: int, time_channels: int = 0
@@ -103,3 +119,117 @@ class FrameSelector(nn.Module):
             raise ValueError(
                 f"mask must leave every clip a frame, got {mask.sum(-1).tolist()} frames: drop empty clips"
             )
+
+
+@dataclass(frozen=True)
+class LearnedSelection:
+    """A frame selector as the pipeline runs it, with how its queries choose.
+
+    Attributes:
+        selector: scores all frames of a batch of clips.
+        queries: L*, how many of its queries may choose at most.
+        mode: how they choose: "hard" at inference, softly in training.
+        tau: temperature of a soft choice.
+        certainty: see `select`.
+    """
+
+    selector: nn.Module
+    queries: int
+    mode: Mode = "hard"
+    tau: float = TAU
+    certainty: float = 0.0
+
+    def select(
+        self,
+        clips: Sequence[Clip],
+        questions: Questions | None,
+        keep: int,
+        merging: SimilarFrameMerging | None,
+    ) -> list[FrameSelection]:
+        """Choose at most `keep` frames of each clip, in one call of the selector.
+
+        Args:
+            merging: how rows that point alike become one; a clip of one frame always keeps one row.
+        """
+        padded, mask, times = pad_clips([c.features for c in clips], [c.seconds for c in clips])
+        ids, words = (None, None) if questions is None else questions
+        logits = self.selector(padded, mask, times, ids, words)
+        return [
+            select(
+                logits[b, :, : len(clip)],
+                clip.seconds,
+                keep=keep,
+                # A picture is one frame, however many queries look at it.
+                merging=merging or (SimilarFrameMerging() if len(clip) == 1 else None),
+                mode=self.mode,
+                tau=self.tau,
+                certainty=self.certainty,
+            )
+            for b, clip in enumerate(clips)
+        ]
+
+
+def select(
+    logits: Tensor,
+    seconds: Tensor,
+    *,
+    keep: int | None = None,
+    merging: SimilarFrameMerging | None = None,
+    mode: Mode = "hard",
+    tau: float = TAU,
+    certainty: float = 0.0,
+    generator: Generator | None = None,
+) -> FrameSelection:
+    """Sec. 3.2 and 3.3 for one clip: choose, put in the order of time, merge what is the same.
+
+    Args:
+        logits: (L, T) what every query thinks of every frame of the clip, without padding.
+        seconds: (T,) presentation times, ascending.
+        keep: how many queries may choose, the first ones; None lets all choose.
+        merging: how duplicates merge; None keeps one row per query.
+        mode, tau, generator: see `choose`.
+        certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
+            number of frames follows from the question, and the number of queries is only the most.
+
+    Returns:
+        Rows in the order of the frames they stand on.
+
+    Example:
+        >>> chosen = select(torch.tensor([[0.0, 9.0], [9.0, 0.0], [0.0, 9.0]]), torch.tensor([0.0, 1.0]),
+        ...     merging=SimilarFrameMerging())
+        >>> chosen.frames.tolist(), chosen.size.tolist()
+        ([0, 1], [1.0, 2.0])
+    """
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}: raise budget.frames")
+    S = choose(logits[:keep], tau=tau, mode=mode, generator=generator)
+    order = order_by_time(S, seconds)
+    S = S[order]
+    plan = Assignment.identity(len(S), S.device) if merging is None else merging.assign(S)
+    once = torch.ones(len(S), device=S.device)
+    weights = plan.mean(S, once)
+    frames = weights.argmax(dim=-1)
+    kept = plan.target != DROP
+    target = plan.target[kept]
+    trust = logits[:keep][order].detach().float().softmax(dim=-1)[kept]
+    sure = trust.gather(1, frames[target, None])[:, 0]
+    scores = sure.new_zeros(len(plan)).scatter_reduce(0, target, sure, "amax")
+    # A soft row may stand on a frame before that of an earlier row; the tokens' clock must not run back.
+    rows = frames.argsort(stable=True)
+    rows = rows[scores[rows] >= certainty * scores.max()]
+    frames = frames[rows]
+    return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
+
+
+def pad_clips(frames: Sequence[Tensor], seconds: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Clips of different lengths side by side.
+
+    Returns:
+        Frames (B, T, C), mask (B, T), seconds (B, T).
+    """
+    device = frames[0].device
+    lengths = torch.tensor([len(clip) for clip in frames], device=device)
+    mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+    if len(frames) == 1:  # as it is: a copy of ten hours is worth saving
+        return frames[0][None], mask, seconds[0][None]
+    return pad_sequence(list(frames), batch_first=True), mask, pad_sequence(list(seconds), batch_first=True)

@@ -12,6 +12,7 @@ from .limits import Limits
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
 from .sampling import SamplingPlan
+from .sources import check_readable
 
 __all__ = [
     "KINDS",
@@ -28,6 +29,7 @@ __all__ = [
     "VideoInfo",
     "VideoReport",
     "VideoStream",
+    "check_readable",
     "fetch_frames",
     "probe",
     "read_video",

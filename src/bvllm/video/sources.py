@@ -48,6 +48,13 @@ def open_source(source: FileSource, limits: Limits) -> BinaryIO:
     return file
 
 
+def check_readable(source: FileSource, limits: Limits) -> None:
+    """Refuse a file that cannot be read at all, without reading it; errors as for `open_source`."""
+    file = open_source(source, limits)
+    if isinstance(source, str | os.PathLike):
+        file.close()
+
+
 def _open_path(path: str, limits: Limits) -> BinaryIO:
     """Opened by us, not by FFmpeg: no pipe that blocks, no device, no folder, nothing outside the root."""
     if URL.match(path) and not os.path.lexists(path):

@@ -149,9 +149,9 @@ def test_gradients_reach_everything_that_is_trained(name):
     [
         (
             {"connector": LLAMA_VID, "token_sampler": "qformer"},
-            'token_sampler must be "none" with a connector',
+            'sample_tokens must be "none" with a connector',
         ),
-        ({"connector": VideoLlama2Config(), "frame_selector": "none"}, "frame_selector must choose"),
+        ({"connector": VideoLlama2Config(), "frame_selector": "none"}, "select_frames must choose"),
         ({"connector": {"kind": "videolama2"}}, "did you mean 'videollama2'"),
         ({"connector": {"kind": "videollama2", "dept": 3}}, "did you mean 'depth'"),
         ({"connector": VideoLlama2Config("stp_connector"), "num_selected_frames": 1}, "take more frames"),

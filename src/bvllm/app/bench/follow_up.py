@@ -10,8 +10,9 @@ from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.result import Figure
 from bvllm.app.loading import LoadedModel
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
-from bvllm.app.session import PromptCache
 from bvllm.app.threads import one_kernel_thread
+from bvllm.common.text import Question
+from bvllm.inference.session import PromptCache
 from bvllm.model import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
 
@@ -28,7 +29,7 @@ def follow_up(rounds: int) -> list[Figure]:
     fresh, kept = [], []
     prompt = PromptCache()
     with torch.inference_mode(), one_kernel_thread():
-        loaded.generate("how many?", visual, 1, prompt)
+        loaded.generate(loaded.read(Question("how many?")), visual, 1, prompt)
         for _ in range(rounds):
             fresh.append(_cpu_seconds(loaded, visual, PromptCache()))
             kept.append(_cpu_seconds(loaded, visual, prompt))
@@ -40,7 +41,7 @@ def follow_up(rounds: int) -> list[Figure]:
 
 def _cpu_seconds(loaded: LoadedModel, visual: BVLLMVisualOutput, prompt: PromptCache) -> float:
     started = time.process_time()
-    loaded.generate(QUESTION, visual, 1, prompt)
+    loaded.generate(loaded.read(Question(QUESTION)), visual, 1, prompt)
     return time.process_time() - started
 
 

@@ -12,8 +12,8 @@ from bvllm.app.bench.race import Race, against
 from bvllm.primitives.matching import farthest_first
 from bvllm.primitives.merging import merge_bipartite
 from bvllm.stages.merge_frames import SimilarFrameMerging
-from bvllm.stages.pipeline import select, take_frames
-from bvllm.types import Clip
+from bvllm.stages.pipeline import mixed
+from bvllm.stages.select_frames import select
 
 
 def tome_step(x: Tensor, size: Tensor, r: int) -> tuple[Tensor, Tensor]:
@@ -104,11 +104,9 @@ def frame_selection(
         alike = functional.cosine_similarity(S[:, None].float(), S[None].float(), dim=-1) >= 0.75
         return chosen[~(alike.tril(-1).any(dim=-1))]
 
-    clip = Clip.of(V, seconds)
-
     def ours() -> Tensor:
         chosen = select(logits, seconds, merging=SimilarFrameMerging())
-        return normalised(take_frames(clip, chosen).features)
+        return normalised(mixed(lambda frames: V[frames], chosen))
 
     return {**against(peer, ours, rounds), "same_tokens": torch.equal(peer(), ours())}
 

@@ -49,7 +49,7 @@ def random_model() -> LoadedModel:
     )
     # In bfloat16, as the plain way is: the two differ in what they do, not in how exactly.
     slow = with_random_weights(config, RANDOM)
-    tower = fast_tower(slow.model.model.vision_tower, NANO_MEAN, NANO_STD, dtype=torch.bfloat16)
+    tower = fast_tower(slow.model.vision_tower, NANO_MEAN, NANO_STD, dtype=torch.bfloat16)
     return replace(slow, fast=tower)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessor
 
 from bvllm.app.loading import LoadedModel
+from bvllm.common.text import Question
 from bvllm.model.vision_tower import tower_of
 from bvllm.types import Budget
 
@@ -70,7 +71,7 @@ def preprocess(pictures: list[Any], loaded: LoadedModel) -> Tensor:
 
 def encode_all(pixels: Tensor, seconds: list[float], loaded: LoadedModel) -> Kept:
     """The tower over every frame, every token kept, cloned and normalised, as the released code does."""
-    model = loaded.model.model
+    model = loaded.model
     tower, layer = model.vision_tower, model.config.vision_feature_layer
     prefix = tower_of(tower.config).prefix(tower.config)
     frames, tokens = [], []
@@ -85,11 +86,10 @@ def encode_all(pixels: Tensor, seconds: list[float], loaded: LoadedModel) -> Kep
 
 def ask_all(kept: Kept, question: str, loaded: LoadedModel) -> list[int]:
     """Select, mix by a dense product over all tokens, spend, one token of an answer; the chosen frames."""
-    model = loaded.model.model
-    ids = loaded.question_ids(question)
-    [selection] = model.select([kept.frames], [kept.seconds], *ids, budget=Budget())
+    model, asked = loaded.model, loaded.read(Question(question))
+    [selection] = model.select_frames([kept.frames], [kept.seconds], asked.tokens, budget=Budget())
     weights = selection.weights.to(kept.tokens.dtype)
     patches = torch.einsum("ft,tnc->fnc", weights, kept.tokens)
-    visual = model.spend(patches, [selection], *ids, budget=Budget())
-    loaded.generate(question, visual, max_new_tokens=1)
+    visual = model.reduce_to_budget(patches, [selection], asked.tokens, budget=Budget())
+    loaded.generate(asked, visual, max_new_tokens=1)
     return selection.frames.tolist()

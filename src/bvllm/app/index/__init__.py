@@ -1,6 +1,6 @@
 """What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
 
-from bvllm.app.index.build import INDEXING, find_indexed, index_video
+from bvllm.app.index.build import INDEXING, Indexed, find_indexed, find_or_index, index_video
 from bvllm.app.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
 from bvllm.app.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
@@ -22,12 +22,14 @@ __all__ = [
     "IndexFolder",
     "IndexKey",
     "IndexMeta",
+    "Indexed",
     "IndexedVideo",
     "Partial",
     "TowerEncoder",
     "default_folder",
     "default_max_bytes",
     "find_indexed",
+    "find_or_index",
     "index_video",
     "sampling_settings",
 ]

@@ -2,8 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bvllm import __version__
 from bvllm.app.encode import GPU_WORKERS, Progress
@@ -76,23 +78,58 @@ def index_video(
         IndexFailure where the folder cannot be written to.
         ValueError where fps or workers is out of range.
     """
+    return find_or_index(
+        video,
+        folder,
+        encoder,
+        fps=fps,
+        limits=limits,
+        workers=workers,
+        progress=progress,
+        spool=lambda: spool,
+    ).entry
+
+
+class Indexed(NamedTuple):
+    """An entry, and whether it was there before."""
+
+    entry: IndexedVideo
+    was_there: bool
+
+
+def find_or_index(
+    video: str | Path,
+    folder: IndexFolder,
+    encoder: FrameEncoder,
+    *,
+    fps: float = 1.0,
+    limits: Limits = PATIENT,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    spool: Callable[[], FrameStore | None] = lambda: None,
+) -> Indexed:
+    """As `index_video`, and says whether the entry was there before; the file's identity is worked out once.
+
+    Args:
+        spool: makes what receives the pixels; called where frames are looked at here.
+    """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
     plan = SamplingPlan(fps=fps)
-    folder.make()
+    folder.make()  # the content hash is remembered there
     content = folder.content(video, limits)
     key = _key(content, encoder, plan)
     found = folder.find(key)
     if found is not None:
-        return found
+        return Indexed(found, was_there=True)
     with folder.partial(key) as partial:
         found = folder.find(key)  # another process may have made it while we waited
         if found is not None:
-            return found
+            return Indexed(found, was_there=True)
         # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
         partial.rewind(max(0, partial.count - 1))
-        look = _Look(video, content, encoder, fps, partial, progress, spool)
-        return look.through(plan, limits, workers or usable_cores())
+        look = _Look(video, content, encoder, fps, partial, progress, spool())
+        return Indexed(look.through(plan, limits, workers or usable_cores()), was_there=False)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bvllm.app.index.fingerprint import tower_fingerprint
-from bvllm.app.loading import LoadedModel
+from bvllm.inference.model import VideoModel
 
 
 class FrameEncoder(Protocol):
@@ -37,13 +36,13 @@ class FrameEncoder(Protocol):
 class TowerEncoder:
     """The tower of a model; make it once per model, with `of`, since the fingerprint reads all weights."""
 
-    loaded: LoadedModel
+    loaded: VideoModel
     fingerprint: str
 
     @classmethod
-    def of(cls, loaded: LoadedModel) -> "TowerEncoder":
+    def of(cls, loaded: VideoModel) -> "TowerEncoder":
         """The encoder of a model as it is now; a model that is trained further needs another."""
-        return cls(loaded, tower_fingerprint(loaded))
+        return cls(loaded, loaded.fingerprint)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -61,6 +60,6 @@ class TowerEncoder:
         return self.loaded.chunk
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """As `LoadedModel.frame_features`, in the type that holds the same numbers."""
+        """As `VideoModel.frame_features`, in the type that holds the same numbers."""
         found = self.loaded.frame_features(frames)
         return found.to(self.loaded.feature_dtype(found.shape[1]))

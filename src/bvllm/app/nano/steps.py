@@ -15,6 +15,7 @@ from bvllm.app.nano.language import IGNORE, answer_loss
 from bvllm.app.nano.tokenizer import ASSISTANT, END, USER
 from bvllm.data.world.vocabulary import Split
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.stages.pipeline import mixed
 from bvllm.types import FrameSelection
 
 WEIGHT_EPSILON = 0.02  # frames that weigh less in every row of S are left out of the mixture
@@ -104,21 +105,12 @@ def select_batch(
 
 def hard_selection(chosen: list[int], frames: int) -> FrameSelection:
     """A selection of given frames, as the selector would return it."""
-    index = torch.tensor(chosen)
-    one_hot = F.one_hot(index, frames).float()
-    ones = torch.ones(len(chosen))
-    return FrameSelection(
-        weights=one_hot, frames=index, seconds=index.double(), size=ones, scores=ones, logits=one_hot
-    )
+    return FrameSelection.of(torch.tensor(chosen), torch.arange(frames).double())
 
 
 def mix_patches(bank: Bank, clip: Clip, selection: FrameSelection) -> Tensor:
     """V* = S V over the frames that weigh anything: (F, N, C)."""
-    weights = selection.weights
-    heavy = (weights.detach() > WEIGHT_EPSILON).any(dim=0).nonzero()[:, 0]
-    share = weights[:, heavy]
-    share = share / share.sum(dim=1, keepdim=True)
-    return torch.einsum("ft,tnc->fnc", share, bank.patches[clip.rows[heavy]].float())
+    return mixed(lambda frames: bank.patches[clip.rows[frames]].float(), selection, least=WEIGHT_EPSILON)
 
 
 def step_loss(

@@ -28,8 +28,8 @@ LANGUAGE, TRAIN_BANK, EXAM_BANK = "language", "train.safetensors", "exam.safeten
 BLOCK = 8
 # The fields of a configuration that decide what a stage learns: selection is taught before any merging.
 # VideoLLaMA2's block is as long as L*, too; both of its variants have the same.
-OF_ALIGNMENT = ("token_sampler", "tokens_per_frame", "connector", "vision_feature_layer")
-OF_SELECTION = ("frame_selector", "frame_feature", "num_selected_frames", "time_channels")
+OF_ALIGNMENT = ("sample_tokens", "tokens_per_frame", "connector", "vision_feature_layer")
+OF_SELECTION = ("select_frames", "frame_feature", "num_selected_frames", "time_channels")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Workshop:
 
     def start(self, variant: Variant, seed: int) -> BVLLMForConditionalGeneration:
         """Nano's tower, the warmed-up language model and clock; the rest from noise."""
-        tower = load_model("nano").model.model.vision_tower.float()
+        tower = load_model("nano").model.vision_tower.float()
         language_model, clock = language_stage(
             self.home / LANGUAGE, self.tokenizer, Recipe(), resume=True, log=print
         )

@@ -10,16 +10,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bvllm.app.index import IndexedVideo
-from bvllm.app.loading import LoadedModel, ModelError
+from bvllm.app.loading import ModelError
 from bvllm.app.search.large import library_moments
 from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments, check_top
 from bvllm.app.search.scores import all_cosines, check_width
 from bvllm.app.search.shelf import LibraryShelf
-from bvllm.app.search.words import UnknownWords, known_to, unknown_words
+from bvllm.app.search.words import UnknownWords, unknown_words
 from bvllm.app.threads import one_kernel_thread
+from bvllm.common.text import Question
+from bvllm.inference.model import VideoModel
+from bvllm.methods.names import OWN
 from bvllm.model.word_tower import WordTower
+from bvllm.types import Budget
 
 How = Literal["words", "selector"]
+MANY_QUERIES = 1 << 20  # all that a selector has: every one may have something to say of a frame
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Found:
 def find_moments(
     videos: Sequence[IndexedVideo],
     query: str,
-    loaded: LoadedModel,
+    loaded: VideoModel,
     words: WordTower | None,
     *,
     top: int = 10,
@@ -87,7 +92,7 @@ def find_moments(
             return Found(proposed, "words", unknown, frames, exact=False)
         scores, how = all_cosines([video.features for video in videos], vector), "words"
     else:
-        unknown = unknown_words(query, known_to(loaded.processor.qformer_tokenizer))
+        unknown = unknown_words(query, loaded.knows_word)
         scores, how = _selector_scores(videos, query, loaded), "selector"
     moments = best_moments(scores, [video.seconds.numpy() for video in videos], top, near_seconds)
     return Found(moments, how, unknown, frames)
@@ -104,20 +109,18 @@ def _proposed(
 
 
 def _selector_scores(
-    videos: Sequence[IndexedVideo], query: str, loaded: LoadedModel
+    videos: Sequence[IndexedVideo], query: str, loaded: VideoModel
 ) -> list[NDArray[np.float32]]:
     """How much any query of the selector wants each frame, before the softmax: comparable across videos."""
-    model = loaded.model.model
-    if loaded.model.config.frame_selector != "qformer":
+    if not loaded.reads_question:
         raise ModelError(
             f"model {loaded.name!r} cannot search: it has no word tower, and its frame selector reads no "
             "question"
         )
-    ids = loaded.question_ids(query)
+    asked, everyone = loaded.read(Question(query)), Budget(frames=MANY_QUERIES)
     found = []
     with torch.inference_mode(), one_kernel_thread():
         for video in videos:
-            features = video.features.to(loaded.device, loaded.model.dtype)
-            [selection] = model.select([features], [video.seconds.to(loaded.device)], *ids)
+            selection = loaded.select(video.features, video.seconds, asked, everyone, OWN)
             found.append(selection.logits.float().amax(dim=0).cpu().numpy())
     return found

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers import PreTrainedTokenizerBase
 
 from bvllm.app.loading import ModelError
 from bvllm.app.model_name import resolve_model
@@ -55,14 +54,3 @@ def unknown_words(query: str, knows: Callable[[str], bool]) -> tuple[str, ...]:
             f"query must hold a word that the model knows, got {query!r}: say it in other words"
         )
     return tuple(word for word in unknown if word not in EMPTY)
-
-
-def known_to(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], bool]:
-    """Whether a tokenizer has a word, or larger pieces of it than single letters."""
-
-    def knows(word: str) -> bool:
-        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
-        longest = max((len(tokenizer.decode([piece]).strip()) for piece in pieces), default=0)
-        return tokenizer.unk_token_id not in pieces and longest >= min(2, len(word))
-
-    return knows

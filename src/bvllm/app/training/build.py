@@ -17,7 +17,7 @@ QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
 # Of `ModelSettings`, what the model's configuration calls by the same name.
 SHARED = (
     "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty choice "
-    "adaptive_tokens time_channels clock"
+    "select_frames merge_frames sample_tokens merge_tokens tokens_policy time_channels clock"
 ).split()
 
 
@@ -48,8 +48,13 @@ def build(settings: Settings) -> Built:
 
 def configured(config: BVLLMConfig, settings: Settings) -> BVLLMConfig:
     """A configuration with the settings' numbers in it."""
+    return BVLLMConfig(**config.to_dict() | shared(settings))
+
+
+def shared(settings: Settings) -> dict[str, object]:
+    """The settings that a configuration has, by its names for them."""
     told = {name: getattr(settings.model, name) for name in SHARED}
-    return BVLLMConfig(**config.to_dict() | told)
+    return told | ({"tokens_policy": "even"} if settings.model.adaptive_tokens else {})
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerBase) -> BVLLMConfig:
@@ -76,12 +81,11 @@ def _random(settings: Settings) -> Built:
 def _from_parts(settings: Settings) -> Built:
     parts = settings.model
     tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
-    own = {name: getattr(parts, name) for name in SHARED}
     assembly = assemble(
         parts.vision,
         parts.language_model,
         parts.qformer,
-        config=BVLLMConfig(video_token_id=add_video_token(tokenizer), **own),
+        config=BVLLMConfig(video_token_id=add_video_token(tokenizer), **shared(settings)),
         dtype=torch.bfloat16 if settings.run.precision == "bf16" else torch.float32,
     )
     questions = (

@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from bvllm.data.budget import RandomBudget
-
 Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
 
 
@@ -33,7 +31,6 @@ class Corpus:
         evaluate: rows that are not learned from; None switches evaluation off.
         order: what the order of the rows follows from; a run goes on with no other.
         report: says which rows were left out so far.
-        budget: of each step, for which `train` holds placeholders; None where it is always the model's own.
     """
 
     train: Positions
@@ -41,4 +38,3 @@ class Corpus:
     evaluate: Positions | None = None
     order: dict[str, object] = field(default_factory=dict)
     report: Callable[[], str] | None = None
-    budget: RandomBudget | None = None

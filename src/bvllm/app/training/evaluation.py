@@ -1,4 +1,4 @@
-"""The loss on rows that are not learned from, and the budget that a step has and an evaluation has not."""
+"""The loss on rows that are not learned from."""
 
 from collections.abc import Iterable
 
@@ -6,11 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainingArguments
 
-from bvllm.data.budget import RandomBudget
 from bvllm.data.masks import IGNORED
-from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
+from bvllm.model import BVLLMForConditionalGeneration
 
 
 def full_rows(rows: int, args: TrainingArguments) -> int:
@@ -51,29 +50,3 @@ def mean_loss(
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
     return float(total[0] / total[1])
-
-
-class BudgetOfStep(TrainerCallback):
-    """The model spends in a step what the step's rows hold placeholders for, and its own budget elsewhere.
-
-    What a step has follows from its number, so every process, and a run that goes on, sets the same.
-
-    Args:
-        config: the model's; its `budget_tokens` changes for as long as a step lasts.
-        budget: of each step.
-    """
-
-    def __init__(self, config: BVLLMConfig, budget: RandomBudget) -> None:
-        self.config, self.budget, self.own = config, budget, config.budget_tokens
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self.config.budget_tokens = self.budget.at(state.global_step)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self.config.budget_tokens = self.own
-
-    on_train_end = on_step_end  # also where a signal ends a step half-way

@@ -38,7 +38,7 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
     if data.evaluate:
         seen = Mixture(parts(data.evaluate, (), data.root), shuffle=False)
         evaluate = TrainingSet(seen, encoder, faults)
-    return Corpus(train, Collator(processor), evaluate, order.state_dict(), faults.summary, budget)
+    return Corpus(train, Collator(processor), evaluate, order.state_dict(), faults.summary)
 
 
 def random_budget(settings: Settings) -> RandomBudget | None:

@@ -23,8 +23,10 @@ class ModelSettings:
         qformer: of an InstructBLIP, for both Q-Formers.
         qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
-        tau, gamma, frame_feature, certainty, choice, adaptive_tokens, time_channels, clock: see
-            `BVLLMConfig`.
+        tau, gamma, frame_feature, certainty, choice, select_frames, merge_frames, sample_tokens,
+        merge_tokens,
+            tokens_policy, time_channels, clock: see `BVLLMConfig`.
+        adaptive_tokens: the older name of `tokens_policy="even"`.
     """
 
     vision: str | None = None
@@ -39,6 +41,11 @@ class ModelSettings:
     frame_feature: Literal["cls", "mean", "max", "qformer", "cls_mean"] = "cls"
     certainty: float = 0.0
     choice: Literal["gumbel", "softmax"] = "gumbel"
+    select_frames: str = "qformer"
+    merge_frames: str = "similar"
+    sample_tokens: str = "qformer"
+    merge_tokens: str = "bipartite"
+    tokens_policy: Literal["none", "even", "balanced"] = "none"
     adaptive_tokens: bool = False
     time_channels: int = 0
     clock: bool = True

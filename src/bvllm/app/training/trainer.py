@@ -27,7 +27,7 @@ from bvllm.app.training.checkpoints import (
     whole_folder,
 )
 from bvllm.app.training.corpus import Corpus
-from bvllm.app.training.evaluation import BudgetOfStep, full_rows, mean_loss
+from bvllm.app.training.evaluation import full_rows, mean_loss
 from bvllm.app.training.parts import groups
 from bvllm.app.training.settings import StageSettings
 from bvllm.app.training.snapshot import (
@@ -93,14 +93,13 @@ class StageTrainer(Trainer):
         self.kept = keeping.names & own.keys() | learned  # an adapter renames what it stands beside
         self.noise_before_step: Named | None = None
         self.saving = Background()
-        budgets = [] if corpus.budget is None else [BudgetOfStep(model.config, corpus.budget)]
         super().__init__(
             model,
             arguments,
             data_collator=corpus.collate,
             train_dataset=corpus.train,
             eval_dataset=corpus.evaluate,
-            callbacks=[_NoiseBeforeStep(self), *budgets, *callbacks],
+            callbacks=[_NoiseBeforeStep(self), *callbacks],
         )
 
     def create_accelerator_and_postprocess(self) -> None:

@@ -1,14 +1,17 @@
 """A connector in its place between chosen frames and the language model: tokens with their provenance."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import InstructBlipQFormerConfig
 
-from bvllm.model.connectors.configuration import ConnectorConfig, LlamaVidConfig
+from bvllm.model.connectors.configuration import ConnectorConfig, LlamaVidConfig, VideoLlama2Config
 from bvllm.model.connectors.llama_vid import LlamaVidConnector
 from bvllm.model.connectors.videollama2 import VideoLlama2Connector, block_origin
-from bvllm.model.spending import tokens_of_clips
-from bvllm.types import FrameSelection, Tokens
+from bvllm.stages.sample_tokens import Allocation, Sampled, questions_per_frame, tokens_of_clips
+from bvllm.types import FrameSelection, Questions, Tokens
 
 Connector = LlamaVidConnector | VideoLlama2Connector
 
@@ -22,59 +25,89 @@ def build_connector(
     return VideoLlama2Connector(config, channels, width)
 
 
-def frame_tokens(
-    connector: LlamaVidConnector,
-    states: Tensor,
-    selections: list[FrameSelection],
-    question_ids: Tensor | None,
-    question_mask: Tensor | None,
-    patches: int,
-) -> tuple[list[Tokens], list[Tensor]]:
-    """LLaMA-VID's tokens of every clip, each frame read with the question of its clip.
+def connector_stage(
+    config: ConnectorConfig, connector: nn.Module, frames: int, patches: int, columns: int
+) -> "FrameConnector | BlockConnector":
+    """What fills the pipeline's slot `sample_tokens` where a connector stands in place of sampler and
+    projector.
 
     Args:
-        states: (sum F_i, prefix + N, C) one entry for each row of every selection.
-        question_ids, question_mask: (sum F_i, Q).
-        patches: N; what comes before them is the tower's [CLS].
-
-    Returns:
-        Tokens of each clip, each with the patch it looked at most, and where each looked, (F_i, 1 + n, N).
+        config: by which the kind is told: adapters and shards put wrappers around the module.
+        connector: the module.
+        frames: of a block.
+        patches: N of a frame, without what the tower puts before them.
+        columns: patches in a row of the grid.
     """
-    prefix = states.shape[1] - patches
-    found = connector(states, question_ids, question_mask, prefix=prefix)
-    return tokens_of_clips(found.tokens, found.attention, selections)
+    if isinstance(config, LlamaVidConfig):
+        return FrameConnector(connector, patches)
+    return BlockConnector(connector, config, frames, columns)
 
 
-def block_tokens(
-    connector: VideoLlama2Connector,
-    patches: Tensor,
-    selections: list[FrameSelection],
-    frames: int,
-    columns: int,
-) -> list[Tokens]:
+@dataclass(frozen=True)
+class FrameConnector:
+    """LLaMA-VID's tokens of every clip, each frame read with the question of its clip.
+
+    Attributes:
+        connector: the module.
+        patches: N; what comes before them is the tower's [CLS].
+    """
+
+    connector: nn.Module
+    patches: int
+
+    def sample(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None,
+        allocation: Allocation,
+    ) -> Sampled:
+        """See `TokenStage.sample`; patches are (sum F_i, prefix + N, C)."""
+        ids, mask = questions_per_frame(questions, selections)
+        found = self.connector(patches, ids, mask, prefix=patches.shape[1] - self.patches)
+        return tokens_of_clips(found.tokens, found.attention, selections)
+
+
+@dataclass(frozen=True)
+class BlockConnector:
     """VideoLLaMA2's tokens of every clip: chosen frames, repeated to a fixed number, as one block.
 
     A picture is shown `frames` times, as the authors do; a clip of which fewer were chosen shows each of them
     about as often. So every clip has as many tokens, and a batch is one call.
 
-    Args:
-        patches: (sum F_i, N, C) one entry for each row of every selection.
+    Attributes:
+        connector: the module.
+        config: its settings.
         frames: of a block.
         columns: patches in a row of the grid.
     """
-    shown = [repeated(len(s), frames) for s in selections]
-    starts = [sum(len(s) for s in selections[:k]) for k in range(len(selections))]
-    rows = torch.stack([places + start for places, start in zip(shown, starts)])
-    features = connector(patches[rows.to(patches.device)], columns)
-    origin = block_origin(connector.config, frames, patches.shape[1] // columns, columns)
-    size, row, column = (part.to(patches.device) for part in (origin.size, origin.row, origin.column))
-    made = []
-    for block, selection, places in zip(features, selections, shown):
-        source = places[origin.frame]
-        seconds = selection.seconds[source.to(selection.seconds.device)].to(block.device)
-        sampled = selection.frames[source.to(selection.frames.device)].to(block.device)
-        made.append(Tokens(block, seconds, size, sampled, row, column))
-    return made
+
+    connector: nn.Module
+    config: VideoLlama2Config
+    frames: int
+    columns: int
+
+    def sample(
+        self,
+        patches: Tensor,
+        selections: Sequence[FrameSelection],
+        questions: Questions | None,
+        allocation: Allocation,
+    ) -> Sampled:
+        """See `TokenStage.sample`; the question is not read."""
+        shown = [repeated(len(s), self.frames) for s in selections]
+        starts = [sum(len(s) for s in selections[:k]) for k in range(len(selections))]
+        rows = torch.stack([places + start for places, start in zip(shown, starts)])
+        features = self.connector(patches[rows.to(patches.device)], self.columns)
+        origin = block_origin(self.config, self.frames, patches.shape[1] // self.columns, self.columns)
+        size, row, column = (part.to(patches.device) for part in (origin.size, origin.row, origin.column))
+        made = []
+        for block, selection, places in zip(features, selections, shown):
+            source = places[origin.frame]
+            seconds = selection.seconds[source.to(selection.seconds.device)].to(block.device)
+            sampled = selection.frames[source.to(selection.frames.device)].to(block.device)
+            made.append(Tokens(block, seconds, size, sampled, row, column))
+        return Sampled(made)
 
 
 def repeated(count: int, wanted: int) -> Tensor:

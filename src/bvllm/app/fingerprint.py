@@ -3,10 +3,11 @@
 import hashlib
 import json
 
+import torch
 from torch import Tensor, nn
 
-from bvllm.app.index.layout import feature_bytes
-from bvllm.app.loading import LoadedModel
+from bvllm.model import BVLLMForConditionalGeneration, BVLLMVideoProcessor
+from bvllm.model.fast_tower import FastTower
 
 # Goes up when the same tower gives other numbers: another attention, another type that features are kept in.
 RECIPE = 2
@@ -14,21 +15,22 @@ RECIPE = 2
 NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
 
 
-def tower_fingerprint(loaded: LoadedModel) -> str:
+def tower_fingerprint(
+    model: BVLLMForConditionalGeneration, normal: BVLLMVideoProcessor, fast: FastTower | None
+) -> str:
     """SHA-256, as hex, of the tower's configuration and weights, its normalisation, and how it is run.
 
     The type of the numbers and the form of the tower (stock or fast, on a CPU or not) are part of it: they
     move the last bits of a feature, and with them, once in a while, the choice of a frame. Reads all weights
     once, at gigabytes a second: ask for it once per model.
     """
-    model, processor = loaded.model.model, loaded.processor.video_processor
-    config = loaded.model.config
-    said: list[object] = [RECIPE, _architecture(model.vision_tower.config.to_dict()), config.frame_feature]
-    said += [processor.image_mean, processor.image_std, loaded.device.type, str(loaded.model.dtype)]
-    said += [None if loaded.fast is None else str(loaded.fast.dtype)]
-    said += ["compiled"] * (loaded.fast is not None and loaded.fast.compiled)
+    config, tower = model.config, model.vision_tower
+    said: list[object] = [RECIPE, _architecture(tower.config.to_dict()), config.frame_feature]
+    said += [normal.image_mean, normal.image_std, model.device.type, str(model.dtype)]
+    said += [None if fast is None else str(fast.dtype)]
+    said += ["compiled"] * (fast is not None and fast.compiled)
     digest = hashlib.sha256()
-    _add_weights(digest, model.vision_tower)
+    _add_weights(digest, tower)
     if config.frame_feature != "cls":
         said += [config.vision_feature_layer]
         if model.frame_reader is not None:
@@ -48,4 +50,6 @@ def _add_weights(digest: "hashlib._Hash", module: nn.Module) -> None:
 
 
 def _bytes_of(value: Tensor) -> memoryview:
-    return feature_bytes(value.reshape(-1)) if value.numel() else memoryview(b"")
+    if not value.numel():
+        return memoryview(b"")
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvllm.model.question import split_options
+from bvllm.common.text import split_options
 
 WORDS = st.text("abc ?", min_size=1).map(str.strip).filter(bool)
 

@@ -1,0 +1,156 @@
+"""The one interface through which everything else asks a model: index, sessions, streams, search and
+evidence.
+
+B-VLLM is its first implementation (`bvllm.inference.loading`). A further family is one more class with these
+methods; nothing that calls them changes.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bvllm.common.text import Question
+from bvllm.inference.session import PromptCache
+from bvllm.methods.names import MethodNames
+from bvllm.model import BVLLMVisualOutput
+from bvllm.types import Budget, FrameSelection, Questions
+
+# Visual tokens of one clip, ready for the language model, with where each of them comes from.
+VisualTokens = BVLLMVisualOutput
+
+
+@dataclass(frozen=True)
+class AskedQuestion:
+    """A question as a model reads it: tokenised once, for selection and sampling alike.
+
+    Attributes:
+        question: the user's words, options apart.
+        tokens: of the stem; None where the model chooses frames without reading it.
+    """
+
+    question: Question
+    tokens: Questions | None
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one question costs with a model, in counts; nothing here is a measured time.
+
+    Attributes:
+        parameters: weights of the whole model.
+        weight_bytes: what they take in memory.
+        feature_bytes: what is kept of every sampled frame.
+        frame_bytes: pixels of one frame at the tower's size.
+        patches_per_frame: pieces that the tower cuts a frame into.
+        frames: the most that are chosen; None where all are.
+        tokens: the most visual tokens that the language model is given.
+    """
+
+    parameters: int
+    weight_bytes: int
+    feature_bytes: int
+    frame_bytes: int
+    patches_per_frame: int
+    frames: int | None
+    tokens: int
+
+
+class VideoModel(Protocol):
+    """A model, with all that belongs to it, that can be asked about videos.
+
+    Attributes:
+        name: what it was asked for by.
+        device: where it runs.
+        frame_size: (height, width) that its vision tower takes.
+        chunk: how many frames `frame_features` takes at a time.
+        patch_step: how many `patch_features` takes at a time for what one gives not to depend on the others.
+        fingerprint: the same only where the same frames give the same features; may read all weights.
+        most_frames: the most that its selector can choose.
+        reads_question: whether frames are chosen by a selector that reads the question.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def frame_size(self) -> tuple[int, int]: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def patch_step(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def most_frames(self) -> int: ...
+    @property
+    def reads_question(self) -> bool: ...
+
+    def methods(self, methods: MethodNames) -> dict[str, str]:
+        """The name of the method in every slot, with other methods in some.
+
+        Raises:
+            ValueError: a method does not go with this model; the message says why.
+        """
+        ...
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """First pass: at most `chunk` frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU."""
+        ...
+
+    def feature_dtype(self, channels: int) -> torch.dtype:
+        """What a feature is kept as without losing anything."""
+        ...
+
+    def patch_features(self, frames: Tensor) -> Tensor:
+        """Second pass: at most `patch_step` frames, (t, 3, height, width) uint8 -> (t, N, C)."""
+        ...
+
+    def read(self, question: Question) -> AskedQuestion:
+        """Tokenise a question, once."""
+        ...
+
+    def knows_word(self, word: str) -> bool:
+        """Whether a word means anything to the part that reads questions."""
+        ...
+
+    def select(
+        self, features: Tensor, seconds: Tensor, asked: AskedQuestion, budget: Budget, methods: MethodNames
+    ) -> FrameSelection:
+        """Choose frames of one video: (T, C) features and (T,) seconds, by the question."""
+        ...
+
+    def reduce(
+        self,
+        patches: Tensor,
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames,
+    ) -> VisualTokens:
+        """Turn the chosen frames into visual tokens within the budget.
+
+        Args:
+            patches: (n, N, C) of `frames_needed(selection)`: the distinct frames that any row stands on.
+        """
+        ...
+
+    def generate(
+        self,
+        asked: AskedQuestion,
+        visual: VisualTokens,
+        max_new_tokens: int,
+        prompt: PromptCache | None = None,
+    ) -> str:
+        """What the language model says, greedily.
+
+        Args:
+            prompt: keys and values of an earlier question about the same visual tokens; used and kept.
+        """
+        ...
+
+    def cost(self, budget: Budget) -> ModelCost:
+        """What a question costs at most, counted."""
+        ...

@@ -1,0 +1,75 @@
+"""Every way to fill a slot of the pipeline, by name. Adding one is a file in this folder and a line here.
+
+1. Write `methods/<slot>/<name>.py`: a frozen dataclass that extends `FrameMethod` or `TokenMethod`
+   (`bvllm/stages/method.py`), states its `slots` and `paper`, and decides in `assign(x, keep, signals)`.
+2. Name it in the table below.
+3. `bvllm ask --merge-tokens NAME`, `bvllm eval`, `bvllm train ... model.merge_tokens=NAME` and
+   `ask(..., merge_tokens="NAME")` know it; the contract tests run on it.
+"""
+
+import difflib
+from typing import Any
+
+from bvllm.methods.merge_tokens.tome import ToMe
+from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
+from bvllm.methods.sample_tokens.divprune import DivPrune
+from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
+from bvllm.stages.merge_frames import SimilarFrameMerging
+from bvllm.stages.merge_tokens import BipartiteMerging
+from bvllm.stages.method import Slot
+from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
+from bvllm.stages.select_frames import FrameSelector
+
+NONE = "none"  # an empty slot: all frames or patches stay, nothing merges, the last slot thins evenly
+
+METHODS: dict[Slot, dict[str, type[Any]]] = {
+    "select_frames": {
+        "qformer": FrameSelector,
+        "resampler": FrameSelector,
+        "uniform": UniformFrames,
+        "random": RandomFrames,
+    },
+    "merge_frames": {
+        "similar": SimilarFrameMerging,
+    },
+    "sample_tokens": {
+        "qformer": TokenSampler,
+        "pool": PooledTokens,
+        "divprune": DivPrune,
+        "tome": ToMe,
+        "uniform": UniformTokens,
+        "random": RandomTokens,
+    },
+    "merge_tokens": {
+        "bipartite": BipartiteMerging,
+        "tome": ToMe,
+        "divprune": DivPrune,
+        "uniform": UniformTokens,
+        "random": RandomTokens,
+    },
+}
+
+
+def known_names(slot: Slot) -> tuple[str, ...]:
+    """What a slot may be filled with; "none" leaves it empty."""
+    return (*METHODS[slot], NONE)
+
+
+def check_name(slot: Slot, name: str) -> str:
+    """The name, if a method of the slot has it.
+
+    Raises:
+        ValueError: there is no such method; the nearest name is suggested.
+
+    Example:
+        >>> check_name("merge_tokens", "tome")
+        'tome'
+    """
+    known = known_names(slot)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(
+            f"{slot} must be one of {', '.join(known)}, got {name!r}: "
+            + (f"did you mean {near[0]!r}?" if near else "use one of these")
+        )
+    return name

@@ -1,0 +1,1 @@
+"""Methods for the slot `merge_frames`: one paper, one file."""

@@ -1,0 +1,1 @@
+"""Methods for the slot `merge_tokens`: one paper, one file."""

@@ -1,0 +1,1 @@
+"""Methods for the slot `sample_tokens`: one paper, one file."""

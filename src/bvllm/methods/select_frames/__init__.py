@@ -1,0 +1,1 @@
+"""Methods for the slot `select_frames`: one paper, one file."""

@@ -1,0 +1,99 @@
+"""The pipeline that a configuration describes: a method by its name for every slot, with a model's trained
+parts.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from bvllm.methods import METHODS, NONE
+from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.connectors.bridge import connector_stage
+from bvllm.model.vision_tower import patch_columns, patch_count
+from bvllm.stages.allocate import POLICIES
+from bvllm.stages.merge_frames import SimilarFrameMerging
+from bvllm.stages.method import FrameMethod, Slot
+from bvllm.stages.pipeline import Pipeline
+from bvllm.stages.sample_tokens import FrameSampling, PerClip, PooledTokens, TokenStage
+from bvllm.stages.select_frames import LearnedSelection
+
+
+class Trained(NamedTuple):
+    """The trained parts of a model, as they are now: adapters and shards put wrappers around them.
+
+    Attributes:
+        frame_selector, token_sampler: None where the model has none.
+        connector: the projector, or the baseline's bridge in its place.
+        training: whether choices are soft.
+    """
+
+    frame_selector: nn.Module | None
+    token_sampler: nn.Module | None
+    connector: nn.Module
+    training: bool
+
+
+def build_pipeline(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> Pipeline:
+    """Fill the four slots.
+
+    Args:
+        config: names the methods, and gives the paper's own their numbers.
+        own: what the parts were built by.
+        parts: of the model.
+
+    Raises:
+        ValueError: a slot asks for a trained part that the model does not have.
+    """
+    return Pipeline(
+        select_frames=_selection(config, own, parts),
+        merge_frames=_untrained("merge_frames", config),
+        sample_tokens=_sampling(config, own, parts),
+        merge_tokens=_untrained("merge_tokens", config),
+        policy=None if config.tokens_policy == NONE else POLICIES[config.tokens_policy](),
+    )
+
+
+def _selection(
+    config: BVLLMConfig, own: BVLLMConfig, parts: Trained
+) -> LearnedSelection | FrameMethod | None:
+    name = config.select_frames
+    if name == NONE or not METHODS["select_frames"][name].learned:
+        return _untrained("select_frames", config)
+    if name != own.select_frames or parts.frame_selector is None:
+        raise _not_trained("select_frames", name, own.select_frames)
+    mode = config.choice if parts.training else "hard"
+    return LearnedSelection(
+        parts.frame_selector, config.num_selected_frames, mode, config.tau, config.certainty
+    )
+
+
+def _sampling(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> TokenStage:
+    name, tower = config.sample_tokens, config.vision_config
+    if config.connector is not None:
+        frames, columns = config.num_selected_frames, patch_columns(tower)
+        return connector_stage(config.connector, parts.connector, frames, patch_count(tower), columns)
+    if name == NONE:
+        return FrameSampling(None)
+    if name == own.sample_tokens and parts.token_sampler is not None:
+        return FrameSampling(parts.token_sampler)
+    if name == "pool":
+        return FrameSampling(PooledTokens(config.tokens_per_frame))
+    if METHODS["sample_tokens"][name].learned:
+        raise _not_trained("sample_tokens", name, own.sample_tokens)
+    return PerClip(_untrained("sample_tokens", config))
+
+
+def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
+    """The method that a configuration names, which has no weights: of frames or of tokens, by the slot."""
+    name = getattr(config, slot)
+    if name == NONE:
+        return None
+    method = METHODS[slot][name]
+    return method(config.gamma) if method is SimilarFrameMerging else method()
+
+
+def _not_trained(slot: Slot, name: str, own: str) -> ValueError:
+    return ValueError(
+        f"{slot} must be {own!r}, which this model was trained with, or an untrained method, got {name!r}: "
+        "choose another method, or a model that has it"
+    )
