@@ -10,9 +10,9 @@ import torch
 
 from bvllm.app.ask import LoadedModel, answer, encode_video, load_model
 from bvllm.app.evaluate import Report, evaluate
+from bvllm.common.text import Question
 from bvllm.data.chat import Row, read_rows
 from bvllm.data.world import make_world
-from bvllm.common.text import Question
 from bvllm.types import Budget, Questions
 
 SECONDS = 40.0

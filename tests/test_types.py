@@ -104,14 +104,23 @@ def test_a_selection_counts_its_frames():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: Clip(torch.zeros(4, 9, 8), torch.zeros(4)), r"features must be .*got shape \(4, 9, 8\): give"),
+        (
+            lambda: Clip(torch.zeros(4, 9, 8), torch.zeros(4)),
+            r"features must be .*got shape \(4, 9, 8\): give",
+        ),
         (lambda: Tokens.of(torch.zeros(4, 8), torch.zeros(4)), r"patches must be .*got shape \(4, 8\): give"),
         (
             lambda: Clip(torch.zeros(4, 8), torch.zeros(3)),
             r"seconds must have one entry for each frame \(4\), got shape \(3,\): cut",
         ),
-        (lambda: Tokens.of(*some_patches(patches=6), columns=4), "columns must divide the 6 patches of a frame, got 4"),
-        (lambda: Tokens.of(*some_patches(patches=6), columns=0), "columns must divide the 6 patches of a frame, got 0"),
+        (
+            lambda: Tokens.of(*some_patches(patches=6), columns=4),
+            "columns must divide the 6 patches of a frame, got 4",
+        ),
+        (
+            lambda: Tokens.of(*some_patches(patches=6), columns=0),
+            "columns must divide the 6 patches of a frame, got 0",
+        ),
         (lambda: some_tokens(features=torch.zeros(3)), r"\(tokens, channels\), got shape \(3,\)"),
         (
             lambda: some_tokens(row=torch.zeros(2)),

@@ -37,7 +37,7 @@ def test_the_defaults_are_the_paper():
         ({"certainty": 1.0}, r"certainty must lie in \[0, 1\), got 1.0: 0 keeps all chosen frames"),
         (
             {"adaptive_tokens": True, "token_sampler": "pool"},
-            "tokens_policy must be \"none\" with sample_tokens=\"pool\", got 'even'",
+            'tokens_policy must be "none" with sample_tokens="pool", got \'even\'',
         ),
         ({"time_channels": -1}, "time_channels must be 0 or more, got -1"),
         ({"vision_feature_layer": 3}, r"vision_feature_layer must lie in -3..2, got 3"),
@@ -79,7 +79,12 @@ def test_slots_of_an_empty_clip():
 
 
 def test_todays_names_are_still_read_and_win(tmp_path):
-    older = {"frame_selector": "uniform", "token_sampler": "none", "merge_frames": False, "merge_tokens": False}
+    older = {
+        "frame_selector": "uniform",
+        "token_sampler": "none",
+        "merge_frames": False,
+        "merge_tokens": False,
+    }
     config = BVLLMConfig(**older)
     slots = ("select_frames", "sample_tokens", "merge_frames", "merge_tokens")
     assert [getattr(config, slot) for slot in slots] == ["uniform", "none", "none", "none"]

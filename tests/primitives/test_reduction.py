@@ -21,7 +21,10 @@ def test_an_adaptive_pool_that_overlaps_is_one():
     assert int((torch.bincount(pool.input) == 2).sum()) == 8
     x = torch.randn(24, 3)
     torch.testing.assert_close(pool.combine(x), functional.adaptive_avg_pool1d(x.mT[None], 10)[0].mT)
-    assert pool.count(torch.ones(24)).tolist() == [3, 3, 4, 3, 3, 3, 3, 4, 3, 3] or pool.count(torch.ones(24)).min() >= 3
+    assert (
+        pool.count(torch.ones(24)).tolist() == [3, 3, 4, 3, 3, 3, 3, 4, 3, 3]
+        or pool.count(torch.ones(24)).min() >= 3
+    )
     assert (pool.anchor.diff() > 0).all()
 
 
@@ -84,8 +87,14 @@ def test_blocks_and_cells_say_where_each_entry_lies():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: Reduction.dense(torch.tensor([[1.0], [0.0]])), "every one of 2 outputs must have an input .* got 1"),
-        (lambda: Reduction.of(*torch.tensor([[0], [5]]), torch.ones(1), 1, 3), r"input must lie in 0\.\.2, got 5\.\.5"),
+        (
+            lambda: Reduction.dense(torch.tensor([[1.0], [0.0]])),
+            "every one of 2 outputs must have an input .* got 1",
+        ),
+        (
+            lambda: Reduction.of(*torch.tensor([[0], [5]]), torch.ones(1), 1, 3),
+            r"input must lie in 0\.\.2, got 5\.\.5",
+        ),
         (lambda: Reduction.dense(torch.eye(2)).combine(torch.zeros(3)), "x must have 2 entries, got 3"),
         (lambda: Reduction.dense(torch.eye(2)).count(torch.zeros(3)), "size must have 2 entries, got 3"),
         (

@@ -77,8 +77,8 @@ def test_what_fits_is_left_alone():
 
 
 def test_the_papers_numbers_and_every_bit_the_same_again():
-    clip = Clip.of(torch.randn(20, 32, 16), torch.arange(20.0))
-    once, again = (fold(clip.tokens(), 512) for _ in range(2))
+    bag = Tokens.of(torch.randn(20, 32, 16), torch.arange(20.0))
+    once, again = (fold(bag, 512) for _ in range(2))
     assert len(once) == 512
     assert torch.equal(once.features, again.features)
     assert torch.equal(once.frame, again.frame)
