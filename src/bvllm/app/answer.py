@@ -12,7 +12,7 @@ from bvllm.app.encode import EncodedVideo, Progress
 from bvllm.app.loading import LoadedModel
 from bvllm.app.results import SELECT, Answer, ChosenFrame, Select, Settings
 from bvllm.app.session import Session
-from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.data.chat import LETTERS, join_options, parse_letter
 from bvllm.model.question import split_options
 from bvllm.model.selecting import spread_evenly

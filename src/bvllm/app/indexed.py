@@ -11,7 +11,7 @@ from bvllm.app.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
 from bvllm.app.frame_store import FrameStore, StoredFrames
 from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder, find_indexed, index_video
 from bvllm.app.loading import LoadedModel
-from bvllm.app.threads import usable_cores
+from bvllm.common.threads import usable_cores
 from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
 
 FROM_INDEX = "find in the index"

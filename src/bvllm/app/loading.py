@@ -8,7 +8,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from bvllm.app.model_name import resolve_model
 from bvllm.app.session import PromptCache
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVisualOutput
 from bvllm.model.fast_tower import FastTower, fast_tower
 from bvllm.model.upload import upload

@@ -19,7 +19,7 @@ from bvllm.app.frame_slots import FrameSlots, HeldFrames
 from bvllm.app.loading import LoadedModel
 from bvllm.app.patience import PATIENT
 from bvllm.app.thinning import Thinning
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.video import (
     Abandoned,
     FrameList,

@@ -11,7 +11,7 @@ from bvllm.app.bench.result import Figure
 from bvllm.app.loading import LoadedModel
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.app.session import PromptCache
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.model import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
 

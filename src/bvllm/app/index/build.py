@@ -17,7 +17,7 @@ from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
 from bvllm.app.patience import PATIENT
-from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
+from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
 
 INDEXING = "index"

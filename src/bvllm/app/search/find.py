@@ -16,7 +16,7 @@ from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments, check_t
 from bvllm.app.search.scores import all_cosines, check_width
 from bvllm.app.search.shelf import LibraryShelf
 from bvllm.app.search.words import UnknownWords, known_to, unknown_words
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.model.word_tower import WordTower
 
 How = Literal["words", "selector"]
