@@ -104,7 +104,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "frames": [{**frame._asdict(), "time": format_clock(frame.seconds)} for frame in answer.frames],
         "timings": dict(answer.timings),
         "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
-        "video": {**asdict(info), "report": asdict(report)},
+        "video": {**asdict(info), "report": report.as_json()},
     }
 
 

@@ -100,7 +100,7 @@ def ask(
     _check_question(request)
     encoded, answer = _work(request)
     if encoded.report.warnings:
-        note("; ".join(encoded.report.warnings))
+        note("; ".join(map(str, encoded.report.warnings)))
     print(_json(request, encoded, answer) if as_json else _text(answer), flush=True)
     if request.evidence is not None:
         _show_evidence(request.evidence, encoded, answer)

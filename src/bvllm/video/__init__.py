@@ -9,12 +9,14 @@ from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList
 from .growing import Abandoned, GrowingFile
 from .limits import Limits
+from .read_warnings import WARNING_KINDS, VideoWarning, WarningKind
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
 from .sampling import SamplingPlan
 
 __all__ = [
     "KINDS",
+    "WARNING_KINDS",
     "Abandoned",
     "FrameChunk",
     "FrameList",
@@ -28,6 +30,8 @@ __all__ = [
     "VideoInfo",
     "VideoReport",
     "VideoStream",
+    "VideoWarning",
+    "WarningKind",
     "fetch_frames",
     "probe",
     "read_video",
