@@ -24,7 +24,7 @@ from bvllm.app.bench.page import as_json, as_markdown
 from bvllm.app.bench.result import Conditions, Figure
 from bvllm.app.encode import GPU_WORKERS
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
-from bvllm.app.threads import map_in_order, usable_cores
+from bvllm.common.threads import map_in_order, usable_cores
 from bvllm.model import BVLLMConfig
 from bvllm.model.fast_tower import fast_tower
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD

@@ -15,6 +15,7 @@ from bvllm.app.contact_sheet import CURVE_POINTS, contact_sheet
 from bvllm.app.evidence import check_evidence_path, write_evidence
 from bvllm.app.evidence_html import as_html
 from bvllm.app.evidence_png import as_png
+from bvllm.video import VideoWarning
 
 NASTY = "<script>alert('x')</script> & \"which\" $question ?"
 
@@ -107,9 +108,10 @@ def test_every_frame_has_its_picture_its_heat_map_its_time_and_words_for_it(enco
 
 
 def test_notes_about_the_video_are_shown(encoded, given):
-    odd = dataclasses.replace(encoded, report=dataclasses.replace(encoded.report, warnings=("cut <short>",)))
+    warnings = (VideoWarning("short", "cut <short>"),)
+    odd = dataclasses.replace(encoded, report=dataclasses.replace(encoded.report, warnings=warnings))
     html = as_html(contact_sheet(odd, given)).decode()
-    assert "cut &lt;short&gt;" in html
+    assert "short: cut &lt;short&gt;" in html
     assert len(as_png(contact_sheet(odd, given))) > 1000
 
 

@@ -14,7 +14,7 @@ from bvllm.app.frame_slots import FrameSlots, HeldFrames
 from bvllm.app.loading import LoadedModel
 from bvllm.app.stream import VideoMemory
 from bvllm.app.thinning import Thinning
-from bvllm.video import FrameList, Limits, VideoError
+from bvllm.video import FrameList, Limits, VideoError, VideoWarning
 from tests.model import tiny
 from tests.video.make import video as make_video
 
@@ -95,7 +95,7 @@ def test_a_long_stream_stays_small_and_remembers_its_beginning(loaded):
     assert (kept[0], kept[-5:]) == (0, list(range(295, 300)))
     assert torch.equal(seen.store.get(range(20)), frames[kept])
     assert len(memory._slots) <= 22
-    assert "280 of 300 frames were let go" in seen.report.warnings[0]
+    assert seen.report.warnings == (VideoWarning("stream", "280 of 300 frames were let go"),)
     assert answer(seen, QUESTION, loaded).frames_total == 20
 
 

@@ -312,4 +312,4 @@ def test_patience_and_the_clock_begin_with_the_reading(tmp_path):
     again.waited = 1000.0
     with read_video(again, SamplingPlan(2.0), Limits(max_wall_seconds=1e-6), chunk=1) as video:
         list(video)
-    assert video.report.warnings[0].startswith("limit: stopped at Limits.max_wall_seconds")
+    assert str(video.report.warnings[0]).startswith("limit: stopped at Limits.max_wall_seconds")

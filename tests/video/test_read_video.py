@@ -256,7 +256,7 @@ def test_reading_stops_at_a_limit_and_says_so():
         numbers, _, report = read(data, limits=limits)
         assert numbers == list(range(frames))
         assert report.truncated
-        assert report.warnings[0].startswith(f"limit: stopped at Limits.{name} =")
+        assert str(report.warnings[0]).startswith(f"limit: stopped at Limits.{name} =")
 
 
 def test_stretched_pixels_cannot_make_a_picture_larger_than_the_limit():

@@ -220,7 +220,7 @@ def test_wall_time_ends_the_reading(short_too, monkeypatch):
         list(chunks)
         assert video.report.sparse
         assert video.report.truncated
-        assert video.report.warnings[0].startswith("limit: stopped at Limits.max_wall_seconds")
+        assert str(video.report.warnings[0]).startswith("limit: stopped at Limits.max_wall_seconds")
 
 
 @pytest.mark.parametrize("threads", [1, 3])

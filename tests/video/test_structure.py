@@ -49,7 +49,7 @@ def test_a_cut_file_gives_what_is_there_and_says_so(name):
         frames, truncated, _, warnings = outcome(data[: int(len(data) * part) + 1])
         assert 0 < frames < 60
         assert truncated
-        assert any(line.startswith("truncated: ") for line in warnings)
+        assert "truncated" in [warning.kind for warning in warnings]
 
 
 def test_a_cut_picture_says_so():
@@ -74,7 +74,7 @@ def test_flipped_bits_cost_some_frames_and_are_reported(name):
     frames, _, damaged, warnings = outcome(bytes(data))
     assert 20 < frames <= 60
     assert damaged
-    assert any(line.startswith("damage: ") for line in warnings)
+    assert "damage" in [warning.kind for warning in warnings]
 
 
 def test_a_broadcast_that_begins_between_key_frames_says_so():
@@ -186,7 +186,7 @@ def test_a_picture_that_grows_in_mid_stream_is_not_handed_on(width, height):
     frames, truncated, damaged, warnings = outcome(data, max_pixels=64 * 48)
     assert 990 < frames <= 1000
     assert truncated or damaged == 5
-    assert warnings[0].startswith("limit: stopped at Limits.max_pixels" if width == 80 else "damage: 5")
+    assert str(warnings[0]).startswith("limit: stopped at Limits.max_pixels" if width == 80 else "damage: 5")
 
 
 def test_structures_of_broken_heads_are_not_guessed():

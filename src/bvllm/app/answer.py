@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo, Progress
 from bvllm.app.results import Answer, ChosenFrame, Settings
-from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.common.text import Question, named_letter
+from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.model import VideoModel
 from bvllm.inference.session import Session
 from bvllm.methods.names import MethodNames, Slots

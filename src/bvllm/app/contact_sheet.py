@@ -75,7 +75,7 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
         answer=answer.text,
         letter=answer.letter,
         cost=cost_line(answer),
-        notes=tuple(encoded.report.warnings),
+        notes=tuple(map(str, encoded.report.warnings)),
         tiles=_tiles(encoded, answer),
         duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
         curve=_curve(answer) if answer.used.select == "learned" else (),

@@ -119,7 +119,7 @@ def as_json(seen: Examination) -> dict[str, object]:
         "findings": [asdict(finding) for finding in seen.findings],
         "answer": None
         if seen.report is None
-        else {"fps": seen.fps, "first": seen.first, "last": seen.last, **asdict(seen.report)},
+        else {"fps": seen.fps, "first": seen.first, "last": seen.last, **seen.report.as_json()},
         "video": None if seen.info is None else asdict(seen.info),
         "packets": None if seen.packets is None else seen.packets.summary(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bvllm.app.first_pass import look_once, planned_frames
 from bvllm.app.frame_store import FrameStore, StoredFrames
-from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
+from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
 from bvllm.inference.model import VideoModel
 from bvllm.video import (
     FrameList,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from bvllm.video import VideoInfo, VideoReport
+from bvllm.video import VideoInfo, VideoReport, WarningKind
 from bvllm.video.survey import Survey
 
 Weight = Literal[
@@ -15,7 +15,8 @@ Weight = Literal[
     "odd",  # unusual, and taken care of
 ]
 WEIGHTS: tuple[str, ...] = get_args(Weight)
-LOSSES = frozenset({"limit", "truncated", "io", "damage"})  # first words of warnings that are no mere hints
+# Warnings that are no mere hints.
+LOSSES: frozenset[WarningKind] = frozenset({"limit", "truncated", "io", "damage"})
 
 UNEVEN = 1.5  # a step this much longer than the middle one; rounding to milliseconds stays below
 LONG_GAP_SECONDS = 10.0
@@ -72,12 +73,11 @@ def findings_of(
 
 
 def _from_report(report: VideoReport) -> list[Finding]:
-    """The reader's own warnings; their first word is their name."""
-    found = []
-    for warning in report.warnings:
-        name, _, text = warning.partition(": ")
-        found.append(Finding("loss" if name in LOSSES else "doubt", name, text))
-    return found
+    """The reader's own warnings; their kind is their name."""
+    return [
+        Finding("loss" if warning.kind in LOSSES else "doubt", warning.kind, warning.text)
+        for warning in report.warnings
+    ]
 
 
 def _about_times(info: VideoInfo, report: VideoReport, packets: Survey) -> list[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from bvllm.app.frame_store import FrameStore
-from bvllm.app.threads import Gate, map_in_order
+from bvllm.common.threads import Gate, map_in_order
 from bvllm.video import VideoInfo, VideoStream
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bvllm.app.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
 from bvllm.app.frame_store import FrameStore, StoredFrames
 from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
-from bvllm.app.threads import usable_cores
+from bvllm.common.threads import usable_cores
 from bvllm.inference.model import VideoModel
 from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
 

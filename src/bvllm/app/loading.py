@@ -8,8 +8,8 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from bvllm.app.fingerprint import tower_fingerprint
 from bvllm.app.model_name import resolve_model
-from bvllm.app.threads import one_kernel_thread
 from bvllm.common.text import Question
+from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE

@@ -12,7 +12,7 @@ import torch
 from bvllm.app.loading import CHUNK, ModelError
 from bvllm.app.model_name import resolve_model
 from bvllm.app.speed import ANSWER_TOKENS, ModelSpeed, model_speed
-from bvllm.app.threads import one_kernel_thread, usable_cores
+from bvllm.common.threads import one_kernel_thread, usable_cores
 from bvllm.data.chat import format_clock
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import frame_size, patch_count

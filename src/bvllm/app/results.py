@@ -124,7 +124,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         ],
         "timings": dict(answer.timings),
         "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
-        "video": {**asdict(info), "report": asdict(report)},
+        "video": {**asdict(info), "report": report.as_json()},
     }
 
 

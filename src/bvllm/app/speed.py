@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from bvllm.app.loading import CHUNK
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.model import BVLLMConfig
 from bvllm.model.fast_tower import fast_tower
 from bvllm.model.vision_tower import frame_features, frame_size, tower_of

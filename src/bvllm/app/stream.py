@@ -18,7 +18,7 @@ from bvllm.app.encode import EncodedVideo
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
 from bvllm.app.patience import PATIENT
 from bvllm.app.thinning import Thinning
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.model import VideoModel
 from bvllm.video import (
     Abandoned,
@@ -29,6 +29,7 @@ from bvllm.video import (
     VideoError,
     VideoInfo,
     VideoReport,
+    VideoWarning,
     read_video,
 )
 from bvllm.video.frames import resize
@@ -192,8 +193,7 @@ class VideoMemory:
                 substituted=self._found.substituted,
                 damaged=self._found.damaged,
                 truncated=self._found.truncated,
-                warnings=self._found.warnings
-                + ((f"stream: {thinned} of {self._taken} frames were let go",) if thinned else ()),
+                warnings=(*self._found.warnings, *self._let_go(thinned)),
             )
             store = HeldFrames(self._slots, [frame.place for frame in kept])
             fps = self._plan.fps
@@ -204,6 +204,10 @@ class VideoMemory:
     def close(self) -> None:
         """Give the disk space back; snapshots cannot be asked any more."""
         self._slots.close()
+
+    def _let_go(self, thinned: int) -> tuple[VideoWarning, ...]:
+        text = f"{thinned} of {self._taken} frames were let go"
+        return (VideoWarning("stream", text),) if thinned else ()
 
     def _answers_a_target(self, seconds: float) -> bool:
         if self._plan.fps is None:
@@ -268,11 +272,8 @@ class VideoMemory:
             report, info = video.report, video.info
         if isinstance(source, GrowingFile):  # how long it is, its header did not know
             info = replace(info, duration_seconds=report.seconds, bytes=source.size)
-        for warning in report.warnings:
-            if warning.startswith("limit"):
-                raise VideoError(
-                    "limit", f"file must be read within the limits, got {warning}: raise that limit"
-                )
+        if met := report.first("limit"):
+            raise VideoError("limit", f"file must be read within the limits, got {met}: raise that limit")
         with self._lock:
             self._found, self._info = report, info
 

@@ -150,7 +150,7 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
         return Outcome(str(path), "failed", error=str(error))
     state: Literal["indexed", "ready"] = "ready" if found.meta.made_at < started else "indexed"
     numbers = len(found), found.meta.duration, found.bytes, time.time() - started
-    return Outcome(str(path), state, *numbers, warnings=found.meta.report.warnings)
+    return Outcome(str(path), state, *numbers, warnings=tuple(map(str, found.meta.report.warnings)))
 
 
 def _tell(outcome: Outcome, request: Request) -> None:

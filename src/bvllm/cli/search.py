@@ -160,7 +160,7 @@ def _entries(
         else:
             found[file], first[entry.key.name] = entry, file
             if entry.meta.report.warnings:
-                note(f"{shown(file)}: {'; '.join(entry.meta.report.warnings)}")
+                note(f"{shown(file)}: {'; '.join(map(str, entry.meta.report.warnings))}")
     if missing:
         count = "1 video is" if missing == 1 else f"{missing} videos are"
         words = [shlex.quote(shown(path)) for path in request.paths]

@@ -45,9 +45,7 @@ def read_media(
     except VideoError as error:
         raise _bad(where, media, KIND_OF.get(error.kind, "media"), str(error)) from None
     if report.truncated:
-        why = next(
-            (w for w in report.warnings if w.startswith(("truncated:", "limit:", "io:"))), "no warning"
-        )
+        why = report.first("truncated", "limit", "io") or "no warning"
         raise _bad(where, media, "truncated", f"a file must be whole, got {why}")
     if not pixels:
         raise _bad(where, media, "media", "a file must give a frame, got none")

@@ -9,6 +9,7 @@ from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList
 from .growing import Abandoned, GrowingFile
 from .limits import Limits
+from .read_warnings import WARNING_KINDS, VideoWarning, WarningKind
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
 from .sampling import SamplingPlan
@@ -16,6 +17,7 @@ from .sources import check_readable
 
 __all__ = [
     "KINDS",
+    "WARNING_KINDS",
     "Abandoned",
     "FrameChunk",
     "FrameList",
@@ -29,6 +31,8 @@ __all__ = [
     "VideoInfo",
     "VideoReport",
     "VideoStream",
+    "VideoWarning",
+    "WarningKind",
     "check_readable",
     "fetch_frames",
     "probe",

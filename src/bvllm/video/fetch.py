@@ -118,11 +118,9 @@ def _from_the_start(
                 yield picture if size is None else resize(picture, size)
             if number == order[-1]:
                 return
-        limits_met = [warning for warning in frames.report.warnings if warning.startswith("limit")]
-    if limits_met:
-        raise VideoError(
-            "limit", f"frames must be decoded within the limits, got {limits_met[0]}: raise that limit"
-        )
+        met = frames.report.first("limit")
+    if met is not None:
+        raise VideoError("limit", f"frames must be decoded within the limits, got {met}: raise that limit")
 
 
 def _changed() -> VideoError:

@@ -18,6 +18,7 @@ from .limits import Limits
 from .opening import Opened, VideoFile
 from .parallel import NO_GATE, Gate
 from .picture import Developer
+from .read_warnings import ReadFacts
 from .report import VideoReport
 from .runs import Stopped, Unproven
 from .sampling import Picker, SamplingPlan
@@ -25,7 +26,6 @@ from .skeleton import Skeleton
 from .sources import FileSource
 from .sparse import Outlook, Pictures, look_ahead
 from .timeline import Timeline
-from .verdict import Evidence
 
 NO_TIME = -(1 << 63)
 Decode = Literal["auto", "all"]
@@ -205,26 +205,26 @@ class FileFrames:
     @property
     def report(self) -> VideoReport:
         """Counts so far, and what there is to say about the file."""
-        evidence, decoder = self._evidence(), self._decoder
+        facts, decoder = self._facts(), self._decoder
         return VideoReport(
             asked=self._asked,
             got=self._got,
             skipped=self._asked - self._got,
             substituted=self._timeline.substituted,
             decoded=self._sparse.decoded if self._sparse else decoder.frames,
-            damaged=evidence.damaged,
+            damaged=facts.damaged,
             seconds=self._end,
-            warnings=evidence.warnings,
-            truncated=evidence.truncated,
+            warnings=facts.warnings,
+            truncated=facts.truncated,
             complete=self._complete,
             sparse=self._sparse is not None,
         )
 
-    def _evidence(self) -> Evidence:
+    def _facts(self) -> ReadFacts:
         decoder, sparse = self._decoder, self._sparse
         limit = self._limit or (None if sparse else decoder.stopped)
         skeleton = self._outlook.skeleton if sparse else None
-        return Evidence(
+        return ReadFacts(
             limit=(limit, float(self._limits.__dict__[limit])) if limit else None,
             ends_early=self._video.structure.ends_early,
             damaged=0 if sparse else decoder.errors + decoder.patched + decoder.lost,

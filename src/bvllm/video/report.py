@@ -1,6 +1,8 @@
 """What a video is, and what was done with it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from .read_warnings import VideoWarning, WarningKind
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,15 @@ class VideoReport:
     decoded: int = 0
     damaged: int = 0  # packets that failed and frames that the decoder patched up
     seconds: float = 0.0  # from the first frame to the end of the last
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[VideoWarning, ...] = ()  # worst first
     truncated: bool = False  # the file, or a limit, ended the video early
     complete: bool = False
     sparse: bool = False
+
+    def first(self, *kinds: WarningKind) -> VideoWarning | None:
+        """The worst warning of these kinds; None where there is none."""
+        return next((warning for warning in self.warnings if warning.kind in kinds), None)
+
+    def as_json(self) -> dict[str, object]:
+        """The report as plain numbers, strings and lists: each warning in its line."""
+        return {**asdict(self), "warnings": [str(warning) for warning in self.warnings]}

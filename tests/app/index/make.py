@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bvllm.app.index import IndexedVideo, IndexEntry, IndexKey, IndexMeta, sampling_settings
-from bvllm.video import VideoInfo, VideoReport
+from bvllm.video import VideoInfo, VideoReport, VideoWarning
 
 
 def key_of(seed: int) -> IndexKey:
@@ -18,7 +18,8 @@ def meta_of(seed: int) -> IndexMeta:
         "mov", "h264", 96, 64, 96, 64, 0, False, "yuv420p", duration_seconds=4.0, frame_rate=2.0, frames=8,
         bytes=1000, still=False,
     )  # fmt: skip
-    report = VideoReport(asked=4, got=4, seconds=4.0, warnings=("short: a hint",), complete=True)
+    warnings = (VideoWarning("short", "a hint"),)
+    report = VideoReport(asked=4, got=4, seconds=4.0, warnings=warnings, complete=True)
     return IndexMeta(f"videos/{seed}.mp4", 1.0, 1e9 + seed, "0.1.0", info, report)
 
 

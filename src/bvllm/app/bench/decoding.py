@@ -15,7 +15,7 @@ import av
 import torch
 
 from bvllm.app.bench.result import Figure
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 from bvllm.video import SamplingPlan, read_video
 from bvllm.video.frames import resize, to_planes
 

@@ -10,8 +10,8 @@ from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.result import Figure
 from bvllm.app.loading import LoadedModel
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
-from bvllm.app.threads import one_kernel_thread
 from bvllm.common.text import Question
+from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.session import PromptCache
 from bvllm.model import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput

@@ -16,7 +16,7 @@ from bvllm.app.bench.footage import draw_clip, loop_clip
 from bvllm.app.bench.model import RANDOM
 from bvllm.app.bench.race import Race
 from bvllm.app.bench.result import Figure
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720)}
 DRAWN_SECONDS = 60

@@ -19,12 +19,12 @@ from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
 from bvllm.app.patience import PATIENT
-from bvllm.app.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, read_video
+from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, WarningKind, read_video
 
 INDEXING = "index"
 # Warnings after which the rest of the video was not read, though it is there: no index stands on these.
-UNREAD = ("limit", "io")
+UNREAD: tuple[WarningKind, ...] = ("limit", "io")
 
 
 def find_indexed(
@@ -179,12 +179,11 @@ class _Look:
 
     def _check(self, report: VideoReport) -> None:
         """All of the video, or nothing."""
-        for warning in report.warnings:
-            if warning.startswith(UNREAD):
-                raise VideoError(
-                    "limit" if warning.startswith("limit") else "io",
-                    f"video must be read to its end for an index, got {warning}: raise the limit, or mend it",
-                )
+        if unread := report.first(*UNREAD):
+            raise VideoError(
+                "limit" if unread.kind == "limit" else "io",
+                f"video must be read to its end for an index, got {unread}: raise the limit, or mend it",
+            )
         if report.got != self.partial.count:
             count = self.partial.count
             self.partial.rewind(0)

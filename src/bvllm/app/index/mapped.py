@@ -18,6 +18,7 @@ from bvllm.app.index import disk
 from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexMeta, check_rows
 from bvllm.app.index.header import DamageFound, Header, StoredTensor, read_header, verify
 from bvllm.app.index.layout import FEATURES, ITEM_BYTES, NUMBERS, SUFFIX
+from bvllm.video import VideoWarning
 
 # From Python 3.13 on a map need not keep its file open: a search has one for each video.
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
@@ -28,7 +29,7 @@ META = TypeAdapter(IndexMeta)
 
 def meta_text(meta: IndexMeta) -> str:
     """Metadata as it is kept in a header."""
-    return json.dumps(asdict(meta))
+    return json.dumps({**asdict(meta), "report": meta.report.as_json()})
 
 
 def open_entry(path: Path) -> IndexedVideo:
@@ -84,12 +85,19 @@ def _map(descriptor: int, header: Header) -> mmap.mmap:
 
 def _meta(header: Header) -> IndexMeta:
     try:
-        meta = META.validate_python(json.loads(header.meta))
-    except (ValueError, RecursionError):
+        meta = _meta_of(json.loads(header.meta))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise DamageFound("its metadata cannot be read") from None
     if not (0 <= meta.made_at < LATEST and 0 <= meta.duration < LATEST):
         raise DamageFound("its metadata holds times that cannot be")
     return meta
+
+
+def _meta_of(said: dict[str, Any]) -> IndexMeta:
+    """Metadata from what `meta_text` wrote: in it a warning is a line."""
+    report = said["report"]
+    warnings = [VideoWarning.parse(line) for line in report["warnings"]]
+    return META.validate_python({**said, "report": {**report, "warnings": warnings}})
 
 
 def _shape(header: Header) -> tuple[int, int]:

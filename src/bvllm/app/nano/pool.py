@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from bvllm.data.processes import processes
+from bvllm.common.processes import processes
 from bvllm.data.world.draw import draw_needle
 from bvllm.data.world.haystack import draw_scene
 from bvllm.data.world.needles import Needle

@@ -19,7 +19,7 @@ from bvllm.app.reproduce.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop,
 from bvllm.app.reproduce.variants import Variant
 from bvllm.app.train import Recipe, language_stage, save_nano
 from bvllm.app.training.checkpoints import write_whole_file
-from bvllm.data.processes import processes
+from bvllm.common.processes import processes
 from bvllm.data.world.vocabulary import Split
 
 SCALE = "scale.json"

@@ -16,8 +16,8 @@ from bvllm.app.search.moments import NEAR_SECONDS, Moment, best_moments, check_t
 from bvllm.app.search.scores import all_cosines, check_width
 from bvllm.app.search.shelf import LibraryShelf
 from bvllm.app.search.words import UnknownWords, unknown_words
-from bvllm.app.threads import one_kernel_thread
 from bvllm.common.text import Question
+from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
 from bvllm.model.word_tower import WordTower

@@ -12,7 +12,7 @@ from bvllm.app.index import IndexedVideo
 from bvllm.app.search.moments import Moment, best_moments
 from bvllm.app.search.scores import all_cosines, cosines
 from bvllm.app.search.shelf import OpenLibrary
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 
 # Frames that a library proposes at first, and for each moment at least.
 PROPOSED, PROPOSED_PER_MOMENT = 4096, 64

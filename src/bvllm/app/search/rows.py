@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bvllm.app.search.scores import BLOCK
-from bvllm.app.threads import one_kernel_thread
+from bvllm.common.threads import one_kernel_thread
 
 # Frames that a library learns its codes from: thousands for each of the few values that a code has.
 SAMPLE = 65_536

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bvllm.app.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 
 # Frames that are looked at together: a few megabytes, so that the second look finds them in the cache.
 BLOCK = 8192

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from bvllm.common.processes import processes
 from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
-from bvllm.data.processes import processes
 from bvllm.data.world.draft import Question
 from bvllm.data.world.draw import draw_needle
 from bvllm.data.world.footage import FootageHaystack

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bvllm.data.processes import processes
+from bvllm.common.processes import processes
 
 
 def _settings(_: int) -> tuple[int, str]:
