@@ -13,8 +13,9 @@ import bvllm
 
 REPO = Path(__file__).parents[1]
 SOURCES = sorted((REPO / "src").rglob("*.py"))
-MOST_LINES = 300
-MOST_FUNCTION_LINES = 60
+# Far above what is usual (300 and 60): these ring where a file or a function has outgrown its idea.
+MOST_LINES = 450
+MOST_FUNCTION_LINES = 80
 # Built from pieces, so that this file does not trip over itself.
 MACHINE_PATHS = re.compile(
     "|".join("(?<![\\w.])/" + word for word in ("work/", "root/", "farm/", "home/", "Users/"))

@@ -12,13 +12,14 @@ ROOT = Path(bvllm.__file__).parent
 
 # What each room may import, written as the layers are drawn in docs/architecture.md.
 LAYERS = [
-    {"common", "primitives"},
+    {"common"},
+    {"primitives"},
     {"types", "video"},
     {"stages"},
     {"methods"},
     {"model"},
     {"data", "inference"},
-    {"app", "presets"},
+    {"app", "presets", "hf"},
     {"cli", "server"},
     {"__main__"},
 ]

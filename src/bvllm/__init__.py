@@ -1,3 +1,61 @@
-"""bvllm: questions about long videos, answered on a fixed budget of visual tokens."""
+"""Questions about long videos, answered on a fixed budget of visual tokens.
+
+    from bvllm import ask, load_model
+    model = load_model("nano")
+    print(ask("video.mp4", "what colour is the star?", model, merge_tokens="tome").text)
+
+Names load when they are used: importing the package costs nothing, and nothing is registered with
+transformers (`import bvllm.hf` does that).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bvllm.app.answer import answer
+    from bvllm.app.ask import ask
+    from bvllm.app.encode import encode_video
+    from bvllm.app.evaluate import evaluate
+    from bvllm.app.loading import load_model
+    from bvllm.inference.session import Session
+    from bvllm.methods import METHODS
+    from bvllm.methods.names import MethodNames
+    from bvllm.types import Budget
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "Budget",
+    "MethodNames",
+    "Session",
+    "answer",
+    "ask",
+    "encode_video",
+    "evaluate",
+    "load_model",
+]
+
+# Where each public name stands.
+_HOMES = {
+    "METHODS": "bvllm.methods",
+    "Budget": "bvllm.types",
+    "MethodNames": "bvllm.methods.names",
+    "Session": "bvllm.inference.session",
+    "answer": "bvllm.app.answer",
+    "ask": "bvllm.app.ask",
+    "encode_video": "bvllm.app.encode",
+    "evaluate": "bvllm.app.evaluate",
+    "load_model": "bvllm.app.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bvllm' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -363,8 +363,8 @@ class Signals:
         missing = [name for name in SIGNALS if name in needs and getattr(self, name) is None]
         if missing:
             raise ValueError(
-                f"method {method} needs {' and '.join(missing)}, which this model cannot give (it gives "
-                f"{', '.join(self.given) or 'none'}): choose another method, or a model that can"
+                f"a model for method {method} must give {' and '.join(missing)}, got one that gives "
+                f"{', '.join(self.given) or 'none'}: choose another method, or another model"
             )
 
 

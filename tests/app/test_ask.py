@@ -220,7 +220,11 @@ def test_a_broken_video_raises_and_leaves_no_file_open(tmp_path, loaded):
         ({"options": ["red", " "]}, "options must be 2 to 8 texts"),
         ({"options": ["red"] * 9}, "options must be 2 to 8 texts"),
         ({"question": "which?\nA. red\nB. blue", "options": ["x", "y"]}, "options must come from one place"),
-        ({"select": "random"}, "select must be 'learned' or 'uniform', got 'random'"),
+        ({"select": "random"}, "select must be 'learned' or 'uniform', got 'random': name other methods"),
+        ({"select": "uniform", "select_frames": "random"}, "select must agree with select_frames='random'"),
+        ({"merge_tokens": "tomee"}, "merge_tokens must be one of .*, got 'tomee': did you mean 'tome'"),
+        ({"sample_tokens": "divprune"}, "sample_tokens must give what a trained sampler's queries read"),
+        ({"select_frames": "resampler"}, "select_frames must be 'qformer', which this model was trained"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
     ],
 )

@@ -34,7 +34,7 @@ def row(name="a_0", video="videos/a.mp4", seconds=60.0, needles=((4, 5), (10, 12
 def model_that(chooses, frames=()):
     """A stand-in for `answer`: picks an option from the options that it is shown."""
 
-    def answer(encoded, question, loaded, *, budget, options, select):
+    def answer(encoded, question, loaded, *, budget, options, methods):
         letter = chooses(options)
         chosen = tuple(SimpleNamespace(seconds=second) for second in frames)
         return SimpleNamespace(letter=letter, text=f"says {letter}", frames=chosen)
@@ -48,7 +48,7 @@ def knows(options):
 
 def scored(monkeypatch, chooses, *, frames=(), circular=True, **changes):
     monkeypatch.setattr(module, "answer", model_that(chooses, frames))
-    return score(row(**changes), None, None, budget=Budget(), select="learned", circular=circular)
+    return score(row(**changes), None, None, budget=Budget(), circular=circular)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,12 @@ class Encoded:
         self.closed = True
 
 
+class Model:
+    def methods(self, names):
+        own = dict(zip(("select_frames", "merge_frames", "sample_tokens"), ("qformer", "similar", "qformer")))
+        return own | {"merge_tokens": "bipartite", "tokens_policy": "none"} | names.given
+
+
 @pytest.fixture
 def bench(monkeypatch):
     """`evaluate` with a model that knows, and a list of the videos that it encoded."""
@@ -214,7 +220,7 @@ def bench(monkeypatch):
         videos.append(Encoded(path))
         return videos[-1]
 
-    monkeypatch.setattr(module, "load_model", lambda name: name)
+    monkeypatch.setattr(module, "load_model", lambda name: Model())
     monkeypatch.setattr(module, "encode_video", encode_video)
     monkeypatch.setattr(module, "answer", model_that(knows, frames=(4.0,)))
     return videos
@@ -237,8 +243,30 @@ def test_each_video_is_encoded_once(bench, tmp_path):
     assert all(video.closed for video in bench)
     assert [(r.id, r.right) for r in found.rows] == [("a_0", True), ("a_1", False), ("b_0", True)]
     assert told == [(1, 3), (2, 3), (3, 3)]
-    settings = {"model": "nano", "tokens": 64, "frames": 4, "select": "learned", "fps": 1.0, "split": "test"}
+    settings = {
+        "model": "nano",
+        "tokens": 64,
+        "frames": 4,
+        "select": "learned",
+        "fps": 1.0,
+        "split": "test",
+        "seed": 0,
+    } | {
+        "select_frames": "qformer",
+        "merge_frames": "similar",
+        "sample_tokens": "qformer",
+        "merge_tokens": "bipartite",
+        "tokens_policy": "none",
+    }
     assert found.settings == settings
+
+
+def test_methods_by_name_are_part_of_the_settings(bench, tmp_path):
+    write(tmp_path / "test.jsonl", row("a_0"))
+    found = evaluate(tmp_path, select_frames="uniform", merge_tokens="tome").settings
+    assert (found["select"], found["select_frames"], found["merge_tokens"]) == ("uniform", "uniform", "tome")
+    with pytest.raises(ValueError, match="did you mean 'uniform'"):
+        evaluate(tmp_path, select_frames="unifrom")
 
 
 def test_every_file_of_a_folder_is_asked(bench, tmp_path):

@@ -60,11 +60,16 @@ def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
     assert found["answer"]
     assert found["letter"] in ("A", "B", None)
     assert found["tokens"] <= 400
-    assert [set(frame) for frame in found["frames"]] == [{"index", "seconds", "score", "time"}] * len(
-        found["frames"]
-    )
+    assert [set(frame) for frame in found["frames"]] == [
+        {"index", "seconds", "score", "time", "tokens"}
+    ] * len(found["frames"])
     assert found["settings"]["asked"] == {
-        "fps": 1.0, "tokens": 400, "frames": 32, "select": "learned", "max_new_tokens": 6,
+        "fps": 1.0, "tokens": 400, "frames": 32, "select": "learned", "max_new_tokens": 6, "methods": {},
+    }  # fmt: skip
+    assert sum(frame["tokens"] for frame in found["frames"]) == found["tokens"]
+    assert found["settings"]["used"]["methods"] == {
+        "select_frames": "qformer", "merge_frames": "similar", "sample_tokens": "qformer",
+        "merge_tokens": "bipartite", "tokens_policy": "none",
     }  # fmt: skip
     assert found["settings"]["used"]["frames"] == 4
     steps = {"decode and encode", "select", "encode patches", "sample and merge tokens", "answer"}
@@ -86,6 +91,27 @@ def test_the_same_command_gives_the_same_words(ask):
     first = ask("--threads", "1")
     assert ask("--threads", "2") == first
     assert ask("--select", "uniform") != first
+    assert ask("--select", "uniform") == ask("--select-frames", "uniform")
+
+
+def test_a_method_for_every_slot(ask):
+    told = "--select-frames uniform --sample-tokens divprune --merge-tokens tome --budget 9 --json".split()
+    status, out, err = ask(*told)
+    assert (status, out) == (2, "")
+    assert "sample_tokens must give" in err
+    assert "--force" in err
+    assert err.count("\n") == 1
+    wide = "vision tower's width and the sampler's differ in this model"
+    status, out, err = ask(*told, "--force")
+    assert status == 2, wide
+    assert "width" in err
+    status, out, _ = ask("--select-frames", "random", "--seed", "3", "--merge-tokens", "divprune", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["settings"]["used"]["methods"]["merge_tokens"] == "divprune"
+    assert found["settings"]["used"]["select"] == "random"
+    again = ask("--select-frames", "random", "--seed", "3", "--merge-tokens", "divprune", "--json")[1]
+    assert json.loads(again)["frames"] == found["frames"]
 
 
 def test_a_video_that_is_cut_is_answered_with_one_note(ask, tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bvllm.common import text as question
 from bvllm.data import chat
 from bvllm.data.chat import LETTERS, Row, format_clock, join_options, parse_letter, read_rows, split_options
-from bvllm.model import question
 from tests.test_messages import HOUSE
 
 ROW = {

@@ -20,6 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
+import bvllm.hf  # noqa: F401  # registers with the Auto classes
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMModel, BVLLMProcessor
 from bvllm.model.language import build_head
 from tests.model import tiny

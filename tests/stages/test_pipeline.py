@@ -388,8 +388,8 @@ def test_a_signal_that_is_missing_is_named():
 
     patches, clip = a_clip(2)
     says = (
-        r"method ByAttention needs attention and keys, which this model cannot give \(it gives relevance, "
-        r"grid, seconds\)"
+        "a model for method ByAttention must give attention and keys, got one that gives relevance, grid, "
+        "seconds: choose another method"
     )
     with pytest.raises(ValueError, match=says):
         run(Pipeline(sample_tokens=PerClip(ByAttention())), (patches, clip), budget=Budget())

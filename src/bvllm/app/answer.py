@@ -109,6 +109,10 @@ def method_names(select: str, methods: MethodNames | None, slots: Slots) -> Meth
     names = MethodNames(**slots) if methods is None else methods
     if select == "learned":
         return names
+    if select != "uniform":
+        raise ValueError(
+            f"select must be 'learned' or 'uniform', got {select!r}: name other methods with select_frames"
+        )
     if names.select_frames not in (None, select):
         raise ValueError(
             f"select must agree with select_frames={names.select_frames!r}, got {select!r}: leave out select"

@@ -213,9 +213,16 @@ class LoadedModel:
             return own
         config = own.with_methods(**methods.given)
         self.model.check_methods(config)
-        if config.sample_tokens != own.sample_tokens and not methods.force:
-            trained, asked = (_kind(c.sample_tokens) for c in (own, config))
-            if trained != asked:
+        trained, asked = (_kind(c.sample_tokens) for c in (own, config))
+        if trained != asked:
+            widths = own.spatial_qformer_config.hidden_size, own.vision_config.hidden_size
+            if methods.force and widths[0] != widths[1]:
+                raise ValueError(
+                    f"sample_tokens must fit the projector's width, got {config.sample_tokens!r} where "
+                    f"sampler and vision tower differ in width ({widths[0]} and {widths[1]}): "
+                    f"keep {own.sample_tokens!r}"
+                )
+            if not methods.force:
                 raise ValueError(
                     f"sample_tokens must give {trained}, which the projector of model {self.name!r} "
                     f"was trained on, got {config.sample_tokens!r}, which gives {asked}: keep "

@@ -1,6 +1,6 @@
 """The options that fill the slots of the pipeline: by a method's name, the same for every command."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,8 +42,8 @@ ForceOption = Annotated[
     ),
 ]
 SelectOption = Annotated[
-    str | None,
-    typer.Option("--select", metavar="learned|uniform", help="Older name of --select-frames.", hidden=True),
+    Literal["learned", "uniform"] | None,
+    typer.Option("--select", help="Older name of --select-frames.", hidden=True),
 ]
 
 

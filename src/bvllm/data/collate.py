@@ -43,12 +43,6 @@ class Collator:
             "attention_mask": pad([torch.ones_like(row) for row in ids], 0, left=True),
             "labels": pad([example.labels for example in examples], IGNORED, left=True),
         }
-        frames = [count for example in examples for count in example.frames]
-        if not frames:
-            return batch
-        asked = [example.question_ids for example in examples for _ in example.frames]
-        left = self.question_left
-        pixels = torch.cat([example.pixels for example in examples])
         budgets = {example.budget for example in examples}
         if len(budgets) > 1:
             raise ValueError(
@@ -58,6 +52,12 @@ class Collator:
         [budget] = budgets
         if budget is not None:
             batch["video_budget"] = torch.tensor(budget)
+        frames = [count for example in examples for count in example.frames]
+        if not frames:
+            return batch
+        asked = [example.question_ids for example in examples for _ in example.frames]
+        left = self.question_left
+        pixels = torch.cat([example.pixels for example in examples])
         return batch | {
             "pixel_values_videos": self.processor.video_processor.normalise(pixels),
             "video_num_frames": torch.tensor(frames),

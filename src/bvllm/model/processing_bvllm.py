@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -250,6 +250,8 @@ class BVLLMProcessor(ProcessorMixin):
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
         """As upstream, without the auto class that needs torchvision."""
         path, subfolder = pretrained_model_name_or_path, kwargs.pop("subfolder", "")
+        # Without one AutoTokenizer looks for a configuration, and complains about a type it need not know.
+        kwargs = {"config": PreTrainedConfig(), **kwargs}
         tokenizers = [
             cls._load_tokenizer_from_pretrained(name, path, subfolder=subfolder, **kwargs)
             for name in ("tokenizer", "qformer_tokenizer")

@@ -14,7 +14,9 @@ from bvllm.app.search.evidence import write_search_evidence
 from bvllm.app.search.moments import best_moments
 from bvllm.app.search.scores import BLOCK, cosines
 from bvllm.app.search.words import unknown_words, word_tower_of
+from bvllm.common.text import Question
 from bvllm.model.word_tower import WordTower
+from bvllm.types import Budget
 from tests.app.conftest import write_video
 from tests.model import tiny
 from tests.video import make
@@ -96,11 +98,11 @@ def test_the_frame_that_is_meant_comes_first(entries, tower, loaded):
 def test_without_a_word_tower_the_selector_ranks(entries, loaded):
     found = find_moments(entries, "which colour is red", loaded, None, top=3)
     assert found.how == "selector"
-    ids = loaded.question_ids("which colour is red")
+    asked = loaded.read(Question("which colour is red"))
     best = []
     with torch.inference_mode():
         for entry in entries:
-            [chosen] = loaded.model.model.select([entry.features], [entry.seconds], *ids)
+            chosen = loaded.select(entry.features, entry.seconds, asked, Budget())
             best.append(float(chosen.logits.max()))
     assert found.moments[0].score == pytest.approx(max(best), rel=1e-5)
     assert found.moments[0].video == int(np.argmax(best))

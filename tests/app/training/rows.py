@@ -27,9 +27,10 @@ class DrawnRows:
         frames = FRAMES[number % len(FRAMES)]
         noise = torch.Generator().manual_seed(number)
         side = self.processor.video_processor.size["height"]
-        slots = self.processor.slots
+        slots, budget = self.processor.slots, None
         if self.budget is not None:
-            slots = replace(slots, budget_tokens=self.budget.at(position // self.rows_per_step))
+            budget = self.budget.at(position // self.rows_per_step)
+            slots = replace(slots, budget_tokens=budget)
         visual = [self.processor.video_token_id] * (slots.count(frames) if frames else 0)
         question = (torch.arange(3) + 6 + number % 7).tolist()
         answer = list(range(10 + number % 7, 12 + 2 * (number % 7)))
@@ -37,11 +38,12 @@ class DrawnRows:
         labels = torch.tensor([-100] * (len(visual) + len(question)) + answer)
         pixels = torch.randint(0, 256, (frames, 3, side, side), generator=noise).byte()
         seconds = torch.arange(frames, dtype=torch.float64)
-        return Example(ids, labels, pixels, seconds, (frames,) if frames else (), torch.tensor(question))
+        clips = (frames,) if frames else ()
+        return Example(ids, labels, pixels, seconds, clips, torch.tensor(question), budget)
 
 
 def open_drawn(settings, stage, processor, folder):
     budget = random_budget(settings)
     rows = DrawnRows(processor, budget=budget, rows_per_step=settings.alignment.batch)
     held_out = DrawnRows(processor, 7) if settings.data.evaluate else None
-    return Corpus(rows, Collator(processor), held_out, {"rows": len(rows)}, budget=budget)
+    return Corpus(rows, Collator(processor), held_out, {"rows": len(rows)})

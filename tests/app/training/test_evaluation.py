@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from bvllm.app.training.build import build
-from bvllm.app.training.evaluation import BudgetOfStep, full_rows, mean_loss
+from bvllm.app.training.evaluation import full_rows, mean_loss
 from bvllm.app.training.run import train
 from bvllm.app.training.watch import read_record
-from bvllm.data.budget import RandomBudget
 from bvllm.data.collate import Collator
 from tests.app.training.rows import DrawnRows, open_drawn
 
@@ -87,18 +85,3 @@ def test_rows_of_a_batch_change_no_evaluation_of_a_run(short, rows_file, tmp_pat
         found.append([entry["eval_loss"] for entry in record if "eval_loss" in entry])
     assert len(found[0]) == 4
     assert found[0] == pytest.approx(found[1], rel=1e-5)
-
-
-def test_the_budget_is_the_steps_for_as_long_as_it_lasts(short, tmp_path):
-    config, draw = build(short).model.config, RandomBudget(2, 16, seed=1)
-    callback, own = BudgetOfStep(config, draw), config.budget_tokens
-    told = TrainingArguments(output_dir=str(tmp_path)), TrainerState(), TrainerControl()
-    for step in (0, 1, 5):
-        told[1].global_step = step
-        callback.on_step_begin(*told)
-        assert config.budget_tokens == draw.at(step)
-        callback.on_step_end(*told)
-        assert config.budget_tokens == own
-    callback.on_step_begin(*told)
-    callback.on_train_end(*told)  # a signal came half-way
-    assert config.budget_tokens == own

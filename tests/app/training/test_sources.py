@@ -149,7 +149,9 @@ def test_every_step_has_its_own_budget_and_an_evaluation_the_full_one(told, tmp_
 
     @functools.wraps(forward)
     def spy(self, *args, **inputs):
-        seen.append((self.training, self.config.budget_tokens))
+        assert self.config.budget_tokens == 16, "a configuration is never changed in place"
+        given = inputs.get("video_budget")
+        seen.append((self.training, 16 if given is None else int(given)))
         return forward(self, *args, **inputs)
 
     monkeypatch.setattr(BVLLMForConditionalGeneration, "forward", spy)
