@@ -1,6 +1,7 @@
 """Imports flow one way: a room may know the rooms below it, never one above or beside it."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -95,6 +96,58 @@ def test_the_lowest_rooms_need_few_packages():
         for package in {module.split(".")[0] for module in imports(path)} - STANDARD - {"bvllm"} - allowed
     ]
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+def chained_models(path: Path) -> list[int]:
+    """Lines that reach through one model into another: anything that ends in `.model.model`."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "model"
+        if isinstance(node.value, ast.Attribute) and node.value.attr == "model"
+    ]
+
+
+def test_nobody_outside_model_reaches_through_the_interface(tmp_path):
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} reaches for .model.model: ask bvllm.inference.model.VideoModel"
+        for path in FILES
+        if room_of(path) != "model"
+        for line in chained_models(path)
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+    (tmp_path / "bad.py").write_text("loaded.model.model.select()\nmodel.model.select()\n")
+    assert chained_models(tmp_path / "bad.py") == [1]
+
+
+# What holds nothing of a model but the interface.
+ONLY_THE_INTERFACE = ("index", "session", "stream", "search", "evidence", "contact_sheet", "answer", "encode")
+
+
+def test_what_asks_a_model_knows_the_interface_only():
+    """Index, sessions, streams, search and evidence import no class of B-VLLM's own."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in FILES
+        if any(
+            part.removesuffix(".py").startswith(ONLY_THE_INTERFACE) for part in path.relative_to(ROOT).parts
+        )
+        and room_of(path) not in ("cli", "training", "evaluation")
+        for module in imports(path)
+        if module.startswith("bvllm.model") and module != "bvllm.model.word_tower"
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_importing_the_package_loads_no_torch_and_registers_nothing():
+    code = (
+        "import sys, bvllm; heavy = {'torch', 'transformers', 'av', 'numpy', 'PIL'} & set(sys.modules); "
+        "assert not heavy, heavy; from bvllm import Budget, METHODS, answer, ask, encode_video, load_model; "
+        "from transformers.models.auto.configuration_auto import CONFIG_MAPPING as known; "
+        "assert 'bvllm' not in known; import bvllm.hf; assert 'bvllm' in known"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_package_itself_imports_nothing_heavy_up_front():

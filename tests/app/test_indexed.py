@@ -1,6 +1,7 @@
 """Through the index: the same answers, and what was seen once is not seen again."""
 
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from bvllm.app.ask import answer, encode_video
 from bvllm.app.index import IndexFolder
 from bvllm.app.indexed import FetchedFrames, indexed_video
 from bvllm.app.loading import LoadedModel
+from bvllm.common import text
+from bvllm.video import reader
 from tests.app.conftest import SECONDS, write_video
 
 QUESTION = "which colour is the sign ?"
@@ -63,3 +66,31 @@ def test_a_changed_video_is_looked_at_again(video, loaded, folder, tmp_path):
 def test_another_rate_is_another_entry(video, loaded, folder):
     assert len(indexed_video(video, loaded, folder)) == SECONDS
     assert len(indexed_video(video, loaded, folder, fps=0.5)) == SECONDS // 2
+
+
+def test_an_ask_does_each_thing_once(video, loaded, folder, monkeypatch):
+    """The file's identity, the look into the index, the question's parts and its tokens."""
+    counts = Counter()
+
+    def counted(home, name):
+        own = getattr(home, name)
+
+        def spy(*args, **kwargs):
+            counts[name] += 1
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(home, name, spy)
+
+    indexed_video(video, loaded, folder).close()
+    counted(IndexFolder, "content")
+    counted(IndexFolder, "find")
+    counted(text, "split_options")
+    counted(type(loaded.processor), "question_ids")
+    counted(reader, "read_video")
+    seen = indexed_video(video, loaded, folder)
+    answer(seen, QUESTION, loaded)
+    assert counts == {"content": 1, "find": 1, "split_options": 1, "question_ids": 1}
+    counts.clear()
+    indexed_video(video, loaded, IndexFolder(folder.path.with_name("other"))).close()
+    assert counts["content"] == 1
+    assert counts["find"] == 2, "once more when the video is ours to index: another process may have finished"

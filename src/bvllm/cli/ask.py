@@ -124,6 +124,8 @@ def ask(
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
     print(_json(request, encoded, answer) if as_json else _text(answer), flush=True)
+    if request.methods.force:
+        note("--force: the projector may never have seen such tokens; the answer is no evidence of anything")
     if request.evidence is not None:
         _show_evidence(request.evidence, encoded, answer)
 
