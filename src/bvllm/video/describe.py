@@ -4,8 +4,8 @@ import av
 from av.video.stream import VideoStream as AvVideoStream
 
 from .decode import MICROSECONDS, rate_of
+from .frames import Developer
 from .opening import Opened
-from .picture import Developer
 from .report import VideoInfo
 
 SANE_PIXEL_RATIO = (0.01, 100.0)

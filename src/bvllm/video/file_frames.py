@@ -13,11 +13,11 @@ from .decode import Decoder, rate_of
 from .describe import claimed_seconds, describe, pixel_ratio
 from .errors import VideoError
 from .frame_map import FrameMap
+from .frames import Developer
 from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .parallel import NO_GATE, Gate
-from .picture import Developer
 from .read_warnings import ReadFacts
 from .report import VideoReport
 from .runs import Stopped, Unproven

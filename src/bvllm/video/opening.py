@@ -7,10 +7,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
-from .exif import photo_orientation
+from .frames import Orientation, photo_orientation
 from .growing import GrowingFile, GrowingReader
 from .limits import Limits
-from .orientation import Orientation
 from .safe_open import (
     STILL_FORMATS,
     NamelessReader,

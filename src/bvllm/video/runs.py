@@ -10,9 +10,9 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from .clock import Clock
 from .describe import pixel_ratio
+from .frames import Developer
 from .limits import Limits
 from .opening import Opened
-from .picture import Developer
 from .skeleton import Run
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes

@@ -12,11 +12,11 @@ from torch import Tensor
 from .choice import Choice, choose
 from .clock import Clock
 from .decode import rate_of
+from .frames import Developer
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packets import walk
 from .parallel import NO_GATE, Gate, InOrder
-from .picture import Developer
 from .runs import Guide, RunDecoder
 from .sampling import SamplingPlan
 from .skeleton import Run, Skeleton, prove
