@@ -10,6 +10,7 @@ from .errors import VideoError
 from .frames import Orientation, photo_orientation
 from .growing import GrowingFile, GrowingReader
 from .limits import Limits
+from .mp4 import Structure, inspect_structure
 from .safe_open import (
     STILL_FORMATS,
     NamelessReader,
@@ -19,7 +20,6 @@ from .safe_open import (
     prepare_decoder,
 )
 from .sources import FileSource, View, open_source
-from .structure import Structure, inspect
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Opened:
 class VideoFile:
     """Bytes that were checked before FFmpeg sees them.
 
-    Errors: `VideoError`, see `open_source` and `inspect`.
+    Errors: `VideoError`, see `open_source` and `inspect_structure`.
     """
 
     def __init__(self, source: FileSource | GrowingFile, limits: Limits) -> None:
@@ -122,7 +122,7 @@ class VideoFile:
     def _look(self) -> tuple[Structure, Orientation]:
         """What can be learnt from the bytes before FFmpeg sees them."""
         try:
-            return inspect(self._file), photo_orientation(self._file)
+            return inspect_structure(self._file), photo_orientation(self._file)
         except VideoError:
             raise
         except Exception:  # a caller's file object may raise anything
