@@ -6,7 +6,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from .clock import Clock
+from .decode import Clock
 from .errors import VideoError
 from .file_frames import FileFrames
 from .frame_map import FrameMap

@@ -8,8 +8,7 @@ import av.error
 from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
-from .clock import Clock
-from .describe import pixel_ratio
+from .decode import Clock, pixel_ratio
 from .frames import Developer
 from .limits import Limits
 from .opening import Opened
