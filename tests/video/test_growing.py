@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bvllm.video import Abandoned, GrowingFile, Limits, SamplingPlan, VideoError, mp4, mp4_growing, read_video
-from bvllm.video.sources import View
+from bvllm.video.safe_open import View
 from tests.video import make
 
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}

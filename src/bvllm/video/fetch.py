@@ -15,8 +15,8 @@ from .limits import Limits
 from .list_frames import ListFrames
 from .opening import VideoFile
 from .runs import Stopped, Unproven
+from .safe_open import FileSource
 from .sampling import SamplingPlan
-from .sources import FileSource
 from .sparse import Pictures
 
 

@@ -19,9 +19,9 @@ from .parallel import NO_GATE, Gate
 from .read_warnings import ReadFacts
 from .report import VideoReport
 from .runs import Stopped, Unproven
+from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
 from .skeleton import Skeleton
-from .sources import FileSource
 from .sparse import Outlook, Pictures, look_ahead
 
 NO_TIME = -(1 << 63)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .errors import VideoError
-from .sources import View
+from .safe_open import View
 
 TS_PACKET, TS_SYNC = 188, 0x47
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -13,13 +13,15 @@ from .limits import Limits
 from .mp4 import Structure, inspect_structure
 from .safe_open import (
     STILL_FORMATS,
+    FileSource,
     NamelessReader,
+    View,
     choose_stream,
     file_fails,
     open_container,
+    open_source,
     prepare_decoder,
 )
-from .sources import FileSource, View, open_source
 
 
 @dataclass(frozen=True)
