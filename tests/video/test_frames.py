@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from bvllm.video import FrameList, SamplingPlan, VideoError, probe, read_video
-from bvllm.video.frames import resize
-from bvllm.video.orientation import Orientation, from_matrix
+from bvllm.video.frames import Orientation, from_matrix, resize
 from tests.video import make
 
 

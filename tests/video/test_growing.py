@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bvllm.video import Abandoned, GrowingFile, Limits, SamplingPlan, VideoError, mp4, mp4_growing, read_video
-from bvllm.video.sources import View
+from bvllm.video.safe_open import View
 from tests.video import make
 
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
@@ -284,9 +284,9 @@ def test_what_is_wrong_later_keeps_its_kind(tmp_path):
 
 def test_boxes_are_walked_over_once_however_often_the_file_grows(tmp_path, monkeypatch):
     looks = []
-    real = mp4.inspect
+    real = mp4.inspect_mp4
     for room in (mp4, mp4_growing):
-        monkeypatch.setattr(room, "inspect", lambda *args: (looks.append(args), real(*args))[1])
+        monkeypatch.setattr(room, "inspect_mp4", lambda *args: (looks.append(args), real(*args))[1])
     data, path = (
         make.video(200, fps=10, width=320, height=240, gop=10, **KINDS["fragmented mp4"]),
         tmp_path / "v",

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bvllm.video import Limits, SamplingPlan
-from bvllm.video.clock import Clock
+from bvllm.video.decode import Clock, Timeline
 from bvllm.video.sampling import Picker
-from bvllm.video.timeline import Timeline
 
 GAPS = st.lists(st.floats(0.001, 5.0), min_size=1, max_size=60)
 

@@ -12,8 +12,8 @@ from .limits import Limits
 from .read_warnings import WARNING_KINDS, VideoWarning, WarningKind
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
+from .safe_open import check_readable
 from .sampling import SamplingPlan
-from .sources import check_readable
 
 __all__ = [
     "KINDS",

@@ -6,7 +6,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from .clock import Clock
+from .decode import Clock
 from .errors import VideoError
 from .file_frames import FileFrames
 from .frame_map import FrameMap
@@ -15,8 +15,8 @@ from .limits import Limits
 from .list_frames import ListFrames
 from .opening import VideoFile
 from .runs import Stopped, Unproven
+from .safe_open import FileSource
 from .sampling import SamplingPlan
-from .sources import FileSource
 from .sparse import Pictures
 
 

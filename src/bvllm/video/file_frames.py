@@ -8,24 +8,21 @@ import av
 from torch import Tensor
 
 from .choice import Choice, end_of
-from .clock import Clock
-from .decode import Decoder, rate_of
-from .describe import claimed_seconds, describe, pixel_ratio
+from .decode import Clock, Decoder, Timeline, claimed_seconds, describe, pixel_ratio, rate_of
 from .errors import VideoError
 from .frame_map import FrameMap
+from .frames import Developer
 from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .parallel import NO_GATE, Gate
-from .picture import Developer
 from .read_warnings import ReadFacts
 from .report import VideoReport
 from .runs import Stopped, Unproven
+from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
 from .skeleton import Skeleton
-from .sources import FileSource
 from .sparse import Outlook, Pictures, look_ahead
-from .timeline import Timeline
 
 NO_TIME = -(1 << 63)
 Decode = Literal["auto", "all"]
@@ -72,14 +69,15 @@ class FileFrames:
         photo = self._video.photo if opened.still else None
         self._developer = Developer(self._size, pixel_ratio(opened.stream), photo, opened.max_pixels)
         self._claimed = claimed_seconds(opened.stream)
-        self.info = describe(opened, first, self._developer)
+        self.info = describe(opened, first, self._developer, self._claimed, self._rate)
         self._clock.pause()
 
     def _begin(self) -> tuple[Opened, av.VideoFrame]:
         """Opens the video at its beginning and decodes the first frame."""
         opened = self._opened = self._video.open(self._threads)
         self._decoder = Decoder(opened, self._limits, self._clock)
-        self._timeline = Timeline(rate_of(opened.stream))
+        self._rate = rate_of(opened.stream)
+        self._timeline = Timeline(self._rate)
         self._frames = iter(self._decoder)
         first = self._first = next(self._frames, None)
         if first is None:

@@ -16,8 +16,7 @@ from typing import BinaryIO, cast
 from .errors import VideoError
 from .limits import Limits
 from .mp4_growing import WholeBoxes
-from .safe_open import NamelessReader
-from .sources import View, check_size, open_source
+from .safe_open import NamelessReader, View, check_size, open_source
 
 HEAD_BYTES = 1024  # enough to tell what a file is
 

@@ -1,6 +1,6 @@
 """How much of an mp4 that is being written FFmpeg may see."""
 
-from .mp4 import READERS, File, Mp4, box_lengths, inspect, judge, walk_boxes
+from .mp4 import READERS, File, Mp4, box_lengths, inspect_mp4, judge, walk_boxes
 
 
 class WholeBoxes:
@@ -22,10 +22,10 @@ class WholeBoxes:
             size: bytes that are there.
             last: there will be no more: a cut box is read as far as it goes, a fragment's header excepted.
 
-        Errors: as for `inspect`.
+        Errors: as for `inspect_mp4`.
         """
         if last and self._all is None:
-            found = inspect(self._file, size)
+            found = inspect_mp4(self._file, size)
             self._all = size if found is None or found.cut_fragment is None else found.cut_fragment
         if self._all is not None:
             return self._all

@@ -7,20 +7,21 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
-from .exif import photo_orientation
+from .frames import Orientation, photo_orientation
 from .growing import GrowingFile, GrowingReader
 from .limits import Limits
-from .orientation import Orientation
+from .mp4 import Structure, inspect_structure
 from .safe_open import (
     STILL_FORMATS,
+    FileSource,
     NamelessReader,
+    View,
     choose_stream,
     file_fails,
     open_container,
+    open_source,
     prepare_decoder,
 )
-from .sources import FileSource, View, open_source
-from .structure import Structure, inspect
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Opened:
 class VideoFile:
     """Bytes that were checked before FFmpeg sees them.
 
-    Errors: `VideoError`, see `open_source` and `inspect`.
+    Errors: `VideoError`, see `open_source` and `inspect_structure`.
     """
 
     def __init__(self, source: FileSource | GrowingFile, limits: Limits) -> None:
@@ -123,7 +124,7 @@ class VideoFile:
     def _look(self) -> tuple[Structure, Orientation]:
         """What can be learnt from the bytes before FFmpeg sees them."""
         try:
-            return inspect(self._file), photo_orientation(self._file)
+            return inspect_structure(self._file), photo_orientation(self._file)
         except VideoError:
             raise
         except Exception:  # a caller's file object may raise anything

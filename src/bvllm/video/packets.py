@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
 from .bitstream import SKILLS, UNKNOWN, Skill
-from .clock import Clock
+from .decode import Clock
 from .limits import Limits
 
 LONGEST = (1 << 31) - 1  # ticks that a frame may last

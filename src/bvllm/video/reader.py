@@ -16,8 +16,8 @@ from .limits import Limits
 from .list_frames import ListFrames
 from .parallel import NO_GATE, Gate
 from .report import VideoInfo, VideoReport
+from .safe_open import FileSource
 from .sampling import SamplingPlan
-from .sources import FileSource
 
 Source = FileSource | GrowingFile | FrameList
 

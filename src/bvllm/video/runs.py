@@ -8,11 +8,10 @@ import av.error
 from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
-from .clock import Clock
-from .describe import pixel_ratio
+from .decode import Clock, pixel_ratio
+from .frames import Developer
 from .limits import Limits
 from .opening import Opened
-from .picture import Developer
 from .skeleton import Run
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes

@@ -16,8 +16,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from .decode import SMALLEST_STEP
 from .packets import Packets
-from .timeline import SMALLEST_STEP
 
 LARGEST_EXACT = 1 << 53  # beyond, float64 skips whole numbers
 

@@ -10,17 +10,15 @@ from functools import partial
 from torch import Tensor
 
 from .choice import Choice, choose
-from .clock import Clock
-from .decode import rate_of
+from .decode import Clock, Timeline, rate_of
+from .frames import Developer
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packets import walk
 from .parallel import NO_GATE, Gate, InOrder
-from .picture import Developer
 from .runs import Guide, RunDecoder
 from .sampling import SamplingPlan
 from .skeleton import Run, Skeleton, prove
-from .timeline import Timeline
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
 TASK_FRAMES = 8

@@ -16,13 +16,11 @@ from av.stream import Disposition
 from av.video.stream import VideoStream as AvVideoStream
 from numpy.typing import NDArray
 
-from .clock import Clock
-from .decode import MICROSECONDS, rate_of
+from .decode import MICROSECONDS, Clock, Timeline, rate_of
 from .limits import Limits
 from .opening import VideoFile
+from .safe_open import FileSource
 from .sampling import TOLERANCE
-from .sources import FileSource
-from .timeline import Timeline
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 PACKETS_FOR_A_PICTURE = 64  # after so many without one there will be none

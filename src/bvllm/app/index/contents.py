@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from bvllm.app.index import disk
 from bvllm.video import Limits, VideoError
-from bvllm.video.sources import open_source
+from bvllm.video.safe_open import open_source
 
 LOG, NEW_LOG = "contents.log", "contents.log.tmp"
 MAX_LOG_BYTES = 4 << 20  # 25 000 videos; the older half is forgotten above it

@@ -7,7 +7,7 @@ import time
 import pytest
 from PIL import Image
 
-from bvllm.video import Limits, SamplingPlan, VideoError, mp4, read_video, structure
+from bvllm.video import Limits, SamplingPlan, VideoError, mp4, read_video
 from tests.video import make
 
 EVERY = SamplingPlan(fps=None)
@@ -123,25 +123,25 @@ BIG = 50_000_000
 def test_each_table_is_added_up(tables):
     handler = b"soun" if tables[-1][4:8] == b"stco" else b"vide"
     with pytest.raises(VideoError, match="tables must describe samples that the file can hold") as caught:
-        mp4.inspect(*sized(make.mp4_of(*tables, handler=handler)))
+        mp4.inspect_mp4(*sized(make.mp4_of(*tables, handler=handler)))
     assert caught.value.kind == "limit"
 
 
 def test_fragments_are_added_up():
     run = make.box(b"moof", make.box(b"traf", make.table(b"trun", BIG)))
     with pytest.raises(VideoError, match="tables must describe samples"):
-        mp4.inspect(*sized(make.mp4_of() + run))
+        mp4.inspect_mp4(*sized(make.mp4_of() + run))
 
 
 def test_a_hidden_header_is_found():
     data = make.mp4_of(make.table(b"stsz", 1, BIG))
     hidden = data.replace(b"moov", b"free").replace(b"trak", b"mvhd" + bytes(4), 1)
     with pytest.raises(VideoError, match="must not be compressed"):
-        mp4.inspect(*sized(make.box(b"ftyp", bytes(8)) + make.box(b"moov", make.box(b"cmov", bytes(8)))))
+        mp4.inspect_mp4(*sized(make.box(b"ftyp", bytes(8)) + make.box(b"moov", make.box(b"cmov", bytes(8)))))
     body = data[data.index(b"moov") + 4 :]
     hidden = make.box(b"ftyp", bytes(8)) + make.box(b"free", make.box(b"mvhd", bytes(8)), body)
     with pytest.raises(VideoError, match="tables must describe samples"):
-        mp4.inspect(*sized(hidden))
+        mp4.inspect_mp4(*sized(hidden))
 
 
 def test_an_hour_of_plain_sound_is_no_bomb():
@@ -153,7 +153,7 @@ def test_an_hour_of_plain_sound_is_no_bomb():
         make.table(b"stsc", 1, 1, 48_000, 1),
         make.table(b"stco", 3600, *range(3600)),
     ]
-    assert mp4.inspect(*sized(make.mp4_of(*tables, handler=b"soun"))) is not None
+    assert mp4.inspect_mp4(*sized(make.mp4_of(*tables, handler=b"soun"))) is not None
 
 
 def test_deep_nests_are_refused():
@@ -200,7 +200,7 @@ def test_structures_of_broken_heads_are_not_guessed():
         b"\0\0\0\1moov",
     ):
         for size in range(1, 40):
-            structure.inspect(io.BytesIO((head + bytes(40))[:size]))
+            mp4.inspect_structure(io.BytesIO((head + bytes(40))[:size]))
 
 
 @pytest.mark.parametrize("head, one", [
