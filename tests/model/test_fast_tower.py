@@ -13,11 +13,11 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from bvllm.model import fast_layers
 from bvllm.model import fast_tower as fast_tower_module
-from bvllm.model import packed_linear
 from bvllm.model.cpu import has_bfloat16
+from bvllm.model.fast_layers import POST_OPS, PackedLinear, can_pack
 from bvllm.model.fast_tower import LEAST_WIDTH_FOR_BFLOAT16, FastTower, fast_tower
-from bvllm.model.packed_linear import POST_OPS, PackedLinear, can_pack
 from bvllm.model.upload import upload
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features, patch_features, tower_of
 
@@ -222,7 +222,7 @@ def test_packed_and_plain_layers_agree(activation):
 
 def test_operators_that_are_missing_or_wrong_are_not_used(monkeypatch):
     def probe(layer):
-        monkeypatch.setattr(packed_linear, "PackedLinear", layer)
+        monkeypatch.setattr(fast_layers, "PackedLinear", layer)
         can_pack.cache_clear()
         try:
             return can_pack(torch.float32)

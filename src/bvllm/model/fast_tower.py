@@ -16,8 +16,17 @@ from transformers import PreTrainedModel
 
 from bvllm.model.attention import attention
 from bvllm.model.cpu import has_bfloat16
-from bvllm.model.fast_layers import ACTIVATIONS, FAMILIES, Affine, LayerWeights, is_covered, read_layers
-from bvllm.model.packed_linear import Activation, PackedLinear, can_pack
+from bvllm.model.fast_layers import (
+    ACTIVATIONS,
+    FAMILIES,
+    Activation,
+    Affine,
+    LayerWeights,
+    PackedLinear,
+    can_pack,
+    is_covered,
+    read_layers,
+)
 from bvllm.model.upload import upload
 from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
 
