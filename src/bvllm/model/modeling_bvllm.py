@@ -12,9 +12,8 @@ from transformers.utils import can_return_tuple
 from bvllm.model.backbone import BVLLMModel
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.language import build_head, embedding_name, finish_logits
-from bvllm.model.modules import ClockEmbedding
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.visual import BVLLMPreTrainedModel
+from bvllm.model.visual import BVLLMPreTrainedModel, ClockEmbedding
 from bvllm.types import Budget, FrameSelection, Questions
 
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel", "ClockEmbedding"]
