@@ -12,10 +12,9 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.configuration_bvllm import BVLLMConfig, SlotRule
 from bvllm.model.conversation import DEFAULT_CHAT_TEMPLATE, Conversation, Message
 from bvllm.model.prompts import Prompts
-from bvllm.model.slots import SlotRule
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
 
 VIDEO_TOKEN = "<|video|>"
