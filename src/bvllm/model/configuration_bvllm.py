@@ -179,7 +179,8 @@ class BVLLMConfig(PreTrainedConfig):
         self.frame_qformer_config = _sub_config(self.frame_qformer_config, "instructblip_qformer")
         self.spatial_qformer_config = _sub_config(self.spatial_qformer_config, "instructblip_qformer")
         self.text_config = _sub_config(self.text_config, "qwen2")
-        self.connector = connector_config(self.connector)
+        if self.connector is not None:
+            self.connector = connector_config(self.connector)
         for slot in METHODS:
             setattr(self, slot, check_name(slot, _method_name(slot, getattr(self, slot))))
         for name, known in OPTIONS.items():
