@@ -180,8 +180,14 @@ class Tokens:
 
         What they went through is left out: a plan made for them is carried out on all.
         """
-        parts = (self.features, self.seconds, self.size, self.frame, self.row, self.column)
-        return Tokens(*(part[index] for part in parts))
+        return Tokens(
+            self.features[index],
+            self.seconds[index],
+            self.size[index],
+            self.frame[index],
+            self.row[index],
+            self.column[index],
+        )
 
     @property
     def origin(self) -> Reduction:

@@ -4,7 +4,7 @@ import pytest
 from transformers import BertConfig, CLIPVisionConfig
 
 from bvllm.model import BVLLMConfig
-from bvllm.model.slots import SlotRule
+from bvllm.model.configuration_bvllm import SlotRule
 from bvllm.types import Budget
 from tests.model import tiny
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     Blip2VisionConfig,
     CLIPVisionConfig,
@@ -13,12 +14,18 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from bvllm.model import fast_layers
 from bvllm.model import fast_tower as fast_tower_module
-from bvllm.model import packed_linear
-from bvllm.model.cpu import has_bfloat16
-from bvllm.model.fast_tower import LEAST_WIDTH_FOR_BFLOAT16, FastTower, fast_tower
-from bvllm.model.packed_linear import POST_OPS, PackedLinear, can_pack
-from bvllm.model.upload import upload
+from bvllm.model.fast_layers import POST_OPS, PackedLinear, can_pack
+from bvllm.model.fast_tower import (
+    LEAST_WIDTH_FOR_BFLOAT16,
+    FastTower,
+    attention,
+    fast_tower,
+    has_bfloat16,
+    in_steps,
+    upload,
+)
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features, patch_features, tower_of
 
 SIZES = {
@@ -222,7 +229,7 @@ def test_packed_and_plain_layers_agree(activation):
 
 def test_operators_that_are_missing_or_wrong_are_not_used(monkeypatch):
     def probe(layer):
-        monkeypatch.setattr(packed_linear, "PackedLinear", layer)
+        monkeypatch.setattr(fast_layers, "PackedLinear", layer)
         can_pack.cache_clear()
         try:
             return can_pack(torch.float32)
@@ -239,3 +246,45 @@ def test_operators_that_are_missing_or_wrong_are_not_used(monkeypatch):
 
     assert not probe(Missing)
     assert not probe(Wrong)
+
+
+def relative_error(found, wanted):
+    return float((found.double() - wanted).norm() / wanted.norm())
+
+
+def drawn(sharpness, tokens=37):
+    """q, k, v as a tower hands them over: views of one product."""
+    generator = torch.Generator().manual_seed(tokens)
+    qkv = torch.randn(2, tokens, 3, 5, 16, generator=generator)
+    qkv[:, :, :2] *= sharpness
+    return qkv.bfloat16().permute(2, 0, 3, 1, 4).unbind()
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 1.0, 3.0])
+def test_attention_in_steps_is_as_near_to_exact_numbers_as_the_fused_kernel(sharpness):
+    q, k, v = drawn(sharpness)
+    exact = scaled_dot_product_attention(q.double(), k.double(), v.double()).transpose(1, 2)
+    fused = scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    found = in_steps(q, k, v)
+    assert (found.shape, found.dtype) == (exact.shape, torch.bfloat16)
+    assert 0 < relative_error(found, exact) <= 1.35 * relative_error(fused, exact)
+
+
+def test_how_many_heads_go_together_changes_nothing(monkeypatch):
+    whole = in_steps(*drawn(1.0))
+    monkeypatch.setattr(
+        fast_tower_module, "SCORES_AT_A_TIME", 3 * 37**2
+    )  # ten heads: three, three, three, one
+    assert torch.equal(in_steps(*drawn(1.0)), whole)
+    monkeypatch.setattr(fast_tower_module, "SCORES_AT_A_TIME", 1)
+    assert torch.equal(in_steps(*drawn(1.0)), whole)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_where_the_fused_kernel_is_fast_it_is_used(amx, monkeypatch):
+    monkeypatch.setattr(fast_tower_module, "has_amx", lambda: amx)
+    q, k, v = drawn(1.0)
+    fused = scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    assert torch.equal(attention(q, k, v), fused if amx else in_steps(q, k, v))
+    exact = scaled_dot_product_attention(q.float(), k.float(), v.float()).transpose(1, 2)
+    assert torch.equal(attention(q.float(), k.float(), v.float()), exact)

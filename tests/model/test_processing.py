@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import BatchFeature
 
 from bvllm.model import BVLLMProcessor, BVLLMVideoProcessor
-from bvllm.model.conversation import Conversation
+from bvllm.model.processing_bvllm import Conversation
 from bvllm.video import FrameList, SamplingPlan, VideoError, read_video
 from tests.model import tiny
 

@@ -1,12 +1,11 @@
-"""Who goes with whom."""
+"""Cosine, and who goes with whom."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvllm.primitives.matching import closest_pairs, farthest_first, match_bipartite, match_earlier
-from bvllm.primitives.similarity import cosine
+from bvllm.primitives.matching import closest_pairs, cosine, farthest_first, match_bipartite, match_earlier
 
 
 def test_match_earlier_takes_the_most_similar_earlier_row():
@@ -106,3 +105,20 @@ def test_many_rows_are_matched_some_at_a_time_with_the_same_pairs(monkeypatch):
     monkeypatch.setattr("bvllm.primitives.matching.MOST_SCORES", 7 * 150)
     for one, other in zip(closest_pairs(x, 120), whole, strict=True):
         assert torch.equal(one, other)
+
+
+def test_cosine_by_hand():
+    got = cosine(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[4.0, 3.0], [1.0, 0.0]]))
+    torch.testing.assert_close(got, torch.tensor([[0.96, 0.6], [0.0, 0.0]]))
+
+
+def test_cosine_agrees_with_torch():
+    x, y = torch.randn(2, 5, 7), torch.randn(2, 4, 7)
+    ours = cosine(x, y)
+    torch.testing.assert_close(ours, torch.cosine_similarity(x[:, :, None], y[:, None], dim=-1))
+    torch.testing.assert_close(cosine(x), cosine(x, x))
+
+
+def test_half_precision_is_compared_in_single():
+    assert cosine(torch.randn(3, 4).bfloat16()).dtype == torch.float32
+    assert cosine(torch.randn(3, 4).double()).dtype == torch.float64

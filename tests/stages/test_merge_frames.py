@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bvllm.primitives.assignment import DROP
 from bvllm.primitives.choice import choose
-from bvllm.primitives.similarity import cosine
+from bvllm.primitives.matching import cosine
 from bvllm.stages.merge_frames import SimilarFrameMerging, order_by_time
 
 seeds = st.integers(0, 10_000)

@@ -15,8 +15,7 @@ from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
-from bvllm.model.fast_tower import FastTower, fast_tower
-from bvllm.model.upload import upload
+from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.vision_tower import patch_count
 from bvllm.stages.pipeline import mixed
 from bvllm.types import Budget, FrameSelection, Questions

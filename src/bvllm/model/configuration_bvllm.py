@@ -1,8 +1,9 @@
-"""What a B-VLLM is made of, and which of the paper's options are switched on."""
+"""What a B-VLLM is made of, which of the paper's options are on, and how many places a prompt reserves."""
 
 import copy
 import difflib
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -17,7 +18,6 @@ from bvllm.model.connectors.configuration import (
     connector_config,
     connector_dict,
 )
-from bvllm.model.slots import SlotRule
 from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.method import Slot
@@ -36,6 +36,47 @@ SWITCHES: dict[Slot, tuple[str, str]] = {
     "merge_tokens": ("bipartite", NONE),
 }
 COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
+
+
+@dataclass(frozen=True)
+class SlotRule:
+    """The most visual tokens a clip can turn into; the prompt holds that many placeholders for it.
+
+    Selection and merging settle later how many are used. The model closes the gaps before the language model
+    runs, so a slot too many costs nothing but ids. Processor and model both count with this rule.
+
+    Attributes:
+        frames: L*, frames that may be chosen.
+        tokens_per_frame: R.
+        budget_tokens: theta, tokens of one clip in all.
+        choose: False where every frame is kept.
+        merge_frames: False where two queries may spend tokens on the same frame.
+
+    Example:
+        >>> rule = SlotRule(frames=32, tokens_per_frame=32, budget_tokens=512)
+        >>> rule.count(1), rule.count(4), rule.count(3600)
+        (32, 128, 512)
+    """
+
+    frames: int = 32
+    tokens_per_frame: int = 32
+    budget_tokens: int = 512
+    choose: bool = True
+    merge_frames: bool = True
+
+    def count(self, frames: int) -> int:
+        """Slots for a clip of so many sampled frames."""
+        return min(self.rows(frames) * self.tokens_per_frame, self.budget_tokens)
+
+    def rows(self, frames: int) -> int:
+        """The most frames, repeats counted, that such a clip's tokens may come from."""
+        if frames < 1:
+            raise ValueError(f"a clip must have at least 1 frame, got {frames}: drop empty clips")
+        if frames == 1:
+            return 1
+        if not self.choose:
+            return frames
+        return min(self.frames, frames) if self.merge_frames else self.frames
 
 
 @strict
@@ -138,7 +179,8 @@ class BVLLMConfig(PreTrainedConfig):
         self.frame_qformer_config = _sub_config(self.frame_qformer_config, "instructblip_qformer")
         self.spatial_qformer_config = _sub_config(self.spatial_qformer_config, "instructblip_qformer")
         self.text_config = _sub_config(self.text_config, "qwen2")
-        self.connector = connector_config(self.connector)
+        if self.connector is not None:
+            self.connector = connector_config(self.connector)
         for slot in METHODS:
             setattr(self, slot, check_name(slot, _method_name(slot, getattr(self, slot))))
         for name, known in OPTIONS.items():

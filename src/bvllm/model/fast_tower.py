@@ -4,25 +4,37 @@ q, k and v are one product; the pixels' mean and standard deviation live in the 
 so that bytes go in; and the last layer runs for [CLS] alone where only [CLS] is wanted. On a CPU weights are
 packed once, and activations and residuals are done while a product is written. On a GPU many frames go
 through together, and the first pass can be compiled.
+
+In bfloat16 torch's fused attention computes scores in float32 and is made for AMX. A CPU without it (AVX-512
+alone) is faster with whole matrices: scores in float32, as the fused kernel has them, and their sum over the
+values in bfloat16. Scores in bfloat16 would be faster still, but of large ones the rounding would show.
 """
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from bvllm.model.attention import attention
-from bvllm.model.cpu import has_bfloat16
-from bvllm.model.fast_layers import ACTIVATIONS, FAMILIES, Affine, LayerWeights, is_covered, read_layers
-from bvllm.model.packed_linear import Activation, PackedLinear, can_pack
-from bvllm.model.upload import upload
+from bvllm.model.fast_layers import (
+    ACTIVATIONS,
+    FAMILIES,
+    Activation,
+    Affine,
+    LayerWeights,
+    PackedLinear,
+    can_pack,
+    is_covered,
+    read_layers,
+)
 from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
 
 TOKENS_PER_STEP = 1100  # so many go through a layer together; the states of more would leave the cache
 MOST_FRAMES_PER_STEP = 16
+SCORES_AT_A_TIME = 350_000  # float32: so many stay in the cache between the steps
 FRAMES_PER_GPU_STEP = 32  # as many as are chosen for a question at most, with the usual settings
 GREY = 128  # taken off every byte: bfloat16 holds the small whole numbers that are left exactly
 # Below this width bfloat16 saves little, and its noise moves the choice of frames.
@@ -200,6 +212,70 @@ class _Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for (t, heads, tokens, d) each, without a graph -> (t, tokens, heads, d).
+
+    torch's fused kernel, or, where that is slow, the same `in_steps`.
+
+    Example:
+        >>> x = torch.eye(2).view(1, 1, 2, 2)
+        >>> attention(x, 1000 * x, x)[0, :, 0].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if v.dtype == torch.bfloat16 and v.device.type == "cpu" and not has_amx():
+        return in_steps(q, k, v)
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def in_steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """As `attention`; some heads at a time, so that their scores stay in the cache."""
+    t, heads, tokens, width = q.shape
+    count = t * heads
+    exact_q, exact_k = (torch.empty(q.shape).copy_(x).view(count, tokens, width) for x in (q, k))
+    exact_q.mul_(width**-0.5)
+    values = v.contiguous().view(count, tokens, width)
+    step = max(1, min(count, SCORES_AT_A_TIME // tokens**2))
+    scores, weights = torch.empty(step, tokens, tokens), values.new_empty(step, tokens, tokens)
+    found = torch.empty_like(values)
+    for start in range(0, count, step):
+        part = slice(start, min(start + step, count))
+        size = part.stop - start
+        torch.bmm(exact_q[part], exact_k[part].mT, out=scores[:size])
+        torch.softmax(scores[:size], dim=-1, out=scores[:size])
+        torch.bmm(weights[:size].copy_(scores[:size]), values[part], out=found[part])
+    return found.view(t, heads, tokens, width).transpose(1, 2)
+
+
+def upload(frames: Tensor, device: torch.device) -> Tensor:
+    """Frames on a device; to a GPU through page-locked memory, so that nobody waits for the copy.
+
+    Example:
+        >>> upload(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("cpu")).device.type
+        'cpu'
+    """
+    if device.type == "cuda" and frames.device.type == "cpu":
+        frames = frames.pin_memory()
+    return frames.to(device, non_blocking=True)
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); others would only emulate it."""
+    try:  # torch knows what a CPU has for half precision, and keeps the questions private
+        return bool(torch.cpu._is_avx512_bf16_supported()) or has_amx()
+    except AttributeError:  # another torch
+        return False
+
+
+@cache
+def has_amx() -> bool:
+    """Whether it does so in tiles, for which torch's fused attention in bfloat16 is made."""
+    try:
+        return bool(torch.cpu._is_amx_tile_supported())
+    except AttributeError:  # another torch
+        return False
 
 
 def _seen_by_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -5,21 +5,132 @@ that look sub-processors up by name are replaced.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from bvllm.model.configuration_bvllm import BVLLMConfig
-from bvllm.model.conversation import DEFAULT_CHAT_TEMPLATE, Conversation, Message
-from bvllm.model.prompts import Prompts
-from bvllm.model.slots import SlotRule
+from bvllm.common.text import split_options
+from bvllm.model.configuration_bvllm import BVLLMConfig, SlotRule
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
+from bvllm.video import FrameList
 
 VIDEO_TOKEN = "<|video|>"
 LONGEST_QUESTION = 128  # tokens the Q-Formers read; longer ones lose their end
+TURN_END = "<|im_end|>"
+# ChatML, as Qwen2 speaks it. What the assistant says lies between generation marks: only that is learned.
+DEFAULT_CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- set parts = message['content'] -%}"
+    "{%- if parts is string -%}{%- set parts = [{'type': 'text', 'text': parts}] -%}{%- endif -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{% generation %}"
+    "{%- for part in parts -%}{{ part['text'] }}{%- endfor -%}{{ '<|im_end|>' }}"
+    "{% endgeneration %}"
+    "{%- else -%}"
+    "{%- for part in parts -%}"
+    "{%- if part['type'] == 'text' -%}{{ part['text'] }}{%- else -%}{{ video_token + '\\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{{ '<|im_end|>' }}"
+    "{%- endif -%}"
+    "{{ '\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+PART_TYPES = ("text", "video", "image")
+SOURCE_KEYS = ("video", "image", "path", "url")
+Message = dict[str, object]
+Spans = list[list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What the model needs to know of a chat beside its text.
+
+    Attributes:
+        clips: videos and images, in reading order; None where a part names no source.
+        question: what the last user turn asks, without options.
+    """
+
+    clips: tuple[VideoSource | None, ...]
+    question: str
+
+    @classmethod
+    def of(cls, messages: list[Message]) -> "Conversation":
+        """Read a chat of {"role", "content"} messages; content is text or a list of parts.
+
+        Errors:
+            ValueError for a part of an unknown type.
+
+        Example:
+            >>> Conversation.of([{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
+            ...     {"type": "text", "text": "Which?\\nA. one\\nB. two"}]}])
+            Conversation(clips=('a.mp4',), question='Which?')
+        """
+        clips = [
+            _source(part) for message in messages for part in parts_of(message) if part["type"] != "text"
+        ]
+        asked = [message for message in messages if message["role"] == "user"]
+        words = [str(part["text"]) for part in parts_of(asked[-1]) if part["type"] == "text"] if asked else []
+        return cls(tuple(clips), split_options("\n".join(words))[0])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Texts with one placeholder per clip, and how to tokenize them.
+
+    Attributes:
+        texts: prompts.
+        add_special_tokens: whether the tokenizer adds its own.
+        padding: pad on the left to one length.
+        return_tensors: "pt", or None for lists.
+        spans: for each text, the characters (from, to) that the assistant says; None leaves the mask out.
+    """
+
+    texts: list[str]
+    add_special_tokens: bool
+    padding: bool
+    return_tensors: str | None
+    spans: Spans | None = None
+
+    def tokenize(self, tokenizer: PreTrainedTokenizerBase, token: str, counts: list[int]) -> dict[str, Any]:
+        """`input_ids` and `attention_mask`, and `assistant_masks` where there are spans.
+
+        Args:
+            token: the placeholder.
+            counts: how often to write it for each clip of all texts, in reading order.
+
+        Errors:
+            ValueError where there are more or fewer counts than placeholders.
+        """
+        written = sum(text.count(token) for text in self.texts)
+        if written != len(counts):
+            raise ValueError(
+                f"counts must be given for the {written} placeholders, got {len(counts)}: one for each clip"
+            )
+        left = iter(counts)
+        grown = [_grow(text, token, [next(left) for _ in range(text.count(token))]) for text in self.texts]
+        encoded = tokenizer(
+            [text for text, _ in grown],
+            add_special_tokens=self.add_special_tokens,
+            padding=self.padding,
+            padding_side="left",
+            return_offsets_mapping=self.spans is not None,
+            return_tensors=self.return_tensors,
+        )
+        out = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        if self.spans is not None:
+            masks = [
+                _mask(offsets, [(_moved(a, gains), _moved(b, gains)) for a, b in spans])
+                for offsets, spans, (_, gains) in zip(encoded["offset_mapping"], self.spans, grown)
+            ]
+            out["assistant_masks"] = torch.tensor(masks) if self.return_tensors == "pt" else masks
+        return out
 
 
 class BVLLMProcessor(ProcessorMixin):
@@ -286,3 +397,39 @@ class BVLLMProcessor(ProcessorMixin):
         asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
         encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
         return encoded | dict(seen) | self.question_ids(asked)
+
+
+def parts_of(message: Message) -> list[dict]:
+    """A message's content as a list of parts."""
+    content = message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    for part in parts:
+        if part["type"] not in PART_TYPES:
+            raise ValueError(f"a part must be text, video or image, got {part['type']!r}: change its type")
+    return parts
+
+
+def _source(part: dict) -> VideoSource | None:
+    source = next((part[key] for key in SOURCE_KEYS if part.get(key) is not None), None)
+    return FrameList(source, part["seconds"]) if source is not None and "seconds" in part else source
+
+
+def _grow(text: str, token: str, counts: list[int]) -> tuple[str, list[tuple[int, int]]]:
+    """Repeat each placeholder, and say where it ended and by how many characters it grew."""
+    pieces = text.split(token)
+    grown, place, gains = pieces[0], len(pieces[0]), []
+    for count, piece in zip(counts, pieces[1:]):
+        gains.append((place + len(token), (count - 1) * len(token)))
+        grown += token * count + piece
+        place += len(token) + len(piece)
+    return grown, gains
+
+
+def _moved(char: int, gains: list[tuple[int, int]]) -> int:
+    """Where a character of the text lies after its placeholders have grown."""
+    return char + sum(gain for end, gain in gains if end <= char)
+
+
+def _mask(offsets: Any, spans: list[tuple[int, int]]) -> list[int]:
+    """1 for every token that shares a character with a span; padding has none."""
+    return [int(any(a < end and start < b for a, b in spans) and end > start) for start, end in offsets]

@@ -1,28 +1,24 @@
-"""The visual side of a B-VLLM: encode, select, spend (B-VLLM, arXiv 2412.09919, Fig. 2).
+"""The visual side of a B-VLLM: encode, select, spend, and the small learned parts (arXiv 2412.09919, Fig. 2).
 
 Two passes, so that memory does not grow with the video. The first keeps one vector per frame; with the
 arg-max the rows of S are one-hot, so duplicates are known before a patch feature exists, and the second
 pass encodes the distinct chosen frames only.
 """
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
-from bvllm.model.modules import (
-    FRAME_FEATURES,
-    ClockEmbedding,
-    ClockTable,
-    build_frame_reader,
-    build_frame_selector,
-    build_projector,
-    build_token_sampler,
-)
+from bvllm.model.connectors.bridge import Connector, build_connector
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.slot_methods import Trained, build_pipeline
 from bvllm.model.vision_tower import (
@@ -34,13 +30,17 @@ from bvllm.model.vision_tower import (
     tower_of,
 )
 from bvllm.stages.pipeline import Pipeline, frames_needed, mixed
-from bvllm.stages.qformer import LearnedQueries
+from bvllm.stages.qformer import LearnedQueries, QFormer
+from bvllm.stages.resampler import Resampler
+from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
+from bvllm.stages.select_frames import FrameSelector
 from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals
 
 # Frames that the tower sees at a time: bounds its activations, whatever the video's length. Where patches are
 # wanted it keeps the states of every layer, so fewer fit.
 FRAMES_PER_CALL = 32
 PATCH_FRAMES_PER_CALL = 8
+ROUNDING = 1e-3  # a frame at 59.9999 s is shown as 01:00
 
 
 class BVLLMPreTrainedModel(PreTrainedModel):
@@ -294,6 +294,124 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             return None
         ids = ids.to(self.device)
         return Questions(ids, torch.ones_like(ids) if mask is None else mask.to(self.device))
+
+
+class Projector(nn.Module):
+    """From the sampler's width H to the language model's D, in two layers (LLaVA-1.5, arXiv 2310.03744)."""
+
+    def __init__(self, width: int, target: int, activation: str) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, target)
+        self.act = ACT2FN[activation]
+        self.linear_2 = nn.Linear(target, target)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(K, H) -> (K, D)."""
+        return self.linear_2(self.act(self.linear_1(tokens.to(self.linear_1.weight.dtype))))
+
+
+class ClockTable(nn.Embedding):
+    """A table that starts at zero. transformers draws new weights leaf by leaf, so zero is a kind of leaf."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+
+class ClockEmbedding(nn.Module):
+    """The time of a token as three learned vectors, for hour, minute and second: the digits of a clock.
+
+    All start at zero, so that a new clock changes nothing. The language model can then say when something
+    is shown, to the second, up to a day.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hours = ClockTable(24, width)
+        self.minutes = ClockTable(60, width)
+        self.seconds = ClockTable(60, width)
+
+    def forward(self, seconds: Tensor) -> Tensor:
+        """(K,) seconds -> (K, D)."""
+        whole = (seconds.double() + ROUNDING).long().clamp_min(0)
+        return self.hours(whole // 3600 % 24) + self.minutes(whole // 60 % 60) + self.seconds(whole % 60)
+
+
+class FrameReader(nn.Module):
+    """One learned query that reads the patches of a frame: `frame_feature="qformer"`."""
+
+    def __init__(self, config: PreTrainedConfig, channels: int) -> None:
+        super().__init__()
+        self.reader = QFormer(config, num_queries=1)
+        self.proj = nn.Linear(config.hidden_size, channels)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(t, N, C) -> (t, C)."""
+        return self.proj(self.reader(patches).queries[:, 0])
+
+
+def cls_and_mean(cls: Tensor, patches: Tensor) -> Tensor:
+    """[CLS] and the mean of the patches together; each at its own scale would drown the other."""
+    width = cls.shape[-1:]
+    return (layer_norm(cls, width) + layer_norm(patches.mean(dim=1), width)) / 2
+
+
+# What the selector sees of a frame, by `config.frame_feature`: [CLS] (t, C) and patches (t, N, C) -> (t, C).
+# "qformer" is not here: it is a module of the model.
+FRAME_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": lambda cls, patches: cls,
+    "mean": lambda cls, patches: patches.mean(dim=1),
+    "max": lambda cls, patches: patches.amax(dim=1),
+    "cls_mean": cls_and_mean,
+}
+
+
+def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
+    """The learned selector, or None where frames are chosen without one."""
+    if config.select_frames not in ("qformer", "resampler"):
+        return None
+    reader_config, channels = config.frame_qformer_config, config.vision_config.hidden_size
+    reader: QFormer | Resampler
+    if config.select_frames == "qformer":
+        reader = QFormer(reader_config, config.num_selected_frames)
+    else:
+        reader = Resampler(
+            channels,
+            reader_config.hidden_size,
+            config.num_selected_frames,
+            layers=reader_config.num_hidden_layers,
+            heads=reader_config.num_attention_heads,
+        )
+    return FrameSelector(reader, reader.width, channels, config.time_channels)
+
+
+def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | None:
+    """The module that turns N patches into R tokens; None where a method without weights keeps some."""
+    if config.sample_tokens == "pool":
+        return PooledTokens(config.tokens_per_frame)
+    if config.sample_tokens != "qformer":
+        return None
+    return TokenSampler(QFormer(config.spatial_qformer_config, config.tokens_per_frame))
+
+
+def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:
+    """The reader behind `frame_feature="qformer"`, shaped like the token sampler."""
+    if config.frame_feature != "qformer":
+        return None
+    return FrameReader(copy.deepcopy(config.spatial_qformer_config), config.vision_config.hidden_size)
+
+
+def build_projector(config: BVLLMConfig) -> Projector | Connector:
+    """The bridge: a baseline's connector, or a projector as wide as what comes out of the sampler."""
+    if config.connector is not None:
+        return build_connector(
+            config.connector,
+            config.spatial_qformer_config,
+            config.vision_config.hidden_size,
+            config.text_config.hidden_size,
+        )
+    sampled = config.sample_tokens == "qformer"
+    width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
+    return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Reduction:
                 "output, input and weight must have one entry each for every weight, got shapes "
                 f"{[tuple(x.shape) for x in (self.output, self.input, self.weight)]}: use Reduction.of"
             )
-        found = len(self.output.unique())
+        found = len(torch.unique(self.output))
         if found != self.outputs:
             raise ValueError(
                 f"every one of {self.outputs} outputs must have an input of non-zero weight, got "
@@ -143,7 +143,7 @@ class Reduction:
             )
         wide = torch.promote_types(x.dtype, torch.float32)
         rows = x.to(wide).reshape(len(x), -1)
-        summed = torch.sparse.mm(self._sparse().to(wide), rows)
+        summed: Tensor = torch.sparse.mm(self._sparse().to(wide), rows)
         return summed.reshape(self.outputs, *x.shape[1:]).to(x.dtype)
 
     def count(self, size: Tensor) -> Tensor:

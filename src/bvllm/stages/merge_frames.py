@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from bvllm.primitives.assignment import DROP, Assignment
-from bvllm.primitives.matching import match_earlier
-from bvllm.primitives.similarity import cosine
+from bvllm.primitives.matching import cosine, match_earlier
 from bvllm.stages.method import Lands, Method, Slot
 
 GAMMA = 0.75  # B-VLLM, Sec. 4

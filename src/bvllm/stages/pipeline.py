@@ -141,7 +141,8 @@ class Pipeline:
             ValueError: patches are not those of the selections, or a method needs a signal that is not there.
         """
         check_frames(patches, selections)
-        keep = [budget.tokens if most is None else min(budget.tokens, m) for m in (most or selections)]
+        room = most or [budget.tokens] * len(selections)
+        keep = [min(budget.tokens, m) for m in room]
         allocation = self._allocate(patches, selections, keep, signals)
         sampled = self.sample_tokens.sample(patches, selections, questions, allocation)
         fitted = [self._fit(t, allocation, k) for k, t in enumerate(sampled.tokens)]
@@ -187,7 +188,7 @@ class Pipeline:
         signals = replace(allocation.signals[number], seconds=tokens.seconds, attention=None, keys=None)
         per_frame = allocation.per_frame
         if per_frame is not None and int(per_frame[number].sum()) <= keep:
-            frames, group = tokens.frame.unique_consecutive(return_inverse=True)
+            frames, group = torch.unique_consecutive(tokens.frame, return_inverse=True)
             if len(frames) == len(per_frame[number]):
                 return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))
         return tokens.reduce(decide(method, tokens, keep, signals))
@@ -223,7 +224,8 @@ def frames_needed(selection: FrameSelection, *, least: float = 0.0) -> Tensor:
     """The distinct frames of one clip that `mixed` asks for, ascending."""
     weights = selection.weights
     if not selection.is_mixture:
-        return selection.frames.unique()
+        found: Tensor = torch.unique(selection.frames)
+        return found
     if weights.requires_grad and not least:  # a weight that rounds to nothing still learns
         return torch.arange(weights.shape[1], device=weights.device)
     return (weights.detach() > least).any(dim=0).nonzero()[:, 0]

@@ -1,7 +1,10 @@
 """Learned queries that read frames or patches, with the question in sight: InstructBLIP's Q-Former.
 
 A thin shell over transformers. It adds the queries (drawn from a normal distribution: queries that start
-at zero, as upstream's do, are all the same query for ever), and attention maps on request.
+at zero, as upstream's do, are all the same query for ever), attention maps on request, and cross-attention
+over more states than should have keys and values at once: ten hours of video are 36 000 frames. Their keys
+and values, in every layer, would be the only thing beside the features that grows with a video's length; a
+block of states at a time, they do not.
 """
 
 import copy
@@ -11,10 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import InstructBlipQFormerConfig, InstructBlipQFormerModel
-
-from bvllm.stages.long_reading import LongReading
+from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerMultiHeadAttention
 
 QUERY_STD = 0.02  # BERT's initializer_range (arXiv 1810.04805), which the Q-Former starts from
+STATES_AT_A_TIME = 4096  # over an hour at a frame a second: shorter videos are read in one piece
 
 # Where the maps of the call in progress go; None while nobody asked. One per thread, so that a server may
 # answer two questions at once.
@@ -155,6 +158,59 @@ def check_states(states: Tensor, mask: Tensor | None) -> None:
         raise ValueError(
             f"states_mask must be {tuple(states.shape[:2])}, got shape {tuple(mask.shape)}: mark every state"
         )
+
+
+class LongReading(InstructBlipQFormerMultiHeadAttention):  # type: ignore[misc]  # upstream has no types
+    """As upstream's attention; without a graph, long states are read in blocks.
+
+    The softmax is carried on from block to block in float32, so that what comes out differs from upstream's
+    in the last bits only.
+
+    Source: the online softmax of Milakov and Gimelshein (arXiv 1805.02867).
+    """
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, n, H) queries and (B, S, E) states -> (B, n, H), and the weights where upstream gives them."""
+        states, mask = encoder_hidden_states, encoder_attention_mask
+        long = states is not None and states.shape[1] > STATES_AT_A_TIME and not torch.is_grad_enabled()
+        # Kernels that were chosen by name may bring masks of other forms.
+        if states is None or not long or not (mask is None or (isinstance(mask, Tensor) and mask.ndim == 4)):
+            found: tuple[Tensor, Tensor | None] = super().forward(
+                hidden_states, attention_mask, states, mask, **kwargs
+            )
+            return found
+        return self._in_blocks(hidden_states, states, mask), None
+
+    def _in_blocks(self, hidden: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
+        query = self._heads(self.query(hidden)) * self.scaling
+        # Finite, so that a block of padding before anything was seen leaves no NaN.
+        highest = query.new_full((*query.shape[:-1], 1), torch.finfo(torch.float32).min, dtype=torch.float32)
+        total, summed = torch.zeros_like(highest), torch.zeros_like(query, dtype=torch.float32)
+        for start in range(0, states.shape[1], STATES_AT_A_TIME):
+            part = slice(start, start + STATES_AT_A_TIME)
+            block = states[:, part]
+            scores = (query @ self._heads(self.key(block)).mT).float()
+            if mask is not None:
+                here = mask[..., part]
+                scores = scores.masked_fill(~here, -torch.inf) if here.dtype == torch.bool else scores + here
+            peak = torch.maximum(highest, scores.amax(dim=-1, keepdim=True))
+            weights, kept = (scores - peak).exp(), (highest - peak).exp()
+            values = self._heads(self.value(block))
+            total = total * kept + weights.sum(dim=-1, keepdim=True)
+            summed = summed * kept + (weights.to(values.dtype) @ values).float()
+            highest = peak
+        return (summed / total).to(hidden.dtype).transpose(1, 2).flatten(-2)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, S, H) -> (B, heads, S, H / heads)."""
+        return x.reshape(*x.shape[:-1], -1, self.attention_head_size).transpose(1, 2)
 
 
 @torch.no_grad()

@@ -196,7 +196,7 @@ class PerClip:
         """See `TokenStage.sample`; the question reaches a method through its signals."""
         counts = [len(selection) for selection in selections]
         made = []
-        for k, (part, selection) in enumerate(zip(patches.split(counts), selections)):
+        for k, (part, selection) in enumerate(zip(torch.split(patches, counts), selections)):
             tokens = Tokens.of(
                 part,
                 selection.seconds.to(part.device),
@@ -290,7 +290,8 @@ def tokens_of_clips(
     counts = [len(s) for s in selections]
     columns = grid_shape(attention.shape[-1])[1]
     tokens, maps = [], []
-    for k, (part, looks, s) in enumerate(zip(sampled.split(counts), attention.split(counts), selections)):
+    cut = zip(torch.split(sampled, counts), torch.split(attention, counts), selections)
+    for k, (part, looks, s) in enumerate(cut):
         seconds, frames = s.seconds.to(part.device), s.frames.to(part.device)
         kept = None if per_frame is None else per_frame[k].tolist()
         if kept is not None and len(set(kept)) == 1:  # as many of each frame: nothing to pick apart

@@ -15,7 +15,7 @@ from bvllm.app.training.run import train
 from bvllm.app.training.settings import StageSettings
 from bvllm.app.training.watch import read_record
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
-from bvllm.model.conversation import TURN_END
+from bvllm.model.processing_bvllm import TURN_END
 from tests.app.training.rows import open_drawn
 from tests.model import tiny
 from tests.model.test_parts import instructblip

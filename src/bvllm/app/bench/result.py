@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bvllm.common.threads import usable_cores
-from bvllm.model.cpu import has_amx, has_bfloat16
+from bvllm.model.fast_tower import has_amx, has_bfloat16
 
 MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")
 PACKAGES = ("bvllm", "torch", "transformers", "av", "torchcodec")

@@ -9,8 +9,8 @@ from bvllm.app.nano.build import CHAT_TEMPLATE
 from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.app.training.settings import Settings
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
-from bvllm.model.conversation import TURN_END
 from bvllm.model.parts import add_video_token, assemble
+from bvllm.model.processing_bvllm import TURN_END
 from bvllm.presets import tiny
 
 QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
