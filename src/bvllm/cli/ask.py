@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, note, unwritten, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, quiet, unwritten, wrong_use
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.methods import (
     ForceOption,
@@ -20,8 +20,6 @@ from bvllm.cli.methods import (
     SelectOption,
     method_names,
 )
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.encode import EncodedVideo, Progress

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, note, wrong_use
-from bvllm.cli.progress import progress_bar
+from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.doctor import Examination

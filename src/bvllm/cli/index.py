@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, check_fps, note, wrong_use
+from bvllm.cli.console import Stopped, Unanswerable, check_fps, note, progress_bar, quiet, wrong_use
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.index import IndexFolder, TowerEncoder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, note, wrong_use
+from bvllm.cli.console import Unanswerable, note, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.index import EntrySummary, Finding, IndexFolder

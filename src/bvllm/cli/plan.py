@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, check_fps, quiet, wrong_use
 
 
 def plan(

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, note, unwritten, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    WrongUse,
+    allow_many_files,
+    check_fps,
+    note,
+    progress_bar,
+    quiet,
+    unwritten,
+    wrong_use,
+)
 from bvllm.cli.index_upkeep import IndexOption, index_folder
-from bvllm.cli.open_files import allow_many_files
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder

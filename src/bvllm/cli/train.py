@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, WrongUse, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Stopped, Unanswerable, WrongUse, quiet, wrong_use
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
