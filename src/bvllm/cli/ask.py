@@ -146,9 +146,8 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.app.ask import answer, load_model
     from bvllm.app.loading import ModelError
-    from bvllm.app.patience import PATIENT
     from bvllm.types import Budget
-    from bvllm.video import VideoError, check_readable
+    from bvllm.video import PATIENT, VideoError, check_readable
 
     try:
         check_readable(request.video, PATIENT)  # a file that is not there is said before the model is loaded
@@ -188,8 +187,7 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
     from bvllm.app.encode import encode_video
     from bvllm.app.index import IndexFailure
     from bvllm.app.indexed import indexed_video
-    from bvllm.app.patience import PATIENT
-    from bvllm.video import VideoError
+    from bvllm.video import PATIENT, VideoError
 
     settings = {"fps": request.fps, "limits": PATIENT, "threads": request.threads, "progress": bar}
     if request.use_index:
@@ -207,7 +205,7 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
 
 def _text(answer: "Answer") -> str:
     from bvllm.app.results import cost_line, times_line
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
 
     said = "\n".join(map(shown, answer.text.splitlines()))  # a model may say what a terminal takes for orders
     return "\n".join([said, cost_line(answer), times_line(answer)])

@@ -60,7 +60,7 @@ def _note(finding: "Finding") -> None:
 
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
     """What is indexed, the last used first."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.data.chat import format_clock
 
     entries = _without_failing(folder.entries)

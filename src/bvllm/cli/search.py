@@ -140,7 +140,7 @@ def _entries(
 ) -> "tuple[dict[Path, IndexedVideo], dict[Path, str]]":
     """The entry of every file, and why there is none; one video in several files is searched once."""
     from bvllm.app.index import IndexFailure, find_indexed, index_video
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.video import VideoError
 
     found: dict[Path, IndexedVideo] = {}
@@ -184,7 +184,7 @@ def _entries(
 
 def _text(kept: tuple[Path, ...], found: "Found") -> str:
     """One moment a line: score, time, file."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.data.chat import format_clock
 
     return "\n".join(

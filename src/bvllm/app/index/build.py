@@ -18,9 +18,17 @@ from bvllm.app.index.errors import IndexFailure
 from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
-from bvllm.app.patience import PATIENT
 from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, WarningKind, read_video
+from bvllm.video import (
+    PATIENT,
+    Limits,
+    SamplingPlan,
+    VideoError,
+    VideoReport,
+    VideoStream,
+    WarningKind,
+    read_video,
+)
 
 INDEXING = "index"
 # Warnings after which the rest of the video was not read, though it is there: no index stands on these.
