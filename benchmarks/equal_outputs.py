@@ -29,7 +29,7 @@ SHOWN = 8  # differing names that a group prints
 # Names that may differ (as `fnmatch` reads them, * stands for anything), and why.
 EXCEPTIONS: dict[str, str] = {
     # Names of settings, not outputs: slots that were switches hold a method's name since.
-    r"variants/.*config\.(merge_frames|merge_tokens|adaptive_tokens|tokens_policy)": "slots hold method names",
+    r"variants/.*config\.(merge_frames|merge_tokens|adaptive_tokens|tokens_policy)": "slots hold methods",
     r"command line/.*(settings\.(asked|used)\.methods.*|frames\.\d+\.tokens)": "new keys of the JSON",
 }
 
