@@ -20,11 +20,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from bvllm.app.training.corpus import Corpus
-from bvllm.app.training.overrides import override
-from bvllm.app.training.recipes import RECIPES
+from bvllm.app.training.rows import Corpus
 from bvllm.app.training.run import train
-from bvllm.app.training.settings import Settings
+from bvllm.app.training.settings import RECIPES, Settings, override
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Example
 from bvllm.model import BVLLMProcessor

@@ -8,7 +8,8 @@ import pytest
 
 from bvllm.app.doctor import as_json, examine
 from bvllm.app.findings import WEIGHTS
-from bvllm.app.videos_in import shown, videos_in, videos_of
+from bvllm.app.videos_in import videos_in, videos_of
+from bvllm.common.text import shown
 from tests.video.make import repeated, sound, video
 
 

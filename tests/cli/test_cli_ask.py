@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bvllm.cli import main
-from bvllm.cli.progress import progress_bar
+from bvllm.cli.console import progress_bar
 from bvllm.video import Limits
 from tests.app.conftest import write_video
 

@@ -5,8 +5,7 @@ import torch
 
 from bvllm.data.collate import Collator, pad
 from bvllm.data.dialogue import Media, Turn
-from bvllm.data.encode import Encoder
-from bvllm.data.masks import IGNORED
+from bvllm.data.encode import IGNORED, Encoder
 from tests.data.rows import dialogue, picture, video
 from tests.model import tiny
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bvllm.data.budget import RandomBudget
-from bvllm.data.mixture import Mixture, Part
-from bvllm.data.permute import shuffled
+from bvllm.data.mixture import Mixture, Part, shuffled
 
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=4)
 

@@ -3,7 +3,7 @@
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -89,9 +89,9 @@ def encode_video(
     started = time.perf_counter()
     cores = threads or usable_cores()
     workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
-    used_fps = None if isinstance(source, FrameList) else fps  # frames that were picked are not sampled again
-    SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
-    plan = SamplingPlan(fps=used_fps)
+    plan = SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
+    if isinstance(source, FrameList):
+        plan = replace(plan, fps=None)  # frames that were picked are not sampled again
     store, gate = FrameStore(loaded.frame_size), Gate(cores)
     features = _GrowingRows()
     seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
@@ -101,7 +101,7 @@ def encode_video(
             source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, gate=gate
         ) as video,
     ):
-        planned = planned_frames(video.info, used_fps)
+        planned = planned_frames(video.info, plan.fps)
         for found, times in look_once(video, loaded.frame_features, workers, gate, store):
             features.append(found)
             seconds.extend(times.tolist())
@@ -113,7 +113,7 @@ def encode_video(
         progress(DECODE_AND_ENCODE, len(store), len(store))
     timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
     times = torch.tensor(seconds, dtype=torch.float64)
-    return EncodedVideo(features.tensor(), times, store, fps, used_fps, info, report, timings)
+    return EncodedVideo(features.tensor(), times, store, fps, plan.fps, info, report, timings)
 
 
 class _GrowingRows:

@@ -89,7 +89,7 @@ def indexed_video(
         video,
         folder,
         TowerEncoder.of(loaded),
-        fps=fps,
+        plan=plan,
         limits=limits,
         workers=decoders,
         progress=None if progress is None else lambda _, done, all_: progress(DECODE_AND_ENCODE, done, all_),

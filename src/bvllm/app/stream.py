@@ -16,11 +16,11 @@ from torch import Tensor
 
 from bvllm.app.encode import EncodedVideo
 from bvllm.app.frame_slots import FrameSlots, HeldFrames
-from bvllm.app.patience import PATIENT
 from bvllm.app.thinning import Thinning
 from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.model import VideoModel
 from bvllm.video import (
+    PATIENT,
     Abandoned,
     FrameList,
     GrowingFile,

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bvllm.common.text import shown
+
 # What a video is called. A file that is named itself is taken whatever it is called.
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .flv .wmv .asf .ogv .3gp .3g2 .ivf .gif .h264 "
@@ -53,13 +55,3 @@ def videos_of(paths: Sequence[str | Path], tell: Callable[[str], None] = lambda 
             )
         found.update(dict.fromkeys(videos))
     return list(found)
-
-
-def shown(path: str | Path) -> str:
-    """A file's name that keeps to its line, whatever it is made of.
-
-    Example:
-        >>> shown("a\\nb.mp4")
-        'a\\\\nb.mp4'
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))

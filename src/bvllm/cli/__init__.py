@@ -11,11 +11,11 @@ import typer
 from bvllm import __version__
 from bvllm.cli.ask import ask
 from bvllm.cli.bench import bench
+from bvllm.cli.console import deliver_lost_interrupts
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
-from bvllm.cli.interrupts import deliver_lost_interrupts
 from bvllm.cli.plan import plan
 from bvllm.cli.reproduce import reproduce
 from bvllm.cli.search import search

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, note, unwritten, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, quiet, unwritten, wrong_use
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.methods import (
     ForceOption,
@@ -20,8 +20,6 @@ from bvllm.cli.methods import (
     SelectOption,
     method_names,
 )
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.encode import EncodedVideo, Progress
@@ -150,9 +148,8 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.app.ask import answer, load_model
     from bvllm.app.loading import ModelError
-    from bvllm.app.patience import PATIENT
     from bvllm.types import Budget
-    from bvllm.video import VideoError, check_readable
+    from bvllm.video import PATIENT, VideoError, check_readable
 
     try:
         check_readable(request.video, PATIENT)  # a file that is not there is said before the model is loaded
@@ -192,8 +189,7 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
     from bvllm.app.encode import encode_video
     from bvllm.app.index import IndexFailure
     from bvllm.app.indexed import indexed_video
-    from bvllm.app.patience import PATIENT
-    from bvllm.video import VideoError
+    from bvllm.video import PATIENT, VideoError
 
     settings = {"fps": request.fps, "limits": PATIENT, "threads": request.threads, "progress": bar}
     if request.use_index:
@@ -211,7 +207,7 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
 
 def _text(answer: "Answer") -> str:
     from bvllm.app.results import cost_line, times_line
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
 
     said = "\n".join(map(shown, answer.text.splitlines()))  # a model may say what a terminal takes for orders
     return "\n".join([said, cost_line(answer), times_line(answer)])

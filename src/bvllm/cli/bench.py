@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, unwritten, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, quiet, unwritten, wrong_use
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, quiet
 
 
 class Kind(StrEnum):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, note, wrong_use
-from bvllm.cli.progress import progress_bar
+from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.doctor import Examination
@@ -30,7 +29,7 @@ def doctor(
         videos = videos_of([video], note)
     from bvllm.app.doctor import as_json as as_object
     from bvllm.app.doctor import examine
-    from bvllm.app.patience import PATIENT
+    from bvllm.video import PATIENT
 
     single = not os.path.isdir(video)
     seen = []
@@ -53,7 +52,7 @@ def doctor(
 
 def _page(seen: "Examination") -> str:
     """Everything about one file: what it is, a line for each finding, what an answer rests on."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
 
     lines = [f"{shown(seen.path)}: {seen.headline}"]
     lines += [f"{finding.weight:<7} {finding.name}: {finding.text}" for finding in seen.findings]
@@ -62,7 +61,7 @@ def _page(seen: "Examination") -> str:
 
 def _line(seen: "Examination") -> str:
     """One file in a list: its heaviest finding."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
 
     if not seen.findings:
         return f"fine    {shown(seen.path)}: {seen.headline}"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, quiet, wrong_use
 from bvllm.cli.methods import (
     ForceOption,
     MergeFramesOption,
@@ -17,8 +17,6 @@ from bvllm.cli.methods import (
     SelectOption,
     method_names,
 )
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 
 def evaluate_model(

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, check_fps, note, wrong_use
+from bvllm.cli.console import Stopped, Unanswerable, check_fps, note, progress_bar, quiet, wrong_use
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.index import IndexFolder, TowerEncoder
@@ -135,7 +133,7 @@ def _index(request: Request, folder: "IndexFolder") -> None:
 
 def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
     from bvllm.app.index import HeldElsewhere, index_video
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.video import VideoError
 
     path, started = request.videos[number], time.time()
@@ -155,7 +153,7 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
 
 def _tell(outcome: Outcome, request: Request) -> None:
     """A line for each video; what is wrong with one of several, or odd about it, goes to stderr."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.data.chat import format_clock
 
     name = shown(outcome.path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, note, wrong_use
+from bvllm.cli.console import Unanswerable, note, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.app.index import EntrySummary, Finding, IndexFolder
@@ -60,7 +60,7 @@ def _note(finding: "Finding") -> None:
 
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
     """What is indexed, the last used first."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.data.chat import format_clock
 
     entries = _without_failing(folder.entries)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import WrongUse
+from bvllm.cli.console import WrongUse
 
 if TYPE_CHECKING:
     from bvllm.methods.names import MethodNames

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, check_fps, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, check_fps, quiet, wrong_use
 
 
 def plan(
@@ -27,10 +26,9 @@ def plan(
         resolve_model(model)
     quiet()
     from bvllm.app.loading import ModelError
-    from bvllm.app.patience import PATIENT
     from bvllm.app.plan import plan_json, plan_question, plan_text
     from bvllm.types import Budget
-    from bvllm.video import VideoError
+    from bvllm.video import PATIENT, VideoError
 
     try:
         found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=PATIENT)

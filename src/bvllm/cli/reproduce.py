@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, quiet, wrong_use
 
 
 def reproduce(

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, check_fps, note, unwritten, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    WrongUse,
+    allow_many_files,
+    check_fps,
+    note,
+    progress_bar,
+    quiet,
+    unwritten,
+    wrong_use,
+)
 from bvllm.cli.index_upkeep import IndexOption, index_folder
-from bvllm.cli.open_files import allow_many_files
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder
@@ -133,7 +140,7 @@ def _entries(
 ) -> "tuple[dict[Path, IndexedVideo], dict[Path, str]]":
     """The entry of every file, and why there is none; one video in several files is searched once."""
     from bvllm.app.index import IndexFailure, find_indexed, index_video
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.video import VideoError
 
     found: dict[Path, IndexedVideo] = {}
@@ -177,7 +184,7 @@ def _entries(
 
 def _text(kept: tuple[Path, ...], found: "Found") -> str:
     """One moment a line: score, time, file."""
-    from bvllm.app.videos_in import shown
+    from bvllm.common.text import shown
     from bvllm.data.chat import format_clock
 
     return "\n".join(

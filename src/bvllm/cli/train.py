@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Stopped, Unanswerable, WrongUse, wrong_use
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Stopped, Unanswerable, WrongUse, quiet, wrong_use
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
@@ -86,8 +85,7 @@ def _run(
     recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, planned: int
 ) -> None:
     """Train, or print the plan for so many processes."""
-    from bvllm.app.training.overrides import override
-    from bvllm.app.training.recipes import RECIPES
+    from bvllm.app.training.settings import RECIPES, override
 
     with wrong_use():
         settings = override(RECIPES[recipe](), words)

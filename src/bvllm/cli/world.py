@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.errors import Unanswerable, WrongUse, wrong_use
-from bvllm.cli.progress import progress_bar
-from bvllm.cli.quiet import quiet
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, quiet, wrong_use
 
 world = typer.Typer(help="Videos with questions, made from a seed.", add_completion=False)
 

@@ -1,8 +1,9 @@
-"""Questions with options, letters and clocks: the text that every room writes and reads the same way."""
+"""Questions with options, letters, clocks and names of files: text that every room writes and reads alike."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 LETTERS = "ABCDEFGH"
 OPTION = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.)])\s+(\S.*)")
@@ -138,6 +139,16 @@ def named_letter(text: str, choices: Sequence[str]) -> str | None:
         return named[0]
     letter = parse_letter(text)
     return letter if letter is not None and letter in LETTERS[: len(choices)] else None
+
+
+def shown(path: str | Path) -> str:
+    """A file's name that keeps to its line, whatever it is made of.
+
+    Example:
+        >>> shown("a\\nb.mp4")
+        'a\\\\nb.mp4'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 
 def _plain_words(text: str) -> str:

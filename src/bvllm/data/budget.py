@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from bvllm.data.permute import mix
+from bvllm.data.mixture import mix
 
 BUDGET = 4  # part of the key, so that budgets do not follow the order of the rows
 

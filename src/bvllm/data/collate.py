@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.data.encode import Example
-from bvllm.data.masks import IGNORED
+from bvllm.data.encode import IGNORED, Example
 from bvllm.model import BVLLMProcessor
 
 

@@ -7,7 +7,7 @@ from itertools import count
 
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.faults import BadRow
-from bvllm.data.permute import mix
+from bvllm.data.mixture import mix
 from bvllm.data.streams import RowSource, in_windows
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder, Example
 from bvllm.data.faults import BadRow, FaultLog
-from bvllm.data.permute import mix, shuffled
+from bvllm.data.mixture import mix, shuffled
 from bvllm.data.shards import MOST_BYTES, read_samples, sample_to_dialogue
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from .fetch import fetch_frames
 from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList
 from .growing import Abandoned, GrowingFile
-from .limits import Limits
+from .limits import LOCAL_LIMITS, PATIENT, Limits
 from .read_warnings import WARNING_KINDS, VideoWarning, WarningKind
 from .reader import Source, VideoStream, probe, read_video
 from .report import VideoInfo, VideoReport
@@ -17,6 +17,8 @@ from .sampling import SamplingPlan
 
 __all__ = [
     "KINDS",
+    "LOCAL_LIMITS",
+    "PATIENT",
     "WARNING_KINDS",
     "Abandoned",
     "FrameChunk",

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bvllm.app.index import DamagedIndexWarning, IndexFolder
-from bvllm.app.index.header import DamageFound
+from bvllm.app.index.entry import DamageFound
 from bvllm.app.index.mapped import open_entry
 from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
@@ -147,7 +147,7 @@ def test_a_header_is_never_read_beyond_its_limit(folder, length):
 MUTATE = """
 import hashlib, os, random, resource, sys
 from pathlib import Path
-from bvllm.app.index.header import DamageFound
+from bvllm.app.index.entry import DamageFound
 from bvllm.app.index.mapped import open_entry
 from tests.app.index.make import entry_of, is_right, key_of
 

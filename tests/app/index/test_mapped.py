@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bvllm.app.index import IndexFolder
-from bvllm.app.index.header import DamageFound
+from bvllm.app.index.entry import DamageFound
 from bvllm.app.index.mapped import meta_text, open_entry, summarise
 from bvllm.video import VideoWarning
 from tests.app.index.make import entry_of, key_of, meta_of

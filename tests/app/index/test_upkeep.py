@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bvllm.app.index import IndexFailure, IndexFolder, disk
-from bvllm.app.index.header import DamageFound
-from bvllm.app.index.names import holding
+from bvllm.app.index.entry import DamageFound
+from bvllm.app.index.turns import holding
 from tests.app.index.make import entry_of, is_right, key_of, names, spoil_last
 
 ENTRY_BYTES = 1500  # a little more than a small entry has
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_listed_is_one_clear_failure(folder, monkeypatch
     def closed(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("bvllm.app.index.names.os.scandir", closed)
+    monkeypatch.setattr("bvllm.app.index.upkeep.os.scandir", closed)
     with pytest.raises(IndexFailure, match="got no permission for"):
         folder.entries()
 

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bvllm.app.training.overrides import override
-from bvllm.app.training.recipes import RECIPES
 from bvllm.app.training.run import train
+from bvllm.app.training.settings import RECIPES, override
 from tests.app.training.rows import open_drawn
 
 SHORT = (

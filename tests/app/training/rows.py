@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from bvllm.app.training.corpus import Corpus
-from bvllm.app.training.rows import random_budget
+from bvllm.app.training.rows import Corpus, random_budget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Example
 

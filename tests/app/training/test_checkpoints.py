@@ -1,12 +1,13 @@
-"""A folder counts when every file in it is what was written."""
+"""A folder counts when every file in it is what was written; it may be written in the background."""
 
 import json
 import os
 import signal
+from threading import Event
 
 import pytest
 
-from bvllm.app.training.checkpoints import clean, damage, newest, remove, whole_folder
+from bvllm.app.training.checkpoints import Background, clean, damage, newest, remove, whole_folder
 
 FILES = {"weights.safetensors": b"w" * 900, "state.json": b'{"a": 1}'}
 
@@ -116,3 +117,29 @@ def test_the_mark_lists_every_file(tmp_path):
     remove(folder)
     assert not list(tmp_path.iterdir())
     assert damage(folder) == "COMPLETE.json is missing"
+
+
+def test_work_runs_beside_the_caller_and_one_after_the_other():
+    background, may_end, done = Background(), Event(), []
+
+    def first():
+        assert may_end.wait(60)
+        done.append(1)
+
+    background.start(first)
+    assert not done
+    may_end.set()
+    background.start(lambda: done.append(2))
+    background.wait()
+    assert done == [1, 2]
+
+
+def test_an_error_is_raised_once_where_the_caller_waits():
+    def fail():
+        raise OSError("disk")
+
+    background = Background()
+    background.start(fail)
+    with pytest.raises(OSError, match="disk"):
+        background.start(lambda: None)
+    background.wait()

@@ -14,8 +14,8 @@ import pytest
 
 from bvllm.app.training import checkpoints
 from bvllm.app.training.checkpoints import damage
-from bvllm.app.training.overrides import override
 from bvllm.app.training.run import train
+from bvllm.app.training.settings import override
 from bvllm.app.training.snapshot import Snapshot
 from bvllm.app.training.stage import Interrupted
 from tests.app.training.rows import open_drawn

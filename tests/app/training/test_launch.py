@@ -6,7 +6,7 @@ import pytest
 from accelerate.commands.config import load_config_from_file
 
 from bvllm.app.training.checks import rows_per_process
-from bvllm.app.training.recipes import RECIPES
+from bvllm.app.training.settings import RECIPES
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 PROCESSES = {"1gpu": (1, 1), "8gpus": (8, 1), "16gpus": (16, 1), "2nodes": (16, 2)}

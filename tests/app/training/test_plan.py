@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from bvllm.app.training.build import build
-from bvllm.app.training.overrides import override
 from bvllm.app.training.parts import prepare
 from bvllm.app.training.plan import plan
-from bvllm.app.training.recipes import RECIPES
+from bvllm.app.training.settings import RECIPES, override
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
-from bvllm.app.training.overrides import override
-from bvllm.app.training.recipes import RECIPES
 from bvllm.app.training.run import train
+from bvllm.app.training.settings import RECIPES, override
 from bvllm.app.training.snapshot import WEIGHTS
 from bvllm.app.training.trainer import StageTrainer
 from bvllm.app.training.watch import read_record

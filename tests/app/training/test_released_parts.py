@@ -8,11 +8,9 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from bvllm.app.training.build import _end_turns, build
-from bvllm.app.training.overrides import override
 from bvllm.app.training.parts import merge_adapters, part_of, prepare
-from bvllm.app.training.recipes import RECIPES
 from bvllm.app.training.run import train
-from bvllm.app.training.settings import StageSettings
+from bvllm.app.training.settings import RECIPES, StageSettings, override
 from bvllm.app.training.watch import read_record
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.processing_bvllm import TURN_END

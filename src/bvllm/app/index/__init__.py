@@ -4,9 +4,8 @@ from bvllm.app.index.build import INDEXING, Indexed, find_indexed, find_or_index
 from bvllm.app.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.app.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
 from bvllm.app.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
-from bvllm.app.index.folder import IndexFolder
+from bvllm.app.index.folder import IndexFolder, default_folder, default_max_bytes
 from bvllm.app.index.key import IndexKey, sampling_settings
-from bvllm.app.index.location import default_folder, default_max_bytes
 from bvllm.app.index.partial import Partial
 
 __all__ = [

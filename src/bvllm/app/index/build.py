@@ -18,9 +18,17 @@ from bvllm.app.index.errors import IndexFailure
 from bvllm.app.index.folder import IndexFolder
 from bvllm.app.index.key import IndexKey, sampling_settings
 from bvllm.app.index.partial import Partial
-from bvllm.app.patience import PATIENT
 from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, VideoStream, WarningKind, read_video
+from bvllm.video import (
+    PATIENT,
+    Limits,
+    SamplingPlan,
+    VideoError,
+    VideoReport,
+    VideoStream,
+    WarningKind,
+    read_video,
+)
 
 INDEXING = "index"
 # Warnings after which the rest of the video was not read, though it is there: no index stands on these.
@@ -82,7 +90,7 @@ def index_video(
         video,
         folder,
         encoder,
-        fps=fps,
+        plan=SamplingPlan(fps=fps),
         limits=limits,
         workers=workers,
         progress=progress,
@@ -102,7 +110,7 @@ def find_or_index(
     folder: IndexFolder,
     encoder: FrameEncoder,
     *,
-    fps: float = 1.0,
+    plan: SamplingPlan,
     limits: Limits = PATIENT,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -111,11 +119,11 @@ def find_or_index(
     """As `index_video`, and says whether the entry was there before; the file's identity is worked out once.
 
     Args:
+        plan: which frames to look at; its rate is part of the key, a cap on frames is not.
         spool: makes what receives the pixels; called where frames are looked at here.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
-    plan = SamplingPlan(fps=fps)
     folder.make()  # the content hash is remembered there
     content = folder.content(video, limits)
     key = _key(content, encoder, plan)
@@ -128,8 +136,8 @@ def find_or_index(
             return Indexed(found, was_there=True)
         # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
         partial.rewind(max(0, partial.count - 1))
-        look = _Look(video, content, encoder, fps, partial, progress, spool())
-        return Indexed(look.through(plan, limits, workers or usable_cores()), was_there=False)
+        look = _Look(video, content, encoder, plan, partial, progress, spool())
+        return Indexed(look.through(limits, workers or usable_cores()), was_there=False)
 
 
 @dataclass(frozen=True)
@@ -139,26 +147,26 @@ class _Look:
     video: str | Path
     content: Content
     encoder: FrameEncoder
-    fps: float
+    plan: SamplingPlan
     partial: Partial
     progress: Progress | None
     spool: FrameStore | None
 
-    def through(self, plan: SamplingPlan, limits: Limits, threads: int) -> IndexedVideo:
+    def through(self, limits: Limits, threads: int) -> IndexedVideo:
         """Read on from where the journal ends, and make the entry."""
         size, chunk = self.encoder.frame_size, self.encoder.chunk
         first, gate = self.partial.count, Gate(threads)
         with (
             one_kernel_thread(),
-            read_video(self.video, plan, limits, size, chunk, threads, first=first, gate=gate) as stream,
+            read_video(self.video, self.plan, limits, size, chunk, threads, first=first, gate=gate) as stream,
         ):
             self._at(stream, threads if self.encoder.device.type == "cpu" else GPU_WORKERS, gate)
             frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
-            return self.partial.finish(frame_map, _meta(self.video, plan, stream))
+            return self.partial.finish(frame_map, _meta(self.video, self.plan, stream))
 
     def _at(self, stream: VideoStream, workers: int, gate: Gate) -> None:
         """Put every frame's feature into the journal."""
-        planned = planned_frames(stream.info, self.fps)
+        planned = planned_frames(stream.info, self.plan.fps)
         self._tell(planned)
         for features, seconds in look_once(stream, self.encoder.frame_features, workers, gate, self.spool):
             # Before they are believed: they are of the bytes that the key names.

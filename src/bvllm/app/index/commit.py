@@ -7,9 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bvllm.app.index import disk
-from bvllm.app.index.entry import FrameMapArrays, IndexMeta
+from bvllm.app.index.entry import SUFFIX, Block, FrameMapArrays, IndexMeta, block_of, write_entry
 from bvllm.app.index.key import IndexKey
-from bvllm.app.index.layout import SUFFIX, Block, block_of, write_entry
 from bvllm.app.index.mapped import FEATURES_NAME, MAP_PREFIX, SECONDS_NAME, meta_text
 
 JOURNAL, TEMPORARY = ".partial", ".tmp"

@@ -1,5 +1,6 @@
 """The index: a folder with one file per video, for any number of readers and writers at once."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -8,17 +9,26 @@ from pathlib import Path
 from bvllm.app.index import disk, upkeep
 from bvllm.app.index.commit import JOURNAL, commit, entry_blocks
 from bvllm.app.index.contents import Content, content_of
-from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexEntry, check_rows
+from bvllm.app.index.entry import (
+    SUFFIX,
+    DamageFound,
+    EntrySummary,
+    IndexedVideo,
+    IndexEntry,
+    check_rows,
+    feature_bytes,
+    feature_dtype,
+)
 from bvllm.app.index.errors import NO_FILES, Finding, IndexFailure, Tell, failing_clearly, warn
-from bvllm.app.index.header import DamageFound
 from bvllm.app.index.key import IndexKey
-from bvllm.app.index.layout import SUFFIX, feature_bytes, feature_dtype
-from bvllm.app.index.location import default_max_bytes
 from bvllm.app.index.mapped import open_entry, summarise
-from bvllm.app.index.names import files_of
 from bvllm.app.index.partial import Partial
 from bvllm.app.index.turns import holding_in_turn
+from bvllm.app.index.upkeep import files_of
 from bvllm.video import Limits
+
+GIGABYTE = 1e9
+DEFAULT_MAX_BYTES = 10_000_000_000
 
 
 class IndexFolder:
@@ -183,6 +193,37 @@ class IndexFolder:
                 ) from error
             self._tell(upkeep.finding_of("unreadable", path, error.strerror or str(error)))
         return None
+
+
+def default_folder() -> Path:
+    """`$BVLLM_INDEX`, else `bvllm/index` in the user's cache folder (`$XDG_CACHE_HOME`, or `~/.cache`)."""
+    chosen = os.environ.get("BVLLM_INDEX")
+    if chosen:
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    # The specification of XDG has relative paths ignored.
+    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return base / "bvllm" / "index"
+
+
+def default_max_bytes() -> int:
+    """`$BVLLM_INDEX_MAX_GB`, else 10 GB: the same for every command, since each may remove what is above it.
+
+    Errors:
+        ValueError where the variable holds no size.
+    """
+    said = os.environ.get("BVLLM_INDEX_MAX_GB")
+    if not said:
+        return DEFAULT_MAX_BYTES
+    try:
+        size = float(said)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise ValueError(
+            f"BVLLM_INDEX_MAX_GB must be a number of gigabytes, got {said!r}: set it to one, or unset it"
+        )
+    return round(size * GIGABYTE)
 
 
 def _busy(key: IndexKey) -> Finding:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bvllm.app.index import disk
+from bvllm.app.index.entry import FEATURES, ITEM_BYTES, feature_bytes, feature_dtype
 from bvllm.app.index.key import FORMAT
-from bvllm.app.index.layout import FEATURES, ITEM_BYTES, feature_bytes, feature_dtype
 
 HEAD = struct.Struct("<4s4sII")  # magic, type of the features, frames, channels
 DIGEST_BYTES = 32

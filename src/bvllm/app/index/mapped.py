@@ -15,9 +15,21 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from bvllm.app.index import disk
-from bvllm.app.index.entry import EntrySummary, IndexedVideo, IndexMeta, check_rows
-from bvllm.app.index.header import DamageFound, Header, StoredTensor, read_header, verify
-from bvllm.app.index.layout import FEATURES, ITEM_BYTES, NUMBERS, SUFFIX
+from bvllm.app.index.entry import (
+    FEATURES,
+    ITEM_BYTES,
+    NUMBERS,
+    SUFFIX,
+    DamageFound,
+    EntrySummary,
+    Header,
+    IndexedVideo,
+    IndexMeta,
+    StoredTensor,
+    check_rows,
+    read_header,
+    verify,
+)
 from bvllm.video import VideoWarning
 
 # From Python 3.13 on a map need not keep its file open: a search has one for each video.

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from bvllm.app.index import disk
 from bvllm.app.index.commit import JOURNAL, commit, entry_blocks
-from bvllm.app.index.entry import FrameMapArrays, IndexedVideo, IndexMeta, check_rows
+from bvllm.app.index.entry import FrameMapArrays, IndexedVideo, IndexMeta, check_rows, feature_dtype
 from bvllm.app.index.errors import IndexFailure, failing_clearly
 from bvllm.app.index.journal import beginning, pack, read_records
 from bvllm.app.index.key import IndexKey
-from bvllm.app.index.layout import feature_dtype
 from bvllm.app.index.mapped import open_entry
 
 # Work that a power cut may cost. A killed process loses nothing: its bytes are the system's already.

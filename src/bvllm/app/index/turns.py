@@ -10,7 +10,6 @@ from threading import Event, Thread
 from bvllm.app.index import disk
 from bvllm.app.index.commit import JOURNAL
 from bvllm.app.index.errors import HeldElsewhere
-from bvllm.app.index.names import holding
 
 POLL_SECONDS = 0.1
 BEAT_SECONDS = 2.0
@@ -51,6 +50,30 @@ def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterat
                 f"video must not be held by a process that sleeps, got one that has not stirred for "
                 f"{SILENT_SECONDS:.0f} s: let it go on, or end it"
             )
+
+
+@contextmanager
+def holding(folder: Path, name: str) -> Iterator[int | None]:
+    """The journal of a key, locked, until the end of the block; None where another has it.
+
+    Everything that changes a key's files happens in here. A journal that is empty in the end is removed.
+
+    Errors:
+        OSError where the folder cannot be written to.
+    """
+    journal = folder / (name + JOURNAL)
+    descriptor = disk.lock(journal)
+    if descriptor is None:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        with suppress(OSError):
+            # Ours only: where the name is gone, another writer may have it by now.
+            if not os.fstat(descriptor).st_size and disk.is_still(descriptor, journal):
+                disk.remove(journal)
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,15 +1,19 @@
-"""What keeps an index folder sound and small: check, prune, the size limit."""
+"""What lies in an index folder, and what keeps it sound and small: check, prune, the size limit."""
 
+import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from bvllm.app.index import disk
 from bvllm.app.index.commit import JOURNAL, TEMPORARY
+from bvllm.app.index.contents import LOG, NEW_LOG
+from bvllm.app.index.entry import SUFFIX, DamageFound
 from bvllm.app.index.errors import Finding, FindingKind
-from bvllm.app.index.header import DamageFound
-from bvllm.app.index.layout import SUFFIX
 from bvllm.app.index.mapped import open_entry
-from bvllm.app.index.names import files_of, holding, strangers_of
+from bvllm.app.index.turns import holding
+
+OURS = re.compile("[0-9a-f]{64}(" + "|".join(map(re.escape, (SUFFIX, JOURNAL, TEMPORARY))) + ")")
 
 
 def check(folder: Path) -> list[Finding]:
@@ -116,3 +120,28 @@ def finding_of(kind: FindingKind, path: Path, why: str) -> Finding:
     with suppress(OSError):
         size = path.lstat().st_size
     return Finding(kind, path.name, size, why)
+
+
+def files_of(folder: Path, suffix: str) -> list[Path]:
+    """Regular files whose name is a key with this suffix, in order of their names."""
+    return [path for path in _regular(folder) if path.suffix == suffix and OURS.fullmatch(path.name)]
+
+
+def strangers_of(folder: Path) -> list[Path]:
+    """Whatever else lies in the folder."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        known = {*_regular(folder)}
+        return sorted(p for p in folder.iterdir() if p not in known or not _ours(p.name))
+    return []
+
+
+def _ours(name: str) -> bool:
+    return name in (LOG, NEW_LOG) or OURS.fullmatch(name) is not None
+
+
+def _regular(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(folder / entry.name for entry in found if entry.is_file(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

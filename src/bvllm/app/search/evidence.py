@@ -9,11 +9,10 @@ from torch import Tensor
 from bvllm.app.contact_sheet import ContactSheet, Tile, tile_size
 from bvllm.app.evidence import write_sheet
 from bvllm.app.index import IndexedVideo
-from bvllm.app.patience import PATIENT
 from bvllm.app.search.find import Found
 from bvllm.app.search.moments import Moment
-from bvllm.app.videos_in import shown
-from bvllm.video import SamplingPlan, fetch_frames
+from bvllm.common.text import shown
+from bvllm.video import PATIENT, SamplingPlan, fetch_frames
 from bvllm.video.frame_map import FrameMap
 
 

@@ -3,8 +3,8 @@
 import math
 from importlib.util import find_spec
 
+from bvllm.app.training.rows import StageData, files_of, is_stream, of_stage
 from bvllm.app.training.settings import DataSettings, ModelSettings, RunSettings, Settings, StageSettings
-from bvllm.app.training.sources import StageData, files_of, is_stream, of_stage
 from bvllm.data.hub import PREFIX, HubName
 
 STAGES: tuple[tuple[str, StageData], ...] = (("alignment", "pretrain"), ("instruction", "finetune"))
@@ -33,7 +33,7 @@ def rows_per_process(name: str, stage: StageSettings, run: RunSettings, processe
         ValueError where the batch cannot be split so.
 
     Example:
-        >>> from bvllm.app.training.recipes import RECIPES
+        >>> from bvllm.app.training.settings import RECIPES
         >>> paper = RECIPES["paper_7b"]()
         >>> rows_per_process("alignment", paper.alignment, paper.run, processes=8)
         8

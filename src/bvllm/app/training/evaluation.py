@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from transformers import TrainingArguments
 
-from bvllm.data.masks import IGNORED
+from bvllm.data.encode import IGNORED
 from bvllm.model import BVLLMForConditionalGeneration
 
 

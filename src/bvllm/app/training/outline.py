@@ -5,8 +5,7 @@ from transformers import AutoConfig, InstructBlipConfig, PreTrainedConfig
 
 from bvllm.app.nano.tokenizer import build_tokenizer
 from bvllm.app.training.build import SHARED, configured, tiny_config
-from bvllm.app.training.recipes import RECIPES
-from bvllm.app.training.settings import ModelSettings, Settings
+from bvllm.app.training.settings import RECIPES, ModelSettings, Settings
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.parts import WHOLE_MODELS
 from bvllm.presets import paper_7b

@@ -11,8 +11,8 @@ import torch
 from bvllm.app.training.checks import STAGES, check_settings, rows_per_process
 from bvllm.app.training.outline import outline
 from bvllm.app.training.parts import part_of, prepare
+from bvllm.app.training.rows import order_of
 from bvllm.app.training.settings import Settings, StageSettings
-from bvllm.app.training.sources import order_of
 from bvllm.app.training.stage import Stage
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.faults import BadRow

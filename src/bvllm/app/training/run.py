@@ -11,13 +11,10 @@ import torch
 from bvllm.app.training.build import Built, build
 from bvllm.app.training.checkpoints import is_whole, whole_folder, write_whole_file
 from bvllm.app.training.checks import STAGES, check_settings
-from bvllm.app.training.corpus import Corpus
-from bvllm.app.training.overrides import flat
 from bvllm.app.training.parts import merge_adapters, prepare
-from bvllm.app.training.rows import open_corpus
-from bvllm.app.training.settings import Settings
+from bvllm.app.training.rows import Corpus, StageData, open_corpus
+from bvllm.app.training.settings import Settings, flat
 from bvllm.app.training.snapshot import WEIGHTS, put_weights
-from bvllm.app.training.sources import StageData
 from bvllm.app.training.stage import Stage, run_stage
 from bvllm.app.training.watch import Log, StopRequest
 from bvllm.model import BVLLMProcessor

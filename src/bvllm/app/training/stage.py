@@ -24,8 +24,8 @@ from bvllm.app.training.checkpoints import (
     write_whole_file,
 )
 from bvllm.app.training.checks import rows_per_process
-from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.parts import prepare
+from bvllm.app.training.rows import Corpus
 from bvllm.app.training.settings import RunSettings, Settings, StageSettings
 from bvllm.app.training.snapshot import WEIGHTS, gather_weights
 from bvllm.app.training.trainer import STATE, Keeping, StageTrainer

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from bvllm.app.training.background import Background
 from bvllm.app.training.checkpoints import (
     PREFIX,
+    Background,
     check_whole,
     checkpoints,
     is_whole,
@@ -26,9 +26,9 @@ from bvllm.app.training.checkpoints import (
     step_of,
     whole_folder,
 )
-from bvllm.app.training.corpus import Corpus
 from bvllm.app.training.evaluation import full_rows, mean_loss
 from bvllm.app.training.parts import groups
+from bvllm.app.training.rows import Corpus
 from bvllm.app.training.settings import StageSettings
 from bvllm.app.training.snapshot import (
     MOMENTS,

@@ -6,14 +6,14 @@ import signal
 
 import pytest
 
-from bvllm.app.training import checks, sources
+from bvllm.app.training import checks
+from bvllm.app.training import rows as stage_rows
 from bvllm.app.training.build import build
 from bvllm.app.training.checks import check_settings
-from bvllm.app.training.overrides import override
 from bvllm.app.training.plan import plan
-from bvllm.app.training.recipes import RECIPES
 from bvllm.app.training.rows import open_corpus, random_budget
 from bvllm.app.training.run import train
+from bvllm.app.training.settings import RECIPES, override
 from bvllm.app.training.stage import Interrupted
 from bvllm.app.training.watch import read_record
 from bvllm.data.hub import HubSource
@@ -70,7 +70,7 @@ def hub(folder, monkeypatch):
     asked = []
     monkeypatch.setattr(checks, "find_spec", lambda name: name)
     monkeypatch.setattr(
-        sources, "open_hub", lambda name: asked.append(str(name)) or HubSource(rows, str(name))
+        stage_rows, "open_hub", lambda name: asked.append(str(name)) or HubSource(rows, str(name))
     )
     return asked
 
@@ -96,7 +96,7 @@ def stopped_and_taken_up(settings, out, before):
 
 def test_shards_take_part_with_their_weight(told):
     settings = told("data.pretrain=rows.json,shards-*.tar", "data.pretrain_weights=1,2")
-    order = sources.order_of(settings, "pretrain")
+    order = stage_rows.order_of(settings, "pretrain")
     # 6 rows of the file at 1 and 3 of the shards at 2: halves of an epoch of 9.
     assert [(part.name, len(part.rows), part.weight) for part in order.parts] == [
         ("rows.json", 6, 6.0), ("shards-*.tar", 3, 6.0),
@@ -116,7 +116,7 @@ def test_shards_are_learned_from_and_evaluated_on(told, tmp_path):
 
 def test_compressed_shards_are_a_stream(told):
     settings = told("data.pretrain=shards-*.tar.gz", "data.window=2")
-    order = sources.order_of(settings, "pretrain")
+    order = stage_rows.order_of(settings, "pretrain")
     assert isinstance(order.source, TarSource)
     assert sorted(next(order.candidates(place)).id for place in range(3)) == list("012")
     assert len(order) == 2 * 4

@@ -1,4 +1,4 @@
-"""No Ctrl-C is lost, wherever it falls."""
+"""No Ctrl-C is lost, wherever it falls; a search may hold many files open."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 LOST = """
 import time
-from bvllm.cli.interrupts import deliver_lost_interrupts
+from bvllm.cli.console import deliver_lost_interrupts
 deliver_lost_interrupts()
 class Dying:
     def __del__(self):
@@ -16,6 +16,14 @@ dying = Dying()
 del dying
 print("not yet", flush=True)
 time.sleep({patience})
+"""
+OPEN_FILES = """
+import resource
+from bvllm.cli.console import allow_many_files
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, min(hard, 1000) if hard != -1 else 1000))
+allow_many_files()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
@@ -31,3 +39,8 @@ def test_an_interrupt_that_python_would_lose_comes_again(error, patience, status
     assert done.stdout == "not yet\n"
     assert (done.returncode != 0) == bool(status)
     assert said in done.stderr
+
+
+def test_as_many_as_the_system_allows():
+    said = subprocess.run([sys.executable, "-c", OPEN_FILES], capture_output=True, text=True, check=True)
+    assert said.stdout == "1000\n"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bvllm.data.readers import offsets
-from bvllm.data.readers.offsets import RowOffsets
+from bvllm.data.readers import row_file
+from bvllm.data.readers.row_file import BLOCK, RowOffsets
 
 text = st.text(st.sampled_from('ab{}[]",:\\\n é\u2028'), max_size=12)
 values = st.recursive(
@@ -19,7 +19,7 @@ values = st.recursive(
 rows = st.lists(st.dictionaries(text, values, max_size=4), min_size=1, max_size=8)
 
 
-def read(path, block=offsets.BLOCK):
+def read(path, block=BLOCK):
     found = RowOffsets.of(path, block)
     return [found.read(path, k) for k in range(len(found))], found
 
@@ -80,7 +80,7 @@ def test_a_file_without_rows_is_refused(tmp_path, data):
 
 @pytest.mark.parametrize("data", ['[{"a": "%s"}]', '{"a": "%s"}'])
 def test_a_row_that_never_ends_is_refused(tmp_path, monkeypatch, data):
-    monkeypatch.setattr(offsets, "MOST_ROW_BYTES", 1000)
+    monkeypatch.setattr(row_file, "MOST_ROW_BYTES", 1000)
     assert len(RowOffsets.of(write(tmp_path / "rows.json", data % ("x" * 900)))) == 1
     path = write(tmp_path / "rows.json", data % ("x" * 2000))
     with pytest.raises(

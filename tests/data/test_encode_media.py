@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from bvllm.data.dialogue import Media
+from bvllm.data.encode import read_media
 from bvllm.data.faults import BadRow
-from bvllm.data.media import read_media
 from bvllm.video import Limits, SamplingPlan
 from tests.data.rows import picture, video
 

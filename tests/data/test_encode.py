@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bvllm.data.dialogue import Media, Turn
+from bvllm.data.encode import IGNORED, check_template, tokenize
 from bvllm.data.faults import BadRow
-from bvllm.data.masks import IGNORED, check_template, tokenize
 from tests.data.rows import dialogue
 from tests.model import tiny
 

@@ -1,0 +1,159 @@
+"""What every command shares: errors with an exit status, a progress bar, quiet libraries, Ctrl-C, open files.
+
+Nothing heavy is imported before it is used.
+"""
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import typer
+
+try:
+    import resource
+except ImportError:  # pragma: no cover - not a POSIX system
+    resource = None  # type: ignore[assignment]
+
+Report = Callable[[str, int, int | None], None]
+MANY = 65536
+SOON_SECONDS = 0.05
+
+
+class WrongUse(typer.TyperException):
+    """The command was used wrongly: exit status 2."""
+
+    exit_code = 2
+
+
+class Unanswerable(typer.TyperException):
+    """The command was right, but its input cannot be answered: exit status 1."""
+
+    exit_code = 1
+
+
+class Stopped(typer.TyperException):
+    """A signal ended the command where it can be taken up again: exit status 128 and the signal's number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def check_fps(fps: float) -> None:
+    """Refuses a rate at which nothing can be looked at; to be called in `wrong_use`."""
+    if not (fps > 0 and math.isfinite(fps)):
+        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+
+
+@contextmanager
+def unwritten(file: Path) -> Iterator[None]:
+    """An OSError in here is about a file that was to be written: said with its name."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise Unanswerable(
+            f"{str(file)!r} must be written, got: {why}: free some space, or choose another place"
+        ) from error
+
+
+def note(what: object) -> None:
+    """One line on stderr about something that stops nobody."""
+    print("note: " + " ".join(str(what).split()), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """A ValueError raised in here is the user's: to be put around checks, never around the work itself."""
+    try:
+        yield
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+@contextmanager
+def progress_bar(*, remaining: bool = False) -> Iterator[Report | None]:
+    """A function to be told (step, done, of how many or None); None where stderr is no terminal.
+
+    Args:
+        remaining: show the time that is left beside the time that is gone.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    # Steps may be names of files: brackets in them mean nothing.
+    text = TextColumn("{task.description}", markup=False)
+    columns = [text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    if remaining:
+        columns += [TextColumn("left"), TimeRemainingColumn()]
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def report(step: str, done: int, total: int | None) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total, completed=done)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+def quiet() -> None:
+    """Silence what libraries print by themselves; to be called before they are imported."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore")
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # tells of every retry
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    disable_progress_bar()
+    set_verbosity_error()
+
+
+def deliver_lost_interrupts() -> None:
+    """Let an interrupt that was raised where nothing can be raised come again a moment later.
+
+    Compiled libraries call us back (FFmpeg for bytes, the collector for what is thrown away); an exception
+    that begins there ends there, with a stack trace. A hook that somebody else has set stays.
+    """
+    if sys.unraisablehook is sys.__unraisablehook__ and hasattr(signal, "pthread_kill"):
+        sys.unraisablehook = _again
+
+
+def _again(lost: "sys.UnraisableHookArgs") -> None:
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    main = threading.main_thread().ident
+    later = threading.Timer(SOON_SECONDS, signal.pthread_kill, (main, signal.SIGINT))
+    later.daemon = True
+    later.start()
+
+
+def allow_many_files() -> None:
+    """As many as the system lets this process have, up to 65 536: a search keeps one open for each video."""
+    if resource is None:  # pragma: no cover
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY if hard == resource.RLIM_INFINITY else min(MANY, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # where it cannot be raised, the search says so when it runs out
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
