@@ -130,7 +130,7 @@ def steps(found: Found) -> None:
     for room in NANO_ROOMS:
         try:
             needed = [import_module(f"{room}.{name}") for name in ("steps", "bank", "pool", "examples")]
-            world = [import_module(f"bvllm.data.world.{n}") for n in ("needles", "timeline", "draft")]
+            world = [import_module(f"bvllm.synthetic.{n}") for n in ("needles", "timeline", "draft")]
         except ImportError as error:
             found.skipped["steps"] = str(error)
             continue
@@ -284,7 +284,7 @@ def nano_folder() -> Path:
 def preset() -> Callable[..., BVLLMConfig]:
     """Nano's configuration as a function, from where the tree has it."""
     try:
-        module = import_module("bvllm.presets")
+        module = import_module("bvllm.model.presets")
     except ImportError:
         module = import_module("bvllm.model.presets")
     return module.nano

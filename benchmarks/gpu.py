@@ -17,17 +17,17 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, Qwen2Config
 
-from bvllm.app.ask import LoadedModel, Session, answer, encode_video
 from bvllm.app.bench.footage import draw_clip, loop_clip
 from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.page import as_json, as_markdown
 from bvllm.app.bench.result import Conditions, Figure
-from bvllm.app.encode import GPU_WORKERS
-from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.common.threads import map_in_order, usable_cores
+from bvllm.inference.ask import LoadedModel, Session, answer, encode_video
+from bvllm.inference.encode import GPU_WORKERS
 from bvllm.model import BVLLMConfig
 from bvllm.model.fast_tower import fast_tower
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD
+from bvllm.synthetic.tokenizer import VIDEO, build_tokenizer
 
 QUESTION, SECOND = "which word is written in the video?", "what colour is the star?"
 SIZES = {"360p": (640, 360), "720p": (1280, 720)}

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bvllm.app.index import IndexedVideo, IndexFolder
-from bvllm.data.world.haystack import DrawnHaystack
-from bvllm.data.world.make import write_video
-from bvllm.data.world.timeline import plan_video
+from bvllm.index import IndexedVideo, IndexFolder
+from bvllm.synthetic.haystack import DrawnHaystack
+from bvllm.synthetic.make import write_video
+from bvllm.synthetic.timeline import plan_video
 
 SIZE, RATE = (160, 120), 2
 

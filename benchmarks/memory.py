@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from bvllm.app.bench.footage import loop_clip
-from bvllm.data.world.haystack import DrawnHaystack
-from bvllm.data.world.make import write_video
-from bvllm.data.world.timeline import plan_video
+from bvllm.synthetic.haystack import DrawnHaystack
+from bvllm.synthetic.make import write_video
+from bvllm.synthetic.timeline import plan_video
 
 SIZE = (320, 240)
 DRAWN_SECONDS = 60.0
 QUESTION = "which word is written in the video?"
 CHILD = """
 import json, sys, time
-from bvllm.app.ask import answer, encode_video, load_model
-from bvllm.app.index import IndexFolder
-from bvllm.app.indexed import indexed_video
+from bvllm.inference.ask import answer, encode_video, load_model
+from bvllm.index import IndexFolder
+from bvllm.asking.indexed import indexed_video
 video, question, model, index = sys.argv[1:]
 started = time.perf_counter()
 loaded = load_model(model)

@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bvllm.app.index import IndexedVideo, IndexKey
-from bvllm.app.search import LibraryShelf, Moment, shelf
-from bvllm.app.search.large import PROPOSED, library_moments
-from bvllm.app.search.library import MissingLibrary, load_library
-from bvllm.app.search.moments import NEAR_SECONDS, best_moments
-from bvllm.app.search.scores import all_cosines
+from bvllm.index import IndexedVideo, IndexKey
+from bvllm.index.search import LibraryShelf, Moment, shelf
+from bvllm.index.search.large import PROPOSED, library_moments
+from bvllm.index.search.library import MissingLibrary, load_library
+from bvllm.index.search.moments import NEAR_SECONDS, best_moments
+from bvllm.index.search.scores import all_cosines
 
 Out = TypeVar("Out")
 CHANNELS, VIDEO, QUERIES, TOP, TOPICS, BLOCK = 128, 3600, 15, 10, 2000, 20_000

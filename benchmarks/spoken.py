@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.app.loading import load_model
-from bvllm.app.nano.bank import Bank
-from bvllm.app.nano.steps import Clip, mix_patches, question_tokens, select_batch
 from bvllm.app.reproduce.banks import read_bank
 from bvllm.app.reproduce.exam import FAMILIES, likeliest_options, prompt_of, questions
 from bvllm.app.reproduce.run import SCALE
 from bvllm.app.reproduce.train import EXAM_BANK
 from bvllm.common.text import named_letter
 from bvllm.data.chat import LETTERS
+from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import Bank
+from bvllm.nano.steps import Clip, mix_patches, question_tokens, select_batch
 
 LONGEST_REPLY = 60  # tokens
 BATCH = 16

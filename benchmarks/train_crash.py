@@ -20,12 +20,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from bvllm.app.training.rows import Corpus
-from bvllm.app.training.run import train
-from bvllm.app.training.settings import RECIPES, Settings, override
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Example
 from bvllm.model import BVLLMProcessor
+from bvllm.training.rows import Corpus
+from bvllm.training.run import train
+from bvllm.training.settings import RECIPES, Settings, override
 
 STAGES = ("alignment", "instruction")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from bvllm.app.nano.alignment import caption_targets, random_questions, read_frames
 from bvllm.app.reproduce.banks import read_bank
 from bvllm.app.reproduce.scale import MINIATURE
 from bvllm.app.reproduce.train import EXAM_BANK, Workshop
 from bvllm.app.reproduce.variants import FULL, LLAMA_VID_B, NO_MODULE, VIDEOLLAMA2_B, Variant
+from bvllm.nano.alignment import caption_targets, random_questions, read_frames
 
 FRAMES, CHUNK, SEED = 256, 16, 1
 

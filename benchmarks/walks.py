@@ -148,7 +148,7 @@ def room(file: str) -> str:
     """First folder below the package, or the module.
 
     Example:
-        >>> room("app/index/disk.py"), room("types.py")
+        >>> room("index/disk.py"), room("types.py")
         ('app', 'types.py')
     """
     return file.split("/")[0]

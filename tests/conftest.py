@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.videos import loaded, video  # noqa: F401  # fixtures that many rooms share
+
 # The workers of pytest-xdist share the cores; a torch pool in each would only fight over them.
 torch.set_num_threads(1)
 

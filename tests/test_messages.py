@@ -8,7 +8,7 @@ import pytest
 from torch import zeros
 
 import bvllm
-from bvllm.app.model_name import resolve_model
+from bvllm.inference.model_name import resolve_model
 from bvllm.primitives.choice import choose
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.types import Budget, Clip

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bvllm.app.ask import LoadedModel, answer, encode_video, load_model
-from bvllm.app.evaluate import Report, evaluate
 from bvllm.common.text import Question
 from bvllm.data.chat import Row, read_rows
-from bvllm.data.world import make_world
+from bvllm.evaluation.evaluate import Report, evaluate
+from bvllm.inference.ask import LoadedModel, answer, encode_video, load_model
+from bvllm.synthetic import make_world
 from bvllm.types import Budget, Questions
 
 SECONDS = 40.0

@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bvllm.app.answer import answer
-    from bvllm.app.ask import ask
-    from bvllm.app.encode import encode_video
-    from bvllm.app.evaluate import evaluate
-    from bvllm.app.loading import load_model
+    from bvllm.evaluation.evaluate import evaluate
+    from bvllm.inference.answer import answer
+    from bvllm.inference.ask import ask
+    from bvllm.inference.encode import encode_video
+    from bvllm.inference.loading import load_model
     from bvllm.inference.session import Session
     from bvllm.methods import METHODS
     from bvllm.methods.names import MethodNames
@@ -42,11 +42,11 @@ _HOMES = {
     "Budget": "bvllm.types",
     "MethodNames": "bvllm.methods.names",
     "Session": "bvllm.inference.session",
-    "answer": "bvllm.app.answer",
-    "ask": "bvllm.app.ask",
-    "encode_video": "bvllm.app.encode",
-    "evaluate": "bvllm.app.evaluate",
-    "load_model": "bvllm.app.loading",
+    "answer": "bvllm.inference.answer",
+    "ask": "bvllm.inference.ask",
+    "encode_video": "bvllm.inference.encode",
+    "evaluate": "bvllm.evaluation.evaluate",
+    "load_model": "bvllm.inference.loading",
 }
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.conftest import write_video
 from tests.model import tiny
+from tests.videos import write_video
 
 
 @pytest.fixture(scope="session")

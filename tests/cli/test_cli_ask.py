@@ -13,7 +13,7 @@ import pytest
 from bvllm.cli import main
 from bvllm.cli.console import progress_bar
 from bvllm.video import Limits
-from tests.app.conftest import write_video
+from tests.videos import write_video
 
 QUESTION = "which colour is the sign ?"
 
@@ -150,7 +150,7 @@ def test_a_disk_that_is_full_is_status_one(ask, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bvllm.app.frame_store.FrameStore.append", full)
+    monkeypatch.setattr("bvllm.inference.frame_store.FrameStore.append", full)
     status, out, err = ask()
     assert (status, out) == (1, "")
     assert err == "error: [Errno 28] No space left on device\n"
@@ -216,7 +216,7 @@ def test_a_full_disk_costs_the_evidence_and_not_the_answer(ask, tmp_path, monkey
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bvllm.app.evidence.write_evidence", full)
+    monkeypatch.setattr("bvllm.inference.evidence.write.write_evidence", full)
     proof = tmp_path / "proof.html"
     status, out, err = ask("--evidence", proof)
     assert (status, err) == (
@@ -233,7 +233,9 @@ def test_bytes_that_are_no_text_are_wrong_use(model, video, capsys):
 
 
 def test_a_model_cannot_give_orders_to_a_terminal(ask, monkeypatch):
-    monkeypatch.setattr("bvllm.app.loading.LoadedModel.generate", lambda *_, **__: "red\x1b]0;owned\x07\ntwo")
+    monkeypatch.setattr(
+        "bvllm.inference.loading.LoadedModel.generate", lambda *_, **__: "red\x1b]0;owned\x07\ntwo"
+    )
     assert ask()[1].splitlines()[:2] == ["red\\x1b]0;owned\\x07", "two"]
 
 

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import torch
 
-from bvllm.app.search import LibraryShelf
 from bvllm.cli import main
+from bvllm.index.search import LibraryShelf
 from bvllm.model.word_tower import WordTower
-from tests.app.search.fakes import FakeLibrary, missing
+from tests.index.search.fakes import FakeLibrary, missing
 from tests.model import tiny
 
 
@@ -91,12 +91,12 @@ def words(monkeypatch) -> None:
     tower = WordTower(["star"], tiny.model().config.vision_config.hidden_size)
     with torch.no_grad():
         tower.table.weight.copy_(torch.randn(tower.table.weight.shape))
-    monkeypatch.setattr("bvllm.app.search.words.word_tower_of", lambda _: tower)
+    monkeypatch.setattr("bvllm.asking.words.word_tower_of", lambda _: tower)
 
 
 def shelf_with(monkeypatch, load) -> None:
     made = partial(LibraryShelf, above=10, load=load)
-    monkeypatch.setattr("bvllm.app.search.LibraryShelf", made)
+    monkeypatch.setattr("bvllm.index.search.LibraryShelf", made)
 
 
 def test_many_frames_take_a_library_beside_the_index_unless_exact_search_is_asked_for(

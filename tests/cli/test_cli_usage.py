@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import bvllm
-from bvllm.app.videos_in import videos_of
 from bvllm.cli import main
 from bvllm.cli.world import duration_range
+from bvllm.video.videos_in import videos_of
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-from bvllm.app import index as app_index
-from bvllm.app.index import IndexFailure
+from bvllm import index as app_index
 from bvllm.cli import main
+from bvllm.index import IndexFailure
 from tests.video import make
 
 

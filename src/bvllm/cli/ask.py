@@ -22,10 +22,10 @@ from bvllm.cli.methods import (
 )
 
 if TYPE_CHECKING:
-    from bvllm.app.encode import EncodedVideo, Progress
-    from bvllm.app.loading import LoadedModel
-    from bvllm.app.results import Answer
     from bvllm.common.text import Question
+    from bvllm.inference.encode import EncodedVideo, Progress
+    from bvllm.inference.loading import LoadedModel
+    from bvllm.inference.results import Answer
     from bvllm.methods.names import MethodNames
 
 
@@ -130,8 +130,8 @@ def ask(
 
 def _check(question: str, options: list[str], fps: float, evidence: Path | None, model: str) -> None:
     """Everything that can be known to be wrong without a video or a model: before torch is imported."""
-    from bvllm.app.evidence_path import check_evidence_path
-    from bvllm.app.model_name import resolve_model
+    from bvllm.common.files import check_evidence_path
+    from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
         if not question.strip():
@@ -146,8 +146,8 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
 
 
 def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
-    from bvllm.app.ask import answer, load_model
-    from bvllm.app.loading import ModelError
+    from bvllm.inference.ask import answer, load_model
+    from bvllm.inference.loading import ModelError
     from bvllm.types import Budget
     from bvllm.video import PATIENT, VideoError, check_readable
 
@@ -174,7 +174,7 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
 
 
 def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> None:
-    from bvllm.app.evidence import write_evidence
+    from bvllm.inference.evidence.write import write_evidence
     from bvllm.video import VideoError
 
     try:
@@ -186,9 +186,9 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
 
 def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
-    from bvllm.app.encode import encode_video
-    from bvllm.app.index import IndexFailure
-    from bvllm.app.indexed import indexed_video
+    from bvllm.asking.indexed import indexed_video
+    from bvllm.index import IndexFailure
+    from bvllm.inference.encode import encode_video
     from bvllm.video import PATIENT, VideoError
 
     settings = {"fps": request.fps, "limits": PATIENT, "threads": request.threads, "progress": bar}
@@ -206,15 +206,15 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
 
 
 def _text(answer: "Answer") -> str:
-    from bvllm.app.results import cost_line, times_line
     from bvllm.common.text import shown
+    from bvllm.inference.results import cost_line, times_line
 
     said = "\n".join(map(shown, answer.text.splitlines()))  # a model may say what a terminal takes for orders
     return "\n".join([said, cost_line(answer), times_line(answer)])
 
 
 def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
-    from bvllm.app.results import answer_as_json
+    from bvllm.inference.results import answer_as_json
 
     found = answer_as_json(answer, encoded.info, encoded.report)
     evidence = None if request.evidence is None else str(request.evidence)

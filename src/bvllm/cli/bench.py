@@ -79,8 +79,8 @@ def speed(
 
 def _check(model: str, json_file: Path | None) -> None:
     """Everything that can be known to be wrong at once: the rest takes half an hour."""
-    from bvllm.app.evidence_path import check_folder_of
-    from bvllm.app.model_name import resolve_model
+    from bvllm.common.files import check_folder_of
+    from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
         if json_file is not None:
@@ -90,7 +90,7 @@ def _check(model: str, json_file: Path | None) -> None:
 
 
 def _keep(text: str, file: Path) -> None:
-    from bvllm.app.evidence_path import replace_file
+    from bvllm.common.files import replace_file
 
     with unwritten(file):
         replace_file(file, text.encode())

@@ -31,7 +31,7 @@ def convert(
 ) -> None:
     """Convert a released LLaMA-VID or VideoLLaMA2 (safetensors) to a model that `ask` and `eval` take."""
     quiet()
-    from bvllm.app.convert import convert as convert_release
+    from bvllm.model.conversion.convert import convert as convert_release
 
     try:
         made = convert_release(kind.value, source, target, tower=tower, question_tokenizer=bert)

@@ -10,7 +10,7 @@ import typer
 from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, wrong_use
 
 if TYPE_CHECKING:
-    from bvllm.app.doctor import Examination
+    from bvllm.video.inspection.doctor import Examination
 
 
 def doctor(
@@ -22,14 +22,14 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is odd or broken in a video, and what an answer about it would rest on."""
-    from bvllm.app.videos_in import videos_of
+    from bvllm.video.videos_in import videos_of
 
     with wrong_use():
         check_fps(fps)
         videos = videos_of([video], note)
-    from bvllm.app.doctor import as_json as as_object
-    from bvllm.app.doctor import examine
     from bvllm.video import PATIENT
+    from bvllm.video.inspection.doctor import as_json as as_object
+    from bvllm.video.inspection.doctor import examine
 
     single = not os.path.isdir(video)
     seen = []
@@ -71,7 +71,7 @@ def _line(seen: "Examination") -> str:
 
 
 def _summary(seen: "list[Examination]") -> str:
-    from bvllm.app.findings import WEIGHTS
+    from bvllm.video.inspection.findings import WEIGHTS
 
     counts = Counter(one.findings[0].weight if one.findings else "fine" for one in seen)
     parts = [f"{counts[weight]} {weight}" for weight in (*WEIGHTS, "fine") if counts[weight]]

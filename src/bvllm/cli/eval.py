@@ -39,8 +39,8 @@ def evaluate_model(
     ] = None,
 ) -> None:
     """Ask every question of a world and count what is right."""
-    from bvllm.app.evidence_path import check_folder_of
-    from bvllm.app.model_name import resolve_model
+    from bvllm.common.files import check_folder_of
+    from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
         resolve_model(model)
@@ -50,8 +50,8 @@ def evaluate_model(
     methods = method_names(
         select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
     )
-    from bvllm.app.evaluate import evaluate
-    from bvllm.app.loading import ModelError
+    from bvllm.evaluation.evaluate import evaluate
+    from bvllm.inference.loading import ModelError
     from bvllm.types import Budget
     from bvllm.video import VideoError
 

@@ -14,7 +14,7 @@ from bvllm.cli.console import Stopped, Unanswerable, check_fps, note, progress_b
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
 
 if TYPE_CHECKING:
-    from bvllm.app.index import IndexFolder, TowerEncoder
+    from bvllm.index import IndexFolder, TowerEncoder
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def index(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Look at videos once, so that every question about them comes quickly."""
-    from bvllm.app.model_name import resolve_model
-    from bvllm.app.videos_in import videos_of
+    from bvllm.inference.model_name import resolve_model
+    from bvllm.video.videos_in import videos_of
 
     with wrong_use():
         _check_words(paths or [], [show, check, prune], fps, max_size)
@@ -106,8 +106,8 @@ def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: floa
 
 
 def _index(request: Request, folder: "IndexFolder") -> None:
-    from bvllm.app.index import IndexFailure, TowerEncoder
-    from bvllm.app.loading import ModelError, load_model
+    from bvllm.index import IndexFailure, TowerEncoder
+    from bvllm.inference.loading import ModelError, load_model
 
     outcomes: list[Outcome] = []
     try:
@@ -132,8 +132,8 @@ def _index(request: Request, folder: "IndexFolder") -> None:
 
 
 def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
-    from bvllm.app.index import HeldElsewhere, index_video
     from bvllm.common.text import shown
+    from bvllm.index import HeldElsewhere, index_video
     from bvllm.video import VideoError
 
     path, started = request.videos[number], time.time()
@@ -153,8 +153,7 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
 
 def _tell(outcome: Outcome, request: Request) -> None:
     """A line for each video; what is wrong with one of several, or odd about it, goes to stderr."""
-    from bvllm.common.text import shown
-    from bvllm.data.chat import format_clock
+    from bvllm.common.text import format_clock, shown
 
     name = shown(outcome.path)
     if outcome.state == "failed":

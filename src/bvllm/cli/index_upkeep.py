@@ -14,7 +14,7 @@ import typer
 from bvllm.cli.console import Unanswerable, note, wrong_use
 
 if TYPE_CHECKING:
-    from bvllm.app.index import EntrySummary, Finding, IndexFolder
+    from bvllm.index import EntrySummary, Finding, IndexFolder
 
 T = TypeVar("T")
 GIGABYTE = 1e9
@@ -43,7 +43,7 @@ IndexOption = Annotated[
 
 def index_folder(where: Path | None, max_gigabytes: float | None = None) -> "IndexFolder":
     """The folder that a command works with; what it says of single entries becomes notes on stderr."""
-    from bvllm.app.index import IndexFolder, default_folder
+    from bvllm.index import IndexFolder, default_folder
 
     limit = None if max_gigabytes is None else round(max_gigabytes * GIGABYTE)
     with wrong_use():  # the environment may name no size
@@ -60,8 +60,7 @@ def _note(finding: "Finding") -> None:
 
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
     """What is indexed, the last used first."""
-    from bvllm.common.text import shown
-    from bvllm.data.chat import format_clock
+    from bvllm.common.text import format_clock, shown
 
     entries = _without_failing(folder.entries)
     if as_json:
@@ -100,7 +99,7 @@ def print_prune(folder: "IndexFolder", *, as_json: bool) -> None:
 
 
 def _without_failing(work: Callable[[], T]) -> T:
-    from bvllm.app.index import IndexFailure
+    from bvllm.index import IndexFailure
 
     try:
         return work()

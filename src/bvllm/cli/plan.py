@@ -19,14 +19,14 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a question about a video would cost: frames, decoding, tokens, memory and time."""
-    from bvllm.app.model_name import resolve_model
+    from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
         check_fps(fps)
         resolve_model(model)
     quiet()
-    from bvllm.app.loading import ModelError
-    from bvllm.app.plan import plan_json, plan_question, plan_text
+    from bvllm.inference.loading import ModelError
+    from bvllm.inference.plan import plan_json, plan_question, plan_text
     from bvllm.types import Budget
     from bvllm.video import PATIENT, VideoError
 

@@ -22,8 +22,8 @@ from bvllm.cli.console import (
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 
 if TYPE_CHECKING:
-    from bvllm.app.index import IndexedVideo, IndexFolder, TowerEncoder
-    from bvllm.app.search import Found
+    from bvllm.asking.find import Found
+    from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find the moments that show something, in one video or many."""
-    from bvllm.app.evidence_path import check_evidence_path
-    from bvllm.app.model_name import resolve_model
-    from bvllm.app.videos_in import videos_of
+    from bvllm.common.files import check_evidence_path
+    from bvllm.inference.model_name import resolve_model
+    from bvllm.video.videos_in import videos_of
 
     with wrong_use():
         if len(words) < 2:
@@ -103,11 +103,12 @@ def search(
 
 def _work(request: Request) -> tuple[Searched, "Found"]:
     """The files that were searched, and what was found in them."""
-    from bvllm.app.index import TowerEncoder
-    from bvllm.app.loading import ModelError, load_model
-    from bvllm.app.search import LibraryShelf, UnknownWords, find_moments, shelf_beside
-    from bvllm.app.search.evidence import write_search_evidence
-    from bvllm.app.search.words import word_tower_of
+    from bvllm.asking.find import find_moments
+    from bvllm.asking.search_evidence import write_search_evidence
+    from bvllm.asking.words import UnknownWords, word_tower_of
+    from bvllm.index import TowerEncoder
+    from bvllm.index.search import LibraryShelf, shelf_beside
+    from bvllm.inference.loading import ModelError, load_model
     from bvllm.video import VideoError
 
     folder = index_folder(request.index)
@@ -139,8 +140,8 @@ def _entries(
     request: Request, folder: "IndexFolder", encoder: "TowerEncoder"
 ) -> "tuple[dict[Path, IndexedVideo], dict[Path, str]]":
     """The entry of every file, and why there is none; one video in several files is searched once."""
-    from bvllm.app.index import IndexFailure, find_indexed, index_video
     from bvllm.common.text import shown
+    from bvllm.index import IndexFailure, find_indexed, index_video
     from bvllm.video import VideoError
 
     found: dict[Path, IndexedVideo] = {}
@@ -184,8 +185,7 @@ def _entries(
 
 def _text(kept: tuple[Path, ...], found: "Found") -> str:
     """One moment a line: score, time, file."""
-    from bvllm.common.text import shown
-    from bvllm.data.chat import format_clock
+    from bvllm.common.text import format_clock, shown
 
     return "\n".join(
         f"{moment.score:6.2f}  {format_clock(moment.seconds):>7}  {shown(kept[moment.video])}"
@@ -194,7 +194,7 @@ def _text(kept: tuple[Path, ...], found: "Found") -> str:
 
 
 def _json(request: Request, searched: Searched, found: "Found") -> str:
-    from bvllm.data.chat import format_clock
+    from bvllm.common.text import format_clock
 
     moments = [
         {

@@ -31,7 +31,7 @@ def nano(
     quiet()
     from safetensors import SafetensorError
 
-    from bvllm.app.train import train_nano
+    from bvllm.nano.train import train_nano
 
     try:
         path = train_nano(out, minutes=minutes, resume=resume, log=_log)
@@ -85,7 +85,7 @@ def _run(
     recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, planned: int
 ) -> None:
     """Train, or print the plan for so many processes."""
-    from bvllm.app.training.settings import RECIPES, override
+    from bvllm.training.settings import RECIPES, override
 
     with wrong_use():
         settings = override(RECIPES[recipe](), words)
@@ -93,9 +93,9 @@ def _run(
     from safetensors import SafetensorError
 
     try:
-        from bvllm.app.training.plan import plan
-        from bvllm.app.training.run import train as train_stages
-        from bvllm.app.training.stage import Interrupted
+        from bvllm.training.plan import plan
+        from bvllm.training.run import train as train_stages
+        from bvllm.training.stage import Interrupted
     except ModuleNotFoundError as error:
         raise Unanswerable(f"training needs {error.name}: pip install 'bvllm[train]'") from error
 

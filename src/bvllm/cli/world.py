@@ -40,7 +40,7 @@ def make(
         if names == []:
             raise ValueError(f"--tasks must name a task, got {tasks!r}: leave it out for all tasks")
     quiet()
-    from bvllm.data.world import make_world
+    from bvllm.synthetic import make_world
     from bvllm.video import VideoError
 
     try:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bvllm.app.loading import load_model
 from bvllm.app.reproduce import run as running
 from bvllm.app.reproduce.make import make
 from bvllm.app.reproduce.report import TableRecord, as_markdown
@@ -15,6 +14,7 @@ from bvllm.app.reproduce.run import Job, Result, prepare
 from bvllm.app.reproduce.scale import MINIATURE, VIDEO_COLUMNS
 from bvllm.app.reproduce.tables import Claim, Row, Table
 from bvllm.app.reproduce.variants import FULL, NO_MODULE
+from bvllm.inference.loading import load_model
 
 SMALL = replace(
     MINIATURE,

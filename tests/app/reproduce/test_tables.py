@@ -1,11 +1,11 @@
 import pytest
 
-from bvllm.app.nano.tokenizer import build_tokenizer
 from bvllm.app.reproduce.make import tables_of
 from bvllm.app.reproduce.scale import DURATIONS
 from bvllm.app.reproduce.tables import TABLES
 from bvllm.app.reproduce.variants import BASE, FULL, frames_and_tokens, sharpness, token_budget
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.synthetic.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="module")

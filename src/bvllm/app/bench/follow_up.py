@@ -8,13 +8,13 @@ from transformers import CLIPVisionConfig, Qwen2Config
 
 from bvllm.app.bench.model import with_random_weights
 from bvllm.app.bench.result import Figure
-from bvllm.app.loading import LoadedModel
-from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
+from bvllm.inference.loading import LoadedModel
 from bvllm.inference.session import PromptCache
 from bvllm.model import BVLLMConfig
 from bvllm.model.outputs import BVLLMVisualOutput
+from bvllm.synthetic.tokenizer import VIDEO, build_tokenizer
 
 VISUAL_TOKENS = 640
 QUESTION = "which of the words was shown before the second red star and after the first blue circle?"

@@ -8,7 +8,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from bvllm.data.world.haystack import DrawnHaystack
+from bvllm.synthetic.haystack import DrawnHaystack
 
 RATE = 25
 NOISE = 4.0  # grey levels of sensor noise: a picture without any is too easy to encode

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from bvllm.app.ask import LoadedModel, answer, encode_video
 from bvllm.app.bench.model import bench_model
 from bvllm.app.bench.peer import ask_all, decode_all, encode_all, preprocess
-from bvllm.app.index import IndexFolder
-from bvllm.app.indexed import indexed_video
+from bvllm.asking.indexed import indexed_video
+from bvllm.index import IndexFolder
+from bvllm.inference.ask import LoadedModel, answer, encode_video
 
 QUESTION = "which word is written in the video?"
 SECOND = "what colour is the star?"

@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig
 
-from bvllm.app.loading import LoadedModel, load_model
-from bvllm.app.nano.build import build_processor
-from bvllm.app.nano.tokenizer import VIDEO, build_tokenizer
+from bvllm.inference.loading import LoadedModel, load_model
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.fast_tower import fast_tower
-from bvllm.presets import NANO_MEAN, NANO_STD, nano_text
+from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text
+from bvllm.nano.build import build_processor
+from bvllm.synthetic.tokenizer import VIDEO, build_tokenizer
 
 RANDOM = "random"
 SEED = 7

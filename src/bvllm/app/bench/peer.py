@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPImageProcessor
 
-from bvllm.app.loading import LoadedModel
 from bvllm.common.text import Question
+from bvllm.inference.loading import LoadedModel
 from bvllm.model.vision_tower import tower_of
 from bvllm.types import Budget
 

@@ -16,8 +16,8 @@ from transformers.models.clip import CLIPImageProcessorPil
 
 from bvllm.app.bench.race import Race, race
 from bvllm.model.fast_tower import FastTower, has_bfloat16
+from bvllm.model.presets import nano_vision
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, frame_features
-from bvllm.presets import nano_vision
 from bvllm.video.frames import resize, to_planes
 
 BASE = CLIPVisionConfig(

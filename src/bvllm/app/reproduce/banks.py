@@ -8,12 +8,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bvllm.app.nano.bank import Bank
-from bvllm.app.nano.pool import Pool, draw_pool
-from bvllm.data.world.needles import Caption, Needle, Picture, Sticker
-from bvllm.data.world.vocabulary import Split
 from bvllm.model import BVLLMModel
-from bvllm.presets import NANO_MEAN, NANO_STD
+from bvllm.model.presets import NANO_MEAN, NANO_STD
+from bvllm.nano.bank import Bank
+from bvllm.nano.pool import Pool, draw_pool
+from bvllm.synthetic.needles import Caption, Needle, Picture, Sticker
+from bvllm.synthetic.vocabulary import Split
 
 KINDS: dict[str, type[Needle]] = {kind.__name__: kind for kind in (Sticker, Caption, Picture)}
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.app.nano.bank import Bank
-from bvllm.app.nano.examples import Example, examples, put
-from bvllm.app.nano.steps import (
+from bvllm.app.reproduce.scale import DURATIONS
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import Bank
+from bvllm.nano.examples import Example, examples, put
+from bvllm.nano.steps import (
     Clip,
     mix_patches,
     question_tokens,
     select_batch,
     wanted_frames,
 )
-from bvllm.app.nano.tokenizer import ASSISTANT, USER
-from bvllm.app.reproduce.scale import DURATIONS
-from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.synthetic.tokenizer import ASSISTANT, USER
 
 BATCH = 16
 FAMILIES = {

@@ -10,8 +10,8 @@ from bvllm.app.reproduce.report import as_markdown, record
 from bvllm.app.reproduce.run import Job, prepare, run
 from bvllm.app.reproduce.scale import MINIATURE, Scale
 from bvllm.app.reproduce.tables import TABLES, Table
-from bvllm.app.training.checkpoints import write_whole_file
 from bvllm.common.threads import usable_cores
+from bvllm.training.checkpoints import write_whole_file
 
 ALL = "all"
 

@@ -9,18 +9,18 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from bvllm.app.loading import load_model
-from bvllm.app.nano.bank import Bank
-from bvllm.app.nano.steps import Clip
 from bvllm.app.reproduce.banks import draw_bank, read_bank
 from bvllm.app.reproduce.exam import Marked, mark, questions
 from bvllm.app.reproduce.scale import Scale
 from bvllm.app.reproduce.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop, feature_bank
 from bvllm.app.reproduce.variants import Variant
-from bvllm.app.train import Recipe, language_stage, save_nano
-from bvllm.app.training.checkpoints import write_whole_file
 from bvllm.common.processes import processes
-from bvllm.data.world.vocabulary import Split
+from bvllm.inference.loading import load_model
+from bvllm.nano.bank import Bank
+from bvllm.nano.steps import Clip
+from bvllm.nano.train import Recipe, language_stage, save_nano
+from bvllm.synthetic.vocabulary import Split
+from bvllm.training.checkpoints import write_whole_file
 
 SCALE = "scale.json"
 Log = Callable[[str], None]

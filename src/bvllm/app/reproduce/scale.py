@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from bvllm.app.nano.tuning import Stage
+from bvllm.nano.tuning import Stage
 
 # Seconds of the shortest and longest video of each column. An image is a clip of one frame.
 DURATIONS = {

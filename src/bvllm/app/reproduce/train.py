@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from bvllm.app.loading import load_model
-from bvllm.app.nano.alignment import align
-from bvllm.app.nano.bank import Bank
-from bvllm.app.nano.build import build_model
-from bvllm.app.nano.tuning import tune
 from bvllm.app.reproduce.banks import read_bank
 from bvllm.app.reproduce.scale import FOREVER, Scale
 from bvllm.app.reproduce.variants import Variant
-from bvllm.app.train import Recipe, language_stage
+from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.connectors import VideoLlama2Config
+from bvllm.nano.alignment import align
+from bvllm.nano.bank import Bank
+from bvllm.nano.build import build_model
+from bvllm.nano.train import Recipe, language_stage
+from bvllm.nano.tuning import tune
 
 LANGUAGE, TRAIN_BANK, EXAM_BANK = "language", "train.safetensors", "exam.safetensors"
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.app.nano.tokenizer import VIDEO
 from bvllm.model import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config
-from bvllm.presets import nano
+from bvllm.model.presets import nano
+from bvllm.synthetic.tokenizer import VIDEO
 
 # What every variant shares unless it says otherwise. Nano's own 512 tokens hold all that its frames give, so
 # nothing would have to be balanced; 64 is as many as a single frame has patches.

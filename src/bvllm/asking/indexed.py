@@ -1,0 +1,123 @@
+"""A video through the index: looked at once, ever; what is asked later finds its features on disk."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from bvllm.common.threads import usable_cores
+from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
+from bvllm.inference.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
+from bvllm.inference.frame_store import FrameStore, StoredFrames
+from bvllm.inference.model import VideoModel
+from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
+
+FROM_INDEX = "find in the index"
+
+
+@dataclass(frozen=True)
+class FetchedFrames:
+    """The pixels of sampled frames, decoded again from the file when they are asked for.
+
+    Attributes:
+        video: the file.
+        frame_map: where its frames lie; None decodes from the start.
+        plan, limits, size: as when the video was indexed.
+        threads: that decode.
+    """
+
+    video: str | Path
+    frame_map: FrameMap | None
+    plan: SamplingPlan
+    limits: Limits
+    size: tuple[int, int]
+    threads: int
+
+    def get(self, indices: Sequence[int]) -> Tensor:
+        """(F, 3, height, width) uint8, in the order asked for; errors as for `fetch_frames`."""
+        return fetch_frames(
+            self.video,
+            indices,
+            self.frame_map,
+            plan=self.plan,
+            limits=self.limits,
+            size=self.size,
+            threads=self.threads,
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def indexed_video(
+    video: str | Path,
+    loaded: VideoModel,
+    folder: IndexFolder,
+    *,
+    fps: float = 1.0,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EncodedVideo:
+    """As `encode_video`, from the index where the video is there, else making its entry in passing.
+
+    Args:
+        video: a file.
+        loaded: the model that will be asked.
+        folder: the index.
+        fps: frames to look at per second of video.
+        limits: what the video may cost; None takes the safe defaults.
+        threads: that decode and encode; None takes one per core. The result is the same with any number.
+        progress: told about "decode and encode", if that is done.
+
+    Errors:
+        VideoError where the video cannot be read to its end within the limits: an entry stands for all of it.
+        IndexFailure where the folder cannot be written to.
+        ValueError where fps is out of range.
+    """
+    started, limits = time.perf_counter(), limits or Limits()
+    plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
+    spool: list[FrameStore] = []
+
+    def new_spool() -> FrameStore:
+        spool.append(FrameStore(loaded.frame_size))
+        return spool[-1]
+
+    found, was_there = find_or_index(
+        video,
+        folder,
+        TowerEncoder.of(loaded),
+        plan=plan,
+        limits=limits,
+        workers=decoders,
+        progress=None if progress is None else lambda _, done, all_: progress(DECODE_AND_ENCODE, done, all_),
+        spool=new_spool,
+    )
+    step = FROM_INDEX if was_there else DECODE_AND_ENCODE
+    if spool and len(spool[0]) == len(found):
+        return _encoded(found, fps, spool[0], step, started)
+    for partial in spool:  # a part of the video was there before
+        partial.close()
+    return _encoded(found, fps, _fetched(found, video, loaded, plan, limits, decoders), step, started)
+
+
+def _fetched(
+    found: IndexedVideo,
+    video: str | Path,
+    loaded: VideoModel,
+    plan: SamplingPlan,
+    limits: Limits,
+    threads: int,
+) -> FetchedFrames:
+    frame_map = FrameMap.from_arrays(found.frame_map) if found.frame_map else None
+    return FetchedFrames(video, frame_map, plan, limits, loaded.frame_size, threads)
+
+
+def _encoded(found: IndexedVideo, fps: float, store: StoredFrames, step: str, started: float) -> EncodedVideo:
+    timings = {step: time.perf_counter() - started}
+    meta = found.meta
+    return EncodedVideo(
+        found.features.float(), found.seconds, store, fps, meta.fps, meta.info, meta.report, timings
+    )

@@ -1,0 +1,281 @@
+"""Score a model on videos of the world: is the answer right, and were the right frames found?"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Unpack
+
+from bvllm.common.files import replace_file
+from bvllm.data.chat import LETTERS, Row, read_rows
+from bvllm.inference.answer import answer, method_names
+from bvllm.inference.ask import EncodedVideo, VideoModel, encode_video, load_model
+from bvllm.methods.names import OWN, MethodNames, Slots
+from bvllm.types import Budget
+
+DURATIONS = (
+    (16.0, "up to 16 s"),
+    (64.0, "up to 64 s"),
+    (180.0, "up to 3 min"),
+    (600.0, "up to 10 min"),
+    (3600.0, "up to 1 h"),
+)
+LONGER = "over 1 h"
+NORMAL_95 = 1.959964  # the normal distribution's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row, answered.
+
+    Attributes:
+        right: the right letter for the options as they stand.
+        circular: right under every rotation of the options (VNBench); None where they were not rotated.
+        recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
+        frames: distinct frames that were chosen.
+    """
+
+    id: str
+    task: str
+    seconds: float
+    right: bool
+    circular: bool | None
+    recall: float | None
+    frames: int
+    reply: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean with its 95 % interval (Wilson's, which stays within 0..1 for few and for extreme outcomes)."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Share":
+        n = len(values)
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        p, z2 = sum(values) / n, NORMAL_95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = NORMAL_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+        return cls(p, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A plain mean with its 95 % interval by the normal approximation."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        n = len(values)
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        mean = sum(values) / n
+        half = NORMAL_95 * math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, n - 1) / n)
+        return cls(mean, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report, over all rows and cut by task and by duration; keyed by their names."""
+
+    overall: Share | Mean
+    by_task: dict[str, Share | Mean]
+    by_duration: dict[str, Share | Mean]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every scored row, and the settings that gave it."""
+
+    rows: tuple[Scored, ...]
+    settings: dict[str, str | int | float]
+
+    def figures(self) -> dict[str, Figure]:
+        """`accuracy`, `circular`, `selection_recall` and `distinct_frames`."""
+        return {
+            "accuracy": self._cut(lambda r: float(r.right), Share.of),
+            "circular": self._cut(lambda r: None if r.circular is None else float(r.circular), Share.of),
+            "selection_recall": self._cut(lambda r: r.recall, Share.of),
+            "distinct_frames": self._cut(lambda r: float(r.frames), Mean.of),
+        }
+
+    def _cut(
+        self, value: Callable[[Scored], float | None], summary: Callable[[Sequence[float]], Share | Mean]
+    ) -> Figure:
+        def of(rows: Iterable[Scored]) -> Share | Mean:
+            return summary([v for v in map(value, rows) if v is not None])
+
+        tasks = sorted({r.task for r in self.rows})
+        there = {duration_name(r.seconds) for r in self.rows}
+        lengths = [name for name in (*(name for _, name in DURATIONS), LONGER) if name in there]
+        return Figure(
+            of(self.rows),
+            {task: of(r for r in self.rows if r.task == task) for task in tasks},
+            {name: of(r for r in self.rows if duration_name(r.seconds) == name) for name in lengths},
+        )
+
+    def to_json(self) -> str:
+        """One JSON object; means that do not exist are null."""
+        figures = {name: asdict(figure) for name, figure in self.figures().items()}
+        data = {**figures, "settings": self.settings, "rows": [asdict(r) for r in self.rows]}
+        return json.dumps(_no_nan(data), indent=1)
+
+    def save(self, path: Path) -> None:
+        """Write the JSON under a temporary name and rename it."""
+        replace_file(path, (self.to_json() + "\n").encode())
+
+    def table(self) -> str:
+        """The figures as a Markdown table: one row for everything, then one per duration and per task."""
+        figures = list(self.figures().values())
+        rows = [("**overall**", [f.overall for f in figures])]
+        rows += [(name, [f.by_duration[name] for f in figures]) for name in figures[0].by_duration]
+        rows += [(name, [f.by_task[name] for f in figures]) for name in figures[0].by_task]
+        lines = ["| | questions | accuracy | circular | needle found | frames |", "|---|---|---|---|---|---|"]
+        lines += [f"| {title} | {cut[0].count} | {' | '.join(map(_cell, cut))} |" for title, cut in rows]
+        return "\n".join(lines)
+
+
+def _cell(value: Share | Mean) -> str:
+    if not value.count:
+        return "-"
+    if isinstance(value, Mean):
+        return f"{value.mean:.1f}"
+    return f"{100 * value.mean:.1f} % ({100 * value.low:.0f}-{100 * value.high:.0f})"
+
+
+def _no_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _no_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def duration_name(seconds: float) -> str:
+    """The row of the table that a video of this length is counted in."""
+    return next((name for limit, name in DURATIONS if seconds <= limit), LONGER)
+
+
+def evaluate(
+    data: Path,
+    *,
+    model: str = "nano",
+    budget: Budget | None = None,
+    select: str = "learned",
+    fps: float = 1.0,
+    circular: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
+) -> Report:
+    """Ask every question of a folder of the world, each video encoded once.
+
+    Args:
+        data: a JSONL file, or a folder that holds one or more.
+        model: `nano`, a folder or a hub id.
+        budget: the token budget of every question.
+        select: the older way to name `select_frames`; "learned" is the model's own.
+        fps: frames a second that are looked at.
+        circular: also ask under every rotation of the options.
+        progress: called with (questions done, all questions).
+        methods, **slots: a method for any slot of the pipeline, as for `answer`.
+
+    Raises:
+        ValueError: a method is unknown or does not go with the model; there is no JSONL file, a line of it is
+        no row, or rows of several splits are there. FileNotFoundError: a video is not there; said before
+        anything is asked.
+    """
+    rows = _questions(data)
+    budget = budget or Budget()
+    names = method_names(select, methods, slots)
+    loaded = load_model(model)
+    filled = loaded.methods(names)
+    scored: list[Scored] = []
+    for (folder, video), group in groupby(rows, key=lambda pair: (pair[0], pair[1].video)):
+        with closing(encode_video(folder / video, loaded, fps=fps)) as encoded:
+            for _, row in group:
+                scored.append(score(row, encoded, loaded, budget=budget, methods=names, circular=circular))
+                if progress is not None:
+                    progress(len(scored), len(rows))
+    settings: dict[str, str | int | float] = {
+        "model": model,
+        "tokens": budget.tokens,
+        "frames": budget.frames,
+        "select": "learned" if names.select_frames is None else names.select_frames,
+        **filled,
+        "seed": names.seed,
+        "fps": fps,
+        "split": rows[0][1].split,
+    }
+    return Report(tuple(scored), settings)
+
+
+def _questions(data: Path) -> list[tuple[Path, Row]]:
+    """All rows and the folders that their videos are named from; what is wrong shows before the long work."""
+    files = sorted(data.glob("*.jsonl")) if data.is_dir() else [data]
+    files = [f for f in files if f.is_file()]
+    if not files:
+        raise ValueError(
+            f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
+        )
+    rows = [(file.parent, row) for file in files for row in read_rows(file)]
+    if not rows:
+        raise ValueError(
+            f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
+        )
+    splits = sorted({row.split for _, row in rows})
+    if len(splits) > 1:
+        raise ValueError(
+            f"data must be of one split, got {', '.join(splits)} in {data}: name the JSONL file of one"
+        )
+    for folder, row in rows:
+        if not (folder / row.video).is_file():
+            raise FileNotFoundError(
+                f"video of {row.id} must be a file, got {folder / row.video}: "
+                "bring it back, or make the world again"
+            )
+    return rows
+
+
+def score(
+    row: Row,
+    encoded: EncodedVideo,
+    loaded: VideoModel,
+    *,
+    budget: Budget,
+    circular: bool,
+    methods: MethodNames = OWN,
+) -> Scored:
+    """Ask one question, in every rotation of its options."""
+    count, place = len(row.options), LETTERS.index(row.answer)
+    replies = [
+        answer(
+            encoded,
+            row.question,
+            loaded,
+            budget=budget,
+            options=row.options[turn:] + row.options[:turn],
+            methods=methods,
+        )
+        for turn in range(count if circular else 1)
+    ]
+    right = [reply.letter == LETTERS[(place - turn) % count] for turn, reply in enumerate(replies)]
+    first = replies[0]
+    chosen = [frame.seconds for frame in first.frames]
+    found = [any(n.start - 1e-3 <= s < n.end - 1e-3 for s in chosen) for n in row.needles]
+    recall = sum(found) / len(found) if found else None
+    rotated = all(right) if circular else None
+    return Scored(row.id, row.task, row.seconds, right[0], rotated, recall, len(chosen), first.text)

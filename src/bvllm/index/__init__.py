@@ -1,0 +1,34 @@
+"""What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
+
+from bvllm.index.build import INDEXING, Indexed, find_indexed, find_or_index, index_video
+from bvllm.index.encoder import FrameEncoder, TowerEncoder
+from bvllm.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
+from bvllm.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
+from bvllm.index.folder import IndexFolder, default_folder, default_max_bytes
+from bvllm.index.key import IndexKey, sampling_settings
+from bvllm.index.partial import Partial
+
+__all__ = [
+    "INDEXING",
+    "DamagedIndexWarning",
+    "EntrySummary",
+    "Finding",
+    "FrameEncoder",
+    "FrameMapArrays",
+    "HeldElsewhere",
+    "IndexEntry",
+    "IndexFailure",
+    "IndexFolder",
+    "IndexKey",
+    "IndexMeta",
+    "Indexed",
+    "IndexedVideo",
+    "Partial",
+    "TowerEncoder",
+    "default_folder",
+    "default_max_bytes",
+    "find_indexed",
+    "find_or_index",
+    "index_video",
+    "sampling_settings",
+]

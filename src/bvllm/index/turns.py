@@ -1,0 +1,104 @@
+"""One writer of a video at a time: the others wait for as long as it is seen to be alive."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+
+from bvllm.index import disk
+from bvllm.index.commit import JOURNAL
+from bvllm.index.errors import HeldElsewhere
+
+POLL_SECONDS = 0.1
+BEAT_SECONDS = 2.0
+SILENT_SECONDS = 30.0  # a holder that is at work touches its journal more often, whatever it is doing
+
+
+@contextmanager
+def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterator[int]:
+    """The journal of a key, locked, until the end of the block; waits for another holder.
+
+    Args:
+        tell: told, once, that there is one.
+
+    Errors:
+        HeldElsewhere where the holder does not stir: it was suspended, or hangs.
+        OSError where the folder cannot be written to.
+    """
+    journal = folder / (name + JOURNAL)
+    seen, silent = _look(journal), 0.0
+    told = False
+    while True:
+        with holding(folder, name) as descriptor:
+            if descriptor is not None:
+                with _beating(descriptor):
+                    yield descriptor
+                return
+        if not told:
+            tell()
+            told = True
+        started = time.monotonic()
+        time.sleep(POLL_SECONDS)
+        now = _look(journal)
+        # Where we were suspended together with the holder, that was no silence.
+        silent = 0.0 if now != seen else silent + min(time.monotonic() - started, 2 * POLL_SECONDS)
+        seen = now
+        if silent > SILENT_SECONDS:
+            raise HeldElsewhere(
+                f"video must not be held by a process that sleeps, got one that has not stirred for "
+                f"{SILENT_SECONDS:.0f} s: let it go on, or end it"
+            )
+
+
+@contextmanager
+def holding(folder: Path, name: str) -> Iterator[int | None]:
+    """The journal of a key, locked, until the end of the block; None where another has it.
+
+    Everything that changes a key's files happens in here. A journal that is empty in the end is removed.
+
+    Errors:
+        OSError where the folder cannot be written to.
+    """
+    journal = folder / (name + JOURNAL)
+    descriptor = disk.lock(journal)
+    if descriptor is None:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        with suppress(OSError):
+            # Ours only: where the name is gone, another writer may have it by now.
+            if not os.fstat(descriptor).st_size and disk.is_still(descriptor, journal):
+                disk.remove(journal)
+        os.close(descriptor)
+
+
+@contextmanager
+def _beating(descriptor: int) -> Iterator[None]:
+    """Touches the journal now and then, so that those who wait see that somebody is at work."""
+    done = Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_SECONDS):
+            with suppress(OSError):
+                disk.touch(descriptor)
+
+    thread = Thread(target=beat, daemon=True)
+    try:
+        thread.start()
+        yield
+    finally:
+        done.set()
+        if thread.is_alive():
+            thread.join()  # before the descriptor may become another file's
+
+
+def _look(journal: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(journal)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

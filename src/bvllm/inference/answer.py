@@ -1,0 +1,155 @@
+"""Select, pass 2, reduce and generate: everything that depends on the question."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from bvllm.common.text import Question, named_letter
+from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.inference.encode import EncodedVideo, Progress
+from bvllm.inference.model import VideoModel
+from bvllm.inference.results import Answer, ChosenFrame, Settings
+from bvllm.inference.session import Session
+from bvllm.methods.names import MethodNames, Slots
+from bvllm.stages.pipeline import frames_needed
+from bvllm.types import Budget, FrameSelection
+
+
+def answer(
+    encoded: EncodedVideo,
+    question: str | Question,
+    loaded: VideoModel,
+    *,
+    budget: Budget | None = None,
+    options: Sequence[str] | None = None,
+    select: str = "learned",
+    max_new_tokens: int = 48,
+    session: Session | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
+) -> Answer:
+    """Answer one question about a video that was encoded; the next question needs no decoding either.
+
+    Args:
+        encoded: what `encode_video` gave, from the same model.
+        question: the user's text; options may stand below it, one a line, as `A. red`.
+        loaded: the model.
+        budget: the most that the language model may be given; None is 512 tokens from 32 frames.
+        options: what to choose from, in place of options in the text.
+        select: the older way to name `select_frames`; "learned" is the model's own.
+        max_new_tokens: length limit of the answer.
+        session: what earlier questions about this video left behind; cheaper, and never another answer.
+        threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
+        progress: told about each step.
+        methods: a method for any slot of the pipeline, by name; the model's own where None.
+        **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
+
+    Raises:
+        ValueError: the question is empty, the options do not fit, a setting is out of range, or a method is
+            unknown or does not go with the model.
+    """
+    asked = loaded.read(Question.parse(question, options))
+    names = method_names(select, methods, slots)
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
+    own, filled = loaded.methods(MethodNames()), loaded.methods(names)
+    budget, session = budget or Budget(), session or Session()
+    session.begin(encoded)
+    clock = _Clock(progress)
+    used = Budget(budget.tokens, min(budget.frames, loaded.most_frames))
+    with torch.inference_mode(), one_kernel_thread():
+        with clock.step("select"):
+            selection = loaded.select(encoded.frame_features, encoded.seconds, asked, used, names)
+        needed = frames_needed(selection).tolist()
+        with clock.step("encode patches"):
+            patches = session.patches.get(needed, lambda new: _encode_patches(new, encoded, loaded, threads))
+        with clock.step("sample and merge tokens"):
+            visual = loaded.reduce(patches, selection, asked, used, names)
+        with clock.step("answer"):
+            text = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+    how = "learned" if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
+    return Answer(
+        question=asked.question.stem,
+        options=asked.question.options,
+        text=text,
+        letter=named_letter(text, asked.question.options),
+        frames=_chosen_frames(encoded, selection),
+        tokens=visual.lengths[0],
+        patches_per_frame=patches.shape[1],
+        frames_total=len(encoded),
+        timings={**encoded.timings, **clock.timings},
+        asked=Settings(
+            encoded.asked_fps,
+            budget.tokens,
+            budget.frames,
+            names.select_frames or "learned",
+            max_new_tokens,
+            names.given,
+        ),
+        used=Settings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
+        visual=visual,
+    )
+
+
+def method_names(select: str, methods: MethodNames | None, slots: Slots) -> MethodNames:
+    """One value from the ways to name methods.
+
+    Raises:
+        ValueError: a name is unknown, or methods were named in two ways.
+    """
+    if methods is not None and slots:
+        raise ValueError(f"methods must be named once, got methods= and {', '.join(slots)}: leave out one")
+    names = MethodNames(**slots) if methods is None else methods
+    if select == "learned":
+        return names
+    if select != "uniform":
+        raise ValueError(
+            f"select must be 'learned' or 'uniform', got {select!r}: name other methods with select_frames"
+        )
+    if names.select_frames not in (None, select):
+        raise ValueError(
+            f"select must agree with select_frames={names.select_frames!r}, got {select!r}: leave out select"
+        )
+    return replace(names, select_frames=select)
+
+
+class _Clock:
+    """Times each step and tells about it."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.timings: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._tell(name, 0)
+        started = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - started
+        self._tell(name, 1)
+
+    def _tell(self, name: str, done: int) -> None:
+        if self._progress is not None:
+            self._progress(name, done, 1)
+
+
+def _encode_patches(
+    frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
+) -> list[Tensor]:
+    """(N, C) of each frame, so many at a time that what a frame gives does not depend on its company."""
+    steps = encoded.store.get(frames).split(loaded.patch_step)
+    workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
+    return [patches for step in map_in_order(loaded.patch_features, steps, workers) for patches in step]
+
+
+def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[ChosenFrame, ...]:
+    chosen = selection.frames.tolist()
+    rows = zip(chosen, encoded.seconds[chosen].tolist(), selection.scores.tolist())
+    return tuple(ChosenFrame(*row) for row in rows)

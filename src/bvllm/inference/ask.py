@@ -1,0 +1,78 @@
+"""Ask a video a question.
+
+loaded = load_model("nano")
+video = encode_video("video.mp4", loaded)         # pass 1: every frame, once
+session = Session()                                # what a question leaves behind for the next
+answer(video, "what colour is the star?", loaded, session=session)  # pass 2: the few frames that matter
+answer(video, "how many circles are shown?", loaded, session=session)
+"""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+from bvllm.common.text import Question
+from bvllm.inference.answer import answer, method_names
+from bvllm.inference.encode import EncodedVideo, Progress, encode_video
+from bvllm.inference.loading import LoadedModel, ModelError, load_model
+from bvllm.inference.model import VideoModel
+from bvllm.inference.results import Answer, ChosenFrame, Settings
+from bvllm.inference.session import Session
+from bvllm.methods.names import MethodNames, Slots
+from bvllm.types import Budget
+from bvllm.video import Limits, Source
+
+__all__ = [
+    "Answer",
+    "ChosenFrame",
+    "EncodedVideo",
+    "LoadedModel",
+    "ModelError",
+    "Progress",
+    "Session",
+    "Settings",
+    "VideoModel",
+    "answer",
+    "ask",
+    "encode_video",
+    "load_model",
+]
+
+
+def ask(
+    source: Source,
+    question: str | Question,
+    loaded: VideoModel,
+    *,
+    fps: float = 1.0,
+    limits: Limits | None = None,
+    budget: Budget | None = None,
+    options: Sequence[str] | None = None,
+    select: str = "learned",
+    max_new_tokens: int = 48,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    methods: MethodNames | None = None,
+    **slots: Unpack[Slots],
+) -> Answer:
+    """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs.
+
+    Nothing is left on disk. `indexed_video` in the place of `encode_video` keeps what was seen for the next
+    time.
+    """
+    # What is wrong with the question or a method is said before the long work.
+    parsed, names = Question.parse(question, options), method_names(select, methods, slots)
+    loaded.methods(names)
+    encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
+    try:
+        return answer(
+            encoded,
+            parsed,
+            loaded,
+            budget=budget,
+            methods=names,
+            max_new_tokens=max_new_tokens,
+            threads=threads,
+            progress=progress,
+        )
+    finally:
+        encoded.close()

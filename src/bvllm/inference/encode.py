@@ -1,0 +1,142 @@
+"""Pass 1: look at every frame once, keep one feature of each, and put the pixels on disk."""
+
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
+from bvllm.inference.first_pass import look_once, planned_frames
+from bvllm.inference.frame_store import FrameStore, StoredFrames
+from bvllm.inference.model import VideoModel
+from bvllm.video import (
+    FrameList,
+    Limits,
+    SamplingPlan,
+    Source,
+    VideoInfo,
+    VideoReport,
+    read_video,
+)
+
+# Told the step, how much of it is done, and how much there is, if known.
+Progress = Callable[[str, int, int | None], None]
+
+DECODE_AND_ENCODE = "decode and encode"
+GPU_WORKERS = 2  # one chunk is on its way to the GPU while it works on another
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video that was looked at once and can be asked about many times.
+
+    Attributes:
+        frame_features: (T, C) float32, one feature per sampled frame.
+        seconds: (T,) float64 presentation times, the first is 0.
+        store: the pixels of every frame at the tower's size: on disk, or to be decoded again.
+        asked_fps, used_fps: frames per second; None where every given frame was taken.
+        info, report: what the video is, and what was asked of it and got.
+        timings: seconds per step.
+    """
+
+    frame_features: Tensor
+    seconds: Tensor
+    store: StoredFrames
+    asked_fps: float
+    used_fps: float | None
+    info: VideoInfo
+    report: VideoReport
+    timings: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def close(self) -> None:
+        """Give the disk space back; also happens when nobody holds the video any more."""
+        self.store.close()
+
+
+def encode_video(
+    source: Source,
+    loaded: VideoModel,
+    *,
+    fps: float = 1.0,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> EncodedVideo:
+    """Decode a video, look at every sampled frame, and keep little: memory does not grow with the video.
+
+    Args:
+        source: whatever `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
+        loaded: the model that will be asked.
+        fps: frames to look at per second of video.
+        limits: what the video may cost; None takes the safe defaults.
+        threads: that decode, and look at chunks; None takes one per core. The result is the same with any
+            number.
+        progress: told about "decode and encode".
+
+    Errors:
+        VideoError where the video cannot be read.
+        ValueError where fps or threads is out of range.
+        OSError where the disk is full.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}: leave it out for one per core")
+    started = time.perf_counter()
+    cores = threads or usable_cores()
+    workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
+    plan = SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
+    if isinstance(source, FrameList):
+        plan = replace(plan, fps=None)  # frames that were picked are not sampled again
+    store, gate = FrameStore(loaded.frame_size), Gate(cores)
+    features = _GrowingRows()
+    seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
+    with (
+        one_kernel_thread(),
+        read_video(
+            source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, gate=gate
+        ) as video,
+    ):
+        planned = planned_frames(video.info, plan.fps)
+        for found, times in look_once(video, loaded.frame_features, workers, gate, store):
+            features.append(found)
+            seconds.extend(times.tolist())
+            if progress is not None:
+                done = len(features)
+                progress(DECODE_AND_ENCODE, done, max(planned, len(store)) if planned else None)
+        info, report = video.info, video.report
+    if progress is not None:
+        progress(DECODE_AND_ENCODE, len(store), len(store))
+    timings = {DECODE_AND_ENCODE: time.perf_counter() - started}
+    times = torch.tensor(seconds, dtype=torch.float64)
+    return EncodedVideo(features.tensor(), times, store, fps, plan.fps, info, report, timings)
+
+
+class _GrowingRows:
+    """Rows in one block that doubles: small tensors that stay among large ones that go would pin the heap."""
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0, 0)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: Tensor) -> None:
+        """Add (t, C)."""
+        needed = self._count + len(rows)
+        if needed > len(self._block):
+            block = rows.new_empty(2 * needed, rows.shape[1])
+            if self._count:
+                block[: self._count] = self._block[: self._count]
+            self._block = block
+        self._block[self._count : needed] = rows
+        self._count = needed
+
+    def tensor(self) -> Tensor:
+        """(T, C): all rows."""
+        return self._block[: self._count].clone()

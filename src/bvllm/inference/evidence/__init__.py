@@ -1,0 +1,5 @@
+"""Write what an answer rests on: the chosen frames, their times, and where the model looked in them."""
+
+from bvllm.inference.evidence.write import check_evidence_path, write_evidence, write_sheet
+
+__all__ = ["check_evidence_path", "write_evidence", "write_sheet"]

@@ -1,0 +1,133 @@
+"""What every form of evidence shows, gathered once: tiles, times and the course of the selection."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bvllm.common.text import LETTERS, format_clock
+from bvllm.inference.encode import EncodedVideo
+from bvllm.inference.evidence.heatmap import heat_maps
+from bvllm.inference.model import VisualTokens
+from bvllm.inference.results import Answer, cost_line
+from bvllm.primitives.pooling import grid_shape
+from bvllm.video import VideoInfo
+
+TILE_HEIGHT = 180
+# Why a frame is there, where no selector chose it.
+REASONS = {"uniform": "evenly spaced", "random": "drawn at random", "none": "every frame is kept"}
+NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
+CURVE_POINTS = 240  # the selection over time is drawn with at most this many points
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One chosen frame.
+
+    Attributes:
+        picture: what the model saw, in the video's own proportions.
+        heat: (rows, columns) in 0..1, where the tokens looked; None where no token was sampled by attention.
+        index, seconds: place in the sampled sequence, and time.
+        reason: why it is here, in a few words.
+    """
+
+    picture: Image.Image
+    heat: np.ndarray | None
+    index: int
+    seconds: float
+    reason: str
+
+    @property
+    def clock(self) -> str:
+        return format_clock(self.seconds)
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Everything that is shown about one answer.
+
+    Attributes:
+        question, options, answer, letter: what was asked and answered; options carry their letters.
+        cost: the line that says what it cost.
+        notes: what was odd about the video.
+        tiles: the chosen frames, oldest first.
+        duration: seconds that the timeline spans; None where the frames are of several videos.
+        curve: how strongly any query wanted each stretch of the video, in 0..1; empty without a selector.
+    """
+
+    question: str
+    options: tuple[tuple[str, str], ...]
+    answer: str
+    letter: str | None
+    cost: str
+    notes: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    duration: float | None
+    curve: tuple[float, ...]
+
+
+def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
+    """Gather what is to be shown about an answer."""
+    return ContactSheet(
+        question=answer.question,
+        options=tuple(zip(LETTERS, answer.options, strict=False)),
+        answer=answer.text,
+        letter=answer.letter,
+        cost=cost_line(answer),
+        notes=tuple(map(str, encoded.report.warnings)),
+        tiles=_tiles(encoded, answer),
+        duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
+        curve=_curve(answer) if answer.used.select == "learned" else (),
+    )
+
+
+def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
+    size = tile_size(encoded.info)
+    pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
+    heats = _heats(answer.visual, len(answer.frames))
+    agree = answer.visual.selections[0].size.round().long().tolist()
+    learned = answer.used.select == "learned"
+    return tuple(
+        Tile(
+            Image.fromarray(pixels[k]).resize(size, Image.Resampling.LANCZOS),
+            None if heats is None else heats[k],
+            frame.index,
+            frame.seconds,
+            _reason(frame.score, agree[k])
+            if learned
+            else REASONS.get(answer.used.select, answer.used.select),
+        )
+        for k, frame in enumerate(answer.frames)
+    )
+
+
+def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
+    """Where the tokens of each frame come from: by attention where a sampler looked, else by their origin."""
+    if visual.attention and visual.attention[0] is not None:
+        looks = visual.attention[0]
+    elif visual.tokens and visual.tokens[0].steps:
+        looks = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
+    else:
+        return None
+    return heat_maps(looks, grid_shape(looks.shape[-1]))
+
+
+def _reason(score: float, agree: int) -> str:
+    """How sure the selection was of a frame, and how many of its queries agree."""
+    return f"confidence {score:.2f}, {agree} {'query' if agree == 1 else 'queries'}"
+
+
+def tile_size(info: VideoInfo) -> tuple[int, int]:
+    """(width, height) of the tiles of a video."""
+    shape = min(max(info.width / info.height, NARROWEST), WIDEST)
+    return max(1, round(TILE_HEIGHT * shape)), TILE_HEIGHT
+
+
+def _curve(answer: Answer) -> tuple[float, ...]:
+    """The highest probability that any query gives to a frame of each stretch of the video."""
+    logits = answer.visual.selections[0].logits[: answer.used.frames]  # the queries that could choose
+    wanted = logits.detach().float().softmax(dim=-1).amax(dim=0)
+    points = min(CURVE_POINTS, len(wanted))
+    strongest = torch.nn.functional.adaptive_max_pool1d(wanted[None], points)[0]
+    return tuple(round(float(x), 4) for x in strongest)

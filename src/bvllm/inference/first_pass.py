@@ -1,0 +1,52 @@
+"""The first pass: every sampled frame through the tower, in order, while the next ones are decoded."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from bvllm.common.threads import Gate, map_in_order
+from bvllm.inference.frame_store import FrameStore
+from bvllm.video import VideoInfo, VideoStream
+
+
+def look_once(
+    video: VideoStream,
+    features_of: Callable[[Tensor], Tensor],
+    threads: int,
+    gate: Gate,
+    spool: FrameStore | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features and seconds of each chunk of a video, in order.
+
+    Args:
+        video: read in chunks that the tower takes.
+        features_of: (t, 3, H, W) uint8 -> (t, C); called in several threads.
+        threads: chunks looked at in parallel.
+        gate: the one that `video` was opened with: decoding and looking take turns on the cores.
+        spool: receives the pixels on their way.
+    """
+    seconds: deque[Tensor] = deque()
+
+    def look(pixels: Tensor) -> Tensor:
+        with gate:
+            return features_of(pixels)
+
+    for features in map_in_order(look, _pixels(video, seconds, spool), threads):
+        yield features, seconds.popleft()
+
+
+def planned_frames(info: VideoInfo, fps: float | None) -> int | None:
+    """About how many frames there will be; None where the container does not know."""
+    if fps is None or not info.duration_seconds:
+        return info.frames
+    return max(1, math.ceil(info.duration_seconds * fps))
+
+
+def _pixels(video: VideoStream, seconds: deque[Tensor], spool: FrameStore | None) -> Iterator[Tensor]:
+    for chunk in video:
+        if spool is not None:
+            spool.append(chunk.pixels)
+        seconds.append(chunk.seconds)
+        yield chunk.pixels

@@ -1,0 +1,363 @@
+"""A model and its processor, ready to answer."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from bvllm.common.text import Question
+from bvllm.common.threads import one_kernel_thread
+from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.model_name import resolve_model
+from bvllm.inference.session import PromptCache
+from bvllm.methods import METHODS, NONE
+from bvllm.methods.names import OWN, MethodNames
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
+from bvllm.model.fast_tower import FastTower, fast_tower, upload
+from bvllm.model.vision_tower import patch_count
+from bvllm.stages.pipeline import mixed
+from bvllm.types import Budget, FrameSelection, Questions
+
+# Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
+CHUNK = 16
+# A float32 feature of more bytes is kept in bfloat16: below 4 KB a frame in an index, up to 2000 channels.
+FEATURE_BYTES = 4000
+# Goes up when the same tower gives other numbers: another attention, another type that features are kept in.
+RECIPE = 2
+# What a configuration says beside the architecture: where it came from, and how it is loaded.
+NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
+
+
+class ModelError(Exception):
+    """A model that is named rightly but cannot be loaded; the message is one line."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
+
+    Without `fast` the stock tower looks at frames.
+    """
+
+    model: BVLLMForConditionalGeneration
+    processor: BVLLMProcessor
+    name: str = ""
+    fast: FastTower | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) that the vision tower takes."""
+        size = self.processor.video_processor.size
+        return int(size["height"]), int(size["width"])
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """(t, 3, height, width) uint8 -> what the tower expects, where it runs."""
+        return self.processor.video_processor.normalise(upload(frames, self.device))
+
+    @property
+    def chunk(self) -> int:
+        """How many frames `frame_features` takes at a time, best as many."""
+        return CHUNK if self.fast is None else max(CHUNK, self.fast.step)
+
+    @property
+    def patch_step(self) -> int:
+        """How many frames `patch_features` takes at a time for what one gives not to depend on the others."""
+        if self.fast is not None:
+            return self.fast.step
+        return 1 if self.device.type == "cpu" else CHUNK
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """At most `chunk` frames, (t, 3, height, width) uint8 -> (t, C) float32 on the CPU: the first pass.
+
+        Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
+        """
+        found = self._look_at(frames)
+        return found.to(self.feature_dtype(found.shape[1])).float()
+
+    def _look_at(self, frames: Tensor) -> Tensor:
+        if self.fast is not None:
+            return self.fast.frame_features(frames).cpu()
+        with torch.inference_mode():
+            full = self.normalise(_filled(frames, CHUNK))
+            return self.model.encode_frames(full)[: len(frames)].cpu()
+
+    def feature_dtype(self, channels: int) -> torch.dtype:
+        """What a frame's feature is kept as: the tower's own type, bfloat16 if that is float32 and wide."""
+        computed = self.model.dtype if self.fast is None else self.fast.feature_dtype
+        too_wide = computed.itemsize * channels > FEATURE_BYTES
+        return torch.bfloat16 if too_wide and computed == torch.float32 else computed
+
+    def patch_features(self, frames: Tensor) -> Tensor:
+        """`patch_step` frames or fewer, (t, 3, height, width) uint8 -> (t, N, C): the second pass."""
+        with torch.inference_mode():
+            if self.fast is not None:
+                layer = self.model.config.vision_feature_layer
+                return self.fast.patch_features(frames, layer).to(self.model.dtype)
+            full = _filled(frames, self.patch_step)
+            return self.model.encode_patches(self.normalise(full))[: len(frames)]
+
+    @property
+    def most_frames(self) -> int:
+        """L*: no model chooses more frames than it has queries."""
+        return int(self.model.config.num_selected_frames)
+
+    @property
+    def reads_question(self) -> bool:
+        """Whether frames are chosen by a selector that reads the question."""
+        return self.model.config.select_frames == "qformer"
+
+    @property
+    def fingerprint(self) -> str:
+        """See `tower_fingerprint`: of the model as it is now, at the cost of reading all weights."""
+        return tower_fingerprint(self.model, self.processor.video_processor, self.fast)
+
+    def methods(self, methods: MethodNames) -> dict[str, str]:
+        """The name of the method in every slot.
+
+        Raises:
+            ValueError: a method does not go with this model; the message says why.
+        """
+        config = self._with(methods)
+        return {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+
+    def read(self, question: Question) -> AskedQuestion:
+        """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
+        found = self.processor.question_ids([_plain(question.stem, self.processor.qformer_tokenizer)])
+        ids, mask = found["qformer_input_ids"], found["qformer_attention_mask"]
+        return AskedQuestion(question, Questions(ids.to(self.device), mask.to(self.device)))
+
+    def knows_word(self, word: str) -> bool:
+        """Whether the Q-Formers' tokenizer has a word, or larger pieces of it than single letters."""
+        tokenizer = self.processor.qformer_tokenizer
+        pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
+        longest = max((len(tokenizer.decode([piece]).strip()) for piece in pieces), default=0)
+        return tokenizer.unk_token_id not in pieces and longest >= min(2, len(word))
+
+    def select(
+        self,
+        features: Tensor,
+        seconds: Tensor,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> FrameSelection:
+        """Choose frames of one video; see `VideoModel.select`."""
+        config = self._with(methods)
+        seen = features.to(self.device, self.model.dtype)
+        return self.model.select_frames(
+            [seen], [seconds.to(self.device)], asked.tokens, budget=budget, config=config, seed=methods.seed
+        )[0]
+
+    def reduce(
+        self,
+        patches: Tensor,
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> VisualTokens:
+        """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
+        rows = mixed(lambda _: patches.to(self.device), selection)
+        return self.model.reduce_to_budget(
+            rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
+        )
+
+    def generate(
+        self,
+        asked: AskedQuestion,
+        visual: VisualTokens,
+        max_new_tokens: int,
+        prompt: PromptCache | None = None,
+    ) -> str:
+        """What the language model says, greedily, to one user turn that begins with one clip."""
+        text = _plain(asked.question.written, self.processor.tokenizer)
+        written = self.processor.prompt_ids(
+            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}], visual.lengths
+        )
+        ids = written["input_ids"].to(self.device)
+        said = self.model.generate(
+            ids,
+            attention_mask=written["attention_mask"].to(self.device),
+            past_key_values=self._read_clip(ids, visual, prompt or PromptCache()),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+        )
+        return self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+    def cost(self, budget: Budget) -> ModelCost:
+        """What a question costs at most, counted."""
+        config = self.model.config
+        height, width = self.frame_size
+        weights = list(self.model.parameters())
+        channels = config.vision_config.hidden_size
+        frames = None if config.select_frames == NONE else min(budget.frames, self.most_frames)
+        return ModelCost(
+            parameters=sum(p.numel() for p in weights),
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
+            feature_bytes=channels * self.feature_dtype(channels).itemsize,
+            frame_bytes=3 * height * width,
+            patches_per_frame=patch_count(config.vision_config),
+            frames=frames,
+            tokens=budget.tokens if frames is None else min(budget.tokens, frames * config.tokens_per_frame),
+        )
+
+    def _with(self, methods: MethodNames) -> BVLLMConfig:
+        """The configuration with other methods in some slots."""
+        own = self.model.config
+        if not methods.given:
+            return own
+        config = own.with_methods(**methods.given)
+        self.model.check_methods(config)
+        trained, asked = (_kind(c.sample_tokens) for c in (own, config))
+        if trained != asked:
+            widths = own.spatial_qformer_config.hidden_size, own.vision_config.hidden_size
+            if methods.force and widths[0] != widths[1]:
+                raise ValueError(
+                    f"sample_tokens must fit the projector's width, got {config.sample_tokens!r} where "
+                    f"sampler and vision tower differ in width ({widths[0]} and {widths[1]}): "
+                    f"keep {own.sample_tokens!r}"
+                )
+            if not methods.force:
+                raise ValueError(
+                    f"sample_tokens must give {trained}, which the projector of model {self.name!r} "
+                    f"was trained on, got {config.sample_tokens!r}, which gives {asked}: keep "
+                    f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
+                )
+        return config
+
+    def _read_clip(self, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
+        """Keys and values of the prompt up to its last visual token, from memory where they are there."""
+        placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
+        beginning = ids[:, : int(placeholders[-1]) + 1]
+        tokens = visual.pooler_output[0]
+        states = prompt.find(beginning, tokens)
+        if states is None:
+            states = DynamicCache(config=self.model.config.text_config)
+            self.model.read_prompt(beginning, visual, states)
+            prompt.keep(beginning, tokens, states)
+        return states
+
+
+def load_model(
+    name: str = "nano",
+    *,
+    device: str | torch.device | None = None,
+    fast: bool = True,
+    compile: bool = False,
+) -> LoadedModel:
+    """Load a model for inference: in float32 on a CPU, in its own precision on an accelerator.
+
+    Args:
+        name: "nano" (inside the package), a folder in `save_pretrained` layout, or a hub id.
+        device: where it runs; None takes CUDA if there is any, else the CPU.
+        fast: look at frames with the tower's fast form where there is one (`model/fast_tower.py`); a wide
+            tower then runs in bfloat16 on a CPU that has it.
+        compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
+            video that follow. What it gains has not been measured.
+
+    Errors:
+        ValueError where the name means nothing, or where there is nothing to compile.
+        ModelError where the configuration or the weights cannot be read.
+    """
+    where = resolve_model(name)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.float32 if target.type == "cpu" else "auto"
+    try:
+        model = BVLLMForConditionalGeneration.from_pretrained(where, dtype=dtype)
+        processor = BVLLMProcessor.from_pretrained(where)
+    except (
+        Exception
+    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
+    model = model.to(target).eval()
+    quick = _fast_form(model, processor) if fast else None
+    if compile:
+        if quick is None or target.type == "cpu":
+            raise ValueError(
+                f"compile must be False, got True for {name!r} on {target.type}: "
+                "only the fast form of a tower on CUDA is compiled"
+            )
+        with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
+            quick.compile()
+    return LoadedModel(model, processor, name, quick)
+
+
+def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
+    # Other features are made of patches, by parts that learn; and the fast tower's patches are without [CLS].
+    if model.config.frame_feature != "cls" or model.keeps_prefix:
+        return None
+    normal = processor.video_processor
+    return fast_tower(model.vision_tower, normal.image_mean, normal.image_std)
+
+
+def _kind(name: str) -> str:
+    """What kind of vectors a sampler gives, in words."""
+    queries = name != NONE and METHODS["sample_tokens"][name].kind == "queries"
+    return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"
+
+
+def _filled(frames: Tensor, count: int) -> Tensor:
+    """As many frames, the last one again and again: a product of another shape may round otherwise."""
+    missing = count - len(frames)
+    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else frames
+
+
+def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The user's words without anything that the tokenizer would take for a command."""
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, " ")
+    return text
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def tower_fingerprint(
+    model: BVLLMForConditionalGeneration, normal: BVLLMVideoProcessor, fast: FastTower | None
+) -> str:
+    """SHA-256, as hex, of the tower's configuration and weights, its normalisation, and how it is run.
+
+    The type of the numbers and the form of the tower (stock or fast, on a CPU or not) are part of it: they
+    move the last bits of a feature, and with them, once in a while, the choice of a frame. Reads all weights
+    once, at gigabytes a second: ask for it once per model.
+    """
+    config, tower = model.config, model.vision_tower
+    said: list[object] = [RECIPE, _architecture(tower.config.to_dict()), config.frame_feature]
+    said += [normal.image_mean, normal.image_std, model.device.type, str(model.dtype)]
+    said += [None if fast is None else str(fast.dtype)]
+    said += ["compiled"] * (fast is not None and fast.compiled)
+    digest = hashlib.sha256()
+    _add_weights(digest, tower)
+    if config.frame_feature != "cls":
+        said += [config.vision_feature_layer]
+        if model.frame_reader is not None:
+            _add_weights(digest, model.frame_reader)
+    digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _architecture(config: dict[str, object]) -> dict[str, object]:
+    return {k: v for k, v in config.items() if k not in NOT_ARCHITECTURE and not k.startswith("_")}
+
+
+def _add_weights(digest: "hashlib._Hash", module: nn.Module) -> None:
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(_bytes_of(value))
+
+
+def _bytes_of(value: Tensor) -> memoryview:
+    if not value.numel():
+        return memoryview(b"")
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,1 @@
+"""Convert released checkpoints of other code bases into this model's layout."""

@@ -1,0 +1,1 @@
+"""Make nano, the embedded model."""

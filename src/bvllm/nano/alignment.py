@@ -1,0 +1,117 @@
+"""Alignment: visual tokens learn to be what the language model already reads.
+
+The LLM was warmed up on frames told in words, each the sum of its caption's word embeddings. Here token
+sampler and projector learn to give just that sum for the frame itself, under any question. No LLM runs, so
+fifty thousand frames cost a minute; the paper aligns on captions through the LLM instead.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import Bank
+from bvllm.nano.examples import examples
+from bvllm.nano.schedule import follow
+from bvllm.nano.steps import hard_selection
+from bvllm.nano.tuning import free_only
+from bvllm.synthetic.sampling import describe
+
+QUESTIONS = 4096  # stems that are drawn once and asked of random frames
+
+
+def align(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    *,
+    steps: int,
+    minutes: float,
+    frames: int = 256,
+    lr: float = 2e-3,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train token sampler and projector in place.
+
+    Args:
+        frames: pool frames a step, each with a random question.
+        minutes: the most time; the learning rate follows whichever of steps and minutes runs out first.
+    """
+    model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
+    parameters = free_only(model, ("token_sampler", "multi_modal_projector"))
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
+    targets = caption_targets(model, tokenizer, bank)
+    ids, mask = random_questions(tokenizer, seed)
+    rng, started = np.random.default_rng((seed, 41)), time.monotonic()
+    recent: list[float] = []
+    for step in range(steps):
+        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
+        if share >= 1:
+            break
+        follow(optimizer, lr, step, share, warmup=100)
+        rows = torch.from_numpy(rng.integers(0, len(bank.pool), frames))
+        asked = torch.from_numpy(rng.integers(0, len(ids), frames))
+        features = read_frames(model, bank.patches[rows].float(), ids[asked], mask[asked])
+        loss = F.mse_loss(features, targets[rows][:, None].expand_as(features)) / targets.var()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        recent.append(loss.item())
+        if len(recent) == 50:
+            spent = time.monotonic() - started
+            log(f"alignment step {step + 1}/{steps} unexplained {np.mean(recent):.3f} {spent:.0f} s")
+            recent.clear()
+    if checkpoint is not None:
+        model.save_pretrained(checkpoint)
+
+
+def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Single frames, each with its own question, as the language model would get them but for the clock.
+
+    Args:
+        patches: (F, N, C).
+        ids, mask: (F, Q).
+
+    Returns:
+        (F, n, D), n as many as one frame has before any budget.
+    """
+    visual = model.model
+    if model.config.connector is None:
+        sampler = visual.token_sampler
+        tokens = patches if sampler is None else sampler(patches, ids, mask)[0]
+        return visual.multi_modal_projector(tokens)
+    alone = [hard_selection([0], 1) for _ in patches]
+    tokens = torch.stack(visual.spend(patches, alone, ids, mask).pooler_output)
+    return tokens if visual.clock is None else tokens - visual.clock(torch.zeros(1)).detach()
+
+
+def caption_targets(
+    model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, bank: Bank
+) -> Tensor:
+    """(n, D) for each pool frame the sum of its caption's word embeddings."""
+    table = model.get_input_embeddings().weight.detach()
+    known: dict[str, Tensor] = {}
+    rows = []
+    for needle in bank.pool.needles:
+        caption = describe(needle)
+        if caption not in known:
+            known[caption] = table[tokenizer(caption, add_special_tokens=False).input_ids].sum(dim=0)
+        rows.append(known[caption])
+    return torch.stack(rows)
+
+
+def random_questions(tokenizer: PreTrainedTokenizerBase, seed: int) -> tuple[Tensor, Tensor]:
+    """Stems of the world's questions: (QUESTIONS, Q) ids and mask."""
+    stream = examples("train", (8, 3600), seed)
+    stems = [next(stream).question.stem for _ in range(QUESTIONS)]
+    text = tokenizer(stems, padding=True, return_tensors="pt", add_special_tokens=False)
+    return text.input_ids, text.attention_mask

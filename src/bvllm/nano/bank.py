@@ -1,0 +1,106 @@
+"""The bank: features of every pool frame. A training clip of any length is a choice of its rows."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bvllm.model import BVLLMModel
+from bvllm.nano.examples import Example
+from bvllm.nano.pool import Pool
+from bvllm.nano.warmup import normalise
+from bvllm.synthetic.needles import Caption, Event, Needle, Sticker
+
+SHORTEST_RUN, LONGEST_RUN = 2, 15  # frames of one scene in a row
+
+
+def needle_key(needle: Needle) -> tuple[object, ...]:
+    """What two needles must share so that a frame of one may stand for the other."""
+    if isinstance(needle, Sticker):
+        place = needle.direction or (needle.corners[0] if len(needle.corners) == 1 else "")
+        return (needle.shape, needle.colour, len(needle.corners), place)
+    return ("word" if isinstance(needle, Caption) else "picture", needle.name)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Pool frames as features.
+
+    Attributes:
+        frames: (n, C) frame features, what pass 1 keeps.
+        patches: (n, N, C) patch features in bfloat16, what pass 2 sees.
+    """
+
+    pool: Pool
+    frames: Tensor
+    patches: Tensor
+    rows: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict)
+    scenes: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def encode(
+        cls, pool: Pool, model: BVLLMModel, *, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> "Bank":
+        """Run the tower once over every frame of the pool."""
+        frames, patches = [], []
+        with torch.inference_mode():
+            for chunk in pool.pixels.split(128):
+                pixels = normalise(chunk, mean, std)
+                frames.append(model.encode_frames(pixels).float())
+                patches.append(model.encode_patches(pixels).bfloat16())
+        return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone())
+
+    @classmethod
+    def index(cls, pool: Pool, frames: Tensor, patches: Tensor) -> "Bank":
+        """A bank of features that exist already."""
+        bank = cls(pool, frames, patches)
+        rows: dict[tuple[object, ...], list[int]] = {}
+        bare: dict[int, list[int]] = {}
+        for row, needle in enumerate(pool.needles):
+            if needle is None:
+                bare.setdefault(int(pool.scene[row]), []).append(row)
+            else:
+                rows.setdefault(needle_key(needle), []).append(row)
+        bank.rows.update({key: np.array(value) for key, value in rows.items()})
+        bank.scenes.extend(np.array(value) for value in bare.values())
+        return bank
+
+    def seen(self, model: BVLLMModel, rows: Tensor) -> Tensor:
+        """What the selector sees of frames: (T,) rows -> (T, C); a frame reader that learns reads them."""
+        reader = model.frame_reader
+        if reader is None or not next(reader.parameters()).requires_grad:
+            return self.frames[rows]
+        distinct, places = rows.unique(return_inverse=True)
+        return model.frame_reader(self.patches[distinct].float())[places]
+
+    def can_show(self, example: Example) -> bool:
+        """Whether the pool holds every needle of an example."""
+        return all(needle_key(e.needle) in self.rows for e in example.timeline.events)
+
+    def film(self, example: Example, rng: np.random.Generator) -> Tensor:
+        """The rows that make up an example's video: (T,) numbers of pool frames."""
+        rows = self._haystack(example.frames, rng)
+        for event in example.timeline.events:
+            for t in range(int(event.start), min(int(event.end), example.frames)):
+                rows[t] = self._needle_row(event, t, rng)
+        return torch.from_numpy(rows)
+
+    def _haystack(self, length: int, rng: np.random.Generator) -> np.ndarray:
+        runs, filled = [], 0
+        while filled < length:
+            scene = self.scenes[int(rng.integers(len(self.scenes)))]
+            count = int(rng.integers(SHORTEST_RUN, LONGEST_RUN + 1))
+            place = np.arange(count) + int(rng.integers(len(scene)))
+            there_and_back = np.concatenate([scene, scene[::-1]])
+            runs.append(there_and_back[place % len(there_and_back)])
+            filled += count
+        return np.concatenate(runs)[:length]
+
+    def _needle_row(self, event: Event, t: int, rng: np.random.Generator) -> int:
+        candidates = self.rows[needle_key(event.needle)]
+        if isinstance(event.needle, Sticker) and event.needle.direction:
+            wanted = (t - event.start) / event.seconds
+            apart = (self.pool.progress[candidates] - wanted).abs().numpy()
+            candidates = candidates[np.argsort(apart)[: max(3, len(candidates) // 5)]]
+        return int(candidates[int(rng.integers(len(candidates)))])

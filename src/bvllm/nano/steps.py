@@ -1,0 +1,171 @@
+"""One training step of nano on cached features: select, mix, spend, answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import Bank
+from bvllm.nano.examples import Example, examples
+from bvllm.nano.language import IGNORE, answer_loss
+from bvllm.stages.pipeline import mixed
+from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
+from bvllm.synthetic.vocabulary import Split
+from bvllm.types import FrameSelection
+
+WEIGHT_EPSILON = 0.02  # frames that weigh less in every row of S are left out of the mixture
+BUCKET_FRAMES = 9000  # frames in one padded call of the selector
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An example filmed: which pool rows make it up, and which frame each query should find."""
+
+    example: Example
+    rows: Tensor  # (T,)
+    target: Tensor  # (L,)
+    oracle: list[int]
+
+
+def wanted_frames(example: Example, queries: int) -> Tensor:
+    """For each query the frame that it should choose: the asked frame nearest to the query's zone of time.
+
+    Query j watches over the j-th of L equal zones. With one needle all queries meet at it, with several each
+    goes to its nearest, and where nothing is asked for they spread evenly over the video.
+    """
+    asked = np.array(example.asked_frames() or range(example.frames))
+    centres = (np.arange(queries) + 0.5) / queries * (example.frames - 1)
+    return torch.from_numpy(asked[np.abs(asked[None] - centres[:, None]).argmin(axis=1)])
+
+
+def clips(bank: Bank, split: Split, seconds: tuple[float, float], queries: int, seed: int) -> Iterator[Clip]:
+    """Endless filmed examples."""
+    rng = np.random.default_rng((seed, 29))
+    for example in examples(split, seconds, seed):
+        if not bank.can_show(example):
+            continue
+        extra = [t for t in example.other_frames() if rng.random() < 0.3]
+        bare = rng.integers(0, example.frames, int(rng.integers(0, 4))).tolist()
+        target = wanted_frames(example, queries)
+        oracle = sorted({*target.tolist(), *example.asked_frames(), *extra, *bare})[:queries]
+        yield Clip(example, bank.film(example, rng), target, oracle)
+
+
+def question_tokens(tokenizer: PreTrainedTokenizerBase, batch: list[Clip]) -> tuple[Tensor, Tensor]:
+    """The questions without their options, as both Q-Formers read them: (B, Q) ids and mask."""
+    text = tokenizer(
+        [c.example.question.stem for c in batch], padding=True, return_tensors="pt", add_special_tokens=False
+    )
+    return text.input_ids, text.attention_mask
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """What one batch cost: the answer's loss, the selector's, and the shares that were right."""
+
+    answer: Tensor
+    selection: Tensor
+    right: Tensor
+    recall: Tensor
+    frames: float
+
+
+def select_batch(
+    model: BVLLMForConditionalGeneration, bank: Bank, batch: list[Clip], ids: Tensor, mask: Tensor
+) -> tuple[list[FrameSelection], Tensor, Tensor]:
+    """Run the selector over a batch in padded buckets; also its loss and its recall."""
+    found: dict[int, FrameSelection] = {}
+    bucket: list[int] = []
+    order = sorted(range(len(batch)), key=lambda k: len(batch[k].rows))
+    for position, k in enumerate(order):
+        bucket.append(k)
+        following = len(batch[order[position + 1]].rows) if position + 1 < len(order) else 0
+        if not following or following * (len(bucket) + 1) > BUCKET_FRAMES:
+            rows = [bank.seen(model.model, batch[b].rows) for b in bucket]
+            times = [torch.arange(len(r)).double() for r in rows]
+            chosen = model.model.select(rows, times, ids[bucket], mask[bucket])
+            found.update(zip(bucket, chosen, strict=True))
+            bucket = []
+    selections = [found[k] for k in range(len(batch))]
+    losses = [torch.zeros(())]  # where frames are chosen without learning, there is nothing to teach
+    if model.model.frame_selector is not None:
+        losses = [F.cross_entropy(s.logits.float(), c.target) for s, c in zip(selections, batch, strict=True)]
+    hits = [
+        len(set(s.logits.argmax(-1).tolist()) & set(c.example.asked_frames())) > 0
+        for s, c in zip(selections, batch, strict=True)
+        if c.example.asked
+    ]
+    return selections, torch.stack(losses).mean(), torch.tensor(hits).float().mean()
+
+
+def hard_selection(chosen: list[int], frames: int) -> FrameSelection:
+    """A selection of given frames, as the selector would return it."""
+    return FrameSelection.of(torch.tensor(chosen), torch.arange(frames).double())
+
+
+def mix_patches(bank: Bank, clip: Clip, selection: FrameSelection) -> Tensor:
+    """V* = S V over the frames that weigh anything: (F, N, C)."""
+    return mixed(lambda frames: bank.patches[clip.rows[frames]].float(), selection, least=WEIGHT_EPSILON)
+
+
+def step_loss(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    batch: list[Clip],
+    *,
+    oracle: float,
+    rng: np.random.Generator,
+) -> StepLoss:
+    """Forward pass of a batch.
+
+    Args:
+        oracle: share of the clips whose frames come from the plan instead of the selector, so that the rest
+            of the model learns from good frames while the selector does not find them yet.
+    """
+    ids, mask = question_tokens(tokenizer, batch)
+    selections, selection_loss, recall = select_batch(model, bank, batch, ids, mask)
+    used = [
+        hard_selection(c.oracle, len(c.rows)) if rng.random() < oracle else s
+        for c, s in zip(batch, selections, strict=True)
+    ]
+    patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, used, strict=True)])
+    visual = model.model.spend(patches, used, ids, mask)
+    hidden, labels = run_language_model(model, tokenizer, batch, visual.pooler_output)
+    answer, right = answer_loss(hidden.float(), model.lm_head.weight, labels)
+    frames = sum(len(s.frames) for s in used) / len(used)
+    return StepLoss(answer, selection_loss, right, recall, frames)
+
+
+def run_language_model(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: list[Clip],
+    visual: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Visual tokens, question and answer through the LLM: hidden states (B, S, D) and labels (B, S)."""
+    language_model = model.model.language_model
+    embed = language_model.get_input_embeddings()
+    rows, labels = [], []
+    for clip, tokens in zip(batch, visual, strict=True):
+        before = tokenizer(USER, add_special_tokens=False).input_ids
+        after = tokenizer(clip.example.prompt + ASSISTANT, add_special_tokens=False).input_ids
+        reply = tokenizer(clip.example.reply + END, add_special_tokens=False).input_ids
+        text = embed(torch.tensor(before + after + reply))
+        rows.append(torch.cat([text[: len(before)], tokens.to(text.dtype), text[len(before) :]]))
+        labels.append(torch.tensor([IGNORE] * (len(before) + len(tokens) + len(after)) + reply))
+    embedded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORE)
+    attention = torch.nn.utils.rnn.pad_sequence(
+        [torch.ones(len(r), dtype=torch.long) for r in rows], batch_first=True
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = language_model(
+            inputs_embeds=embedded, attention_mask=attention, use_cache=False
+        ).last_hidden_state
+    return hidden, padded

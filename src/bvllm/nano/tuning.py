@@ -1,0 +1,158 @@
+"""Selection and instruction tuning of nano, on cached features of the frozen tower."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import Bank
+from bvllm.nano.language import told_batches, told_loss
+from bvllm.nano.schedule import follow
+from bvllm.nano.steps import Clip, StepLoss, clips, question_tokens, select_batch, step_loss
+
+TOLD_WEIGHT = 0.2  # of each of the three parts of a batch of told videos
+GROUPS = 6  # batches that are drawn together and sorted by length of the video
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: for the log and the checkpoint.
+        trained: names of the sub-modules of `BVLLMModel` that learn; all else is frozen.
+        steps: the most optimizer steps.
+        minutes: the most time; the learning rate follows whichever of the two runs out first.
+        lr: highest learning rate; cosine down to 3 % of it.
+        batch: clips a step.
+        seconds: shortest and longest video.
+        oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
+        selection_weight: weight of the selector's own loss; the paper has none, but the world knows the
+            needle's frame.
+        told: videos told in words that each step adds, so that what was learned from them is kept; 0, or
+            at least 3, since a batch of them is split in three.
+        answers: whether the answer is learned at all; without, only the selector is.
+    """
+
+    name: str
+    trained: tuple[str, ...]
+    steps: int
+    minutes: float
+    lr: float
+    batch: int = 40
+    seconds: tuple[float, float] = (8, 3600)
+    oracle: tuple[float, float] = (0.0, 0.0)
+    selection_weight: float = 1.0
+    answers: bool = True
+    told: int = 0
+
+
+SELECTION = Stage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
+INSTRUCTION = Stage(
+    "instruction",
+    ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
+    steps=4000,
+    minutes=38,
+    lr=5e-4,
+    oracle=(0.4, 0.1),
+    told=24,
+)
+
+
+def batches(bank: Bank, stage: Stage, queries: int, seed: int) -> Iterator[list[Clip]]:
+    """Endless batches; clips of a batch have videos of like length, so that padding is small."""
+    stream, rng = clips(bank, "train", stage.seconds, queries, seed), np.random.default_rng((seed, 31))
+    while True:
+        group = sorted(islice(stream, stage.batch * GROUPS), key=lambda c: len(c.rows))
+        for k in rng.permutation(GROUPS).tolist():
+            yield group[k * stage.batch : (k + 1) * stage.batch]
+
+
+def tune(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    stage: Stage,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train one stage in place.
+
+    Args:
+        checkpoint: folder that receives the model every few minutes, to be looked at meanwhile: a stage that
+            was killed begins again.
+    """
+    model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
+    parameters = free_only(model, stage.trained)
+    optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=0.02, betas=(0.9, 0.98))
+    stream = batches(bank, stage, model.config.num_selected_frames, seed)
+    rng = np.random.default_rng((seed, 37))
+    stories = told_batches(tokenizer, stage.told, seed)
+    torch.manual_seed(seed)
+    model.train()
+    model.model.vision_tower.eval()
+    started = saved = time.monotonic()
+    recent: list[tuple[float, float, float, float, float]] = []
+    for step in range(stage.steps):
+        share = max(step / stage.steps, (time.monotonic() - started) / 60 / stage.minutes)
+        if share >= 1:
+            break
+        follow(optimizer, stage.lr, step, share, warmup=100)
+        oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
+        optimizer.zero_grad()
+        loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
+        (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
+        for told in next(stories) if stage.told else ():
+            (TOLD_WEIGHT * told_loss(model.model.language_model, model.model.clock, told)[0]).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        recent.append(
+            (loss.answer.item(), loss.selection.item(), loss.right.item(), loss.recall.item(), loss.frames)
+        )
+        if len(recent) == 25:
+            answer, selection, right, recall, frames = np.nanmean(np.array(recent), axis=0)
+            log(
+                f"{stage.name} step {step + 1}/{stage.steps} answer {answer:.3f} right {right:.3f} "
+                f"selection {selection:.3f} recall {recall:.3f} frames {frames:.1f} "
+                f"{time.monotonic() - started:.0f} s"
+            )
+            recent.clear()
+        if checkpoint is not None and time.monotonic() - saved > 180:
+            model.save_pretrained(checkpoint)
+            saved = time.monotonic()
+    if checkpoint is not None:
+        model.save_pretrained(checkpoint)
+    model.eval()
+
+
+def free_only(model: BVLLMForConditionalGeneration, names: tuple[str, ...]) -> list[nn.Parameter]:
+    """Freeze all but the named sub-modules, of those the model has; returns what is left to train."""
+    model.requires_grad_(False)
+    for name, module in model.model.named_children():
+        module.requires_grad_(name in names)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def _one(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    batch: list[Clip],
+    stage: Stage,
+    oracle: float,
+    rng: np.random.Generator,
+) -> StepLoss:
+    if stage.answers:
+        return step_loss(model, tokenizer, bank, batch, oracle=oracle, rng=rng)
+    ids, mask = question_tokens(tokenizer, batch)
+    _, selection, recall = select_batch(model, bank, batch, ids, mask)
+    return StepLoss(torch.zeros(()), selection, torch.zeros(()), recall, 0.0)

@@ -1,0 +1,165 @@
+"""Vision-text contrastive warm-up of nano's tower: the role that CLIP's pre-training plays in the paper."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from bvllm.model.word_tower import WordTower
+from bvllm.nano.pool import Pool
+from bvllm.nano.schedule import follow
+from bvllm.synthetic.sampling import describe
+from bvllm.synthetic.vocabulary import COLOURS
+
+RECOLOURED = 0.45  # share of frames that lose their colours: half turn grey, half get other colours
+
+
+class PatchReader(nn.Module):
+    """One learned query that reads a frame's patches, as the token sampler will.
+
+    [CLS] alone would leave to chance what the patches of the last layer but one can tell; with a loss of
+    their own they carry what a caption says.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, N, C) -> (B, C)."""
+        query = self.query.expand(len(patches), -1, -1)
+        return self.attention(query, patches, patches, need_weights=False)[0][:, 0]
+
+
+def warm_up_tower(
+    pool: Pool,
+    config: CLIPVisionConfig,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    epochs: float,
+    batch: int = 192,
+    lr: float = 2e-3,
+    seed: int = 0,
+    minutes: float = math.inf,
+    log: Callable[[str], None] = print,
+) -> tuple[CLIPVisionModel, WordTower]:
+    """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
+
+    The loss is CLIP's, over the distinct captions of a batch. A share of the frames is recoloured, and
+    their captions name no colour: a shape is known by its outline, not by the colours it met in training.
+
+    Returns:
+        The tower in eval mode, and its text side, which B-VLLM has no use for but a search over videos has.
+    """
+    torch.manual_seed(seed)
+    # Eager attention has the faster backward pass on a CPU.
+    tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
+    captions = [describe(needle) for needle in pool.needles]
+    text = WordTower(sorted({w for c in captions for w in c.split()}), config.hidden_size)
+    reader = PatchReader(config.hidden_size, config.num_attention_heads)
+    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
+    steps = int(epochs * len(pool) / batch)
+    started, generator = time.monotonic(), torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(math.ceil(epochs) + 1)])
+    for step in range(steps):
+        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
+        if share >= 1:
+            break
+        follow(optimizer, lr, step, share, warmup=200)
+        rows = order[step * batch : (step + 1) * batch]
+        mixing, recoloured = random_colours(len(rows), generator)
+        pixels = normalise(augment(pool.pixels[rows], generator, mixing), mean, std)
+        shown = zip(rows.tolist(), recoloured.tolist(), strict=True)
+        names = [without_colour(captions[k]) if other else captions[k] for k, other in shown]
+        distinct = sorted(set(names))
+        target = torch.tensor([distinct.index(n) for n in names])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            seen = tower(pixel_values=pixels, output_hidden_states=True)
+            read = reader(seen.hidden_states[-2][:, 1:])
+        said = text(distinct)
+        loss, right = _contrast(seen.pooler_output.float(), said, text.scale, target)
+        patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
+        optimizer.zero_grad()
+        (loss + patch_loss).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if step % 50 == 0:
+            seen_right = f"right {right:.3f} patches {patch_right:.3f}"
+            log(f"tower step {step}/{steps} {seen_right} {time.monotonic() - started:.0f} s")
+    return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
+
+
+def without_colour(caption: str) -> str:
+    """The caption of a recoloured frame.
+
+    Example:
+        >>> without_colour("one red star top left")
+        'one star top left'
+    """
+    return " ".join(word for word in caption.split() if word not in COLOURS)
+
+
+def _contrast(frames: Tensor, said: Tensor, scale: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    """CLIP's loss between frames and distinct captions, and the share of frames that are right.
+
+    Frames that show the same thing share a caption, and are not pushed apart.
+    """
+    logits = scale.exp().clamp(max=100) * F.normalize(frames, dim=-1) @ said.mT
+    loss = (F.cross_entropy(logits, target) + _caption_to_frame(logits, target)) / 2
+    return loss, (logits.argmax(-1) == target).float().mean().item()
+
+
+def _caption_to_frame(logits: Tensor, target: Tensor) -> Tensor:
+    """The other direction of CLIP's loss; every frame that shows a caption is right for it."""
+    log_share = logits.log_softmax(dim=0).gather(1, target[:, None])[:, 0]
+    count = torch.bincount(target, minlength=logits.shape[1])[target]
+    return -(log_share / count).sum() / logits.shape[1]
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (n, 3, H, W) -> float, as the video processor does it."""
+    return (pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def random_colours(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """How each of n frames mixes its channels, (n, 3, 3), and which of them are recoloured, (n,) bool.
+
+    Recoloured is grey, or the channels trade places and some turn negative; the others keep their colours.
+    """
+    draw = torch.rand(n, generator=generator)
+    grey, traded = draw < RECOLOURED / 2, (draw >= RECOLOURED / 2) & (draw < RECOLOURED)
+    order = torch.rand(n, 3, generator=generator).argsort(dim=1)
+    sign = torch.where(torch.rand(n, 1, 3, generator=generator) < 0.3, -1.0, 1.0)
+    mixing = torch.eye(3).expand(n, 3, 3).clone()
+    mixing[grey] = 1 / 3
+    mixing[traded] = (F.one_hot(order, 3).float() * sign)[traded]
+    return mixing, grey | traded
+
+
+def augment(pixels: Tensor, generator: torch.Generator, mixing: Tensor) -> Tensor:
+    """Light, contrast, noise and some pixels of shift, drawn anew for each frame.
+
+    Args:
+        pixels: (n, 3, H, W) uint8.
+        mixing: (n, 3, 3) how a frame's channels mix, about middle grey.
+
+    Returns:
+        (n, 3, H, W) float in 0..255.
+    """
+    n = len(pixels)
+    draw = torch.rand(n, 6, generator=generator)
+    x = torch.einsum("nij,njhw->nihw", mixing, pixels.float() - 128)
+    x = x * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1) + 128 + (40 * draw[:, 1] - 20).view(-1, 1, 1, 1)
+    x = x + torch.randn(x.shape, generator=generator) * (8 * draw[:, 2] ** 2).view(-1, 1, 1, 1)
+    shift = (draw[:, 3:5] * 9).long() - 4
+    x = torch.stack(
+        [torch.roll(frame, tuple(s.tolist()), dims=(1, 2)) for frame, s in zip(x, shift, strict=True)]
+    )
+    return x.clamp(0, 255)

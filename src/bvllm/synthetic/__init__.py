@@ -1,0 +1,6 @@
+"""A synthetic video world: needles in haystacks, with questions about the needles alone (after VideoNIAH)."""
+
+from bvllm.synthetic.make import make_world
+from bvllm.synthetic.tasks import TASKS
+
+__all__ = ["TASKS", "make_world"]

@@ -1,0 +1,107 @@
+"""A model that is about to be trained, and the processor that belongs to it."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
+from bvllm.model.parts import add_video_token, assemble
+from bvllm.model.presets import tiny
+from bvllm.model.processing_bvllm import TURN_END
+from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, VIDEO, build_tokenizer
+from bvllm.training.settings import Settings
+
+QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
+# Of `ModelSettings`, what the model's configuration calls by the same name.
+SHARED = (
+    "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty choice "
+    "select_frames merge_frames sample_tokens merge_tokens tokens_policy time_channels clock"
+).split()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model with all its weights.
+
+    Attributes:
+        model: on the CPU; nothing is frozen yet.
+        processor: counts and samples as the model does.
+        fresh: names of the weights that came from no checkpoint.
+    """
+
+    model: BVLLMForConditionalGeneration
+    processor: BVLLMProcessor
+    fresh: frozenset[str]
+
+
+def build(settings: Settings) -> Built:
+    """Put the model together; the same settings give the same weights.
+
+    Errors:
+        ValueError where parts do not fit; OSError where one cannot be read.
+    """
+    torch.manual_seed(settings.run.seed)
+    return _random(settings) if settings.model.vision is None else _from_parts(settings)
+
+
+def configured(config: BVLLMConfig, settings: Settings) -> BVLLMConfig:
+    """A configuration with the settings' numbers in it."""
+    return BVLLMConfig(**config.to_dict() | shared(settings))
+
+
+def shared(settings: Settings) -> dict[str, object]:
+    """The settings that a configuration has, by its names for them."""
+    told = {name: getattr(settings.model, name) for name in SHARED}
+    return told | ({"tokens_policy": "even"} if settings.model.adaptive_tokens else {})
+
+
+def tiny_config(tokenizer: PreTrainedTokenizerBase) -> BVLLMConfig:
+    """The tiny preset for a tokenizer."""
+    return tiny(
+        len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        video_token_id=tokenizer.convert_tokens_to_ids(VIDEO),
+    )
+
+
+def _random(settings: Settings) -> Built:
+    tokenizer = build_tokenizer()
+    model = BVLLMForConditionalGeneration(configured(tiny_config(tokenizer), settings))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    processor = BVLLMProcessor.for_model(
+        model.config, tokenizer, tokenizer, chat_template=CHAT_TEMPLATE, fps=settings.data.fps
+    )
+    return Built(model, processor, frozenset(name for name, _ in model.named_parameters()))
+
+
+def _from_parts(settings: Settings) -> Built:
+    parts = settings.model
+    tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
+    assembly = assemble(
+        parts.vision,
+        parts.language_model,
+        parts.qformer,
+        config=BVLLMConfig(video_token_id=add_video_token(tokenizer), **shared(settings)),
+        dtype=torch.bfloat16 if settings.run.precision == "bf16" else torch.float32,
+    )
+    questions = (
+        AutoTokenizer.from_pretrained(parts.qformer, subfolder=QFORMER_TOKENIZER)
+        if parts.qformer_tokenizer is None
+        else AutoTokenizer.from_pretrained(parts.qformer_tokenizer)
+    )
+    _end_turns(assembly.model, tokenizer)
+    processor = BVLLMProcessor.for_model(assembly.model.config, tokenizer, questions, fps=settings.data.fps)
+    return Built(assembly.model, processor, frozenset(assembly.fresh))
+
+
+def _end_turns(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Answers end where the chat template ends a turn, too, if that is one token of the language model's."""
+    end = tokenizer.convert_tokens_to_ids(TURN_END)
+    if end is None or end == tokenizer.unk_token_id:
+        return
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [] if known is None else [known]
+    model.generation_config.eos_token_id = [*ends, end] if end not in ends else known

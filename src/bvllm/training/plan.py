@@ -1,0 +1,230 @@
+"""What a run would do, and what it would need: counted, not tried."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import torch
+
+from bvllm.data.dialogue import Dialogue
+from bvllm.data.faults import BadRow
+from bvllm.data.mixture import Mixture
+from bvllm.data.stream_order import StreamOrder
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.model.vision_tower import patch_count
+from bvllm.training.checks import STAGES, check_settings, rows_per_process
+from bvllm.training.outline import outline
+from bvllm.training.parts import part_of, prepare
+from bvllm.training.rows import order_of
+from bvllm.training.settings import Settings, StageSettings
+from bvllm.training.stage import Stage
+
+LOOKED_AT = 200  # rows whose text is measured
+LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
+LETTERS_PER_TOKEN = 4  # of English in a large vocabulary; a guess that needs no tokenizer
+MOMENTS_AND_GRADIENT = 3 * 4  # bytes of AdamW's two moments and the gradient, float32
+STATES_PER_LAYER = 1  # with activation checkpointing: what enters a layer
+STATES_INSIDE = (
+    34  # values a token and width that a layer keeps for its backward pass (arXiv 2205.05198, Sec. 4)
+)
+LOGIT_BYTES = 2 + 4 + 4  # logits, their float32 copy and its gradient
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage.
+
+    Attributes:
+        name: of the stage.
+        trained: weights that learn, by part.
+        frozen: weights that do not.
+        rows: of one epoch; None for a stream, which nobody has counted.
+        steps, batch, accumulation: optimizer steps, rows of one, and batches of one process that make it up.
+        tokens_per_row: placeholders at their most, and text, on average.
+        weights, optimizer, activations: bytes of one process.
+    """
+
+    name: str
+    trained: tuple[tuple[str, int], ...]
+    frozen: int
+    rows: int | None
+    steps: int
+    batch: int
+    accumulation: int
+    tokens_per_row: float
+    weights: int
+    optimizer: int
+    activations: int
+
+    @property
+    def learning(self) -> int:
+        """Weights that learn."""
+        return sum(count for _, count in self.trained)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the language model reads in the whole stage."""
+        return round(self.steps * self.batch * self.tokens_per_row)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of one process, in all."""
+        return self.weights + self.optimizer + self.activations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run.
+
+    Attributes:
+        stages: in their order.
+        processes: that share the work.
+        per_minute: bytes of patch features that a minute of video adds, while its frames are chosen from.
+    """
+
+    stages: tuple[StagePlan, ...]
+    processes: int
+    per_minute: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            *(line for stage in self.stages for line in _lines(stage, self.processes)),
+            f"a minute of video in a batch adds {_size(self.per_minute)} of patch features",
+            "tokens and activations are estimates; weights, gradients and optimizer are counted",
+        ]
+
+
+def plan(settings: Settings, processes: int = 1) -> Plan:
+    """Count what a run would do.
+
+    Args:
+        settings: a recipe with its overrides.
+        processes: that would share the work.
+
+    Errors:
+        ValueError for settings that cannot be meant; OSError where a part's configuration or a stream cannot
+        be read.
+    """
+    check_settings(settings)
+    data, found = settings.data, []
+    for (name, data_of), own in zip(STAGES, (settings.alignment, settings.instruction)):
+        rows = order_of(settings, data_of)
+        model = outline(settings)
+        with torch.device("meta"):
+            prepare(model, own, seed=0)
+        found.append(_stage(Stage(name, settings, own, Path(name)), own, model, rows, processes))
+    frame = patch_count(model.config.vision_config) * model.config.vision_config.hidden_size
+    per_minute = round(60 * data.fps * frame * _bytes_of_frozen(settings))
+    return Plan(tuple(found), processes, per_minute)
+
+
+def _stage(
+    stage: Stage,
+    own: StageSettings,
+    model: BVLLMForConditionalGeneration,
+    rows: Mixture | StreamOrder,
+    processes: int,
+) -> StagePlan:
+    learning: Counter[str] = Counter()
+    frozen = 0
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            learning[str(part_of(name))] += weight.numel()
+        else:
+            frozen += weight.numel()
+    weights, optimizer = _standing(stage.settings, sum(learning.values()), frozen, processes)
+    tokens, longest = _tokens(model, rows)
+    return StagePlan(
+        stage.name,
+        tuple(learning.items()),
+        frozen,
+        None if isinstance(rows, StreamOrder) else len(rows),
+        stage.steps(rows),
+        own.batch,
+        rows_per_process(stage.name, own, stage.settings.run, processes),
+        tokens,
+        weights,
+        optimizer,
+        _activations(stage.settings, model, longest),
+    )
+
+
+def _standing(settings: Settings, learning: int, frozen: int, processes: int) -> tuple[int, int]:
+    """Bytes of weights, and of gradients and moments, in one process."""
+    low, run = _bytes_of_frozen(settings), settings.run
+    if run.shard == "none" or processes == 1:
+        return 4 * learning + low * frozen, MOMENTS_AND_GRADIENT * learning
+    kept = (4 * learning + low * frozen) // processes
+    gathered = low * (learning + frozen) if run.shard == "zero2" else 0
+    return kept + gathered, MOMENTS_AND_GRADIENT * learning // processes
+
+
+def _bytes_of_frozen(settings: Settings) -> int:
+    return 2 if settings.run.precision == "bf16" else 4
+
+
+def _activations(settings: Settings, model: BVLLMForConditionalGeneration, tokens: int) -> int:
+    """Of the decoder and its logits; the rest is small beside them."""
+    text, low = model.config.text_config, _bytes_of_frozen(settings)
+    states = tokens * text.hidden_size * low
+    layers = text.num_hidden_layers
+    kept = STATES_PER_LAYER * layers + STATES_INSIDE if settings.run.checkpointing else STATES_INSIDE * layers
+    return settings.run.per_device * (kept * states + tokens * text.vocab_size * LOGIT_BYTES)
+
+
+def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -> tuple[float, int]:
+    """Tokens of a row, on average and at most, from some rows of the first epoch."""
+    looked_at = LOOKED_AT_IN_STREAM if isinstance(rows, StreamOrder) else LOOKED_AT
+    first = range(min(len(rows), looked_at))
+    found = (row for position in first for row in islice(rows.candidates(position), 1))
+    counts = [_tokens_of(row, model) for row in found if not isinstance(row, BadRow)]
+    if not counts:
+        raise ValueError(f"rows must be good ones, got {len(first)} bad ones at the start: mend the files")
+    return sum(counts) / len(counts), max(counts)
+
+
+def _tokens_of(row: Dialogue, model: BVLLMForConditionalGeneration) -> int:
+    slots = model.config.slots
+    visual = sum(slots.count(1) if m.kind == "image" else slots.budget_tokens for m in row.media)
+    return visual + sum(len(turn.text) for turn in row.turns) // LETTERS_PER_TOKEN
+
+
+def _lines(stage: StagePlan, processes: int) -> list[str]:
+    each = ", ".join(f"{part} {_count(n)}" for part, n in stage.trained)
+    return [
+        f"{stage.name}: {_count(stage.learning)} weights learn of {_count(stage.learning + stage.frozen)}",
+        f"  {each}",
+        f"  {stage.steps} steps of {stage.batch} rows = {processes} processes x "
+        f"{stage.batch // processes // stage.accumulation} rows x {stage.accumulation}; "
+        + ("a stream" if stage.rows is None else f"{stage.rows} rows an epoch"),
+        f"  {_count(stage.tokens)} tokens, {stage.tokens_per_row:.0f} a row",
+        f"  {_size(stage.bytes)} a process: weights {_size(stage.weights)}, gradients and optimizer "
+        f"{_size(stage.optimizer)}, activations about {_size(stage.activations)}",
+    ]
+
+
+def _count(number: float) -> str:
+    return _scaled(number, ("", " thousand", " million", " billion"), 1000)
+
+
+def _size(number: float) -> str:
+    return _scaled(number, (" B", " KiB", " MiB", " GiB"), 1024)
+
+
+def _scaled(number: float, units: Sequence[str], step: int) -> str:
+    """Three digits that count, and a unit.
+
+    Example:
+        >>> _count(12), _count(323_000_000), _size(3 * 2**30)
+        ('12', '323 million', '3.00 GiB')
+    """
+    limits = [step**k for k in range(len(units) + 1)]
+    for unit, (low, high) in zip(units, pairwise(limits)):
+        if number < high or unit == units[-1]:
+            value = number / low
+            digits = 0 if value >= 100 or low == 1 else 1 if value >= 10 else 2
+            return f"{value:.{digits}f}{unit}"
+    return str(number)

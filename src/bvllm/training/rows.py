@@ -1,0 +1,165 @@
+"""What a stage learns from: files, shards or streams named in the settings, with rows read when asked for."""
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from bvllm.data.budget import RandomBudget
+from bvllm.data.collate import Collator
+from bvllm.data.encode import Encoder
+from bvllm.data.faults import FaultLog
+from bvllm.data.hub import PREFIX, HubName, open_hub
+from bvllm.data.mixture import Mixture, Part, Rows
+from bvllm.data.readers import RowFile
+from bvllm.data.shards import TarRows
+from bvllm.data.stream_order import StreamOrder
+from bvllm.data.streams import RowSource, TarSource
+from bvllm.data.training_set import TrainingSet
+from bvllm.model import BVLLMProcessor
+from bvllm.training.settings import DataSettings, Settings, StageSettings
+
+Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
+StageData = Literal["pretrain", "finetune"]
+FAULTS = "faults.jsonl"
+SHARDS = ".tar"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+class Positions(Protocol):
+    """Rows by their place in a run: `len` is one epoch, places go on beyond it.
+
+    The same place must give the same row, whatever was read before: then nothing of the order has to be kept
+    for a run that goes on, and the rows of a step are the same for any number of processes.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All that a stage reads.
+
+    Attributes:
+        train: rows to learn from.
+        collate: rows to the model's inputs with `labels`; a function of the rows alone.
+        evaluate: rows that are not learned from; None switches evaluation off.
+        order: what the order of the rows follows from; a run goes on with no other.
+        report: says which rows were left out so far.
+    """
+
+    train: Positions
+    collate: Collate
+    evaluate: Positions | None = None
+    order: dict[str, object] = field(default_factory=dict)
+    report: Callable[[], str] | None = None
+
+
+def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor, folder: Path) -> Corpus:
+    """The rows of a stage.
+
+    Args:
+        settings: whole.
+        stage: "pretrain" or "finetune".
+        processor: the model's.
+        folder: of the stage; bad rows are listed in it.
+
+    Errors:
+        ValueError where a file holds no rows; OSError where a stream cannot be opened.
+    """
+    data = settings.data
+    encoder = Encoder(processor, max_tokens=data.max_tokens, max_frames=data.max_frames, learn=data.learn)
+    faults = FaultLog(data.on_error, folder / FAULTS)
+    order, budget = order_of(settings, stage), random_budget(settings)
+    per_step = None if budget is None else of_stage(settings, stage)[2].batch
+    train = TrainingSet(order, encoder, faults, budget=budget, rows_per_step=per_step)
+    evaluate = None
+    if data.evaluate:
+        seen = Mixture(parts(data.evaluate, (), data.root), shuffle=False)
+        evaluate = TrainingSet(seen, encoder, faults)
+    return Corpus(train, Collator(processor), evaluate, order.state_dict(), faults.summary)
+
+
+def random_budget(settings: Settings) -> RandomBudget | None:
+    """What draws the budget of each step; None where all steps have the model's own."""
+    fewest = settings.data.random_budget
+    if fewest is None:
+        return None
+    return RandomBudget(fewest, settings.model.budget_tokens, settings.run.seed)
+
+
+def order_of(settings: Settings, stage: StageData) -> Mixture | StreamOrder:
+    """The rows of a stage in the order of the run.
+
+    Args:
+        settings: whole, and checked.
+        stage: whose.
+
+    Errors:
+        ValueError where a file holds no rows; OSError where a stream cannot be opened.
+    """
+    data = settings.data
+    names, weights, own = of_stage(settings, stage)
+    if not is_stream(names[0]):
+        return Mixture(parts(names, weights, data.root), settings.run.seed)
+    rows = (own.max_steps or 0) * own.batch  # a stream must come with max_steps
+    return StreamOrder(open_stream(names[0]), names[0], rows, window=data.window, seed=settings.run.seed)
+
+
+def of_stage(
+    settings: Settings, stage: StageData
+) -> tuple[tuple[str, ...], tuple[float, ...], StageSettings]:
+    """Names, their weights, and the stage's own settings."""
+    data: DataSettings = settings.data
+    if stage == "pretrain":
+        return data.pretrain, data.pretrain_weights, settings.alignment
+    return data.finetune, data.finetune_weights, settings.instruction
+
+
+def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> list[Part]:
+    """Each name with its share of an epoch: its rows times its weight.
+
+    Errors:
+        ValueError where one holds no rows.
+    """
+    opened = [_open_rows(name, root) for name in names]
+    shares = [None] * len(names) if not weights else [len(rows) * w for rows, w in zip(opened, weights)]
+    return [Part(name, rows, share) for name, rows, share in zip(names, opened, shares)]
+
+
+def is_stream(name: str) -> bool:
+    """Whether rows can only be read from front to back: on the Hub, and in compressed shards.
+
+    Example:
+        >>> is_stream("hf://owner/name:train"), is_stream("0.tar.gz"), is_stream("0.tar")
+        (True, True, False)
+    """
+    return name.startswith(PREFIX) or name.endswith(COMPRESSED)
+
+
+def files_of(name: str) -> list[str]:
+    """The files that a name on the disk stands for, in order; shards may be named with * and ?."""
+    if os.path.isfile(name):
+        return [name]
+    if not name.endswith((SHARDS, *COMPRESSED)):
+        return []
+    return sorted(file for file in glob.glob(name) if os.path.isfile(file))
+
+
+def open_stream(name: str) -> RowSource:
+    """What a stream's name stands for.
+
+    Errors:
+        ValueError for a name that is none; ImportError or OSError where the Hub cannot be read.
+    """
+    return open_hub(HubName.parse(name)) if name.startswith(PREFIX) else TarSource(files_of(name))
+
+
+def _open_rows(name: str, root: str | None) -> Rows:
+    return TarRows(files_of(name)) if name.endswith(SHARDS) else RowFile(name, root)

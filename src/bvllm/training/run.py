@@ -1,0 +1,129 @@
+"""`bvllm train paper_7b`: alignment, then instruction tuning, then one model in `save_pretrained` layout."""
+
+import gc
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bvllm.model import BVLLMProcessor
+from bvllm.training.build import Built, build
+from bvllm.training.checkpoints import is_whole, whole_folder, write_whole_file
+from bvllm.training.checks import STAGES, check_settings
+from bvllm.training.parts import merge_adapters, prepare
+from bvllm.training.rows import Corpus, StageData, open_corpus
+from bvllm.training.settings import Settings, flat
+from bvllm.training.snapshot import WEIGHTS, put_weights
+from bvllm.training.stage import Stage, run_stage
+from bvllm.training.watch import Log, StopRequest
+
+MODEL, SETTINGS = "model", "settings.json"
+# Settings that may differ when a run goes on: they change how it is carried out, not what is learned.
+FREE = (
+    "run.per_device run.checkpointing run.shard run.save_every run.keep run.print_every run.report_to "
+    "run.cpu data.workers data.root"
+).split()
+OpenCorpus = Callable[[Settings, StageData, BVLLMProcessor, Path], Corpus]
+
+
+def train(
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool = False,
+    log: Log = print,
+    stop: StopRequest | None = None,
+    open_rows: OpenCorpus = open_corpus,
+) -> Path:
+    """Both stages, or what is left of them.
+
+    Args:
+        settings: a recipe with its overrides.
+        out: folder for stages and model.
+        resume: go on with what is in `out`; else it must hold no run.
+        log: receives a line now and then.
+        stop: asked from elsewhere to end early; None listens to Ctrl-C and SIGTERM.
+        open_rows: opens the rows of a stage ("pretrain" or "finetune").
+
+    Returns:
+        The folder of the finished model, for `--model`.
+
+    Errors:
+        ValueError for settings that cannot be meant, or that differ from those of the run in `out`.
+        Interrupted where the run was asked to stop; OSError where a file cannot be read or written.
+    """
+    check_settings(settings)
+    _claim(out, settings, resume)
+    model = out / MODEL
+    if is_whole(model):
+        log(f"nothing left to do in {out}")
+        return model
+    stages = _stages(settings, out)
+    asked = stop or StopRequest()
+    with asked.listening():
+        for number, (stage, (_, rows)) in enumerate(zip(stages, STAGES)):
+            if not stage.is_done:
+                built = _before(settings, stages[:number])
+                corpus = open_rows(settings, rows, built.processor, stage.folder)
+                run_stage(stage, built, corpus, asked, log)
+                if corpus.report is not None:
+                    log(f"{stage.name}: {corpus.report()}")
+                del built, corpus
+                gc.collect()
+    if _is_main():
+        _finish(settings, stages, model)
+    return model
+
+
+def _stages(settings: Settings, out: Path) -> list[Stage]:
+    return [
+        Stage("alignment", settings, settings.alignment, out / "alignment"),
+        Stage("instruction", settings, settings.instruction, out / "instruction"),
+    ]
+
+
+def _before(settings: Settings, done: list[Stage]) -> Built:
+    """The model as the stages before left it."""
+    built = build(settings)
+    for stage in done:
+        put_weights(built.model, stage.result / WEIGHTS)
+    return built
+
+
+def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
+    """One model with its processor, adapters merged."""
+    built = _before(settings, stages[:-1])
+    prepare(built.model, stages[-1].own, seed=0)
+    put_weights(built.model, stages[-1].result / WEIGHTS)
+    merge_adapters(built.model)
+    dtype = torch.bfloat16 if settings.run.precision == "bf16" else torch.float32
+    with whole_folder(folder) as inside:
+        built.model.to(dtype).save_pretrained(inside)
+        built.processor.save_pretrained(inside)
+
+
+def _claim(out: Path, settings: Settings, resume: bool) -> None:
+    """Make sure that `out` is this run's."""
+    file, told = out / SETTINGS, flat(settings)
+    if file.is_file():
+        if not resume and _is_main():
+            raise ValueError(
+                f"--out must hold no run, got {os.fspath(out)!r}: add --resume to go on, or name another"
+            )
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [name for name in told if name not in FREE and before.get(name) != told[name]]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"{name} must be what the run in {os.fspath(out)!r} was started with, {before.get(name)!r}, "
+                f"got {told[name]!r}: leave it as it was, or start another run"
+            )
+    elif _is_main():
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole_file(file, json.dumps(told, indent=1))
+
+
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,125 @@
+"""What is odd or broken in a video, and what an answer about it would rest on."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bvllm.common.text import format_clock
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, read_video
+from bvllm.video.inspection.findings import Finding, container_name, findings_of
+from bvllm.video.inspection.survey import Survey, survey
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was seen of a file.
+
+    Attributes:
+        path: as given.
+        fps: at which it was read.
+        info, report, packets: what it is, what was got of it, and what its packets say; None where it cannot
+            be read.
+        sizes: (width, height) of the frames that were taken, each once, as they came up.
+        first, last: seconds of the first and the last frame taken.
+        findings: heaviest first.
+    """
+
+    path: str
+    fps: float
+    info: VideoInfo | None
+    report: VideoReport | None
+    packets: Survey | None
+    sizes: tuple[tuple[int, int], ...]
+    first: float
+    last: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def answerable(self) -> bool:
+        """Whether a question about it would be answered."""
+        return self.report is not None
+
+    @property
+    def headline(self) -> str:
+        """What it is, as `h264 in mp4, 640x360, 10:00`."""
+        if self.info is None or self.report is None:
+            return "no video that can be read"
+        seconds = self.report.seconds
+        length = (
+            "one picture"
+            if self.info.still
+            else format_clock(seconds)
+            if seconds >= 10
+            else f"{seconds:.1f} s"
+        )
+        size = f"{self.info.width}x{self.info.height}"
+        return f"{self.info.codec} in {container_name(self.info)}, {size}, {length}"
+
+    @property
+    def rests_on(self) -> str:
+        """What an answer would rest on, in a line."""
+        if self.report is None:
+            return "no answer is possible"
+        got, asked = self.report.got, self.report.asked
+        frames = f"{got} of {asked} {'frame' if asked == 1 else 'frames'} asked for at {self.fps:g} a second"
+        times = f"{format_clock(self.first)} to {format_clock(self.last)}"
+        guessed = f", {self.report.substituted} made-up times" if self.report.substituted else ""
+        warned = {0: "no warning", 1: "1 warning"}.get(
+            len(self.report.warnings), f"{len(self.report.warnings)} warnings"
+        )
+        return f"{frames}, {times}{guessed}, {warned}"
+
+
+def examine(
+    path: str | Path,
+    *,
+    fps: float = 1.0,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    progress: Progress | None = None,
+) -> Examination:
+    """Read a file to its end, as a question about it would, and say what is to be known of it.
+
+    Args:
+        path: the file.
+        fps: frames per second that a question would look at.
+        limits: what it may cost.
+        progress: told about the frames read.
+
+    Errors:
+        ValueError where fps is out of range. What is wrong with the file is no error but a finding.
+    """
+    plan = SamplingPlan(fps=fps)
+    sizes: dict[tuple[int, int], None] = {}
+    seconds: list[float] = [0.0]
+    try:
+        with read_video(path, plan, limits, chunk=1, decode="all") as video:
+            info = video.info
+            total = plan.targets(1, info.duration_seconds) if info.duration_seconds else None
+            for count, chunk in enumerate(video, start=1):
+                sizes[int(chunk.pixels.shape[3]), int(chunk.pixels.shape[2])] = None
+                seconds[1:] = chunk.seconds.tolist()
+                if progress is not None:
+                    progress("read", count, max(total, count) if total else None)
+            report = video.report
+        packets = survey(path, limits)
+    except VideoError as error:
+        broken = Finding("broken", error.kind, str(error))
+        return Examination(str(path), fps, None, None, None, (), 0.0, 0.0, (broken,))
+    findings = findings_of(Path(path), info, report, packets, tuple(sizes))
+    return Examination(str(path), fps, info, report, packets, tuple(sizes), seconds[0], seconds[-1], findings)
+
+
+def as_json(seen: Examination) -> dict[str, object]:
+    """An examination as plain numbers, strings and lists."""
+    return {
+        "path": seen.path,
+        "answerable": seen.answerable,
+        "findings": [asdict(finding) for finding in seen.findings],
+        "answer": None
+        if seen.report is None
+        else {"fps": seen.fps, "first": seen.first, "last": seen.last, **seen.report.as_json()},
+        "video": None if seen.info is None else asdict(seen.info),
+        "packets": None if seen.packets is None else seen.packets.summary(),
+    }

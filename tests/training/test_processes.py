@@ -1,0 +1,139 @@
+"""Two processes on this machine (gloo) give the losses of one, with full copies and with shards."""
+
+import os
+import shutil
+import socket
+import traceback
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
+
+from bvllm.training.run import train
+from bvllm.training.settings import RECIPES, override
+from bvllm.training.snapshot import WEIGHTS
+from bvllm.training.trainer import StageTrainer
+from bvllm.training.watch import read_record
+from tests.training.rows import open_drawn
+
+pytestmark = pytest.mark.slow
+WORDS = (
+    "model.choice=softmax alignment.max_steps=3 instruction.max_steps=3 alignment.batch=4 "
+    "instruction.batch=4 run.cpu=true run.save_every=1"
+).split()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def one_of(rank, world, port, out, words):
+    """What one process does; its exit status is 0 where all went well."""
+    AcceleratorState._reset_state(True)
+    if world > 1:
+        os.environ |= {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        }  # fmt: skip
+    sharded, take = world > 1 and "run.shard=none" not in words, StageTrainer._snapshot
+
+    def checked(self):
+        assert all(isinstance(weight, DTensor) == sharded for weight in self.model.parameters())
+        return take(self)
+
+    StageTrainer._snapshot = checked
+    settings = override(RECIPES["tiny"](), words)
+    train(settings, out, resume=True, log=lambda line: None, open_rows=open_drawn)
+
+
+def record(out, rows_file, world, *words):
+    """What was said of every step of both stages. Rows are taken one at a time, or two by one process alone:
+    some batches have nothing to see."""
+    rows, port = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"], free_port()
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                one_of(rank, world, port, out, [*rows, *WORDS, f"run.per_device={2 // world}", *words])
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * world
+    return [e for stage in ("alignment", "instruction") for e in read_record(out / stage / "losses.jsonl")]
+
+
+def losses(*run):
+    """Every loss of both stages."""
+    return [entry["loss"] for entry in record(*run)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("alone") / "run"
+
+
+@pytest.fixture(scope="module")
+def alone(rows_file, home):
+    return losses(home, rows_file, 1)
+
+
+@pytest.mark.parametrize("words", [
+    ["run.shard=none"],
+    ["run.shard=zero2"],
+    ["run.shard=zero3"],
+    ["run.shard=zero2", "run.checkpointing=true"],  # what paper_7b does
+    ["run.shard=zero3", "run.checkpointing=true"],
+], ids=" ".join)  # fmt: skip
+def test_two_processes_give_the_losses_and_the_weights_of_one(words, alone, home, rows_file, tmp_path):
+    together = losses(tmp_path / "run", rows_file, 2, *words)
+    assert len(together) == 6
+    assert together == pytest.approx(alone, rel=1e-5)
+    for file in ("alignment/result", "instruction/result", "instruction/checkpoint-3"):
+        ours, theirs = (load_file(run / file / WEIGHTS) for run in (tmp_path / "run", home))
+        assert ours.keys() == theirs.keys()
+        for name, weight in theirs.items():
+            torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-5)
+    assert (tmp_path / "run/model/model.safetensors").is_file()
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, rows_file, tmp_path):
+    out = tmp_path / "run"
+    for world, shard in ((2, "zero3"), (1, "none"), (2, "zero2")):
+        found = losses(out, rows_file, world, f"run.shard={shard}")
+        assert found == pytest.approx(alone, rel=1e-5)
+        for folder in ("model", "instruction/result", "instruction/checkpoint-3"):
+            shutil.rmtree(out / folder)
+
+
+PATIENT = (
+    "alignment.max_steps=2 instruction.max_steps=9 instruction.lr=0.05 instruction.patience=1 "
+    "run.evaluate_every=1 data.random_budget=2"
+).split()
+
+
+@pytest.fixture(scope="module")
+def patient(rows_file, tmp_path_factory):
+    """One process that evaluates every step, on a budget of every step's own, until it gets worse."""
+    out = tmp_path_factory.mktemp("patient") / "run"
+    return record(out, rows_file, 1, f"data.evaluate={rows_file}", *PATIENT)
+
+
+@pytest.mark.parametrize("shard", ["none", "zero2", "zero3"])
+def test_two_processes_evaluate_and_stop_as_one(shard, patient, rows_file, tmp_path):
+    """Seven rows held out: the last round of batches is not full."""
+    words = [f"data.evaluate={rows_file}", f"run.shard={shard}", *PATIENT]
+    together = record(tmp_path / "run", rows_file, 2, *words)
+    assert [e["step"] for e in together] == [e["step"] for e in patient]
+    assert 2 <= together[-1]["step"] < 9  # it did stop early
+    for name in ("loss", "eval_loss"):
+        found, alone = ([e[name] for e in run if name in e] for run in (together, patient))
+        assert found == pytest.approx(alone, rel=1e-5)
