@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # The pure rooms: typed strictly.
-ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video))
+ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video hf.py))
 CODE := $(wildcard src tests examples benchmarks docs README.md)
 
 .DEFAULT_GOAL := help
