@@ -149,7 +149,7 @@ def room(file: str) -> str:
 
     Example:
         >>> room("index/disk.py"), room("types.py")
-        ('app', 'types.py')
+        ('index', 'types.py')
     """
     return file.split("/")[0]
 

@@ -109,6 +109,6 @@ def test_edges_name_the_functions_of_a_pair_of_files_most_first():
     assert walk.edges() == [("b/d.py", "b/c.py", ["f", "g"], 3), ("a.py", "b/c.py", ["f"], 9)]
 
 
-@pytest.mark.parametrize("file, expected", [("index/disk.py", "app"), ("types.py", "types.py")])
+@pytest.mark.parametrize("file, expected", [("index/disk.py", "index"), ("types.py", "types.py")])
 def test_a_room_is_the_first_folder_or_the_module(file, expected):
     assert room(file) == expected

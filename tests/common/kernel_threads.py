@@ -1,4 +1,4 @@
-"""One kernel thread for all who ask, and everything as before when the last has left (see test_threads.py)."""
+"""One kernel thread for all who ask, and all as before when the last has left (see test_threads.py)."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -225,7 +225,7 @@ def test_a_strangers_file_is_reached_by_ask_eval_and_train(tmp_path):
     rows.write_text(json.dumps([{"id": "a", "video": str(video), "conversations": chat}]))
     run(
         "train", "tiny", f"data.pretrain={rows}", f"data.finetune={rows}", "model.merge_tokens=last",
-        "alignment.steps=1", "instruction.steps=1", "--out", tmp_path / "trained",
+        "alignment.max_steps=1", "instruction.max_steps=1", "--out", tmp_path / "trained",
     )  # fmt: skip
     saved = next((tmp_path / "trained").rglob("config.json")).read_text()
     assert '"merge_tokens": "last"' in saved

@@ -8,7 +8,7 @@ from accelerate.commands.config import load_config_from_file
 from bvllm.training.checks import rows_per_process
 from bvllm.training.settings import RECIPES
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 PROCESSES = {"1gpu": (1, 1), "8gpus": (8, 1), "16gpus": (16, 1), "2nodes": (16, 2)}
 
 
