@@ -31,7 +31,8 @@ CONFIG_FIELDS = (
     "choice merge_frames token_sampler adaptive_tokens merge_tokens vision_feature_layer time_channels clock "
     "initializer_range"
 ).split()
-NANO_ROOMS = ("bvllm.nano", "bvllm.app.nano")  # where the training steps may be
+# Where the training steps and the world may be.
+NANO_ROOMS = (("bvllm.nano", "bvllm.synthetic"), ("bvllm.app.nano", "bvllm.data.world"))
 ASKS: dict[str, tuple[str, ...]] = {
     "no index": ("--no-index",),
     "index made": (),
@@ -127,10 +128,10 @@ def variants(found: Found) -> None:
 
 def steps(found: Found) -> None:
     """One step of nano's own training, on features that are made up."""
-    for room in NANO_ROOMS:
+    for room, world_room in NANO_ROOMS:
         try:
             needed = [import_module(f"{room}.{name}") for name in ("steps", "bank", "pool", "examples")]
-            world = [import_module(f"bvllm.synthetic.{n}") for n in ("needles", "timeline", "draft")]
+            world = [import_module(f"{world_room}.{n}") for n in ("needles", "timeline", "draft")]
         except ImportError as error:
             found.skipped["steps"] = str(error)
             continue
@@ -286,7 +287,7 @@ def preset() -> Callable[..., BVLLMConfig]:
     try:
         module = import_module("bvllm.model.presets")
     except ImportError:
-        module = import_module("bvllm.model.presets")
+        module = import_module("bvllm.presets")
     return module.nano
 
 

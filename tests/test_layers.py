@@ -1,6 +1,7 @@
 """Imports flow one way: a room may know the rooms below it, never one above or beside it."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections import Counter
@@ -23,7 +24,7 @@ LAYERS = [
     {"data", "inference"},
     {"synthetic", "training", "evaluation", "index"},
     {"asking", "nano"},
-    {"app"},
+    {"app", "presets"},
     {"cli", "hf"},
     {"__main__"},
 ]
@@ -162,6 +163,14 @@ def test_importing_the_package_loads_no_torch_and_registers_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("older", ["app.ask", "app.stream", "app.indexed", "app.evaluate", "presets"])
+def test_older_homes_still_answer_and_say_where_to(older):
+    sys.modules.pop(f"bvllm.{older}", None)
+    with pytest.warns(DeprecationWarning, match="has moved to bvllm"):
+        found = importlib.import_module(f"bvllm.{older}")
+    assert [name for name in vars(found) if not name.startswith("_")]
 
 
 def test_the_package_itself_imports_nothing_heavy_up_front():

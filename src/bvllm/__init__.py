@@ -12,12 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bvllm.asking.indexed import indexed_video
     from bvllm.evaluation.evaluate import evaluate
     from bvllm.inference.answer import answer
     from bvllm.inference.ask import ask
     from bvllm.inference.encode import encode_video
     from bvllm.inference.loading import load_model
     from bvllm.inference.session import Session
+    from bvllm.inference.stream import VideoMemory
     from bvllm.methods import METHODS
     from bvllm.methods.names import MethodNames
     from bvllm.types import Budget
@@ -29,10 +31,12 @@ __all__ = [
     "Budget",
     "MethodNames",
     "Session",
+    "VideoMemory",
     "answer",
     "ask",
     "encode_video",
     "evaluate",
+    "indexed_video",
     "load_model",
 ]
 
@@ -42,10 +46,12 @@ _HOMES = {
     "Budget": "bvllm.types",
     "MethodNames": "bvllm.methods.names",
     "Session": "bvllm.inference.session",
+    "VideoMemory": "bvllm.inference.stream",
     "answer": "bvllm.inference.answer",
     "ask": "bvllm.inference.ask",
     "encode_video": "bvllm.inference.encode",
     "evaluate": "bvllm.evaluation.evaluate",
+    "indexed_video": "bvllm.asking.indexed",
     "load_model": "bvllm.inference.loading",
 }
 
