@@ -116,6 +116,12 @@ def prints(path: Path) -> Iterator[str]:
         yield f":{calls(path)['print']} prints: return it, or log it"
 
 
+def unusual_headings(path: Path) -> Iterator[str]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if re.match(r"\s*(Errors|Throws|Exceptions):", line):
+            yield f":{number} heads a list of errors otherwise than the usual tools read: write Raises:"
+
+
 def unexplained_handlers(path: Path) -> Iterator[str]:
     for line in broad_handlers(path.read_text(encoding="utf-8")):
         yield f":{line} catches everything: name the errors, or say why in a comment"
@@ -143,6 +149,7 @@ RULES = [
     too_long,
     long_functions,
     prints,
+    unusual_headings,
     unexplained_handlers,
     connections,
     code_runners,
@@ -160,6 +167,7 @@ BREACHES = {
     too_long: "x = 1\n" * (MOST_LINES + 1),
     long_functions: "def f():\n" + "    x = 1\n" * MOST_FUNCTION_LINES,
     prints: "print(1)\n",
+    unusual_headings: 'def f():\n    """Do.\n\n    Errors:\n        ValueError\n    """\n',
     unexplained_handlers: "try:\n    f()\nexcept Exception:\n    g()\n",
     connections: "from urllib.request import urlopen\n",
     code_runners: "import torch\ntorch.load('x')\n",

@@ -392,8 +392,8 @@ class Budget:
         tokens: visual tokens in all (theta in the paper, Sec. 3.4: 512).
         frames: frames that may be chosen (L* in the paper, Sec. 3.2: 32).
 
-    Errors:
-        ValueError where either is below 1.
+    Raises:
+        ValueError: either is below 1.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 4.
 

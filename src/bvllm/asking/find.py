@@ -71,10 +71,10 @@ def find_moments(
         near_seconds: neighbours that close are one moment.
         shelf: where vector libraries are kept; for words only, since a selector's logits are no products.
 
-    Errors:
-        UnknownWords where no word of the query means anything to the model.
-        ValueError where the query is empty or `top` below 1.
-        ModelError where the model has neither words nor a selector that reads questions.
+    Raises:
+        UnknownWords: no word of the query means anything to the model.
+        ValueError: the query is empty or `top` below 1.
+        ModelError: the model has neither words nor a selector that reads questions.
     """
     if not query.strip():
         raise ValueError(f"query must hold words, got {query!r}: write what is to be seen")

@@ -72,10 +72,10 @@ def indexed_video(
         threads: that decode and encode; None takes one per core. The result is the same with any number.
         progress: told about "decode and encode", if that is done.
 
-    Errors:
-        VideoError where the video cannot be read to its end within the limits: an entry stands for all of it.
-        IndexFailure where the folder cannot be written to.
-        ValueError where fps is out of range.
+    Raises:
+        VideoError: the video cannot be read to its end within the limits: an entry stands for all of it.
+        IndexFailure: the folder cannot be written to.
+        ValueError: fps is out of range.
     """
     started, limits = time.perf_counter(), limits or Limits()
     plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()

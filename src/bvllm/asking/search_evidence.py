@@ -26,10 +26,10 @@ def write_search_evidence(
         query, found: what was searched and what came of it.
         videos, files: the entries that were searched, and the file of each.
 
-    Errors:
-        ValueError where the path cannot be written, or nothing was found.
-        VideoError where a file is not there any more, or another by now.
-        OSError where writing fails.
+    Raises:
+        ValueError: the path cannot be written, or nothing was found.
+        VideoError: a file is not there any more, or another by now.
+        OSError: writing fails.
     """
     if not found.moments:
         raise ValueError("evidence must show a moment, got none: search for something else")

@@ -24,8 +24,8 @@ class UnknownWords(ValueError):
 def word_tower_of(model: str) -> WordTower | None:
     """The text side of a model's tower; None where it has none, or lies on a hub.
 
-    Errors:
-        ModelError where its file is damaged.
+    Raises:
+        ModelError: its file is damaged.
     """
     try:
         return WordTower.load(Path(resolve_model(model)))
@@ -40,8 +40,8 @@ def word_tower_of(model: str) -> WordTower | None:
 def unknown_words(query: str, knows: Callable[[str], bool]) -> tuple[str, ...]:
     """The words of a query that mean nothing to the model, each once; small words are passed over.
 
-    Errors:
-        UnknownWords where none means anything.
+    Raises:
+        UnknownWords: none means anything.
 
     Example:
         >>> unknown_words("a red zebra", {"red"}.__contains__)

@@ -92,8 +92,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _unheard(error: OSError) -> int:
     """Nobody takes what we print: the reader of a pipe is gone, or the disk is full.
 
-    Errors:
-        OSError, again, where it was about something else.
+    Raises:
+        OSError: again, where it was about something else.
     """
     if error.filename is not None:
         raise error

@@ -10,8 +10,8 @@ SUFFIXES = (".html", ".png")
 def check_evidence_path(path: str | Path) -> Path:
     """The path, if evidence can be written there.
 
-    Errors:
-        ValueError where the suffix names no form of evidence, or the folder is missing or read-only.
+    Raises:
+        ValueError: the suffix names no form of evidence, or the folder is missing or read-only.
 
     Example:
         >>> check_evidence_path("proof.html").name

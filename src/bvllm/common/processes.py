@@ -21,8 +21,8 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     Ctrl-C reaches the parent alone: whatever is raised in here ends the workers at once, and nobody prints a
     stack trace of theirs.
 
-    Errors:
-        ChildProcessError where a worker died by itself.
+    Raises:
+        ChildProcessError: a worker died by itself.
     """
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)

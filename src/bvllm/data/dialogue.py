@@ -50,9 +50,9 @@ class Dialogue:
         turns: who says what.
         where: file and line, for messages about this row.
 
-    Errors:
-        BadRow where turns are out of order, an answer is missing or blank, a question asks nothing, or media
-        lie outside the questions.
+    Raises:
+        BadRow: turns are out of order, an answer is missing or blank, a question asks nothing, or media lie
+            outside the questions.
     """
 
     id: str

@@ -52,8 +52,9 @@ class Encoder:
         learn: "all" answers of a row, or the "last", whose question chose the frames.
         limits: what reading one file may cost.
 
-    Errors:
-        ValueError for a chat template without generation marks; BadRow from calling it.
+    Raises:
+        ValueError: a chat template without generation marks
+        BadRow: from calling it.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class Encoder:
             dialogue: the row.
             budget: most visual tokens per clip; the processor's own where None.
 
-        Errors:
-            BadRow for anything wrong with its media or its length.
+        Raises:
+            BadRow: anything wrong with its media or its length.
         """
         slots = self.processor.slots
         slots = slots if budget is None else replace(slots, budget_tokens=budget)
@@ -133,8 +134,8 @@ class Sequence:
 def check_template(processor: BVLLMProcessor) -> None:
     """Refuse a chat template that does not mark what the assistant says: nothing could be learned by it.
 
-    Errors:
-        ValueError.
+    Raises:
+        ValueError: the template has no generation marks.
     """
     if not GENERATION_MARK.search(processor.chat_template or ""):
         raise ValueError(
@@ -166,8 +167,8 @@ def tokenize(
     Returns:
         What is left of the row, and its tokens.
 
-    Errors:
-        BadRow where not one token of an answer fits, or the text holds the placeholder token.
+    Raises:
+        BadRow: not one token of an answer fits, or the text holds the placeholder token.
     """
     if any(processor.video_token in turn.text for turn in dialogue.turns):
         raise BadRow(dialogue.where, "placeholder", f"text must not hold {processor.video_token}, got it")
@@ -228,8 +229,8 @@ def read_media(
         size: (height, width) of every frame.
         limits: what reading may cost; the folder is confined to `media.root` in any case.
 
-    Errors:
-        BadRow where the file cannot be read, ends early, or is no picture where one was promised.
+    Raises:
+        BadRow: the file cannot be read, ends early, or is no picture where one was promised.
     """
     limits = replace(limits or Limits(), root=media.root)
     plan = SamplingPlan(fps=None) if media.kind == "image" else plan

@@ -36,8 +36,8 @@ class HubName:
     def parse(cls, text: str) -> "HubName":
         """Read `hf://owner/name[@revision][/subset][:split]`.
 
-        Errors:
-            ValueError for any other form.
+        Raises:
+            ValueError: any other form.
 
         Example:
             >>> HubName.parse("hf://lmms-lab/LLaVA-Video-178K/0_30_s_nextqa:open_ended").subset
@@ -90,8 +90,8 @@ class StreamedRows:
     By `iter(batch_size=...)`: plain iteration gives each worker of a loader other rows, and here whoever
     reads decides which rows are whose.
 
-    Errors:
-        OSError from reading, for whatever the network and its libraries raise.
+    Raises:
+        OSError: from reading, for whatever the network and its libraries raise.
     """
 
     dataset: Any
@@ -112,9 +112,9 @@ class StreamedRows:
 def open_hub(name: HubName) -> HubSource:
     """A dataset of the Hub in streaming form, its images and videos left as they are stored.
 
-    Errors:
-        ImportError where `datasets` is not installed; OSError where the set cannot be reached or has no such
-        subset, split or revision.
+    Raises:
+        ImportError: `datasets` is not installed
+        OSError: the set cannot be reached or has no such subset, split or revision.
     """
     try:
         import datasets
@@ -133,8 +133,8 @@ def open_hub(name: HubName) -> HubSource:
 def hub_row(row: dict[str, Any], where: str) -> Dialogue:
     """A row whose media are bytes.
 
-    Errors:
-        BadRow.
+    Raises:
+        BadRow: the row has not the form of a chat, or of LLaVA's rows.
     """
     held: dict[str, bytes] = {}
     named = dict(row)

@@ -63,9 +63,8 @@ class Mixture:
         rows_per_epoch: as many as all parts together where None.
         shuffle: False keeps parts and rows in the order given.
 
-    Errors:
-        ValueError for weights that are not positive, given for some parts only, or too small for a row an
-        epoch.
+    Raises:
+        ValueError: weights that are not positive, given for some parts only, or too small for a row an epoch.
 
     Example:
         >>> small, large = Part("small", range(2), 1.0), Part("large", range(100, 130), 3.0)
@@ -126,8 +125,8 @@ class Mixture:
     def read(self, pick: Pick) -> Dialogue:
         """The row itself.
 
-        Errors:
-            BadRow.
+        Raises:
+            BadRow: the row cannot be read or used.
         """
         return self.parts[pick.part].rows[pick.row]
 
@@ -145,8 +144,8 @@ class Mixture:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Make sure that a run goes on in the order it began with.
 
-        Errors:
-            ValueError where seed, parts, their sizes or their shares differ.
+        Raises:
+            ValueError: seed, parts, their sizes or their shares differ.
         """
         if state != self.state_dict():
             raise ValueError(

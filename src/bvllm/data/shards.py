@@ -44,8 +44,9 @@ class TarRows:
         paths: uncompressed .tar files.
         max_bytes: of one sample.
 
-    Errors:
-        ValueError where a file is no such archive or the shards hold no sample; BadRow from `rows[k]`.
+    Raises:
+        ValueError: a file is no such archive or the shards hold no sample
+        BadRow: from `rows[k]`.
     """
 
     def __init__(self, paths: Sequence[str | Path], max_bytes: int = MOST_BYTES) -> None:
@@ -123,8 +124,8 @@ def read_samples(
 def sample_to_dialogue(sample: Sample, where: str) -> Dialogue:
     """A sample's row with its media as bytes.
 
-    Errors:
-        BadRow where there is no .json, it is no row, or media and placeholders do not fit.
+    Raises:
+        BadRow: there is no .json, it is no row, or media and placeholders do not fit.
     """
     texts = [data for file, data in sample.files.items() if _suffix(file) == "json"]
     if len(texts) != 1 or len(texts[0]) > MOST_JSON_BYTES:

@@ -27,8 +27,8 @@ class StreamOrder:
         window: rows that are shuffled together and held in memory with their media; 1 keeps the order.
         seed: of the order.
 
-    Errors:
-        ValueError for a window or a number of rows below 1, and where the source turns out to be empty.
+    Raises:
+        ValueError: a window or a number of rows below 1, and where the source turns out to be empty.
 
     Example:
         >>> from bvllm.data.hub import HubSource
@@ -73,8 +73,8 @@ class StreamOrder:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Make sure that a run goes on in the order it began with.
 
-        Errors:
-            ValueError where name, seed or window differ.
+        Raises:
+            ValueError: name, seed or window differ.
         """
         if state != self.state_dict():
             raise ValueError(

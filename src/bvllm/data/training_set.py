@@ -70,8 +70,9 @@ class TrainingSet(Dataset[Example]):
     def __getitem__(self, position: int) -> Example:
         """The example at a position.
 
-        Errors:
-            BadRow where the log makes bad rows fatal; ValueError where a set gives nothing but bad rows.
+        Raises:
+            BadRow: the log makes bad rows fatal
+            ValueError: a set gives nothing but bad rows.
         """
         budget = (
             self.budget.at(position // self.rows_per_step) if self.budget and self.rows_per_step else None
@@ -108,8 +109,8 @@ class OrderSampler(Sampler[int]):
         rows: positions of the whole run.
         rank, world: this process takes every world-th position.
 
-    Errors:
-        ValueError where ranks would get different numbers of rows.
+    Raises:
+        ValueError: ranks would get different numbers of rows.
 
     Example:
         >>> sampler = OrderSampler(8, rank=1, world=2)

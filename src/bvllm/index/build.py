@@ -45,8 +45,9 @@ def find_indexed(
 ) -> IndexedVideo | None:
     """The entry of a video, if there is one for just these bytes, this rate and this model.
 
-    Errors:
-        VideoError where the file cannot be read; ValueError where fps is out of range.
+    Raises:
+        VideoError: the file cannot be read
+        ValueError: fps is out of range.
     """
     return folder.find(_key(folder.content(video, limits), encoder, SamplingPlan(fps=fps)))
 
@@ -81,10 +82,10 @@ def index_video(
         spool: receives the pixels of the frames that are looked at here, which are not all where an earlier
             run, or another process, did a part of the work.
 
-    Errors:
-        VideoError where the video cannot be read to its end, or changes meanwhile.
-        IndexFailure where the folder cannot be written to.
-        ValueError where fps or workers is out of range.
+    Raises:
+        VideoError: the video cannot be read to its end, or changes meanwhile.
+        IndexFailure: the folder cannot be written to.
+        ValueError: fps or workers is out of range.
     """
     return find_or_index(
         video,

@@ -23,8 +23,8 @@ def entry_blocks(
 ) -> list[Block]:
     """The tensors of an entry; `features` are the bytes of (T, C), in pieces.
 
-    Errors:
-        ValueError where the frame map holds anything but plain numbers.
+    Raises:
+        ValueError: the frame map holds anything but plain numbers.
     """
     maps = [block_of(MAP_PREFIX + name, array) for name, array in frame_map.items()]
     times = block_of(SECONDS_NAME, seconds)
@@ -37,8 +37,8 @@ def commit(folder: Path, key: IndexKey, meta: IndexMeta, blocks: Iterable[Block]
     When this returns, the entry survives a power cut; when it raises, or the process is killed, whatever was
     there before is still there.
 
-    Errors:
-        OSError where the disk does not take it.
+    Raises:
+        OSError: the disk does not take it.
     """
     temporary, target = folder / (key.name + TEMPORARY), folder / (key.name + SUFFIX)
     with disk.whole_file(temporary, target) as descriptor:

@@ -44,8 +44,8 @@ def identity_of(file: str | Path | int) -> tuple[int, ...]:
 def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
     """A file's content hash: remembered in `folder`, or computed and remembered there.
 
-    Errors:
-        VideoError where the file cannot be read, or changes meanwhile.
+    Raises:
+        VideoError: the file cannot be read, or changes meanwhile.
     """
     with open_source(path, limits) as file:
         identity = identity_of(file.fileno())
@@ -67,8 +67,8 @@ def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
 def hash_file(file: BinaryIO) -> str:
     """SHA-256 of a file, as hex; gigabytes a second where the processor has instructions for it.
 
-    Errors:
-        VideoError where the disk fails.
+    Raises:
+        VideoError: the disk fails.
     """
     try:
         digest = hashlib.sha256()

@@ -102,8 +102,8 @@ def lock(path: Path) -> int | None:
     The lock is the kernel's: it ends with the descriptor, so a killed process leaves none behind. A holder
     may remove the file; who comes then takes the lock of the new one.
 
-    Errors:
-        OSError where the file cannot be made, or the system has no such locks.
+    Raises:
+        OSError: the file cannot be made, or the system has no such locks.
     """
     if fcntl is None:  # pragma: no cover - not a POSIX system
         raise OSError("this system has no POSIX file locks")

@@ -136,8 +136,8 @@ class EntrySummary:
 def check_rows(features: Tensor, seconds: Tensor) -> None:
     """Refuse features and seconds that do not fit each other.
 
-    Errors:
-        ValueError.
+    Raises:
+        ValueError: they are not one row of features and one time each, ascending.
     """
     if features.ndim != 2 or not features.numel():
         raise ValueError(
@@ -173,8 +173,8 @@ class Block:
 def block_of(name: str, array: NDArray[Any]) -> Block:
     """A block of an array of plain numbers.
 
-    Errors:
-        ValueError where the array holds something else.
+    Raises:
+        ValueError: the array holds something else.
     """
     little = array.dtype.newbyteorder("<")
     dtype = next((word for word, code in NUMBERS.items() if np.dtype(code) == little), None)
@@ -188,8 +188,8 @@ def block_of(name: str, array: NDArray[Any]) -> Block:
 def feature_dtype(features: Tensor) -> str:
     """The format's word for the type of features.
 
-    Errors:
-        ValueError where features cannot have this type.
+    Raises:
+        ValueError: features cannot have this type.
     """
     for word, known in FEATURES.items():
         if known == features.dtype:
@@ -208,9 +208,9 @@ def feature_bytes(features: Tensor) -> memoryview:
 def write_entry(descriptor: int, key: IndexKey, meta: str, blocks: Iterable[Block]) -> None:
     """Fill an empty file; it is sound only once this has returned.
 
-    Errors:
-        OSError where the disk does not take it.
-        ValueError where the header grows too large.
+    Raises:
+        OSError: the disk does not take it.
+        ValueError: the header grows too large.
     """
     ordered = sorted(blocks, key=lambda b: -ITEM_BYTES[b.dtype])  # wide numbers first: all stay aligned
     header = _header(key, meta, ordered)
@@ -291,8 +291,8 @@ class Header:
 def read_header(descriptor: int, name: str) -> Header:
     """The header of an open file, made for the key `name`; the checksum is not compared here.
 
-    Errors:
-        DamageFound.
+    Raises:
+        DamageFound: the header is torn, or of another file.
     """
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(disk.read(descriptor, LENGTH_BYTES, 0), "little")
@@ -331,8 +331,8 @@ def _check_sizes(header: Header) -> None:
 def verify(descriptor: int, header: Header) -> None:
     """Compare every byte with the checksum; reads the file once, in blocks.
 
-    Errors:
-        DamageFound.
+    Raises:
+        DamageFound: a byte is not what was written.
     """
     digest = hashlib.sha256(disk.read(descriptor, DIGEST_AT, 0) + NO_DIGEST)
     place = DIGEST_AT + len(NO_DIGEST)

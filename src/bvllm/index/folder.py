@@ -45,8 +45,8 @@ class IndexFolder:
         tell: told about entries that turned out damaged, and are removed to be made again, about those that
             were removed for their size, and about another process that is waited for.
 
-    Errors:
-        ValueError where max_bytes is below 0.
+    Raises:
+        ValueError: max_bytes is below 0.
 
     Example:
         >>> IndexFolder("nowhere").find(IndexKey("content", "sampling", "tower")) is None
@@ -64,8 +64,8 @@ class IndexFolder:
     def make(self) -> None:
         """Make the folder, if it is not there.
 
-        Errors:
-            IndexFailure where that cannot be done.
+        Raises:
+            IndexFailure: that cannot be done.
         """
         with failing_clearly():
             disk.make_folder(self.path)
@@ -97,8 +97,8 @@ class IndexFolder:
     def entries(self) -> list[EntrySummary]:
         """What the headers say, the last used first; bytes are not verified, damaged headers left out.
 
-        Errors:
-            IndexFailure where the folder cannot be read.
+        Raises:
+            IndexFailure: the folder cannot be read.
         """
         found = []
         with failing_clearly():
@@ -114,9 +114,9 @@ class IndexFolder:
         Returns:
             The entry, read back from the disk.
 
-        Errors:
-            ValueError where shapes or types do not fit; IndexFailure where the disk does not take it: what
-            was there before stays.
+        Raises:
+            ValueError: shapes or types do not fit
+            IndexFailure: the disk does not take it: what was there before stays.
         """
         check_rows(entry.features, entry.seconds)
         word, seconds = feature_dtype(entry.features), entry.seconds.cpu().double().numpy()
@@ -133,9 +133,9 @@ class IndexFolder:
 
         Look with `find` once it is yours: the other one may have finished.
 
-        Errors:
-            IndexFailure where the folder cannot be written to; HeldElsewhere where the other writer does not
-            stir for half a minute.
+        Raises:
+            IndexFailure: the folder cannot be written to
+            HeldElsewhere: the other writer does not stir for half a minute.
         """
         with self._writing(key) as descriptor:
             with failing_clearly():
@@ -156,8 +156,8 @@ class IndexFolder:
         Returns:
             What was removed.
 
-        Errors:
-            IndexFailure where the folder cannot be written to.
+        Raises:
+            IndexFailure: the folder cannot be written to.
         """
         with failing_clearly():
             return upkeep.prune(self.path, self.max_bytes)
@@ -209,8 +209,8 @@ def default_folder() -> Path:
 def default_max_bytes() -> int:
     """`$BVLLM_INDEX_MAX_GB`, else 10 GB: the same for every command, since each may remove what is above it.
 
-    Errors:
-        ValueError where the variable holds no size.
+    Raises:
+        ValueError: the variable holds no size.
     """
     said = os.environ.get("BVLLM_INDEX_MAX_GB")
     if not said:

@@ -45,8 +45,8 @@ def beginning(name: str) -> bytes:
 def pack(features: Tensor, seconds: Tensor, before: bytes) -> tuple[bytes, bytes]:
     """The bytes of a record that follows the one with checksum `before`, and its own checksum.
 
-    Errors:
-        ValueError where the features have a type that no entry can have, or are too many at once.
+    Raises:
+        ValueError: the features have a type that no entry can have, or are too many at once.
     """
     head = HEAD.pack(MAGIC, feature_dtype(features).encode(), *features.shape)
     body = seconds.numpy().astype("<f8").tobytes() + feature_bytes(features)

@@ -47,8 +47,9 @@ def meta_text(meta: IndexMeta) -> str:
 def open_entry(path: Path) -> IndexedVideo:
     """The video of an entry's file, after every byte was compared with the checksum.
 
-    Errors:
-        DamageFound where the file is not what its name says; OSError where it is not there or not readable.
+    Raises:
+        DamageFound: the file is not what its name says
+        OSError: it is not there or not readable.
     """
     descriptor = disk.open_to_read(path)
     try:
@@ -75,8 +76,8 @@ def open_entry(path: Path) -> IndexedVideo:
 def summarise(path: Path) -> EntrySummary:
     """What an entry's header says, its bytes not verified.
 
-    Errors:
-        as for `open_entry`.
+    Raises:
+        OSError, DamageFound: as for `open_entry`.
     """
     descriptor = disk.open_to_read(path)
     try:

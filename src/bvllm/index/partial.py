@@ -53,9 +53,9 @@ class Partial:
             features: (t, C) float32, float16 or bfloat16, of the same type and width every time.
             seconds: (t,) float64.
 
-        Errors:
-            ValueError where they do not fit; IndexFailure where the disk does not take them: what was there
-            before stays.
+        Raises:
+            ValueError: they do not fit
+            IndexFailure: the disk does not take them: what was there before stays.
         """
         check_rows(features, seconds)
         kind = feature_dtype(features), features.shape[1]
@@ -89,9 +89,9 @@ class Partial:
         Returns:
             The entry, read back from the disk.
 
-        Errors:
-            ValueError where there are no frames, or the frame map holds no plain numbers; IndexFailure where
-            the disk does not take it: the frames stay, and finishing can be tried again.
+        Raises:
+            ValueError: there are no frames, or the frame map holds no plain numbers
+            IndexFailure: the disk does not take it: the frames stay, and finishing can be tried again.
         """
         if self._type is None or not self.count:
             raise ValueError(

@@ -23,9 +23,9 @@ def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterat
     Args:
         tell: told, once, that there is one.
 
-    Errors:
-        HeldElsewhere where the holder does not stir: it was suspended, or hangs.
-        OSError where the folder cannot be written to.
+    Raises:
+        HeldElsewhere: the holder does not stir: it was suspended, or hangs.
+        OSError: the folder cannot be written to.
     """
     journal = folder / (name + JOURNAL)
     seen, silent = _look(journal), 0.0
@@ -58,8 +58,8 @@ def holding(folder: Path, name: str) -> Iterator[int | None]:
 
     Everything that changes a key's files happens in here. A journal that is empty in the end is removed.
 
-    Errors:
-        OSError where the folder cannot be written to.
+    Raises:
+        OSError: the folder cannot be written to.
     """
     journal = folder / (name + JOURNAL)
     descriptor = disk.lock(journal)

@@ -30,8 +30,8 @@ def prune(folder: Path, max_bytes: int) -> list[Finding]:
     Returns:
         What was removed.
 
-    Errors:
-        OSError where the folder cannot be written to.
+    Raises:
+        OSError: the folder cannot be written to.
     """
     found = [f for f in check(folder) if f.kind not in ("unknown", "unreadable") and remove(folder, f)]
     return found + make_room(folder, max_bytes)
@@ -74,8 +74,8 @@ def sweep(folder: Path) -> None:
 def drop_needless(journal: Path) -> None:
     """Remove a journal that holds nothing, or whose entry is there: its writer was killed just then.
 
-    Errors:
-        OSError where the folder cannot be written to.
+    Raises:
+        OSError: the folder cannot be written to.
     """
     if _is_needless(journal):
         with holding(journal.parent, journal.stem) as descriptor:

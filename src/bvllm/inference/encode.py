@@ -79,10 +79,10 @@ def encode_video(
             number.
         progress: told about "decode and encode".
 
-    Errors:
-        VideoError where the video cannot be read.
-        ValueError where fps or threads is out of range.
-        OSError where the disk is full.
+    Raises:
+        VideoError: the video cannot be read.
+        ValueError: fps or threads is out of range.
+        OSError: the disk is full.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}: leave it out for one per core")

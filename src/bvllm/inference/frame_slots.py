@@ -19,8 +19,8 @@ class FrameSlots:
     Args:
         size: (height, width) of every frame.
 
-    Errors:
-        OSError where the disk is full.
+    Raises:
+        OSError: the disk is full.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:

@@ -32,9 +32,9 @@ class FrameStore:
     Args:
         size: (height, width) of every frame.
 
-    Errors:
-        ValueError where a frame has another size or type, or an index is not there.
-        OSError where the disk is full.
+    Raises:
+        ValueError: a frame has another size or type, or an index is not there.
+        OSError: the disk is full.
 
     Example:
         >>> with FrameStore((2, 2)) as store:

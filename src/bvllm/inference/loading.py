@@ -264,9 +264,9 @@ def load_model(
         compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
             video that follow. What it gains has not been measured.
 
-    Errors:
-        ValueError where the name means nothing, or where there is nothing to compile.
-        ModelError where the configuration or the weights cannot be read.
+    Raises:
+        ValueError: the name means nothing, or where there is nothing to compile.
+        ModelError: the configuration or the weights cannot be read.
     """
     where = resolve_model(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

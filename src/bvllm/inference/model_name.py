@@ -17,8 +17,8 @@ def resolve_model(name: str) -> str:
     Args:
         name: a packaged model ("nano"), a folder in `save_pretrained` layout, or a hub id (owner/name).
 
-    Errors:
-        ValueError where it is none of these.
+    Raises:
+        ValueError: it is none of these.
     """
     if name in PACKAGED:
         folder = Path(str(files("bvllm").joinpath(PACKAGED[name])))

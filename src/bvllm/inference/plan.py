@@ -105,10 +105,10 @@ def plan_question(
         budget: what the language model may be given; None is 512 tokens from 32 frames.
         limits: what the video may cost.
 
-    Errors:
-        VideoError where the video cannot be read.
-        ModelError where the configuration cannot be read.
-        ValueError where fps is out of range or the model's name means nothing.
+    Raises:
+        VideoError: the video cannot be read.
+        ModelError: the configuration cannot be read.
+        ValueError: fps is out of range or the model's name means nothing.
     """
     budget, sampling = budget or Budget(), SamplingPlan(fps=fps)
     config = _config(model)

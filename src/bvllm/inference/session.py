@@ -23,8 +23,8 @@ class PatchCache:
     Args:
         most_bytes: memory that may be taken; 0 remembers nothing.
 
-    Errors:
-        ValueError where most_bytes is negative.
+    Raises:
+        ValueError: most_bytes is negative.
 
     Example:
         >>> cache, looked = PatchCache(), []

@@ -52,9 +52,9 @@ class VideoMemory:
         fps: frames to look at per second; None takes all that come.
         recent: the newest frames, none of which is thinned; None takes a quarter of `max_frames`.
 
-    Errors:
-        ValueError where a number is out of range.
-        OSError where the disk is full.
+    Raises:
+        ValueError: a number is out of range.
+        OSError: the disk is full.
 
     Example:
         memory = VideoMemory(load_model("nano"), max_frames=1024)
@@ -106,8 +106,8 @@ class VideoMemory:
             picture: (3, H, W) or (H, W, 3) uint8 RGB, or a PIL image.
             seconds: when it was seen, later than the one before.
 
-        Errors:
-            VideoError of kind "usage" where the picture or its time makes no sense.
+        Raises:
+            VideoError: of kind "usage" where the picture or its time makes no sense.
         """
         if not (math.isfinite(seconds) and seconds > self._last):
             raise VideoError(
@@ -152,9 +152,9 @@ class VideoMemory:
             limits: what it may cost: a day of video, if left out. The time spent waiting does not count.
             until: asked before each look at the size and after each frame; True ends the following.
 
-        Errors:
-            VideoError where the finished file cannot be read, the file has shrunk, or a limit was met.
-            ValueError where frames of another stream were taken already.
+        Raises:
+            VideoError: the finished file cannot be read, the file has shrunk, or a limit was met.
+            ValueError: frames of another stream were taken already.
         """
         if self._seen:
             raise ValueError(
@@ -170,8 +170,8 @@ class VideoMemory:
     def snapshot(self) -> EncodedVideo:
         """What is remembered now. It stays as it is while the stream goes on; close it after use.
 
-        Errors:
-            VideoError of kind "empty" where no frame has come yet.
+        Raises:
+            VideoError: of kind "empty" where no frame has come yet.
         """
         with self._lock:
             if self._info is None or not self._frames:

@@ -15,8 +15,8 @@ class Thinning:
         most: frames to keep.
         recent: the newest ones that are all kept; at most half of `most`.
 
-    Errors:
-        ValueError where `most` or `recent` is out of range.
+    Raises:
+        ValueError: `most` or `recent` is out of range.
 
     Example:
         >>> thinning = Thinning(most=6, recent=2)

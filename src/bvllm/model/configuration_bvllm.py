@@ -126,8 +126,8 @@ class BVLLMConfig(PreTrainedConfig):
         projector_hidden_act: between the projector's two layers.
         initializer_range: of new weights.
 
-    Errors:
-        ValueError where an option is unknown, or a number is out of range.
+    Raises:
+        ValueError: an option is unknown, or a number is out of range.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 4.1. `time_channels`, `clock`, `certainty`,
         `adaptive_tokens` and "cls_mean" are ours.

@@ -58,8 +58,8 @@ def fast_tower(
             CPU has it and the tower is wide, else float32. Never float16 on a CPU, which has no fast form
             of it.
 
-    Errors:
-        ValueError for another dtype.
+    Raises:
+        ValueError: another dtype.
     """
     types = TYPES.get(tower.device.type)
     if types is None or not is_covered(tower.config):

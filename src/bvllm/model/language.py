@@ -51,8 +51,8 @@ BIASED_HEADS = frozenset({"phi", "gptj", "codegen"})
 def build_head(config: PreTrainedConfig) -> nn.Linear:
     """The language model's head: (D) -> (vocabulary).
 
-    Errors:
-        ValueError where the family does something to its logits that is not known here.
+    Raises:
+        ValueError: the family does something to its logits that is not known here.
     """
     if config.model_type not in LOGIT_RULES:
         for name, neutral in LOGIT_SETTINGS.items():

@@ -20,8 +20,8 @@ def used_slots(placeholders: Tensor, lengths: list[int], slots: list[int] | None
         slots: how many placeholders were written for each clip, if known. Where that does not add up, each
             run of placeholders counts as a clip.
 
-    Errors:
-        ValueError where the placeholders do not fit the clips.
+    Raises:
+        ValueError: the placeholders do not fit the clips.
 
     Example:
         >>> row = torch.tensor([[False, True, True, True, False]])

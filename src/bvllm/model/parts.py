@@ -77,9 +77,8 @@ def assemble(
             `add_video_token`.
         dtype: of all weights; float32 where None.
 
-    Errors:
-        ValueError where a checkpoint lacks what is asked of it, or `video_token_id` lies outside the
-            vocabulary.
+    Raises:
+        ValueError: a checkpoint lacks what is asked of it, or `video_token_id` lies outside the vocabulary.
     """
     with _quietly():
         tower = _load_tower(vision)

@@ -64,8 +64,8 @@ class Conversation:
     def of(cls, messages: list[Message]) -> "Conversation":
         """Read a chat of {"role", "content"} messages; content is text or a list of parts.
 
-        Errors:
-            ValueError for a part of an unknown type.
+        Raises:
+            ValueError: a part of an unknown type.
 
         Example:
             >>> Conversation.of([{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
@@ -105,8 +105,8 @@ class Prompts:
             token: the placeholder.
             counts: how often to write it for each clip of all texts, in reading order.
 
-        Errors:
-            ValueError where there are more or fewer counts than placeholders.
+        Raises:
+            ValueError: there are more or fewer counts than placeholders.
         """
         written = sum(text.count(token) for text in self.texts)
         if written != len(counts):
@@ -245,8 +245,8 @@ class BVLLMProcessor(ProcessorMixin):
             padding: pad prompts on the left to one length.
             return_tensors: "pt", or None for lists of ids.
 
-        Errors:
-            ValueError where placeholders and clips differ in number, or a question is missing.
+        Raises:
+            ValueError: placeholders and clips differ in number, or a question is missing.
         """
         texts = [text] if isinstance(text, str) else list(text or [])
         clips = videos if videos is not None else images

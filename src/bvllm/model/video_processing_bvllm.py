@@ -97,9 +97,9 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             limits: what reading a file may cost.
             return_tensors: "pt", the only kind there is.
 
-        Errors:
-            ValueError for frames without their times, or an unknown kind of tensor; `bvllm.video.VideoError`
-            for what is wrong with a file.
+        Raises:
+            ValueError: frames without their times, or an unknown kind of tensor; `bvllm.video.VideoError` for
+                what is wrong with a file.
         """
         if return_tensors not in (None, "pt"):
             raise ValueError(

@@ -72,8 +72,8 @@ TOWERS: dict[type[PreTrainedConfig], Tower] = {
 def tower_of(config: PreTrainedConfig) -> Tower:
     """The record of a vision configuration.
 
-    Errors:
-        ValueError where the family is not in the table.
+    Raises:
+        ValueError: the family is not in the table.
     """
     if type(config) not in TOWERS:
         known = ", ".join(sorted(entry.model_type for entry in TOWERS))

@@ -59,8 +59,8 @@ class Assignment:
     def keep(cls, index: Tensor, inputs: int) -> "Assignment":
         """Keep `index`, in the order of the inputs, and drop the rest.
 
-        Errors:
-            ValueError where an index is out of range or named twice.
+        Raises:
+            ValueError: an index is out of range or named twice.
 
         Example:
             >>> Assignment.keep(torch.tensor([3, 1]), inputs=4).target.tolist()
@@ -82,8 +82,8 @@ class Assignment:
     def merge(cls, into: Tensor) -> "Assignment":
         """Input `i` joins `into[i]`, or stays where `into[i] == i`; chains are followed to their end.
 
-        Errors:
-            ValueError where an index is out of range or a chain runs in a circle.
+        Raises:
+            ValueError: an index is out of range or a chain runs in a circle.
 
         Example:
             >>> Assignment.merge(torch.tensor([0, 0, 1, 3])).target.tolist()

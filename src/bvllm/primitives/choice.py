@@ -28,8 +28,8 @@ def choose(
     Returns:
         (..., L, T) rows that sum to 1, of the dtype of `logits`.
 
-    Errors:
-        ValueError where tau is not positive, the mode is unknown, or a row holds NaN or no finite score.
+    Raises:
+        ValueError: tau is not positive, the mode is unknown, or a row holds NaN or no finite score.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3.2, eq. 1; Gumbel-softmax: arXiv 1611.01144.
 

@@ -75,8 +75,8 @@ def match_bipartite(x: Tensor, pairs: int) -> Tensor:
     Returns:
         (K,) the row each row joins, or its own index where it stays.
 
-    Errors:
-        ValueError where `pairs` is outside 0..K // 2.
+    Raises:
+        ValueError: `pairs` is outside 0..K // 2.
 
     Source: ToMe (arXiv 2210.09461), Sec. 3, "Bipartite Soft Matching".
 
@@ -92,8 +92,8 @@ def match_bipartite(x: Tensor, pairs: int) -> Tensor:
 def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     """The couples of `match_bipartite`, closest first: (pairs,) even rows, and the odd row each one joins.
 
-    Errors:
-        ValueError where `pairs` is outside 0..K // 2.
+    Raises:
+        ValueError: `pairs` is outside 0..K // 2.
 
     Example:
         >>> closest_pairs(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.5]]), pairs=1)

@@ -33,8 +33,8 @@ def merge_bipartite(x: Tensor, size: Tensor, pairs: int) -> Merged:
         size: (K,) how many tokens each one stands for.
         pairs: how many even rows join an odd one, at most K // 2.
 
-    Errors:
-        ValueError where `pairs` is outside 0..K // 2.
+    Raises:
+        ValueError: `pairs` is outside 0..K // 2.
 
     Source: ToMe (arXiv 2210.09461), Sec. 3, and its weighted average.
 

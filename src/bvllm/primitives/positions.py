@@ -48,8 +48,8 @@ def relative_position_features(seconds: Tensor, mask: Tensor | None, channels: i
     Returns:
         (B, T, P) float32 in [-1, 1], 0 where there is padding.
 
-    Errors:
-        ValueError where `channels` is negative or `seconds` is not (B, T).
+    Raises:
+        ValueError: `channels` is negative or `seconds` is not (B, T).
 
     Source: ours. The paper's selector sees no time at all: [CLS] features carry none, and the Q-Former
     has no positions on what it reads.

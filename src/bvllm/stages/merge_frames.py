@@ -60,8 +60,8 @@ class SimilarFrameMerging(Method):
             threshold, so 0.75 means a cosine of 0.5; one pass in which every row goes to its most similar
             earlier row; a row whose goal was itself merged away is lost (DROP).
 
-    Errors:
-        ValueError where the threshold is outside (0, 1].
+    Raises:
+        ValueError: the threshold is outside (0, 1].
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3.3, eq. 2-5.
 

@@ -147,8 +147,8 @@ class QFormer(nn.Module):
 def check_states(states: Tensor, mask: Tensor | None) -> None:
     """Shapes of what a reader reads.
 
-    Errors:
-        ValueError where states are not (B, S, E), or the mask is not (B, S).
+    Raises:
+        ValueError: states are not (B, S, E), or the mask is not (B, S).
     """
     if states.ndim != 3:
         raise ValueError(

@@ -18,8 +18,8 @@ class Resampler(nn.Module):
         layers: 2 suffice for small models; Flamingo has 6.
         heads: attention heads; must divide the width.
 
-    Errors:
-        ValueError where `heads` does not divide `width`, or anything is below 1.
+    Raises:
+        ValueError: `heads` does not divide `width`, or anything is below 1.
 
     Source: Flamingo (arXiv 2204.14198), Sec. 3.1, with cross- and self-attention as two steps. Stands in for
     the Q-Former in Table 4 of B-VLLM (arXiv 2412.09919).

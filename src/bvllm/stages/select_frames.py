@@ -85,8 +85,8 @@ class FrameSelector(nn.Module):
         Returns:
             (B, L, T) logits; -inf where there is no frame.
 
-        Errors:
-            ValueError where shapes disagree, or a clip has no frame at all.
+        Raises:
+            ValueError: shapes disagree, or a clip has no frame at all.
         """
         self._check(frames, mask, seconds)
         mask = mask.bool()

@@ -38,8 +38,9 @@ class Built:
 def build(settings: Settings) -> Built:
     """Put the model together; the same settings give the same weights.
 
-    Errors:
-        ValueError where parts do not fit; OSError where one cannot be read.
+    Raises:
+        ValueError: parts do not fit
+        OSError: one cannot be read.
     """
     torch.manual_seed(settings.run.seed)
     return _random(settings) if settings.model.vision is None else _from_parts(settings)

@@ -52,8 +52,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def check_whole(folder: Path) -> None:
     """Refuse a folder that is damaged or gone.
 
-    Errors:
-        OSError, which names the file.
+    Raises:
+        OSError: which names the file.
     """
     wrong = damage(folder) if folder.is_dir() else "it is gone"
     if wrong is not None:
@@ -188,8 +188,8 @@ class Background:
     def start(self, work: Callable[[], None]) -> None:
         """Begin, as soon as what was begun before has ended.
 
-        Errors:
-            Whatever the work before raised.
+        Raises:
+            BaseException: whatever the work before raised.
         """
         self.wait()
         self._thread = Thread(target=self._run, args=(work,), daemon=True)
@@ -198,8 +198,8 @@ class Background:
     def wait(self) -> None:
         """Return when nothing is being done.
 
-        Errors:
-            Whatever the work raised, once.
+        Raises:
+            BaseException: whatever the work raised, once.
         """
         if self._thread is not None:
             self._thread.join()

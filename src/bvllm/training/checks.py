@@ -13,8 +13,8 @@ STAGES: tuple[tuple[str, StageData], ...] = (("alignment", "pretrain"), ("instru
 def check_settings(settings: Settings) -> None:
     """Refuse what cannot work.
 
-    Errors:
-        ValueError naming the first setting that is wrong.
+    Raises:
+        ValueError: a setting is wrong; it names the first one.
     """
     _check_data(settings.data)
     for name, rows in STAGES:
@@ -29,8 +29,8 @@ def check_settings(settings: Settings) -> None:
 def rows_per_process(name: str, stage: StageSettings, run: RunSettings, processes: int) -> int:
     """Accumulation: how many times each process takes `run.per_device` rows for one optimizer step.
 
-    Errors:
-        ValueError where the batch cannot be split so.
+    Raises:
+        ValueError: the batch cannot be split so.
 
     Example:
         >>> from bvllm.training.settings import RECIPES

@@ -104,9 +104,9 @@ def plan(settings: Settings, processes: int = 1) -> Plan:
         settings: a recipe with its overrides.
         processes: that would share the work.
 
-    Errors:
-        ValueError for settings that cannot be meant; OSError where a part's configuration or a stream cannot
-        be read.
+    Raises:
+        ValueError: settings that cannot be meant
+        OSError: a part's configuration or a stream cannot be read.
     """
     check_settings(settings)
     data, found = settings.data, []

@@ -70,8 +70,9 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
         processor: the model's.
         folder: of the stage; bad rows are listed in it.
 
-    Errors:
-        ValueError where a file holds no rows; OSError where a stream cannot be opened.
+    Raises:
+        ValueError: a file holds no rows
+        OSError: a stream cannot be opened.
     """
     data = settings.data
     encoder = Encoder(processor, max_tokens=data.max_tokens, max_frames=data.max_frames, learn=data.learn)
@@ -101,8 +102,9 @@ def order_of(settings: Settings, stage: StageData) -> Mixture | StreamOrder:
         settings: whole, and checked.
         stage: whose.
 
-    Errors:
-        ValueError where a file holds no rows; OSError where a stream cannot be opened.
+    Raises:
+        ValueError: a file holds no rows
+        OSError: a stream cannot be opened.
     """
     data = settings.data
     names, weights, own = of_stage(settings, stage)
@@ -125,8 +127,8 @@ def of_stage(
 def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> list[Part]:
     """Each name with its share of an epoch: its rows times its weight.
 
-    Errors:
-        ValueError where one holds no rows.
+    Raises:
+        ValueError: one holds no rows.
     """
     opened = [_open_rows(name, root) for name in names]
     shares = [None] * len(names) if not weights else [len(rows) * w for rows, w in zip(opened, weights)]
@@ -155,8 +157,10 @@ def files_of(name: str) -> list[str]:
 def open_stream(name: str) -> RowSource:
     """What a stream's name stands for.
 
-    Errors:
-        ValueError for a name that is none; ImportError or OSError where the Hub cannot be read.
+    Raises:
+        ValueError: the name is none.
+        ImportError: the Hub needs a package that is not installed.
+        OSError: the Hub cannot be read.
     """
     return open_hub(HubName.parse(name)) if name.startswith(PREFIX) else TarSource(files_of(name))
 

@@ -50,9 +50,10 @@ def train(
     Returns:
         The folder of the finished model, for `--model`.
 
-    Errors:
-        ValueError for settings that cannot be meant, or that differ from those of the run in `out`.
-        Interrupted where the run was asked to stop; OSError where a file cannot be read or written.
+    Raises:
+        ValueError: settings that cannot be meant, or that differ from those of the run in `out`. Interrupted
+            where the run was asked to stop
+        OSError: a file cannot be read or written.
     """
     check_settings(settings)
     _claim(out, settings, resume)

@@ -232,8 +232,8 @@ def override(settings: T, words: Iterable[str]) -> T:
         settings: a frozen dataclass; fields may be dataclasses in turn.
         words: `name=value` with dotted names. Several values are separated by commas, `none` is no value.
 
-    Errors:
-        ValueError for a word without "=", an unknown name, or a value of another type.
+    Raises:
+        ValueError: a word without "=", an unknown name, or a value of another type.
 
     Example:
         >>> from bvllm.training.settings import DataSettings

@@ -57,8 +57,8 @@ class Snapshot:
 def gather_weights(model: nn.Module, names: Collection[str]) -> Named:
     """Whole weights on the CPU; every process must call it.
 
-    Errors:
-        KeyError where the model has no weight of a name: nothing that was learned may be left out unsaid.
+    Raises:
+        KeyError: the model has no weight of a name: nothing that was learned may be left out unsaid.
     """
     own = dict(model.named_parameters())
     missing = sorted(set(names) - set(own))
@@ -81,8 +81,8 @@ def gather_moments(model: nn.Module, optimizer: Optimizer) -> Named:
 def put_weights(model: nn.Module, file: Path) -> None:
     """Load weights that `gather_weights` gave.
 
-    Errors:
-        ValueError where a name or a shape is not the model's.
+    Raises:
+        ValueError: a name or a shape is not the model's.
     """
     own, read = dict(model.named_parameters()), load_file(file)
     for name, value in read.items():

@@ -88,9 +88,9 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
         stop: asks for an early end.
         log: receives lines of progress.
 
-    Errors:
-        Interrupted where `stop` was asked; OSError where the end could not be written, or a process that
-        reads rows died.
+    Raises:
+        Interrupted: `stop` was asked.
+        OSError: the end could not be written, or a process that reads rows died.
     """
     prepare(built.model, stage.own, seed=stage.settings.run.seed + 1)
     stage.folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +178,8 @@ def _has_ended(checkpoint: Path, steps: int, patience: int | None) -> bool:
 def _final(last: Path, patience: int | None) -> Path:
     """The checkpoint that a stage ends with: its best, where it has patience.
 
-    Errors:
-        OSError where that one is damaged or gone.
+    Raises:
+        OSError: that one is damaged or gone.
     """
     best = TrainerState.load_from_json(os.fspath(last / STATE)).best_global_step
     folder = last if patience is None or not best else last.with_name(f"{PREFIX}{best}")

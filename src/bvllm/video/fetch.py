@@ -42,11 +42,11 @@ def fetch_frames(
     Returns:
         (n, 3, h, w) uint8, one for each of `wanted`.
 
-    Errors:
-        ValueError where a number is out of range.
-        VideoError as for `read_video`; of kind "changed" where the video is not the one that was read, of
-        kind "limit" where it takes longer than `limits.max_wall_seconds`, of kind "usage" where pictures of
-        different sizes were asked for without a size.
+    Raises:
+        ValueError: a number is out of range. VideoError as for `read_video`; of kind "changed" where the
+            video is not the one that was read, of kind "limit" where it takes longer than
+            `limits.max_wall_seconds`, of kind "usage" where pictures of different sizes were asked for
+            without a size.
 
     Example:
         >>> frames = FrameList(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), (0.0, 0.5, 1.0, 1.5))

@@ -30,7 +30,8 @@ class FrameMap:
         groups: (T,) int64 row of `entries` where decoding has to begin.
         entries: (E, 3) int64 number, pts and bytes of packets where decoding may begin.
 
-    Errors: ValueError where the arrays do not fit each other.
+    Raises:
+        ValueError: the arrays do not fit each other.
     """
 
     tick: Fraction
@@ -77,7 +78,8 @@ class FrameMap:
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> "FrameMap":
         """The map that `to_arrays` took apart.
 
-        Errors: ValueError where arrays are missing, of another version or damaged.
+        Raises:
+            ValueError: arrays are missing, of another version or damaged.
         """
         missing = [name for name in ("stream", *PER_FRAME, "entries") if name not in arrays]
         if missing:

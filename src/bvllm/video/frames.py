@@ -60,7 +60,8 @@ class FrameList:
             uint8 arrays.
         seconds: one time per frame, strictly ascending; they are counted from the first.
 
-    Errors: `VideoError` of kind "usage" where lengths, types, shapes or times do not fit.
+    Raises:
+        VideoError: of kind "usage" where lengths, types, shapes or times do not fit.
 
     Example:
         >>> FrameList(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0.0, 0.5)).seconds

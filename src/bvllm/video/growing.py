@@ -40,8 +40,9 @@ class GrowingFile:
         finished: there will be no more.
         waited: seconds that were spent waiting.
 
-    Errors: while it is read, besides those of `read_video`: `Abandoned`; `VideoError` of kind "changed" where
-        the file has shrunk.
+    Raises:
+        Abandoned: while it is read, `until` said so.
+        VideoError: while it is read, as for `read_video`; of kind "changed" where the file has shrunk.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class GrowingFile:
     def open(self, limits: Limits) -> BinaryIO:
         """The file, once there is enough in it to tell what it is; unbuffered, since headers are patched.
 
-        Errors: as for `open_source`; `Abandoned`.
+        Raises:
+            VideoError: as for `open_source`.
+            Abandoned: the following was given up.
         """
         self._file = None  # by its name, until it is open
         while self._size < HEAD_BYTES and not self.finished:

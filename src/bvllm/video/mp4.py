@@ -93,7 +93,8 @@ class Structure:
 def inspect_structure(file: BinaryIO) -> Structure:
     """Looks at the skeleton of a file; leaves it at position 0.
 
-    Errors: `VideoError` of kind limit or unsupported_container, from `inspect_mp4`.
+    Raises:
+        VideoError: of kind limit or unsupported_container, from `inspect_mp4`.
     """
     try:
         return _inspect(file)
@@ -234,7 +235,8 @@ class Mp4:
 def inspect_mp4(file: File, size: int) -> Mp4 | None:
     """Walks over the boxes; None if the file is no mp4.
 
-    Errors: `VideoError` of kind limit where the tables claim more than they may, unsupported_container
+    Raises:
+        VideoError: of kind limit where the tables claim more than they may, unsupported_container
         where they are hidden.
     """
     found = Mp4(size)
@@ -371,7 +373,7 @@ READERS = {
 
 
 def judge(found: Mp4) -> None:
-    """Errors: `VideoError` of kind limit where the claims are more than the bytes can hold."""
+    """Refuse claims of more than the bytes can hold: `VideoError` of kind limit."""
     free = found.free_samples
     for track in found.tracks:
         fits = track.samples * track.sample_bytes <= found.size or (track.sound and track.plain)

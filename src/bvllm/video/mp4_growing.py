@@ -22,7 +22,8 @@ class WholeBoxes:
             size: bytes that are there.
             last: there will be no more: a cut box is read as far as it goes, a fragment's header excepted.
 
-        Errors: as for `inspect_mp4`.
+        Raises:
+            VideoError: as for `inspect_mp4`.
         """
         if last and self._all is None:
             found = inspect_mp4(self._file, size)

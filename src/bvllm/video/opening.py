@@ -51,7 +51,8 @@ class Opened:
 class VideoFile:
     """Bytes that were checked before FFmpeg sees them.
 
-    Errors: `VideoError`, see `open_source` and `inspect_structure`.
+    Raises:
+        VideoError: see `open_source` and `inspect_structure`.
     """
 
     def __init__(self, source: FileSource | GrowingFile, limits: Limits) -> None:
@@ -83,7 +84,8 @@ class VideoFile:
     def open(self, threads: int = 1) -> Opened:
         """Opens the video anew, with a place in the file of its own.
 
-        Errors: `VideoError` where it is none of an allowed format and codec, or beyond the limits.
+        Raises:
+            VideoError: it is none of an allowed format and codec, or beyond the limits.
         """
         reader, limits = self._reader(), self._limits
         self._readers.append(reader)

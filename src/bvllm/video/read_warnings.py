@@ -26,8 +26,8 @@ class VideoWarning:
         kind: one of `WARNING_KINDS`, for a program to act on.
         text: what there is to say, for a person.
 
-    Errors:
-        ValueError where the kind is unknown.
+    Raises:
+        ValueError: the kind is unknown.
 
     Example:
         >>> str(VideoWarning("io", "the file could not be read to its end"))
@@ -49,8 +49,8 @@ class VideoWarning:
     def parse(cls, line: str) -> "VideoWarning":
         """The warning that `str` made this line of.
 
-        Errors:
-            ValueError where the line does not begin with a known kind and a colon.
+        Raises:
+            ValueError: the line does not begin with a known kind and a colon.
 
         Example:
             >>> VideoWarning.parse("gaps: 2 packets arrived incomplete").kind

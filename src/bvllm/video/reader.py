@@ -58,7 +58,8 @@ def read_video(
         gate: entered by a decoding thread for each frame. A semaphore shared with the work that is done on
             frames keeps both together to as many cores as it lets in.
 
-    Errors: `VideoError`; see its `kind`. A file that ends early or is damaged in places is no error as long
+    Raises:
+        VideoError: see its `kind`. A file that ends early or is damaged in places is no error as long
         as one frame can be decoded: `report.truncated`, `report.damaged` and `report.warnings` say so.
 
     Example:

@@ -72,7 +72,9 @@ class RunDecoder:
     def frames(self, run: Run) -> Iterator[av.VideoFrame]:
         """The wanted frames of a run, in order.
 
-        Errors: `Unproven` before a frame that might not be the right one; `Stopped` at a limit.
+        Raises:
+            Unproven: before a frame that might not be the right one
+            Stopped: at a limit.
         """
         opened = self._go_to(run.entry)
         wanted, left, last = set(run.wanted), iter(run.wanted), None

@@ -62,7 +62,8 @@ STILL_FORMATS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe"})
 def open_source(source: FileSource, limits: Limits) -> BinaryIO:
     """An open binary file at position 0, with at least one byte and at most `limits.max_bytes`.
 
-    Errors: `VideoError` of kind missing, not_regular, permission, empty, limit, outside_root, io or usage.
+    Raises:
+        VideoError: of kind missing, not_regular, permission, empty, limit, outside_root, io or usage.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         file: BinaryIO = io.BytesIO(source)
@@ -131,7 +132,7 @@ def _check_root(descriptor: int, path: str, limits: Limits) -> None:
 
 
 def check_size(size: int, limits: Limits) -> None:
-    """Errors: `VideoError` of kind empty or limit."""
+    """Refuse a size of nothing, or above the limit: `VideoError` of kind empty or limit."""
     if size == 0:
         raise VideoError(
             "empty", "video must hold bytes, got none: check that the upload or download finished"
@@ -254,7 +255,8 @@ def open_container(
     Args:
         in_time: a disk that takes seconds to answer is an error.
 
-    Errors: `VideoError` of kind unsupported_container, corrupt, limit or io.
+    Raises:
+        VideoError: of kind unsupported_container, corrupt, limit or io.
     """
     self_test()
     decoder = {**_decoder_options(max_pixels), "threads": str(threads)}
@@ -299,7 +301,8 @@ def choose_stream(container: InputContainer) -> AvVideoStream:
 def prepare_decoder(stream: AvVideoStream, *, max_pixels: int, threads: int) -> None:
     """Sets the limits on the decoder itself: those given to `av.open` do not reach it.
 
-    Errors: `VideoError` of kind unsupported_codec or limit.
+    Raises:
+        VideoError: of kind unsupported_codec or limit.
     """
     context = stream.codec_context
     known = context is not None and context.codec is not None
@@ -337,7 +340,8 @@ def said(error: BaseException) -> str:
 def self_test() -> None:
     """Proves that this build of FFmpeg honours the options that bind it. Takes a millisecond or two.
 
-    Errors: `RuntimeError` if one is not honoured; then no video is opened at all.
+    Raises:
+        RuntimeError: one is not honoured; then no video is opened at all.
     """
     av.logging.set_level(av.logging.PANIC)  # quiet, but errors keep their log, by which we classify them
     for what, honoured in (

@@ -85,7 +85,8 @@ def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) ->
 class Pictures:
     """Makes the pictures of some runs, in order, the same with any number of threads.
 
-    Errors: `Unproven` and `Stopped`, as from `RunDecoder`.
+    Raises:
+        Unproven, Stopped: as from `RunDecoder`.
     """
 
     def __init__(

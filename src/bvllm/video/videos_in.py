@@ -43,8 +43,8 @@ def videos_in(path: str | Path, tell: Callable[[str], None] = lambda line: None)
 def videos_of(paths: Sequence[str | Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
     """The videos of several files and folders, each once, in the order given.
 
-    Errors:
-        ValueError where a folder holds no video.
+    Raises:
+        ValueError: a folder holds no video.
     """
     found: dict[Path, None] = {}
     for path in paths:

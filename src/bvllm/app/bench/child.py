@@ -40,8 +40,8 @@ def run_job(function: str, **arguments: object) -> Job:
         function: takes plain values; returns a dict of plain values, or a pair (prepare, measure) is not
             needed: what must not be timed stands in the function's own `prepare_` twin.
 
-    Errors:
-        RuntimeError where the job fails, with its last line.
+    Raises:
+        RuntimeError: the job fails, with its last line.
     """
     command = [sys.executable, "-m", "bvllm.app.bench.child", function, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True)

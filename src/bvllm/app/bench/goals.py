@@ -39,8 +39,8 @@ class Plan:
         rounds: how often what is short is repeated.
         goals: which; None is all.
 
-    Errors:
-        ValueError where a goal is unknown, there is nothing to measure on, or the hour is the shorter one.
+    Raises:
+        ValueError: a goal is unknown, there is nothing to measure on, or the hour is the shorter one.
     """
 
     folder: Path

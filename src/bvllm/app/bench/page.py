@@ -34,8 +34,8 @@ def as_json(figures: list[Figure], conditions: Conditions) -> str:
 def read_run(path: Path) -> tuple[list[Figure], Conditions]:
     """A run that was written with `as_json`.
 
-    Errors:
-        ValueError where the file is no such run.
+    Raises:
+        ValueError: the file is no such run.
     """
     try:
         run = json.loads(path.read_text(encoding="utf-8"))

@@ -39,8 +39,8 @@ def parse_row(data: bytes, where: str, find: FindMedia) -> Dialogue:
         where: file and line.
         find: what turns a name into media.
 
-    Errors:
-        BadRow for whatever is wrong with it.
+    Raises:
+        BadRow: whatever is wrong with it.
 
     Example:
         >>> row = b'{"id": 7, "conversations": [{"from": "human", "value": "hello?"}, '

@@ -38,8 +38,9 @@ class RowFile:
         path: the file.
         media_root: the folder that media are named from and must lie in; the file's own where None.
 
-    Errors:
-        ValueError where the file holds no rows; BadRow from `rows[k]`, with file, line and row.
+    Raises:
+        ValueError: the file holds no rows
+        BadRow: from `rows[k]`, with file, line and row.
 
     Example:
         >>> import json, tempfile
@@ -86,8 +87,8 @@ def find_media(kind: MediaKind, name: str, folder: str | None, root: Path, where
         folder: a subfolder that the row names apart, as Valley does.
         root: the media folder.
 
-    Errors:
-        BadRow of kind outside_root or missing.
+    Raises:
+        BadRow: of kind outside_root or missing.
     """
     names = [name] if os.path.splitext(name)[1] else [name, name + UNNAMED_SUFFIX]
     tried = [os.path.join(root, n) for n in names]
@@ -149,8 +150,8 @@ class RowOffsets:
     def read(self, path: Path, row: int) -> bytes:
         """The bytes of one row.
 
-        Errors:
-            ValueError where the file has changed since its rows were found.
+        Raises:
+            ValueError: the file has changed since its rows were found.
         """
         first, after, _ = (int(n) for n in self.spans[row])
         with open(path, "rb", buffering=0) as file:

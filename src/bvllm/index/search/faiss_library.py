@@ -25,8 +25,8 @@ CODE_BITS = 4
 class FaissLibrary:
     """`VectorLibrary` on `faiss.IndexPQFastScan`; see there.
 
-    Errors:
-        ImportError where faiss is not installed.
+    Raises:
+        ImportError: faiss is not installed.
     """
 
     name = f"faiss PQ fast scan, {CHANNELS_PER_CODE} channels in {CODE_BITS} bits"

@@ -39,8 +39,8 @@ def library_moments(
     Returns:
         The moments; None where the library cannot tell, and all frames must be looked at.
 
-    Errors:
-        ValueError where the widths differ, or `top` is below 1.
+    Raises:
+        ValueError: the widths differ, or `top` is below 1.
     """
     covered, others = _covered(library, videos)
     exact = [(video, np.arange(len(videos[video]))) for video in others]

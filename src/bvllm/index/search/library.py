@@ -47,15 +47,15 @@ class VectorLibrary(Protocol):
     def build(self, sample: NDArray[np.float32], blocks: Iterator[NDArray[np.float32]]) -> Built:
         """Take all rows, given in blocks (n, C) of unit length; `sample` (m, C) are some of them.
 
-        Errors:
-            RuntimeError or MemoryError where it cannot.
+        Raises:
+            RuntimeError, MemoryError: it cannot.
         """
 
     def read(self, data: NDArray[np.uint8], rows: int, channels: int) -> Built:
         """What was written, with so many rows of so many channels.
 
-        Errors:
-            DamagedLibrary where it is something else.
+        Raises:
+            DamagedLibrary: it is something else.
         """
 
 
@@ -65,8 +65,8 @@ LoadLibrary = Callable[[], VectorLibrary]
 def load_library() -> VectorLibrary:
     """The vector library of the extra `search`.
 
-    Errors:
-        MissingLibrary where it is not installed, or cannot live in one process with torch: on macOS both
+    Raises:
+        MissingLibrary: it is not installed, or cannot live in one process with torch: on macOS both
         bring an OpenMP of their own, and the second to start ends the process
         (https://github.com/faiss-wheels/faiss-wheels/issues/73).
     """

@@ -60,8 +60,8 @@ def header_of(
 def write_library(path: Path, header: LibraryHeader, payload: NDArray[np.uint8]) -> None:
     """Write a file in one step: temporary name, fsync, rename, fsync of the folder. For one writer at a time.
 
-    Errors:
-        OSError where the disk does not take it: what was there before is still there.
+    Raises:
+        OSError: the disk does not take it: what was there before is still there.
     """
     text = json.dumps(asdict(header)).encode()
     start = MAGIC + len(text).to_bytes(LENGTH_BYTES, "little") + hashlib.sha256(text).digest() + text
@@ -73,8 +73,9 @@ def write_library(path: Path, header: LibraryHeader, payload: NDArray[np.uint8])
 def read_header(path: Path) -> LibraryHeader:
     """What a file covers; the library's bytes are not looked at.
 
-    Errors:
-        DamagedLibrary where it is no such file; OSError where it is not there or not readable.
+    Raises:
+        DamagedLibrary: it is no such file.
+        OSError: it is not there or not readable.
     """
     descriptor = disk.open_to_read(path)
     try:
@@ -86,8 +87,8 @@ def read_header(path: Path) -> LibraryHeader:
 def read_library(path: Path) -> tuple[LibraryHeader, NDArray[np.uint8]]:
     """What a file covers, and the library's bytes, every one of them compared.
 
-    Errors:
-        as for `read_header`.
+    Raises:
+        DamagedLibrary, OSError: as for `read_header`.
     """
     descriptor = disk.open_to_read(path)
     try:

@@ -41,8 +41,8 @@ def best_moments(
         top: how many moments at most.
         near_seconds: how far a moment reaches on either side.
 
-    Errors:
-        ValueError where `top` is below 1.
+    Raises:
+        ValueError: `top` is below 1.
 
     Example:
         >>> rows = [np.array([0.1, 0.9, 0.8, 0.3], dtype=np.float32)]
@@ -71,8 +71,8 @@ def best_moments(
 def check_top(top: int) -> None:
     """Refuse to look for no moments.
 
-    Errors:
-        ValueError where `top` is below 1.
+    Raises:
+        ValueError: `top` is below 1.
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}: ask for some moments")

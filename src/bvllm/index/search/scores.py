@@ -23,8 +23,8 @@ def cosines(features: Tensor, query: Tensor) -> NDArray[np.float32]:
         features: (T, C) float32, float16 or bfloat16; may be mapped from a file.
         query: (C,) of any length but zero.
 
-    Errors:
-        ValueError where the widths differ.
+    Raises:
+        ValueError: the widths differ.
 
     Example:
         >>> cosines(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1.0, 0.0])).tolist()
@@ -36,8 +36,8 @@ def cosines(features: Tensor, query: Tensor) -> NDArray[np.float32]:
 def all_cosines(videos: Iterable[Tensor], query: Tensor) -> list[NDArray[np.float32]]:
     """`cosines` of several videos, in one go: an hour of video is too little to set up threads for.
 
-    Errors:
-        ValueError where the widths differ.
+    Raises:
+        ValueError: the widths differ.
     """
     videos = list(videos)
     for features in videos:
@@ -61,8 +61,8 @@ def all_cosines(videos: Iterable[Tensor], query: Tensor) -> list[NDArray[np.floa
 def check_width(features: Tensor, query: Tensor) -> None:
     """Refuse a query that has not as many channels as the frames.
 
-    Errors:
-        ValueError where the widths differ.
+    Raises:
+        ValueError: the widths differ.
     """
     if features.shape[1:] != query.shape:
         raise ValueError(

@@ -79,8 +79,8 @@ class LibraryShelf:
         load: gives the library, or raises MissingLibrary.
         tell: told in one line about everything that is not as it should be, and that a library is built.
 
-    Errors:
-        ValueError where `above` is below 0.
+    Raises:
+        ValueError: `above` is below 0.
     """
 
     def __init__(
@@ -213,8 +213,8 @@ def _files(folder: Path) -> list[Path]:
 def _holding(folder: Path) -> Iterator[bool]:
     """Whether we are the one that builds, until the end of the block; a killed one holds nothing.
 
-    Errors:
-        OSError where the folder cannot be written to.
+    Raises:
+        OSError: the folder cannot be written to.
     """
     disk.make_folder(folder)
     descriptor = disk.lock(folder / LOCK)

@@ -23,8 +23,8 @@ def heat_maps(attention: Tensor, grid: tuple[int, int] | None = None) -> np.ndar
     Returns:
         (F, rows, columns) float32; all zero where a frame was looked at evenly.
 
-    Errors:
-        ValueError where N patches do not fill the grid.
+    Raises:
+        ValueError: N patches do not fill the grid.
     """
     frames, _, patches = attention.shape
     rows, columns = grid or (math.isqrt(patches), math.isqrt(patches))

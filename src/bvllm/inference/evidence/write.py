@@ -26,9 +26,9 @@ def write_evidence(path: str | Path, encoded: EncodedVideo, answer: Answer) -> P
     Returns:
         The path written.
 
-    Errors:
-        ValueError where the path cannot be written, see `check_evidence_path`.
-        OSError where writing fails.
+    Raises:
+        ValueError: the path cannot be written, see `check_evidence_path`.
+        OSError: writing fails.
     """
     return write_sheet(path, contact_sheet(encoded, answer))
 

@@ -52,8 +52,8 @@ class LlamaVidConfig:
         projector_layers: linear layers, GELU between them, from content to the language model.
         count_padding: reader "bert" averages over its words. True counts padding among them, as released.
 
-    Errors:
-        ValueError where a setting is out of range.
+    Raises:
+        ValueError: a setting is out of range.
 
     Source: LLaMA-VID (arXiv 2311.17043), Sec. 3.
 
@@ -95,8 +95,8 @@ class LlamaVidConfig:
     def cell(self, patches: int) -> int:
         """Patches on each side of a cell of the grid.
 
-        Errors:
-            ValueError where the patches are not a square, or fewer than the cells.
+        Raises:
+            ValueError: the patches are not a square, or fewer than the cells.
         """
         side, cells = isqrt(patches), self.grid or 1
         if side * side != patches or cells > side:
@@ -123,8 +123,8 @@ class VideoLlama2Config:
         depth: blocks in each of the two RegStages; None takes the form's.
         mlp_depth: linear layers of the readout, GELU between them.
 
-    Errors:
-        ValueError where a setting is out of range.
+    Raises:
+        ValueError: a setting is out of range.
 
     Source: VideoLLaMA 2 (arXiv 2406.07476), Sec. 2.2 and Table 1.
 
@@ -174,8 +174,8 @@ class VideoLlama2Config:
     def block(self, frames: int, rows: int, columns: int) -> tuple[int, int, int]:
         """Steps, rows and columns of the tokens that so many frames of patches become.
 
-        Errors:
-            ValueError where nothing would be left of an axis.
+        Raises:
+            ValueError: nothing would be left of an axis.
         """
         pairs = zip((frames, rows, columns), self.strides)
         steps, height, width = ((n + 2 * self.padding - k) // k + 1 for n, k in pairs)
@@ -196,8 +196,8 @@ KINDS: dict[str, type[LlamaVidConfig] | type[VideoLlama2Config]] = {
 def connector_config(given: ConnectorConfig | Mapping[str, Any] | None) -> ConnectorConfig | None:
     """The typed record from itself, from what `connector_dict` made, or None.
 
-    Errors:
-        ValueError where the kind or a key is unknown, or a value is out of range.
+    Raises:
+        ValueError: the kind or a key is unknown, or a value is out of range.
 
     Example:
         >>> connector_config({"kind": "videollama2", "form": "spatial_pool"}).strides

@@ -79,8 +79,8 @@ class LlamaVidConnector(nn.Module):
             question_ids, question_mask: (F, Q) the question of the clip each frame belongs to.
             prefix: [CLS] and registers before the patches; the reader alone sees them.
 
-        Errors:
-            ValueError where the shape is another, or the patches do not form the grid.
+        Raises:
+            ValueError: the shape is another, or the patches do not form the grid.
         """
         if states.ndim != 3 or not 0 <= prefix < states.shape[1]:
             raise ValueError(

@@ -35,8 +35,8 @@ def llama_vid_weights(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         released: by the authors' names, without the leading `model.`.
 
-    Errors:
-        ValueError where a name is not in the table.
+    Raises:
+        ValueError: a name is not in the table.
 
     Example:
         >>> import torch

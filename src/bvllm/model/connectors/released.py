@@ -61,8 +61,8 @@ class Recipe:
 def recipes(names: Iterable[str]) -> dict[str, Recipe]:
     """Our weights by name, each with what it is made of.
 
-    Errors:
-        ValueError that names every key without a place.
+    Raises:
+        ValueError: keys have no place; it names every one.
 
     Example:
         >>> recipes(["model.norm.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"])

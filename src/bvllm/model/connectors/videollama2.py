@@ -71,8 +71,8 @@ class VideoLlama2Connector(nn.Module):
             patches: the frames of each video, all of the same number.
             columns: patches in a row of the grid; None takes a square.
 
-        Errors:
-            ValueError where the patches do not form such a grid, or are fewer than the down-sampling needs.
+        Raises:
+            ValueError: the patches do not form such a grid, or are fewer than the down-sampling needs.
         """
         grid = patch_grid(patches, columns)
         self.config.block(patches.shape[1], *grid)
@@ -96,8 +96,8 @@ def perceptron(depth: int, channels: int, width: int) -> nn.Sequential:
 def patch_grid(patches: Tensor, columns: int | None) -> tuple[int, int]:
     """(rows, columns) of the N patches of (B, T, N, C).
 
-    Errors:
-        ValueError where the shape is another, or N is no such grid.
+    Raises:
+        ValueError: the shape is another, or N is no such grid.
     """
     if patches.ndim != 4 or not patches.shape[1]:
         raise ValueError(

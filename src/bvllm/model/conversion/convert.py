@@ -76,9 +76,9 @@ def convert(
         tower: folder with the vision tower's weights, where the checkpoint holds none: keys as within it.
         question_tokenizer: folder with BERT's tokenizer, which LLaMA-VID's Q-Former reads with.
 
-    Errors:
-        ConvertError where something is missing, left over, or not what it says.
-        OSError where files cannot be read or written.
+    Raises:
+        ConvertError: something is missing, left over, or not what it says.
+        OSError: files cannot be read or written.
     """
     if kind not in KINDS:
         raise ConvertError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}: use one of these")

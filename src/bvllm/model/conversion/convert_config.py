@@ -41,8 +41,8 @@ def connected_config(kind: str, settings: Settings, shapes: Shapes, video_token_
         shapes: of its weights, by its names.
         video_token_id: the placeholder's, in its tokenizer.
 
-    Errors:
-        ValueError where the release is of a kind that cannot be converted.
+    Raises:
+        ValueError: the release is of a kind that cannot be converted.
     """
     feature = settings.get("mm_vision_select_feature", "patch")
     if feature != "patch":

@@ -87,8 +87,8 @@ def examine(
         limits: what it may cost.
         progress: told about the frames read.
 
-    Errors:
-        ValueError where fps is out of range. What is wrong with the file is no error but a finding.
+    Raises:
+        ValueError: fps is out of range. What is wrong with the file is no error but a finding.
     """
     plan = SamplingPlan(fps=fps)
     sizes: dict[tuple[int, int], None] = {}

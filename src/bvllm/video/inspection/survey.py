@@ -125,7 +125,8 @@ class Survey:
 def survey(source: FileSource, limits: Limits = Limits()) -> Survey:  # noqa: B008 - frozen
     """Walk over a file once; reads nothing but the file, as `read_video`.
 
-    Errors: `VideoError`, as for `read_video`, where the file cannot be opened. A file that ends early or is
+    Raises:
+        VideoError: as for `read_video`, where the file cannot be opened. A file that ends early or is
         damaged on the way is walked as far as it goes.
     """
     with closing(VideoFile(source, limits)) as video, closing(video.open()) as opened:
