@@ -1,4 +1,4 @@
-"""Search over indexed videos: by words in the space of the frames, else by the frame selector."""
+"""Rank the frames of indexed videos by a query: by words in the frames' space, else by the selector."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

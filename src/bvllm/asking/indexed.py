@@ -1,4 +1,4 @@
-"""A video through the index: looked at once, ever; what is asked later finds its features on disk."""
+"""Encode a video through the index: read its features from disk, or compute and store them once."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The moments of a search as a contact sheet: the page that shows an answer's frames shows these, too."""
+"""Write the moments of a search as a contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path

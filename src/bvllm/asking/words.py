@@ -1,4 +1,4 @@
-"""What a model knows of a query's words."""
+"""Find out which words of a query a model knows."""
 
 import re
 from collections.abc import Callable

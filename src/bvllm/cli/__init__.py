@@ -1,4 +1,4 @@
-"""The command line: parse, call app, print. One file per verb; nothing heavy is imported up front."""
+"""Parse the command line: one file per verb; nothing heavy is imported up front."""
 
 import os
 import sys

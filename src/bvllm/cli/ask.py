@@ -1,4 +1,4 @@
-"""`bvllm ask`: a question about a video, answered, with what it cost and what it rests on."""
+"""`bvllm ask`: answer a question about a video, with what it cost and what it rests on."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`bvllm bench`: what the engine promises about speed and memory, measured here."""
+"""`bvllm bench`: measure speed and memory here."""
 
 import sys
 import tempfile

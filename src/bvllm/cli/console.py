@@ -1,4 +1,4 @@
-"""What every command shares: errors with an exit status, a progress bar, quiet libraries, Ctrl-C, open files.
+"""Share among commands: errors with an exit status, a progress bar, quiet libraries, Ctrl-C, file limits.
 
 Nothing heavy is imported before it is used.
 """

@@ -1,4 +1,4 @@
-"""`bvllm convert`: a baseline's released checkpoint, in our layout."""
+"""`bvllm convert`: convert a baseline's released checkpoint into our layout."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`bvllm doctor`: what is odd or broken in a video, and what an answer about it would rest on."""
+"""`bvllm doctor`: report what is odd or broken in a video, and what an answer about it would rest on."""
 
 import json
 import os

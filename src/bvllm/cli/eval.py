@@ -1,4 +1,4 @@
-"""`bvllm eval`: how often a model is right, per task and per duration."""
+"""`bvllm eval`: measure how often a model is right, per task and per duration."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`bvllm index`: look at videos once, so that every question about them comes quickly."""
+"""`bvllm index`: encode videos once, so that every question about them comes quickly."""
 
 import json
 import math

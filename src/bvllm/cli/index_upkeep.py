@@ -1,4 +1,4 @@
-"""The folder of the index on the command line, and `bvllm index --list`, `--check` and `--prune`."""
+"""Name the index folder on the command line; `bvllm index --list`, `--check` and `--prune`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The options that fill the slots of the pipeline: by a method's name, the same for every command."""
+"""Define the options that fill the pipeline's slots by a method's name, the same for every command."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 

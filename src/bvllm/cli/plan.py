@@ -1,4 +1,4 @@
-"""`bvllm plan`: what a question about a video would cost, without a model."""
+"""`bvllm plan`: count what a question about a video would cost, without a model."""
 
 import json
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`bvllm reproduce`: the paper's tables in miniature."""
+"""`bvllm reproduce`: reproduce the paper's tables in miniature."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`bvllm search`: where in a collection of videos something is shown."""
+"""`bvllm search`: find where in a collection of videos something is shown."""
 
 import json
 import shlex

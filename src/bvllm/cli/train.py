@@ -1,4 +1,4 @@
-"""`bvllm train`: make a model again."""
+"""`bvllm train`: train a model."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""`bvllm world`: the synthetic needle-in-a-haystack video world."""
+"""`bvllm world`: make the synthetic needle-in-a-haystack video world."""
 
 import math
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What every room may use: it knows nothing of videos or models."""
+"""Threads, processes, files and text: what every room may use. Imports nothing else of the package."""

@@ -1,4 +1,4 @@
-"""Where evidence may be written: checked before any long work, and written at once or not at all."""
+"""Check where a file may be written before any long work, and write it whole or not at all."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Work in processes of its own, which end with their parent's interest in them."""
+"""Run work in processes that end with their parent."""
 
 import multiprocessing
 import os

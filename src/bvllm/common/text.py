@@ -1,4 +1,4 @@
-"""Questions with options, letters, clocks and names of files: text that every room writes and reads alike."""
+"""Parse and write questions with options, letters, clocks and names of files."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The same numbers with any number of threads: kernels run on one, and frames are spread over several.
+"""Keep torch's kernels on one thread, and spread frames over several: the same numbers either way.
 
 A matrix product that is cut among threads may add in another order, and the last bit of a score may decide
 which of two like frames is chosen. So no product is cut; what runs in parallel are whole chunks of frames,

@@ -1,0 +1,1 @@
+"""Read rows to learn from, mix them, and make batches of them."""

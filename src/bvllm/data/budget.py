@@ -1,4 +1,4 @@
-"""A random budget for every step, so that one model serves any."""
+"""Draw a random token budget for every training step, so that one model serves any."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The chat schema: one JSON object a line, one question about one video a line."""
+"""Define the chat schema: one JSON object a line, one question about one video a line."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Examples to one batch of model inputs."""
+"""Collate examples into one batch of model inputs."""
 
 from collections.abc import Sequence
 

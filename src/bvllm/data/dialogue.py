@@ -1,4 +1,4 @@
-"""A row to learn from, whatever file it came from: who says what about which pictures and videos."""
+"""Hold one row to learn from, whatever file it came from: who says what about which media."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

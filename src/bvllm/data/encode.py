@@ -1,4 +1,4 @@
-"""From a row to what a batch is made of: media read, text tokenized, labels on the answers alone."""
+"""Encode a row for a batch: read its media, tokenize its text, put labels on the answers alone."""
 
 import re
 from dataclasses import dataclass, replace

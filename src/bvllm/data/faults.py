@@ -1,4 +1,4 @@
-"""Rows that must not be trained on: each is named, counted, and left out or fatal."""
+"""Record rows that must not be trained on: each is named, counted, and left out or fatal."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Sets on the Hugging Face Hub, read row by row as they come over the network; nothing stays on the disk."""
+"""Stream sets from the Hugging Face Hub row by row; nothing stays on the disk."""
 
 import re
 from collections.abc import Iterator

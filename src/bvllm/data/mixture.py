@@ -1,4 +1,4 @@
-"""Sets of rows in one endless order, which is a pure function of the position: nothing has to be replayed.
+"""Mix sets of rows in one endless order that is a pure function of the position.
 
 `shuffled` shuffles without a list: where one place of a permutation goes is worked out from a key.
 """

@@ -1,4 +1,4 @@
-"""WebDataset tar shards: samples of a .json and its media, read in place, nothing extracted.
+"""Read WebDataset tar shards in place: samples of a .json and its media, nothing extracted.
 
 Files of one sample follow each other and share their name up to its first dot. The .json is a row in LLaVA's
 form or the chat schema; its media are found by name, or in the order they stand in.

@@ -1,4 +1,4 @@
-"""Rows that can only be read from front to back, by their place in a run."""
+"""Order rows that can only be read from front to back, by their place in a run."""
 
 import os
 from collections import deque

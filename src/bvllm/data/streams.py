@@ -1,4 +1,4 @@
-"""Rows that can only be read from front to back: shards behind a pipe, compressed ones, any iterable."""
+"""Read rows from front to back: shards behind a pipe, compressed ones, any iterable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice

@@ -1,4 +1,4 @@
-"""Rows in order as torch and transformers' Trainer take them: examples, and the places to read."""
+"""Serve rows in order as torch and transformers' Trainer take them."""
 
 from collections.abc import Iterator
 from itertools import islice

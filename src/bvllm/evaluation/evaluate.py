@@ -1,4 +1,4 @@
-"""Score a model on videos of the world: is the answer right, and were the right frames found?"""
+"""Score a model on videos of the synthetic world: right answers, and right frames found."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What was seen of a video, kept on disk: looked at once, asked about for ever. See docs/indexing.md."""
+"""Keep the features of videos on disk, so that each is encoded once. See docs/indexing.md."""
 
 from bvllm.index.build import INDEXING, Indexed, find_indexed, find_or_index, index_video
 from bvllm.index.encoder import FrameEncoder, TowerEncoder

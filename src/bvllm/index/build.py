@@ -1,4 +1,4 @@
-"""Index a video: look at each frame once, and keep what was seen for every question to come."""
+"""Index a video: encode each frame once, and store the features for later questions."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""An entry appears whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+"""Commit an entry whole or not at all: temporary name, fsync, rename, fsync of the folder."""
 
 from collections.abc import Iterable
 from pathlib import Path

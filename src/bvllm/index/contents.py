@@ -1,4 +1,4 @@
-"""What a video is, by its bytes: SHA-256, remembered while the system swears that the file is the same.
+"""Hash a file's bytes (SHA-256), cached while its inode, size and times are unchanged.
 
 A file is read once. Its hash is kept in the index folder under device, inode, size, time of change and time
 of the last change of the inode, in nanoseconds: no ordinary write leaves all five as they were. As with git's

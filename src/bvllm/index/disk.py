@@ -1,4 +1,4 @@
-"""The few things that an index does to a disk, each in one call.
+"""Read, write and rename files of an index, each in one call that is safe against links and power cuts.
 
 Everything that changes a disk goes through these functions, so that a test can record them, replay them up to
 a power cut, and leave one of them out.

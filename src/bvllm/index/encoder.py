@@ -1,4 +1,4 @@
-"""What makes features of frames, as the index sees it."""
+"""Adapt a model to the index: what makes features of frames, with a fingerprint."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What an index tells: one failure of the disk, and findings about single files."""
+"""Define the index's errors: one failure of the disk, and findings about single files."""
 
 import errno
 import warnings

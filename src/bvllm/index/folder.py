@@ -1,4 +1,4 @@
-"""The index: a folder with one file per video, for any number of readers and writers at once."""
+"""Open an index folder: one file per video, for any number of readers and writers at once."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Frames of a video that is being indexed, safe on disk before the whole is: a file of records.
+"""Append the features of a video that is being indexed to a log that survives a crash.
 
 A record holds some frames, their seconds and a SHA-256 that continues the one of the record before it, the
 first that of the key. So what is believed is always an unbroken beginning, written for this key, in this

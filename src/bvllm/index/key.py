@@ -1,4 +1,4 @@
-"""The name of an index entry: what the video is, how it was sampled, and what looked at it."""
+"""Name an index entry by the video's bytes, the sampling settings and the tower."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A verified file as tensors, read from it when they are used."""
+"""Map a verified entry into memory, and read its tensors when they are used."""
 
 import json
 import mmap

@@ -1,4 +1,4 @@
-"""A video in the middle of being indexed: what is safe so far, and how to go on."""
+"""Resume a video that was partly indexed: what is safe so far, and how to go on."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One writer of a video at a time: the others wait for as long as it is seen to be alive."""
+"""Lock a video for one writer at a time; the others wait while it shows activity."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What lies in an index folder, and what keeps it sound and small: check, prune, the size limit."""
+"""Check, prune and limit the files of an index folder."""
 
 import os
 import re

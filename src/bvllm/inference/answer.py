@@ -1,4 +1,4 @@
-"""Select, pass 2, reduce and generate: everything that depends on the question."""
+"""Answer a question about an encoded video: select frames, encode patches, reduce, generate."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Pass 1: look at every frame once, keep one feature of each, and put the pixels on disk."""
+"""Encode a video (pass 1): one feature of every sampled frame; the pixels wait on disk."""
 
 import time
 from array import array

@@ -1,4 +1,4 @@
-"""The first pass: every sampled frame through the tower, in order, while the next ones are decoded."""
+"""Run the first pass: every sampled frame through the tower, in order, while the next ones are decoded."""
 
 import math
 from collections import deque

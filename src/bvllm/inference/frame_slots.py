@@ -1,4 +1,4 @@
-"""Pixels of a changing set of frames on disk, in places that are used again."""
+"""Store the pixels of a changing set of frames on disk, in places that are used again."""
 
 import tempfile
 import threading

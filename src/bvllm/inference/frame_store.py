@@ -1,4 +1,4 @@
-"""Frames that wait on disk between the first look and the second.
+"""Store frames on disk between the first pass and the second.
 
 Of most frames only a feature is ever needed again, but which few are needed is known only when the question
 is asked. Their pixels wait in a file that has no name: memory stays flat, and nothing is left

@@ -1,4 +1,4 @@
-"""A model and its processor, ready to answer."""
+"""Load a B-VLLM, and put it behind the interface `VideoModel`."""
 
 import hashlib
 import json

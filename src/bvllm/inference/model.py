@@ -1,5 +1,4 @@
-"""The one interface through which everything else asks a model: index, sessions, streams, search and
-evidence.
+"""Define the one interface through which index, sessions, streams, search and evidence ask a model.
 
 B-VLLM is its first implementation (`bvllm.inference.loading`). A further family is one more class with these
 methods; nothing that calls them changes.

@@ -1,4 +1,4 @@
-"""Which model a name means, found out before anything heavy is imported."""
+"""Resolve a model's name to a folder or hub id, before anything heavy is imported."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""What a question about a video would cost, before any model is loaded."""
+"""Count what a question about a video would cost, before any model is loaded."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What an answer is: the text, the frames it rests on, what it cost, what was asked for and what was used."""
+"""Hold an answer: the text, the frames it rests on, what it cost, the settings asked for and used."""
 
 from collections import Counter
 from collections.abc import Mapping

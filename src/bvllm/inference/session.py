@@ -1,4 +1,4 @@
-"""What one question leaves behind for the next: patches of chosen frames, and the beginning of the prompt.
+"""Cache what one question leaves for the next: patches of chosen frames, and the prompt's first states.
 
 Frames are chosen anew for every question, but questions about one video often meet the same frames. The
 numbers do not depend on what is remembered: a frame always goes through the tower on its own, and the prompt

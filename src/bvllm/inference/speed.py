@@ -1,4 +1,4 @@
-"""How fast a model of a given shape would run here, from a few layers of random numbers."""
+"""Time a few layers of random numbers to estimate how fast a model of that shape would run here."""
 
 import copy
 import time

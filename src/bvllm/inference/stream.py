@@ -1,4 +1,4 @@
-"""A video that has not ended: a camera, or a file that is still being written. Ask about it at any time."""
+"""Remember a video that has not ended, a camera or a growing file, and answer about it at any time."""
 
 import math
 import threading

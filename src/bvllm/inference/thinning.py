@@ -1,4 +1,4 @@
-"""Which frames of an endless stream to keep: the newest, and the past thinned evenly."""
+"""Choose which frames of an endless stream to keep: the newest, and the past thinned evenly."""
 
 from bisect import bisect_left
 

@@ -1,4 +1,4 @@
-"""Which method fills which slot, by name: what a command line, a question or an evaluation asks for."""
+"""Name a method for every slot: what a command line, a question or an evaluation asks for."""
 
 from dataclasses import asdict, dataclass
 from typing import TypedDict

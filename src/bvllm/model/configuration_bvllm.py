@@ -1,4 +1,4 @@
-"""What a B-VLLM is made of, which of the paper's options are on, and how many places a prompt reserves."""
+"""Configure a B-VLLM: its parts, the paper's options, and the placeholders that a prompt reserves."""
 
 import copy
 import difflib

@@ -1,4 +1,4 @@
-"""The layers of vision transformers, read out of each family, and a linear layer that is fast on a CPU.
+"""Read the layers of a vision transformer out of each family, with a linear layer that is fast on a CPU.
 
 CLIP, SigLIP, DINOv2 and the ViT-g of BLIP-2 and InstructBLIP differ in names only:
 

@@ -1,4 +1,4 @@
-"""A vision tower at the machine's speed: the stock one's layers, laid out anew.
+"""Run a vision tower at the machine's speed: the stock one's layers, laid out anew.
 
 q, k and v are one product; the pixels' mean and standard deviation live in the weights of the first product,
 so that bytes go in; and the last layer runs for [CLS] alone where only [CLS] is wanted. On a CPU weights are

@@ -1,4 +1,4 @@
-"""What stands between a decoder's last state and its logits, where it is more than a matrix."""
+"""Apply what some decoders put between the last state and the logits beside a matrix."""
 
 from collections.abc import Callable
 

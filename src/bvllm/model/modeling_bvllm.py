@@ -1,4 +1,4 @@
-"""B-VLLM as a Hugging Face model: the backbone, where visual tokens and text meet, and the head that answers.
+"""B-VLLM as a Hugging Face model: the backbone, where visual tokens and text meet, and the head.
 
 States come back in the caller's layout, so that labels, logits and metrics line up with `input_ids`
 whatever the budget left over.

@@ -1,4 +1,4 @@
-"""What the visual side hands to the language model, and how it came about."""
+"""Hold the visual tokens that the language model is given, and how they came about."""
 
 from dataclasses import dataclass
 

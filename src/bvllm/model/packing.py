@@ -1,4 +1,4 @@
-"""Placeholders and what fills them: which slots are used, closing the gaps, and the way back.
+"""Fill placeholders with visual tokens, close the gaps that unused ones leave, and undo it.
 
 A prompt holds as many placeholders as a clip could need. Only after selection and merging is it known how
 many are used. The language model must run on a row without gaps: positions then count what is there, and

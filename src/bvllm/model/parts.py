@@ -1,4 +1,4 @@
-"""A new B-VLLM from released weights: a vision tower, InstructBLIP's Q-Former, a language model.
+"""Assemble a new B-VLLM from released weights: vision tower, InstructBLIP's Q-Former, language model.
 
 Where the weights go:
 

@@ -1,4 +1,4 @@
-"""Full configurations as functions: each call returns a new one, so change what you like before use."""
+"""Build full configurations by functions: each call returns a new one, so change it before use."""
 
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, Qwen2Config
 

@@ -1,4 +1,4 @@
-"""From a chat to the model's inputs: prompt with placeholders, pixels with seconds, the Q-Formers' question.
+"""Turn a chat into model inputs: prompt with placeholders, pixels with seconds, Q-Former question.
 
 Nothing here needs torchvision, without which transformers has no video processors of its own: two methods
 that look sub-processors up by name are replaced.

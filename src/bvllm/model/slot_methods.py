@@ -1,6 +1,4 @@
-"""The pipeline that a configuration describes: a method by its name for every slot, with a model's trained
-parts.
-"""
+"""Build the pipeline that a configuration describes: methods by name, with a model's trained parts."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""From a video, a picture or frames to normalised pixels with their seconds; torch only, no torchvision."""
+"""Turn a video, a picture or frames into normalised pixels with seconds; no torchvision needed."""
 
 from pathlib import Path
 from typing import BinaryIO

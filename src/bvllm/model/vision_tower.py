@@ -1,4 +1,4 @@
-"""The vision towers that fit, one record each: what is [CLS], and where the patches begin."""
+"""Describe the supported vision towers, one record each: what is [CLS], where the patches begin."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The visual side of a B-VLLM: encode, select, spend, and the small learned parts (arXiv 2412.09919, Fig. 2).
+"""The visual side of a B-VLLM: encode, select, reduce, and the learned parts (arXiv 2412.09919, Fig. 2).
 
 Two passes, so that memory does not grow with the video. The first keeps one vector per frame; with the
 arg-max the rows of S are one-hot, so duplicates are known before a patch feature exists, and the second

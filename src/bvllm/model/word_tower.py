@@ -1,4 +1,4 @@
-"""The text side of a contrastive tower, small: a text is the sum of the words that it knows."""
+"""Embed a text as the sum of the words it knows: the small text side of a contrastive tower."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Alignment: visual tokens learn to be what the language model already reads.
+"""Align nano: visual tokens learn to be what the language model already reads.
 
 The LLM was warmed up on frames told in words, each the sum of its caption's word embeddings. Here token
 sampler and projector learn to give just that sum for the frame itself, under any question. No LLM runs, so

@@ -1,4 +1,4 @@
-"""The bank: features of every pool frame. A training clip of any length is a choice of its rows."""
+"""Cache the features of every pool frame; a training clip of any length is a choice of its rows."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Nano put together: tokenizer, processor, and a model around a warmed-up tower and language model."""
+"""Build nano: tokenizer, processor, and a model around a warmed-up tower and language model."""
 
 import torch
 from torch import nn

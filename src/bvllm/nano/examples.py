@@ -1,4 +1,4 @@
-"""Training examples of nano: a question of the world, and what every sampled frame of its video shows."""
+"""Draw nano's training examples: a question, and what every sampled frame of its video shows."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Language warm-up: nano's LLM learns to read a video that is told in words, before it sees one.
+"""Warm up nano's language model on videos told in words, before it sees one.
 
 A frame is one vector: the sum of the words of its caption ("one red star top left") and the clock embedding
 of its time, much as visual tokens will be. The question and the answer follow. What is learned here (order,

@@ -1,4 +1,4 @@
-"""The pool: single frames of the world, drawn once, from which training clips of any length are put together.
+"""Draw the pool: single frames of the world, from which training clips of any length are put together.
 
 A clip of the world is a run of haystack frames with needle frames among them. Both are drawn here
 once at the tower's size; training then only chooses rows, so an hour of video costs an index.

@@ -1,4 +1,4 @@
-"""The one learning-rate schedule of nano's stages."""
+"""Set the learning rate of nano's stages."""
 
 import math
 

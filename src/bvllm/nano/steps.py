@@ -1,4 +1,4 @@
-"""One training step of nano on cached features: select, mix, spend, answer."""
+"""Run one training step of nano on cached features: select, mix, reduce, answer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

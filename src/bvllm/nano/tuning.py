@@ -1,4 +1,4 @@
-"""Selection and instruction tuning of nano, on cached features of the frozen tower."""
+"""Tune nano's selection and instruction stages on cached features of the frozen tower."""
 
 import time
 from collections.abc import Callable, Iterator

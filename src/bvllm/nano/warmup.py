@@ -1,4 +1,4 @@
-"""Vision-text contrastive warm-up of nano's tower: the role that CLIP's pre-training plays in the paper."""
+"""Warm up nano's vision tower by contrast with text: the role of CLIP's pre-training in the paper."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""One plan for every hard reduction: which output each input joins.
+"""Hold the plan of a hard reduction: which output each input joins.
 
 Pruning sends some inputs nowhere, merging sends several to one place, pooling is merging on a grid. The
 decision is kept apart from carrying it out (as in ToMe, arXiv 2210.09461), so that features, sizes, times

@@ -1,4 +1,4 @@
-"""From scores to a choice: hard for inference, soft and noisy for training."""
+"""Turn scores into a choice: hard for inference, soft and noisy for training."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Who goes with whom: cosine similarity, and three matchings over the rows of a matrix."""
+"""Match rows of a matrix by cosine: to an earlier row, across two halves, or farthest first."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Matching and merging in one step, to the last bit what ToMe's published steps give, with fewer passes."""
+"""Match and merge in one step, bit for bit what ToMe's published steps give, with fewer passes."""
 
 from dataclasses import dataclass
 

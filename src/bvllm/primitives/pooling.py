@@ -1,4 +1,4 @@
-"""Average pooling as a matrix, so that what was pooled where can be shown."""
+"""Write average pooling as a matrix, so that what was pooled where can be shown."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Where in its clip a frame stands, as fixed features."""
+"""Encode where in its clip a frame stands, as fixed features."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Outputs that are weighted sums of inputs: what pruning, merging and pooling have in common.
+"""Hold a reduction as sparse weights, outputs x inputs: what pruning, merging and pooling share.
 
 An `Assignment` sends each input to one output at most. Adaptive pools that overlap, a cosine transform and
 contextual tokens do not fit that: there an input has a share in several outputs, or a negative weight. A

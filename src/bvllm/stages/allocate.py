@@ -1,4 +1,4 @@
-"""How many tokens each frame may keep: a count for each, laid down before a token is made."""
+"""Lay down how many tokens each frame may keep, before a token is made."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What a method is: options in its fields, facts in its class, one decision in `assign`.
+"""Define what a method is: options in its fields, facts in its class, one decision in `assign`.
 
 A method decides for one video at a time and returns a value; the pipeline carries it out. It never sees a
 model: what it may know beside the frames or tokens comes as `Signals`. Adding one is a file in

@@ -1,4 +1,4 @@
-"""From frames to visual tokens: the paper's four slots in order (B-VLLM, arXiv 2412.09919, Fig. 2).
+"""Run the paper's four slots in order, frames to visual tokens (B-VLLM, arXiv 2412.09919, Fig. 2).
 
 The one pipeline: the model runs it, the embedded model is trained through it, the tables and all methods are
 measured in it. It takes a batch of clips of any lengths and goes in two halves, because between them the
@@ -213,6 +213,8 @@ def mixed(patches_of: Callable[[Tensor], Tensor], selection: FrameSelection, *, 
     frames = frames_needed(selection, least=least)
     patches = patches_of(frames)
     if not selection.is_mixture:
+        if len(frames) == len(selection):  # as usual: rows stand on different frames, oldest first
+            return patches
         return patches[torch.searchsorted(frames, selection.frames)]
     share = selection.weights[:, frames]
     if least:

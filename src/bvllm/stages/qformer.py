@@ -1,4 +1,4 @@
-"""Learned queries that read frames or patches, with the question in sight: InstructBLIP's Q-Former.
+"""InstructBLIP's Q-Former: learned queries that read frames or patches together with the question.
 
 A thin shell over transformers. It adds the queries (drawn from a normal distribution: queries that start
 at zero, as upstream's do, are all the same query for ever), attention maps on request, and cross-attention

@@ -1,4 +1,4 @@
-"""A compact perceiver resampler: learned queries that read the states and never see the question."""
+"""A perceiver resampler: learned queries that read the states and never see the question."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""A synthetic video world: needles in haystacks, with questions about the needles alone (after VideoNIAH)."""
+"""Make a synthetic video world: needles in haystacks, with questions about them (after VideoNIAH)."""
 
 from bvllm.synthetic.make import make_world
 from bvllm.synthetic.tasks import TASKS

@@ -1,4 +1,4 @@
-"""A video in the making: which needles it will show, what has been promised about them, and what is asked.
+"""Draft a video: the needles it will show, what has been promised about them, and what is asked.
 
 A task works in two steps. First it *drafts*: it puts the needles that it needs on the plan and claims their
 kind, so that no other question makes its own ambiguous. When all needles have their place in time, it

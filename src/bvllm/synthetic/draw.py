@@ -1,4 +1,4 @@
-"""Needles as pixels: stickers, captions and inserted pictures, drawn with Pillow."""
+"""Draw needles as pixels: stickers, captions and inserted pictures, with Pillow."""
 
 import math
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Real footage as a haystack: a folder of clips, looped and cut together to any length."""
+"""Cut haystacks from real footage: a folder of clips, looped to any length."""
 
 from functools import cache, lru_cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Haystacks: long, busy, meaningless footage that any frame can be asked of at random.
+"""Draw haystacks: long, busy, meaningless footage that any frame can be asked of at random.
 
 A haystack is cut into scenes. A scene is one large texture over which a camera pans and zooms, with a few
 sprites that wander about. Scenes are drawn on demand from the seed, so an hour takes no more memory

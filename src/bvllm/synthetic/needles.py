@@ -1,4 +1,4 @@
-"""The needles: what is put into a haystack, in words and on a timeline."""
+"""Define the needles: what is put into a haystack, in words and on a timeline."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How the world puts its questions: a few wordings for each task, `{}` where a needle's name goes."""
+"""Word the questions: a few phrases for each task, `{}` where a needle's name goes."""
 
 from bvllm.synthetic.needles import Caption, Picture, Sticker
 

@@ -1,4 +1,4 @@
-"""The subjects of inserted pictures: twelve items (`insert 1`) and eight landmarks (`insert 2`).
+"""Draw the subjects of inserted pictures: twelve items (`insert 1`) and eight landmarks (`insert 2`).
 
 Each is a handful of polygons in a unit square, so it scales to any frame.
 """

@@ -1,4 +1,4 @@
-"""Drawing random needles of one split, and saying in words what a frame shows."""
+"""Draw random needles of one split, and say in words what a frame shows."""
 
 import numpy as np
 

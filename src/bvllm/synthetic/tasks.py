@@ -1,4 +1,4 @@
-"""The fourteen tasks: what is asked about a video, and what the answer is.
+"""Define the fourteen tasks: what is asked about a video, and what the answer is.
 
 The nine tasks of VNBench (VideoNIAH, arXiv 2406.09367: retrieval, ordering and counting, each in three forms)
 and five more. See `draft` for the two steps of a task.

@@ -1,4 +1,4 @@
-"""From tasks to a video's plan: which needles, when, and what is asked about them."""
+"""Plan a video from its tasks: which needles, when, and what is asked about them."""
 
 from dataclasses import dataclass
 

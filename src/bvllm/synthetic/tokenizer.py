@@ -1,4 +1,4 @@
-"""Nano's tokenizer: one token for every word of the world, letters for every other word."""
+"""Build nano's tokenizer and chat template: a token for every word of the world, letters for others."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""Everything that can be put into a haystack, and which combinations belong to which split.
+"""List everything that can be put into a haystack, and which combinations belong to which split.
 
 A needle combines two attributes (shape and colour, word and ink, picture and backdrop). A combination
 belongs to exactly one split, so a model that answers on `test` has seen every attribute but never

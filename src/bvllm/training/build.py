@@ -1,4 +1,4 @@
-"""A model that is about to be trained, and the processor that belongs to it."""
+"""Build the model that is about to be trained, and its processor."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Folders that are whole or do not count: written under another name, synced, marked, renamed.
+"""Write folders that are complete or do not count: another name, sync, mark, rename.
 
 A folder counts where `COMPLETE.json` lists every file with its size and SHA-256, and all of it is true. So a
 kill at any moment, a full disk or a flipped bit leaves the folder before it as the newest one that counts.

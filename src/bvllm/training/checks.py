@@ -1,4 +1,4 @@
-"""Settings that cannot be meant, found before anything is loaded."""
+"""Validate settings before any weights are loaded."""
 
 import math
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""The loss on rows that are not learned from."""
+"""Compute the loss on held-out rows."""
 
 from collections.abc import Iterable
 

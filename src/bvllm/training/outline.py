@@ -1,4 +1,4 @@
-"""The shape of the model that a run would train, without its weights."""
+"""Work out the shape of the model that a run would train, without its weights."""
 
 import torch
 from transformers import AutoConfig, InstructBlipConfig, PreTrainedConfig

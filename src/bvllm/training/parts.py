@@ -1,4 +1,4 @@
-"""What learns in a stage: parts by name, adapters on the language model, learning rates."""
+"""Choose what learns in a stage: parts by name, adapters on the language model, learning rates."""
 
 import re
 

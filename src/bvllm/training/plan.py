@@ -1,4 +1,4 @@
-"""What a run would do, and what it would need: counted, not tried."""
+"""Count what a run would do and need; nothing is tried."""
 
 from collections import Counter
 from collections.abc import Sequence

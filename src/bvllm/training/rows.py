@@ -1,4 +1,4 @@
-"""What a stage learns from: files, shards or streams named in the settings, with rows read when asked for."""
+"""Open what a stage learns from: the files, shards or streams that the settings name."""
 
 import glob
 import os

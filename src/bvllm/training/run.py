@@ -1,4 +1,4 @@
-"""`bvllm train paper_7b`: alignment, then instruction tuning, then one model in `save_pretrained` layout."""
+"""`bvllm train paper_7b`: align, tune on instructions, then save one model in `save_pretrained` layout."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Everything that a training run can be told, typed: recipes, each one full set, and words that change one.
+"""Type everything that a training run can be told: recipes, and words that change one.
 
 `override` reads `alignment.lr=1e-4` and the like: dotted names to typed settings.
 """

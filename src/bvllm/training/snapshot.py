@@ -1,4 +1,4 @@
-"""A training state as safetensors and JSON: the same files for one process, DDP and FSDP2.
+"""Save a training state as safetensors and JSON: the same files for one process, DDP and FSDP2.
 
 Weights and moments are gathered by name, so a run may go on with another number of processes.
 """

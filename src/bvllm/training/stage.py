@@ -1,4 +1,4 @@
-"""One stage from its first step, or the last one that is on the disk, to its result."""
+"""Run one stage from its first step, or the last one on disk, to its result."""
 
 import json
 import os

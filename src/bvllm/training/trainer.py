@@ -1,4 +1,4 @@
-"""transformers' Trainer with our checkpoints: whole or not there, no pickle, any number of processes."""
+"""Extend transformers' Trainer with checkpoints that are complete or absent, without pickle."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""What goes on beside the steps: the record of losses, progress, early stop, and signals to stop."""
+"""Watch a run: record losses, show progress, stop early, take signals."""
 
 import json
 import math

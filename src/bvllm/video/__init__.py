@@ -1,4 +1,4 @@
-"""Video in: files, bytes and pictures to frames with true seconds, streamed, safely.
+"""Read files, bytes and pictures as frames with true seconds: streamed, safely.
 
 Imports nothing from the rest of the package. See docs/video.md.
 """

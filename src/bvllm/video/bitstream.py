@@ -1,4 +1,4 @@
-"""What the first bytes of a packet say: may decoding begin here, and does it bring new settings?
+"""Parse the first bytes of a packet: may decoding begin here, and does it bring new settings?
 
 Containers mark key frames, but the mark does not promise that decoding may begin there, so we look at the
 picture itself. Codecs that are not in `SKILLS` are always decoded whole.

@@ -1,4 +1,4 @@
-"""Which frames of a skeleton a plan takes: the plan's own rules, asked only where the answer can be yes."""
+"""Choose which frames of a packet map a plan takes, asked only where the answer can be yes."""
 
 from dataclasses import dataclass
 

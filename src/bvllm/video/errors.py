@@ -1,4 +1,4 @@
-"""What can go wrong with a video, as one exception with a kind that a program can act on."""
+"""Define `VideoError`: what can go wrong with a video, with a kind that a program can act on."""
 
 from typing import Literal, get_args
 

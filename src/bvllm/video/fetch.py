@@ -1,4 +1,4 @@
-"""`fetch_frames`: single frames of a video that was read before, as it gave them then."""
+"""Fetch single frames of a video that was read before, the same as they were given then."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Frames of a file: opened safely, decoded in order or in part, sampled by their true time."""
+"""Read the frames of a file: opened safely, decoded in order or in part, sampled by true time."""
 
 from array import array
 from collections.abc import Generator, Iterator

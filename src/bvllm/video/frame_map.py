@@ -1,4 +1,4 @@
-"""Where the sampled frames of a video lie in its file, so that any of them can be fetched again."""
+"""Record where the sampled frames of a video lie in its file, so that any can be fetched again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

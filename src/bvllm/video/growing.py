@@ -1,4 +1,4 @@
-"""A file that is still being written, read once from its beginning to wherever it ends: as `tail -f` does.
+"""Read a file that is still being written, once, to wherever it ends: as `tail -f` does.
 
 Who asks for more bytes than there are waits for them. So nothing is read twice and nothing that is half
 written is ever decoded, however long the recording runs.

@@ -1,4 +1,4 @@
-"""How much one video may cost before we stop: numbers a server can lower and a user can raise."""
+"""Limit what one video may cost: numbers a server can lower and a user can raise."""
 
 import math
 from dataclasses import dataclass, fields

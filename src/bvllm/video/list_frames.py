@@ -1,4 +1,4 @@
-"""Frames that are in memory already, read like a file."""
+"""Read frames that are in memory already as if they were a file."""
 
 from collections.abc import Iterator
 

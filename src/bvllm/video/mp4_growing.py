@@ -1,4 +1,4 @@
-"""How much of an mp4 that is being written FFmpeg may see."""
+"""Decide how much of an mp4 that is being written FFmpeg may read."""
 
 from .mp4 import READERS, File, Mp4, box_lengths, inspect_mp4, judge, walk_boxes
 

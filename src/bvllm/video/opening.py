@@ -1,4 +1,4 @@
-"""A video that was looked at and may be opened any number of times, also side by side."""
+"""Open a checked video any number of times, also side by side."""
 
 from dataclasses import dataclass
 from threading import Lock

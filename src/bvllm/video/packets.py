@@ -1,4 +1,4 @@
-"""One walk over the packets of a stream: how long it is, and whether it may be decoded in part."""
+"""Walk over the packets of a stream once: how long it is, and whether it may be decoded in part."""
 
 from array import array
 from dataclasses import dataclass, field

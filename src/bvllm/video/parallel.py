@@ -1,4 +1,4 @@
-"""Pictures made by several threads, handed on in order, few at a time."""
+"""Make pictures in several threads, and hand them on in order, few at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

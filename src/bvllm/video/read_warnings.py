@@ -1,4 +1,4 @@
-"""Warnings about a video that was read: one for each thing that is not as it should be."""
+"""Report what is not as it should be about a video that was read, as typed warnings."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

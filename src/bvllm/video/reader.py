@@ -1,4 +1,4 @@
-"""`read_video`: any source to frames with seconds, a chunk at a time."""
+"""`read_video`: read any source as frames with seconds, a chunk at a time."""
 
 from collections.abc import Iterator
 from types import TracebackType

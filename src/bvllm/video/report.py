@@ -1,4 +1,4 @@
-"""What a video is, and what was done with it."""
+"""Hold what a video is, and what was done with it."""
 
 from dataclasses import asdict, dataclass
 

@@ -1,4 +1,4 @@
-"""Decodes runs: goes to where one begins, decodes what it needs, and vouches for every frame it gives."""
+"""Decode ranges: seek to where one begins, decode what it needs, and vouch for every frame it gives."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol

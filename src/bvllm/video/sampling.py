@@ -1,4 +1,4 @@
-"""Which frames to keep: one every 1/fps seconds of presentation time, or all, with an optional cap."""
+"""Choose which frames to keep: one every 1/fps seconds, or all, with an optional cap."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the pictures of a stream lie and what each of them needs, once that is proven from its packets.
+"""Map where the pictures of a stream lie and what each needs, once its packets prove it.
 
 Why the result is the same as that of decoding everything: the frames that a decoder gives are among the
 packets (one each, each with its packet's time), in ascending order. A plan takes the first frame at or after

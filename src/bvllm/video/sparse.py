@@ -1,4 +1,4 @@
-"""When a video is decoded in part, and the pictures that come of it."""
+"""Decide whether a video is decoded in part, and serve the pictures that come of it."""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence

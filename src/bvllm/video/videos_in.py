@@ -1,4 +1,4 @@
-"""Which files a person means who names a folder."""
+"""List the videos in a folder that a person named."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,1 +1,1 @@
-"""`bvllm bench`: what the engine promises about speed and memory, against plain peers in the same run."""
+"""Measure speed and memory as ratios to plain peers in the same run (`bvllm bench`)."""

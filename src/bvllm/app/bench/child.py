@@ -1,4 +1,4 @@
-"""One job in a process of its own: what it took in time and memory, apart from what other jobs left behind.
+"""Run one benchmark job in a process of its own, and report its time and memory.
 
 python -m bvllm.app.bench.child bvllm.app.bench.jobs:first_question '{"video": "talk.mp4"}'
 """

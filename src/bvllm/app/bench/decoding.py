@@ -1,4 +1,4 @@
-"""G1: frames at one a second, decoded in part, against PyAV decoding everything: the same frames?
+"""Measure G1: decode one frame a second, in part, against PyAV decoding everything.
 
 torchcodec is a second peer where it can be imported; it needs FFmpeg's own libraries beside it.
 """

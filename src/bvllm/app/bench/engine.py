@@ -1,4 +1,4 @@
-"""G4 to G7 and G11: the engine as a whole, each run in a process of its own."""
+"""Measure G4 to G7 and G11: the whole engine, each run in a process of its own."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""G10: the second question about the same visual tokens reads only itself."""
+"""Measure G10: a second question about the same visual tokens, with the prompt's states kept."""
 
 import statistics
 import time

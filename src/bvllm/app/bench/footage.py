@@ -1,4 +1,4 @@
-"""Videos to time on: drawn ones at ordinary sizes, and any clip at any length."""
+"""Make the videos that are timed: drawn ones at ordinary sizes, and any clip looped to any length."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every goal and what measures it, on one screen."""
+"""List every goal and the function that measures it."""
 
 import hashlib
 import os

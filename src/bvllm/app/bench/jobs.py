@@ -1,4 +1,4 @@
-"""What is timed in a process of its own: a first and a second question, our way and the plain way."""
+"""Define the timed jobs: a first and a second question, by this package and by the plain way."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""G8 and G9: token kernels against the published ways, on one thread.
+"""Measure G8 and G9: token kernels against the published ways, on one thread.
 
 The peers are written from the papers: ToMe (arXiv 2210.09461), DivPrune (arXiv 2503.02175), and the released
 way of B-VLLM (arXiv 2412.09919) to choose frames: clone and normalise every token, then a dense product.
@@ -106,7 +106,7 @@ def frame_selection(
 
     def ours() -> Tensor:
         chosen = select(logits, seconds, merging=SimilarFrameMerging())
-        return normalised(mixed(lambda frames: V[frames], chosen))
+        return normalised(mixed(lambda frames: V.index_select(0, frames), chosen))
 
     return {**against(peer, ours, rounds), "same_tokens": torch.equal(peer(), ours())}
 

@@ -1,4 +1,4 @@
-"""The model that is timed: a small B-VLLM with random weights, the same ones each time.
+"""Build the model that is timed: a small B-VLLM with the same random weights each time.
 
 Speed does not depend on what the weights say. A tower of 12 layers at 224 x 224 pixels and Q-Formers of 12
 layers are nearer to what people run than nano is.

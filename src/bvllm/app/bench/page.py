@@ -1,4 +1,4 @@
-"""A run on a page: Markdown for people, JSON for the next run."""
+"""Write a run as Markdown for people and as JSON for the next run."""
 
 import json
 from collections.abc import Sequence

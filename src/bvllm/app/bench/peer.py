@@ -1,4 +1,4 @@
-"""The plain way to do it, as a peer: decode every frame, preprocess with transformers, keep every token.
+"""Implement the peer: decode every frame, preprocess with transformers, keep every token.
 
 What the paper's released code does, with PyAV in the place of decord and half-precision kernels in the place
 of the GPU's; kinder to it than the original, since the tower works in chunks and with SDPA. The weights are

@@ -1,4 +1,4 @@
-"""Two ways or more of the same work, taking turns on one thread."""
+"""Time several ways of the same work in turns on one thread."""
 
 import statistics
 import time

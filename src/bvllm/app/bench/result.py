@@ -1,4 +1,4 @@
-"""What a benchmark found, and under which conditions."""
+"""Hold what a benchmark measured, and under which conditions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""G2 and G3: from a frame to its numbers, against transformers, on one thread.
+"""Measure G2 and G3: the vision tower against transformers' own, on one thread.
 
 Random weights at the real sizes. The stock tower gets pixels that are normalised already; the fast one gets
 bytes. What bfloat16 can gain depends on the CPU: about twice the rate of float32 with AVX-512, far more with

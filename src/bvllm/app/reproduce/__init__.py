@@ -1,4 +1,4 @@
-"""The paper's tables in miniature: what each module of B-VLLM is worth, on machines that anyone has.
+"""Reproduce the paper's tables in miniature: what each module of B-VLLM is worth.
 
 Every variant starts from the same warmed-up tower and language model, is trained by the same recipe on the
 same world, and answers the same questions. `docs/reproduction.md` shows what came out.

@@ -1,4 +1,4 @@
-"""Features of all drawn frames, on the disk, so that every worker reads the same ones."""
+"""Keep the features of all drawn frames on disk, so that every worker reads the same ones."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What every variant is asked, and how it is scored: on cached features, by the likeliest option."""
+"""Ask every variant the same questions, and score it by the likeliest option."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

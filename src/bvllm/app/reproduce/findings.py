@@ -1,4 +1,4 @@
-"""What we make of each recorded table. It was written by hand: read it again when a table is run anew."""
+"""Comment on each recorded table, by hand: read it again when a table is run anew."""
 
 FINDINGS = {
     "table1": (

@@ -1,4 +1,4 @@
-"""From a table's name to its files."""
+"""Make the files of a table from its name."""
 
 import difflib
 from collections.abc import Callable

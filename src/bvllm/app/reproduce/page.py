@@ -1,4 +1,4 @@
-"""docs/reproduction.md, written from the recorded tables."""
+"""Write docs/reproduction.md from the recorded tables."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A table's picture: accuracy by duration with its intervals, as PNG and SVG."""
+"""Plot a table: accuracy by duration with its intervals, as PNG and SVG."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

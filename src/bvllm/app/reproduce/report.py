@@ -1,4 +1,4 @@
-"""A table's results as one record, and the record as Markdown."""
+"""Collect a table's results as one record, and write the record as Markdown."""
 
 import json
 from collections.abc import Callable, Mapping

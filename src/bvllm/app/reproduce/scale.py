@@ -1,4 +1,4 @@
-"""How large a miniature is: what is trained, for how long, and on what it is examined."""
+"""Set how large a miniature is: what is trained, for how long, and on what it is examined."""
 
 from dataclasses import asdict, dataclass
 

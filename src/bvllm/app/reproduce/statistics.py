@@ -1,4 +1,4 @@
-"""Means with intervals that know of both chances: which questions were asked, and which seed trained."""
+"""Compute means with intervals over both chances: the questions asked and the training seeds."""
 
 from dataclasses import dataclass
 

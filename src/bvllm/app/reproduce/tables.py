@@ -1,4 +1,4 @@
-"""What is reproduced: the rows of each table, what the paper says of them, and what must hold to agree.
+"""Define the tables: their rows, what the paper says of them, and what must hold to agree.
 
 The paper's figures are those that we could read; where a cell of the paper is not here, no number is made up.
 """

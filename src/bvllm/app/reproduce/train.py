@@ -1,4 +1,4 @@
-"""One variant, trained; alignment and selection are kept, for all variants in which they are equal."""
+"""Train one variant; alignment and selection are kept for all variants in which they are equal."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The systems that are compared: nano's configuration at a tighter budget, with one thing changed."""
+"""Define the compared systems: nano's configuration at a tighter budget, with one thing changed."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Files of rows to dialogues: by byte offsets, so that memory does not grow with what the rows hold."""
+"""Read files of rows by byte offsets, so that memory does not grow with what the rows hold."""
 
 from bvllm.data.readers.parse import parse_row
 from bvllm.data.readers.row_file import RowFile, RowOffsets

@@ -1,4 +1,4 @@
-"""One row's JSON to a dialogue: the chat schema, and the form that LLaVA began.
+"""Parse one row's JSON into a dialogue: the chat schema, and the form that LLaVA began.
 
 LLaVA, LLaMA-VID, Video-LLaVA, Valley and VideoLLaMA2 share `{"id", "image" | "video", "conversations":
 [{"from": "human" | "gpt", "value": "<image>\\n..."}]}` and differ in detail; docs/data.md lists what is read.

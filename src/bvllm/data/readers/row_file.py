@@ -1,4 +1,4 @@
-"""A file of rows as a sequence: where each row lies is found in one pass, rows are parsed when asked for.
+"""Read a file of rows as a sequence: locate rows in one pass, parse each when it is asked for.
 
 Three numbers a row are kept, whatever the rows hold. A row that is no JSON ends where its brackets end, so
 the rows after it are found all the same.

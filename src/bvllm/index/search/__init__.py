@@ -1,4 +1,4 @@
-"""Where in a collection of videos something is shown. See docs/search.md."""
+"""Search vectors of frames: exact cosines, or a vector library above a million. See docs/search.md."""
 
 from bvllm.index.search.moments import Moment
 from bvllm.index.search.shelf import EXACT_FRAMES, LibraryShelf, SearchWarning, shelf_beside

@@ -1,4 +1,4 @@
-"""faiss behind the small interface: every row as 4 bits per two channels, scanned in registers.
+"""Wrap faiss: 4 bits per two channels of every row, scanned in registers.
 
 A scan reads a sixteenth of what exact search reads, and has no cells that a query could miss: words and
 pictures lie apart in a CLIP-like space, where graphs and cells, made for queries like the rows, lose most.

@@ -1,4 +1,4 @@
-"""Search with a vector library: it proposes frames, their exact cosines decide."""
+"""Search with a vector library: it proposes frames, exact cosines decide."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

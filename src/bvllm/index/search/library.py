@@ -1,4 +1,4 @@
-"""What a vector library must do for a search: take rows in blocks, and name the rows nearest to a query.
+"""Define the interface of a vector library: take rows in blocks, name the rows nearest to a query.
 
 Which rows those are may be a guess; what they score is computed by us, exactly. So a library may compress as
 it likes, and another one is another small class.

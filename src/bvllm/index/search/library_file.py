@@ -1,4 +1,4 @@
-"""The file of a vector library: which entries it covers, and the library's own bytes, under checksums.
+"""Read and write the file of a vector library: its entries and its own bytes, under checksums.
 
 magic (16) | length of the header (8) | SHA-256 of the header (32) | header, JSON | the library's bytes
 """

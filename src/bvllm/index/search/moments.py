@@ -1,4 +1,4 @@
-"""From a score for each frame to a few moments: neighbours that show the same thing are one."""
+"""Group the scores of frames into a few moments: neighbours that show the same thing are one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows for a vector library, a few megabytes at a time: of unit length, so that products are cosines."""
+"""Serve rows of unit length to a vector library, a few megabytes at a time."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""How like a query each frame is: exact cosines over everything, block by block."""
+"""Score every frame against a query: exact cosines, block by block."""
 
 from collections import deque
 from collections.abc import Iterable

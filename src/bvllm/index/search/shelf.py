@@ -1,4 +1,4 @@
-"""The vector libraries of an index: found again, built when needed, kept in a folder beside the index.
+"""Keep vector libraries beside an index: find them again, build them when needed.
 
 Nothing in here can make a search wrong: whoever gets None looks at every frame.
 """

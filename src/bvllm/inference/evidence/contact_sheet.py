@@ -1,4 +1,4 @@
-"""What every form of evidence shows, gathered once: tiles, times and the course of the selection."""
+"""Gather what every form of evidence shows: tiles, times and the course of the selection."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where the sampled tokens looked: one heat map per frame, laid over it (the paper's Fig. 4)."""
+"""Draw one heat map per frame: where its tokens come from (the paper's Fig. 4)."""
 
 import math
 

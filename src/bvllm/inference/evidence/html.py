@@ -1,4 +1,4 @@
-"""Evidence as one self-contained page: every picture is inside it, no script, nothing is fetched."""
+"""Write evidence as one self-contained page: pictures inside, no script, nothing fetched."""
 
 import base64
 import io

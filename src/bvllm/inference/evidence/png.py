@@ -1,4 +1,4 @@
-"""Evidence as one picture: for a slide, a chat or a terminal that shows images."""
+"""Write evidence as one picture: for a slide, a chat or a terminal that shows images."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Evidence for an answer: the chosen frames, when they are, and where the model looked in them."""
+"""Write the evidence for an answer: chosen frames, their times, and where the model looked."""
 
 from pathlib import Path
 

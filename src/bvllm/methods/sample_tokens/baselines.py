@@ -1,4 +1,4 @@
-"""Tokens without a look at them: all, evenly spaced, or drawn at random. What every method must beat."""
+"""Keep evenly spaced or random tokens: what every method must beat."""
 
 from dataclasses import dataclass
 from typing import ClassVar

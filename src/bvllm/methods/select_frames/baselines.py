@@ -1,4 +1,4 @@
-"""Frames without a look at them: evenly spaced, or drawn at random. What every selector must beat."""
+"""Keep evenly spaced or random frames: what every selector must beat."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The baselines' bridges from vision patches to the language model, after their authors' released code."""
+"""Bridge vision patches to the language model as the baselines do, after their released code."""
 
 from bvllm.model.connectors.configuration import (
     FORMS,

@@ -1,4 +1,4 @@
-"""A connector in its place between chosen frames and the language model: tokens with their provenance."""
+"""Put a connector into the pipeline's slot `sample_tokens`: tokens with their provenance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

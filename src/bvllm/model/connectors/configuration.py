@@ -1,4 +1,4 @@
-"""The baselines' settings: two small records, told apart by `kind`, that reject what they do not know."""
+"""Configure the baselines' connectors: two small records that reject what they do not know."""
 
 import difflib
 from collections.abc import Mapping

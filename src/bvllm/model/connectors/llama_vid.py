@@ -1,4 +1,4 @@
-"""LLaMA-VID's connector: every frame becomes one context token, led by the question, and content tokens."""
+"""LLaMA-VID's connector: one context token, led by the question, and content tokens for every frame."""
 
 from typing import NamedTuple
 

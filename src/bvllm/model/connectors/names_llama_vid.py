@@ -1,4 +1,4 @@
-"""LLaMA-VID's released names of weights, and ours.
+"""Map LLaMA-VID's released names of weights to ours.
 
 | released (below `model.`) | ours (below `connector.`) |
 |---|---|

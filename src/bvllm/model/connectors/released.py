@@ -1,4 +1,4 @@
-"""Keys of the baselines' released checkpoints, and ours: every one has its place, or is named.
+"""Map the keys of the baselines' released checkpoints to ours; a key without a place is an error.
 
 | released | ours |
 |---|---|

@@ -1,4 +1,4 @@
-"""Released LLaMA-VID and VideoLLaMA2 checkpoints to ours, shard by shard: memory holds one file at a time."""
+"""Convert released LLaMA-VID and VideoLLaMA2 checkpoints, shard by shard, one file in memory."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The configuration of a converted model, read off the release's settings and the shapes of its weights."""
+"""Derive a converted model's configuration from the release's settings and weight shapes."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""What is odd or broken in a video, and what an answer about it would rest on."""
+"""Examine a video: what is odd or broken in it, and what an answer about it would rest on."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

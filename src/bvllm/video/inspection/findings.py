@@ -1,4 +1,4 @@
-"""What is not as usual about a video, each in one line, from what was read of it."""
+"""List what is not as usual about a video, each in one line."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One walk over the packets of a video: what a container says about it, before anything is decoded.
+"""Walk over the packets of a video once: what a container says about it, before anything is decoded.
 
 Only the first picture is decoded, for what no header tells. The walk costs a few microseconds a packet and
 keeps nine bytes of each.
