@@ -213,7 +213,7 @@ def mixed(patches_of: Callable[[Tensor], Tensor], selection: FrameSelection, *, 
     frames = frames_needed(selection, least=least)
     patches = patches_of(frames)
     if not selection.is_mixture:
-        if len(frames) == len(selection):  # as usual: rows stand on different frames, oldest first
+        if torch.equal(frames, selection.frames):  # as usual: different frames, oldest first
             return patches
         return patches[torch.searchsorted(frames, selection.frames)]
     share = selection.weights[:, frames]
