@@ -3,15 +3,12 @@
 import json
 import re
 import shlex
-from functools import partial
 
 import pytest
 import torch
 
 from bvllm.cli import main
-from bvllm.index.search import LibraryShelf
 from bvllm.model.word_tower import WordTower
-from tests.index.search.fakes import FakeLibrary, missing
 from tests.model import tiny
 
 
@@ -87,42 +84,17 @@ def test_a_query_of_unknown_words_is_wrong_use(search, video):
 
 @pytest.fixture
 def words(monkeypatch) -> None:
-    """The model has a word tower, and more than 10 frames are many."""
+    """The model has a word tower."""
     tower = WordTower(["star"], tiny.model().config.vision_config.hidden_size)
     with torch.no_grad():
         tower.table.weight.copy_(torch.randn(tower.table.weight.shape))
     monkeypatch.setattr("bvllm.asking.words.word_tower_of", lambda _: tower)
 
 
-def shelf_with(monkeypatch, load) -> None:
-    made = partial(LibraryShelf, above=10, load=load)
-    monkeypatch.setattr("bvllm.index.search.LibraryShelf", made)
-
-
-def test_many_frames_take_a_library_beside_the_index_unless_exact_search_is_asked_for(
-    search, video, words, monkeypatch, tmp_path
-):
-    shelf_with(monkeypatch, FakeLibrary)
-    status, exact, err = search(video, "star", "--json", "--exact")
-    assert (status, json.loads(exact)["exact"], err) == (0, True, "")
-    assert not (tmp_path / "index.search").exists()
+def test_words_rank_every_frame_exactly_and_exact_is_still_taken(search, video, words):
     status, out, err = search(video, "star", "--json")
-    assert (status, json.loads(out)["exact"]) == (0, False)
-    assert err == "note: building a vector library over 40 frames, once\n"
-    assert len(list((tmp_path / "index.search").glob("*.vectors"))) == 1
-    frames = [[(m["frame"], round(m["score"], 5)) for m in json.loads(o)["moments"]] for o in (exact, out)]
-    assert frames[0] == frames[1]
-    assert search(video, "star", "--json")[1:] == (out, "")
-
-
-def test_without_the_library_one_line_says_how_to_get_it(search, video, words, monkeypatch):
-    shelf_with(monkeypatch, missing)
-    status, out, err = search(video, "star")
-    assert (status, err) == (
-        0,
-        "note: each of 40 frames is looked at, which takes a while: `pip install it` brings a faster way\n",
-    )
-    assert search(video, "star", "--exact") == (0, out, "")
+    assert (status, json.loads(out)["how"], err) == (0, "words", "")
+    assert search(video, "star", "--json", "--exact") == (status, out, err)
 
 
 def test_a_video_in_several_files_is_searched_once_and_what_was_left_out_is_listed(search, video, tmp_path):

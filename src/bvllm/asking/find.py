@@ -7,16 +7,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bvllm.asking.words import UnknownWords, unknown_words
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.index import IndexedVideo
-from bvllm.index.search.large import library_moments
 from bvllm.index.search.moments import NEAR_SECONDS, Moment, best_moments, check_top
-from bvllm.index.search.scores import all_cosines, check_width
-from bvllm.index.search.shelf import LibraryShelf
+from bvllm.index.search.scores import all_cosines
 from bvllm.inference.loading import ModelError
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
@@ -37,14 +34,12 @@ class Found:
             numbers have no fixed range and were made to choose within one video.
         unknown: words of the query that mean nothing to the model.
         frames: how many were searched.
-        exact: whether each of them was looked at; False where a vector library proposed those that were.
     """
 
     moments: tuple[Moment, ...]
     how: How
     unknown: tuple[str, ...]
     frames: int
-    exact: bool = True
 
 
 def find_moments(
@@ -55,12 +50,8 @@ def find_moments(
     *,
     top: int = 10,
     near_seconds: float = NEAR_SECONDS,
-    shelf: LibraryShelf | None = None,
 ) -> Found:
     """The moments of some videos that are most like a query: every frame is looked at, exactly.
-
-    With a shelf, and above its number of frames, a vector library proposes the frames that are looked at;
-    their scores are the exact ones still.
 
     Args:
         videos: entries of the index, made with this model.
@@ -69,7 +60,6 @@ def find_moments(
         words: its text side; None ranks by the frame selector.
         top: moments at most.
         near_seconds: neighbours that close are one moment.
-        shelf: where vector libraries are kept; for words only, since a selector's logits are no products.
 
     Raises:
         UnknownWords: no word of the query means anything to the model.
@@ -87,25 +77,12 @@ def find_moments(
             raise UnknownWords(
                 f"query must hold a word that shows in pictures, got {query!r}: say what is to be seen"
             )
-        proposed = None if shelf is None else _proposed(shelf, videos, vector, top, near_seconds)
-        if proposed is not None:
-            return Found(proposed, "words", unknown, frames, exact=False)
         scores, how = all_cosines([video.features for video in videos], vector), "words"
     else:
         unknown = unknown_words(query, loaded.knows_word)
         scores, how = _selector_scores(videos, query, loaded), "selector"
     moments = best_moments(scores, [video.seconds.numpy() for video in videos], top, near_seconds)
     return Found(moments, how, unknown, frames)
-
-
-def _proposed(
-    shelf: LibraryShelf, videos: Sequence[IndexedVideo], vector: Tensor, top: int, near_seconds: float
-) -> tuple[Moment, ...] | None:
-    """The moments by a vector library; None where all frames must be looked at."""
-    for video in videos:
-        check_width(video.features, vector)
-    library = shelf.library_for(videos)
-    return None if library is None else library_moments(library, videos, vector, top, near_seconds)
 
 
 def _selector_scores(

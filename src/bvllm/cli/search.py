@@ -38,7 +38,6 @@ class Request:
     model: str
     index: Path | None
     index_missing: bool
-    exact: bool
     evidence: Path | None
 
 
@@ -68,7 +67,7 @@ def search(
     ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Look at every frame, however many; a vector library is not used."),
+        typer.Option("--exact", help="Every frame is looked at anyway: kept for one release.", hidden=True),
     ] = False,
     evidence: Annotated[
         Path | None,
@@ -95,7 +94,7 @@ def search(
         files = tuple(videos_of(words[:-1], note))
     quiet()
     request = Request(
-        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, exact, evidence
+        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
     )
     searched, found = _work(request)
     print(_json(request, searched, found) if as_json else _text(searched.files, found))
@@ -107,7 +106,6 @@ def _work(request: Request) -> tuple[Searched, "Found"]:
     from bvllm.asking.search_evidence import write_search_evidence
     from bvllm.asking.words import UnknownWords, word_tower_of
     from bvllm.index import TowerEncoder
-    from bvllm.index.search import LibraryShelf, shelf_beside
     from bvllm.inference.loading import ModelError, load_model
     from bvllm.video import VideoError
 
@@ -117,10 +115,7 @@ def _work(request: Request) -> tuple[Searched, "Found"]:
         loaded = load_model(request.model)
         videos, left_out = _entries(request, folder, TowerEncoder.of(loaded))
         tower = word_tower_of(request.model)
-        shelf = None if request.exact else LibraryShelf(shelf_beside(folder.path), tell=note)
-        found = find_moments(
-            list(videos.values()), request.query, loaded, tower, top=request.top, shelf=shelf
-        )
+        found = find_moments(list(videos.values()), request.query, loaded, tower, top=request.top)
         if tower is None:
             note("this model has no word tower: frames are ranked by its selector, which is slower")
         if found.unknown:
@@ -212,7 +207,7 @@ def _json(request: Request, searched: Searched, found: "Found") -> str:
             "how": found.how,
             "unknown": list(found.unknown),
             "frames": found.frames,
-            "exact": found.exact,
+            "exact": True,
             "videos": len(searched.files),
             "left_out": {str(file): why for file, why in searched.left_out.items()},
             "command": {**settings, "evidence": evidence},
