@@ -5,7 +5,7 @@ import io
 import av
 import pytest
 
-from bvllm.video.bitstream import SKILLS, UNKNOWN, av1, h264, hevc, mpeg2, mpeg4, vp9
+from bvllm.video.bitstream import CODEC_RULES, UNKNOWN, av1, h264, hevc, mpeg2, mpeg4, vp9
 from tests.video import make
 
 CASES = {
@@ -33,21 +33,21 @@ def packets(data: bytes):
 def test_key_frames_of_our_encoders_are_entries_and_no_others(case):
     entries = 0
     for name, extra, data, is_key in packets(make.video(40, **CASES[case])):
-        look = SKILLS[name].grammar(data, extra)
-        assert look.known
-        assert look.entry == is_key
-        entries += look.entry
+        info = CODEC_RULES[name].parse_packet(data, extra)
+        assert info.known
+        assert info.entry == is_key
+        entries += info.entry
     assert entries > 1
 
 
 def test_an_i_picture_that_does_not_cut_references_is_no_entry():
     options = {"x264-params": "open-gop=1:rc-lookahead=0"}
-    looks = [
+    infos = [
         (h264(data, extra), is_key)
         for _, extra, data, is_key in packets(make.video(40, b_frames=2, options=options))
     ]
-    assert sum(is_key for _, is_key in looks) > 1
-    assert sum(look.entry for look, _ in looks) == 1
+    assert sum(is_key for _, is_key in infos) > 1
+    assert sum(info.entry for info, _ in infos) == 1
 
 
 def test_higher_layers_are_seen():
@@ -56,7 +56,7 @@ def test_higher_layers_are_seen():
     assert any(hevc(packet, extra).layered for _, extra, packet, _ in packets(data))
 
 
-@pytest.mark.parametrize("grammar, data", [
+@pytest.mark.parametrize("parse_packet, data", [
     (h264, b"\0\0\1\x42\xff"),  # data partitioning
     (h264, b"\0\0\0"),
     (h264, b"\0\0\1\x41\x9a\0\0\1\x41\x9a"),  # two pictures
@@ -76,8 +76,8 @@ def test_higher_layers_are_seen():
     (av1, b"\x0a\x01\x18\x32\x01\x10"),  # still picture, short header
     (av1, b""),
 ])  # fmt: skip
-def test_unknown_forms(grammar, data):
-    assert grammar(data, b"") == UNKNOWN
+def test_unknown_forms(parse_packet, data):
+    assert parse_packet(data, b"") == UNKNOWN
 
 
 @pytest.mark.parametrize("case, some", [
@@ -92,9 +92,9 @@ def test_unknown_forms(grammar, data):
 ])  # fmt: skip
 def test_pictures_between_others_are_seen(case, some):
     found = packets(make.video(40, **case))
-    looks = [SKILLS[name].grammar(data, extra) for name, extra, data, _ in found]
-    assert all(look.known for look in looks)
-    assert any(look.reorders for look in looks) == some
+    infos = [CODEC_RULES[name].parse_packet(data, extra) for name, extra, data, _ in found]
+    assert all(info.known for info in infos)
+    assert any(info.reorders for info in infos) == some
 
 
 def test_several_slices_are_one_picture_and_film_grain_is_told_from_other_messages():

@@ -1,7 +1,7 @@
 """Parse the first bytes of a packet: may decoding begin here, and does it bring new settings?
 
 Containers mark key frames, but the mark does not promise that decoding may begin there, so we look at the
-picture itself. Codecs that are not in `SKILLS` are always decoded whole.
+picture itself. Codecs that are not in `CODEC_RULES` are always decoded whole.
 
 Sources: ITU-T H.264 7.3.1, H.265 7.3.1, H.262 6.2; ISO 14496-2 6.2; VP9 and AV1 bitstream specifications.
 """
@@ -14,7 +14,7 @@ PREFIX_SEI, FILM_GRAIN = 39, 19  # H.265, tables 7-1 and D.2.1
 
 
 @dataclass(frozen=True)
-class Look:
+class PacketInfo:
     """What one packet holds.
 
     Args:
@@ -32,30 +32,30 @@ class Look:
     reorders: bool = False
 
 
-UNKNOWN = Look(known=False)
-PLAIN, ENTRY, BETWEEN = Look(), Look(entry=True), Look(reorders=True)
-Grammar = Callable[[bytes, bytes], Look]
+UNKNOWN = PacketInfo(known=False)
+PLAIN, ENTRY, BETWEEN = PacketInfo(), PacketInfo(entry=True), PacketInfo(reorders=True)
+PacketParser = Callable[[bytes, bytes], PacketInfo]
 
 
 @dataclass(frozen=True)
-class Skill:
+class CodecRules:
     """How a codec may be decoded in part.
 
     Args:
-        grammar: (packet, codec's extra data) -> Look.
+        parse_packet: (packet, codec's extra data) -> PacketInfo.
         nonref: FFmpeg can leave out pictures that no other picture refers to, and the others stay the same.
         leading: an entry may be followed by pictures that are shown before it and need what came before it.
     """
 
-    grammar: Grammar
+    parse_packet: PacketParser
     nonref: bool
     leading: bool
 
 
-def h264(data: bytes, extra: bytes) -> Look:
+def h264(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are IDR pictures; no other I picture cuts all references. One picture to a packet."""
     settings = b""
-    found: Look | None = None
+    found: PacketInfo | None = None
     for unit in _units(data, extra[4] & 3 if extra[:1] == b"\1" and len(extra) > 4 else None):
         kind = data[unit.start] & 31
         if kind in (7, 8, 13, 15):
@@ -75,21 +75,21 @@ def h264(data: bytes, extra: bytes) -> Look:
     return replace(found, settings=settings) if settings else found
 
 
-def _h264_picture(entry: bool, byte: int) -> Look:
+def _h264_picture(entry: bool, byte: int) -> PacketInfo:
     """The first byte of a slice header: first_mb_in_slice is 0 (a one), then slice_type, 1 or 6 for B."""
     if entry:
         return ENTRY
     return BETWEEN if byte & 0x70 == 0x20 or byte & 0x7C == 0x1C else PLAIN
 
 
-def hevc(data: bytes, extra: bytes) -> Look:
+def hevc(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are IDR, CRA and BLA pictures; those that lead a CRA are the business of the group before.
 
     Whether a picture is B would take its parameter sets to know: any may be. Film grain is drawn from a
     number that a jump to a CRA changes, so streams with it are unknown.
     """
     settings = b""
-    found: Look | None = None
+    found: PacketInfo | None = None
     for unit in _units(data, extra[21] & 3 if extra[:1] == b"\1" and len(extra) > 21 else None):
         if unit.stop - unit.start < 2:
             return UNKNOWN
@@ -105,7 +105,7 @@ def hevc(data: bytes, extra: bytes) -> Look:
             if begins != (found is None):
                 return UNKNOWN
             layered = data[unit.start + 1] & 7 != 1
-            found = found or Look(True, 16 <= kind <= 21, b"", layered, reorders=True)
+            found = found or PacketInfo(True, 16 <= kind <= 21, b"", layered, reorders=True)
     if found is None:
         return UNKNOWN
     return replace(found, settings=settings) if settings else found
@@ -127,7 +127,7 @@ def _sei_kinds(data: bytes) -> list[int]:
     return kinds
 
 
-def mpeg2(data: bytes, extra: bytes) -> Look:
+def mpeg2(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are I pictures behind a sequence header, which puts the quantiser matrices back."""
     settings, picture = b"", None
     for unit in _units(data, None):
@@ -142,11 +142,11 @@ def mpeg2(data: bytes, extra: bytes) -> Look:
         elif extension == 3 or (extension == 8 and data[unit.start + 3] & 3 != 3):
             return UNKNOWN  # own matrices, or a single field
         elif 1 <= code <= 0xAF and picture is not None:
-            return Look(True, picture == 1 and settings[:1] == b"\xb3", settings, reorders=picture == 3)
+            return PacketInfo(True, picture == 1 and settings[:1] == b"\xb3", settings, reorders=picture == 3)
     return UNKNOWN
 
 
-def mpeg4(data: bytes, extra: bytes) -> Look:
+def mpeg4(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are I pictures; one picture to a packet, since DivX packs two."""
     settings = b""
     for unit in _units(data, None):
@@ -156,11 +156,11 @@ def mpeg4(data: bytes, extra: bytes) -> Look:
         elif code == 0xB6:
             packed = data.find(START_CODE + b"\xb6", unit.start) >= 0
             kind = data[unit.start + 1] >> 6
-            return UNKNOWN if packed else Look(True, kind == 0, settings, reorders=kind == 2)
+            return UNKNOWN if packed else PacketInfo(True, kind == 0, settings, reorders=kind == 2)
     return UNKNOWN
 
 
-def vp9(data: bytes, extra: bytes) -> Look:
+def vp9(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are key frames that are shown; they fill every slot for references."""
     first = data[0]
     if first >> 6 != 2 or first >> 4 & 3 == 3:
@@ -168,7 +168,7 @@ def vp9(data: bytes, extra: bytes) -> Look:
     return ENTRY if first & 0b1110 == 0b0010 else PLAIN
 
 
-def av1(data: bytes, extra: bytes) -> Look:
+def av1(data: bytes, extra: bytes) -> PacketInfo:
     """Entries are key frames that are shown, behind a sequence header."""
     at, settings = 0, b""
     while at < len(data):
@@ -187,7 +187,7 @@ def av1(data: bytes, extra: bytes) -> Look:
         elif kind in (3, 6):
             reduced = bool(settings and settings[0] >> 3 & 1)
             key = data[body] >> 4 == 0b0001  # not shown before, a key frame, shown
-            return UNKNOWN if reduced else Look(True, key and bool(settings), settings)
+            return UNKNOWN if reduced else PacketInfo(True, key and bool(settings), settings)
         at = body + length
     return UNKNOWN
 
@@ -212,12 +212,14 @@ def _units(data: bytes, prefix: int | None) -> Iterator[slice]:
             yield slice(start, at)
 
 
-SKILLS: dict[str, Skill] = {
-    "h264": Skill(h264, nonref=True, leading=False),
-    "hevc": Skill(hevc, nonref=True, leading=True),
-    "mpeg2video": Skill(mpeg2, nonref=True, leading=True),
-    "mpeg4": Skill(mpeg4, nonref=True, leading=True),
-    "vp9": Skill(vp9, nonref=False, leading=False),  # a skipped frame would leave its probabilities behind
-    "av1": Skill(av1, nonref=False, leading=False),  # dav1d takes the setting only when it is opened
-    "libdav1d": Skill(av1, nonref=False, leading=False),
+CODEC_RULES: dict[str, CodecRules] = {
+    "h264": CodecRules(h264, nonref=True, leading=False),
+    "hevc": CodecRules(hevc, nonref=True, leading=True),
+    "mpeg2video": CodecRules(mpeg2, nonref=True, leading=True),
+    "mpeg4": CodecRules(mpeg4, nonref=True, leading=True),
+    "vp9": CodecRules(
+        vp9, nonref=False, leading=False
+    ),  # a skipped frame would leave its probabilities behind
+    "av1": CodecRules(av1, nonref=False, leading=False),  # dav1d takes the setting only when it is opened
+    "libdav1d": CodecRules(av1, nonref=False, leading=False),
 }

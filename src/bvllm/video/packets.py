@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
-from .bitstream import SKILLS, UNKNOWN, Skill
+from .bitstream import CODEC_RULES, UNKNOWN, CodecRules
 from .decode import Clock
 from .limits import Limits
 
@@ -22,16 +22,16 @@ class Packets:
     """The packets of one stream in decoding order, 16 bytes each, while it is walked over.
 
     Attributes:
-        skill: how the codec may be decoded in part; None once anything speaks against it.
+        rules: how the codec may be decoded in part; None once anything speaks against it.
         shown: packets that are not hidden by an edit list.
-        pts, durations, sizes: one each, empty without a skill.
-        entries: numbers of the packets that are key frames and entries (see `bitstream.Look`).
+        pts, durations, sizes: one each, empty where `rules` is None.
+        entries: numbers of the packets that are key frames and entries (see `bitstream.PacketInfo`).
         layered: some picture lies in a higher layer.
         reorders: some picture is of a kind that is mostly shown before one that was decoded earlier.
         whole: the walk came to the end of the stream.
     """
 
-    skill: Skill | None
+    rules: CodecRules | None
     extra: bytes = b""
     shown: int = 0
     first: int | None = None
@@ -54,13 +54,13 @@ class Packets:
             if pts is not None:
                 self.first = pts if self.first is None else min(self.first, pts)
                 self.last = pts if self.last is None else max(self.last, pts)
-        skill, self.skill = self.skill, None
+        rules, self.rules = self.rules, None
         lasts = packet.duration or 0
-        if skill is None or pts is None or not 0 <= lasts <= LONGEST:
+        if rules is None or pts is None or not 0 <= lasts <= LONGEST:
             return
-        if not (self._sound(packet, pts) and self._plain(packet, skill)):
+        if not (self._sound(packet, pts) and self._plain(packet, rules)):
             return
-        self.skill = skill
+        self.rules = rules
         self.pts.append(pts)
         self.durations.append(lasts)
         self.sizes.append(packet.size)
@@ -84,19 +84,19 @@ class Packets:
         strange = packet.is_discard or packet.is_corrupt or new
         return ordered and not strange
 
-    def _plain(self, packet: "Packet[AvVideoStream]", skill: Skill) -> bool:
+    def _plain(self, packet: "Packet[AvVideoStream]", rules: CodecRules) -> bool:
         """Known form, and the same parameter sets wherever there are any: a jump must not miss one."""
         try:
-            look = skill.grammar(bytes(packet), self.extra)
+            info = rules.parse_packet(bytes(packet), self.extra)
         except IndexError:
-            look = UNKNOWN
+            info = UNKNOWN
         if self._settings is None:
-            self._settings = look.settings
-        if look.entry and packet.is_keyframe:
+            self._settings = info.settings
+        if info.entry and packet.is_keyframe:
             self.entries.append(len(self.pts))
-        self.layered = self.layered or look.layered
-        self.reorders = self.reorders or look.reorders
-        return look.known and (not look.settings or look.settings == self._settings)
+        self.layered = self.layered or info.layered
+        self.reorders = self.reorders or info.reorders
+        return info.known and (not info.settings or info.settings == self._settings)
 
 
 def walk(
@@ -116,7 +116,7 @@ def walk(
         partly: decoding in part is of interest.
     """
     context = stream.codec_context
-    packets = Packets(SKILLS.get(context.name) if partly else None, bytes(context.extradata or b""))
+    packets = Packets(CODEC_RULES.get(context.name) if partly else None, bytes(context.extradata or b""))
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -125,7 +125,7 @@ def walk(
             out_of_time = clock.seconds() > limits.max_wall_seconds
             if out_of_time or packets.shown >= limits.max_decoded_frames:
                 return packets
-            if packets.skill is None and not measured:
+            if packets.rules is None and not measured:
                 return packets
         packets.whole = True
     except (av.FFmpegError, IndexError):

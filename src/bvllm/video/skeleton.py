@@ -90,7 +90,7 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
         tick: seconds per unit of pts.
         depth: pictures that the decoder holds back to put them in order.
     """
-    if packets.skill is None or not packets.whole or not packets.entries:
+    if packets.rules is None or not packets.whole or not packets.entries:
         return None
     pts = np.frombuffer(packets.pts, np.int64)
     shown = np.argsort(pts, kind="stable").astype(np.int32)
@@ -113,13 +113,13 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
     return Skeleton(
         tick,
         depth,
-        packets.skill.nonref and not packets.layered,
+        packets.rules.nonref and not packets.layered,
         pts,
         np.frombuffer(packets.sizes, np.int32),
         np.frombuffer(packets.durations, np.int32),
         shown,
         seconds,
-        _entries(np.array(packets.entries, np.int64), pts, leading=packets.skill.leading),
+        _entries(np.array(packets.entries, np.int64), pts, leading=packets.rules.leading),
     )
 
 
