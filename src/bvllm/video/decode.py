@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
-from .frames import Developer
+from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened
 from .report import VideoInfo
@@ -235,7 +235,7 @@ def rate_of(stream: AvVideoStream) -> float | None:
 
 
 def describe(
-    opened: Opened, frame: av.VideoFrame, developer: Developer, claimed: float | None, rate: float | None
+    opened: Opened, frame: av.VideoFrame, converter: FrameConverter, claimed: float | None, rate: float | None
 ) -> VideoInfo:
     """The claims of the container beside the facts of the first frame.
 
@@ -243,8 +243,8 @@ def describe(
         claimed: see `claimed_seconds`.
         rate: see `rate_of`.
     """
-    height, width = developer.shown_size(frame)
-    orientation = developer.orientation(frame)
+    height, width = converter.shown_size(frame)
+    orientation = converter.orientation(frame)
     container, stream = opened.container, opened.stream
     return VideoInfo(
         container=container.format.name,

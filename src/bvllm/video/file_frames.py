@@ -11,7 +11,7 @@ from .choice import Choice, end_of
 from .decode import Clock, Decoder, Timeline, claimed_seconds, describe, pixel_ratio, rate_of
 from .errors import VideoError
 from .frame_map import FrameMap
-from .frames import Developer
+from .frames import FrameConverter
 from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
@@ -67,9 +67,9 @@ class FileFrames:
     def _open(self) -> None:
         opened, first = self._begin()
         photo = self._video.photo if opened.still else None
-        self._developer = Developer(self._size, pixel_ratio(opened.stream), photo, opened.max_pixels)
+        self._converter = FrameConverter(self._size, pixel_ratio(opened.stream), photo, opened.max_pixels)
         self._claimed = claimed_seconds(opened.stream)
-        self.info = describe(opened, first, self._developer, self._claimed, self._rate)
+        self.info = describe(opened, first, self._converter, self._claimed, self._rate)
         self._clock.pause()
 
     def _begin(self) -> tuple[Opened, av.VideoFrame]:
@@ -134,7 +134,7 @@ class FileFrames:
         self._asked, self._got = self._picker.asked, place + 1
         self._note(place, NO_TIME if frame.pts is None else frame.pts, known)
         if place >= max(known, self._skip):
-            picture = self._developer.develop(frame)
+            picture = self._converter.convert(frame)
             self._clock.pause()
             yield picture, seconds
             self._clock.resume()

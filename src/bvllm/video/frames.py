@@ -1,6 +1,6 @@
 """Check the frames a caller passes in, read which way is up, turn decoded frames into upright RGB, resize it.
 
-Only frames that are kept come to `Developer`. The orientation of a photo (JPEG, WebP) is read here because
+Only frames that are kept come to `FrameConverter`. The orientation of a photo (JPEG, WebP) is read here because
 PyAV cannot read it and an image library may decode the whole picture to find it.
 
 Source: EXIF 2.32, sec. 4.5 (segments) and table 6 (the eight values); WebP container specification.
@@ -242,7 +242,7 @@ def _orientation_value(tiff: bytes) -> int:
     return 1
 
 
-class Developer:
+class FrameConverter:
     """Converts frames of one stream.
 
     Args:
@@ -260,7 +260,7 @@ class Developer:
         self._ratio = pixel_ratio
         self._photo = photo
         self._max_pixels = max_pixels
-        self._converter = VideoReformatter()
+        self._reformatter = VideoReformatter()
 
     def orientation(self, frame: av.VideoFrame) -> Orientation:
         """How the frame has to be turned."""
@@ -273,9 +273,9 @@ class Developer:
             width = frame.width
         return (width, frame.height) if self.orientation(frame).sideways else (frame.height, width)
 
-    def develop(self, frame: av.VideoFrame) -> Tensor:
+    def convert(self, frame: av.VideoFrame) -> Tensor:
         """(3, h, w) uint8 RGB, full range."""
-        rgb = self._converter.reformat(
+        rgb = self._reformatter.reformat(
             frame, format="rgb24", interpolation=REPEATABLE, dst_color_range=ColorRange.JPEG, threads=1
         )
         upright = self.orientation(frame).apply(to_planes(cast(NDArray[np.uint8], rgb.to_ndarray())))

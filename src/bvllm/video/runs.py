@@ -9,7 +9,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream as AvVideoStream
 
 from .decode import Clock, pixel_ratio
-from .frames import Developer
+from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened
 from .skeleton import Run
@@ -94,10 +94,10 @@ class RunDecoder:
                     return
         raise Unproven
 
-    def developer(self, size: tuple[int, int] | None) -> Developer:
+    def converter(self, size: tuple[int, int] | None) -> FrameConverter:
         """What makes pictures of the frames, once one was decoded."""
         assert self._opened is not None
-        return Developer(size, pixel_ratio(self._opened.stream), None, self._opened.max_pixels)
+        return FrameConverter(size, pixel_ratio(self._opened.stream), None, self._opened.max_pixels)
 
     def close(self) -> None:
         """Lets go of the container."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .choice import Choice, choose
 from .decode import Clock, Timeline, rate_of
-from .frames import Developer
+from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packets import walk
@@ -117,35 +117,35 @@ class Pictures:
         return self._one(tasks) if self._threads == 1 else self._several(tasks)
 
     def _one(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
-        with closing(self._developing()) as worker:
+        with closing(self._new_worker()) as worker:
             for task in tasks:
                 yield from worker.pictures(task)
 
     def _several(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
-        with closing(InOrder(tasks, self._developing, self._threads, self._gate)) as pictures:
+        with closing(InOrder(tasks, self._new_worker, self._threads, self._gate)) as pictures:
             yield from pictures
 
-    def _developing(self, halted: Callable[[], bool] = lambda: False) -> "Developing":
+    def _new_worker(self, halted: Callable[[], bool] = lambda: False) -> "ConvertingDecoder":
         decoder = self._new_decoder(halted)
         self._decoders.append(decoder)
-        return Developing(decoder, self._size)
+        return ConvertingDecoder(decoder, self._size)
 
 
-class Developing:
-    """A decoder and a developer that live in one thread."""
+class ConvertingDecoder:
+    """A decoder and a frame converter that live in one thread."""
 
     def __init__(self, decoder: RunDecoder, size: tuple[int, int] | None) -> None:
         self._decoder = decoder
         self._size = size
-        self._developer: Developer | None = None
+        self._converter: FrameConverter | None = None
 
     def pictures(self, task: Sequence[Run]) -> Iterator[Tensor]:
         """The pictures of some runs, in order."""
         for run in task:
             for frame in self._decoder.frames(run):
-                if self._developer is None:
-                    self._developer = self._decoder.developer(self._size)
-                yield self._developer.develop(frame)
+                if self._converter is None:
+                    self._converter = self._decoder.converter(self._size)
+                yield self._converter.convert(frame)
 
     def close(self) -> None:
         """Lets go of the container."""
