@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .limits import Limits
+from .packet_map import PacketMap
 from .sampling import TOLERANCE, Picker, SamplingPlan
-from .skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Choice:
 
 
 def choose(
-    skeleton: Skeleton, plan: SamplingPlan, planned: int | None, limits: Limits, period: float
+    packet_map: PacketMap, plan: SamplingPlan, planned: int | None, limits: Limits, period: float
 ) -> Choice:
     """Walks over the frames as a `Picker` does, without the frames.
 
@@ -38,18 +38,18 @@ def choose(
         period: how long a frame is shown that does not say it.
     """
     picker = Picker(plan, planned)
-    within = int(np.searchsorted(skeleton.seconds, limits.max_seconds, side="right"))
-    too_long = within < len(skeleton)
-    position = skeleton.seconds[:within] * (plan.fps or 1.0)
+    within = int(np.searchsorted(packet_map.seconds, limits.max_seconds, side="right"))
+    too_long = within < len(packet_map)
+    position = packet_map.seconds[:within] * (plan.fps or 1.0)
     reached = np.floor(position + TOLERANCE * (plan.fps or 1.0))
     fresh = np.flatnonzero(np.diff(reached, prepend=-1.0) > 0) if plan.fps else np.arange(within)
     places: list[int] = []
     asked: list[int] = []
     for place in fresh.tolist():
-        if picker.take(place, float(skeleton.seconds[place])):
+        if picker.take(place, float(packet_map.seconds[place])):
             places.append(place)
             asked.append(picker.asked)
-    end = end_of(skeleton, within - 1, limits, period)
+    end = end_of(packet_map, within - 1, limits, period)
     kept = places[-1:] == [within - 1]
     if picker.close(end, can_stand_in=not kept):
         places.append(within - 1)
@@ -57,7 +57,7 @@ def choose(
     return Choice(tuple(places), (*asked, picker.asked), end, within if too_long else within - 1, too_long)
 
 
-def end_of(skeleton: Skeleton, place: int, limits: Limits, period: float) -> float:
+def end_of(packet_map: PacketMap, place: int, limits: Limits, period: float) -> float:
     """When a frame stops being shown, in seconds since the first."""
-    lasts = float(int(skeleton.durations[skeleton.shown[place]]) * skeleton.tick)
-    return min(float(skeleton.seconds[place]) + (lasts or period), limits.max_seconds)
+    lasts = float(int(packet_map.durations[packet_map.shown[place]]) * packet_map.tick)
+    return min(float(packet_map.seconds[place]) + (lasts or period), limits.max_seconds)

@@ -15,13 +15,13 @@ from .frames import FrameConverter
 from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
+from .packet_map import PacketMap
 from .parallel import NO_GATE, Gate
 from .read_warnings import ReadFacts
 from .report import VideoReport
 from .runs import Stopped, Unproven
 from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
-from .skeleton import Skeleton
 from .sparse import Outlook, Pictures, look_ahead
 
 NO_TIME = -(1 << 63)
@@ -51,7 +51,7 @@ class FileFrames:
         self._partly, self._skip = decode == "auto" and growing is None, first
         self._outlook = Outlook()
         self._sparse: Pictures | None = None
-        self._pts = array("q")  # of the frames that the plan took so far, where there is a skeleton
+        self._pts = array("q")  # of the frames that the plan took so far, where there is a packet_map
         self._pictures: Generator[Tensor] | None = None
         self._opened: Opened | None = None
         self._picker = Picker(plan)
@@ -92,17 +92,17 @@ class FileFrames:
             )
         found = self._outlook
         self._picker = Picker(self._plan, found.planned)
-        if found.choice is None or found.skeleton is None or not self._starts_as_promised(found.skeleton):
+        if found.choice is None or found.packet_map is None or not self._starts_as_promised(found.packet_map):
             yield from self._everything()
             return
         try:
-            yield from self._part(found.skeleton, found.choice)
+            yield from self._part(found.packet_map, found.choice)
         except Unproven:
             yield from self._everything_after_all()
 
-    def _starts_as_promised(self, skeleton: Skeleton) -> bool:
+    def _starts_as_promised(self, packet_map: PacketMap) -> bool:
         clean = not (self._decoder.errors or self._decoder.patched or self._decoder.interlaced)
-        return clean and self._first is not None and self._first.pts == skeleton.pts_shown(0)
+        return clean and self._first is not None and self._first.pts == packet_map.pts_shown(0)
 
     def _everything(self, known: int = 0) -> Iterator[tuple[Tensor, float]]:
         """Decodes all frames; the first `known` of those that the plan takes were handed on already."""
@@ -145,31 +145,31 @@ class FileFrames:
             raise VideoError(
                 "corrupt", "video must give the same frames each time, got others: check or convert the file"
             )
-        if self._outlook.skeleton is not None and place == len(self._pts):
+        if self._outlook.packet_map is not None and place == len(self._pts):
             self._pts.append(pts)
 
-    def _part(self, skeleton: Skeleton, choice: Choice) -> Iterator[tuple[Tensor, float]]:
+    def _part(self, packet_map: PacketMap, choice: Choice) -> Iterator[tuple[Tensor, float]]:
         """Decodes what the chosen frames need, and the last frame as a check."""
         self._first = None
         self._let_go()
         places = choice.places[self._skip :]
-        wanted = [skeleton.pts_shown(place) for place in places]
-        check = skeleton.pts_shown(choice.last)
-        runs = skeleton.runs(wanted if wanted and wanted[-1] == check else [*wanted, check])
-        self._pts.extend(skeleton.pts_shown(place) for place in choice.places[: self._skip])
+        wanted = [packet_map.pts_shown(place) for place in places]
+        check = packet_map.pts_shown(choice.last)
+        runs = packet_map.runs(wanted if wanted and wanted[-1] == check else [*wanted, check])
+        self._pts.extend(packet_map.pts_shown(place) for place in choice.places[: self._skip])
         self._got = len(self._pts)
         sparse = self._sparse = Pictures(
-            self._video, skeleton, runs, self._size, self._limits, self._clock, self._threads, self._gate
+            self._video, packet_map, runs, self._size, self._limits, self._clock, self._threads, self._gate
         )
         pictures = self._pictures = sparse.pictures()
         try:
             for place, picture in zip(places, pictures):
-                self._pts.append(skeleton.pts_shown(place))
+                self._pts.append(packet_map.pts_shown(place))
                 self._asked = choice.asked[self._got]
                 self._got += 1
-                self._end = end_of(skeleton, place, self._limits, self._timeline.period)
+                self._end = end_of(packet_map, place, self._limits, self._timeline.period)
                 self._clock.pause()
-                yield picture, float(skeleton.seconds[place])
+                yield picture, float(packet_map.seconds[place])
                 self._clock.resume()
             for _ in pictures:
                 pass  # the check
@@ -192,13 +192,13 @@ class FileFrames:
     @property
     def frame_map(self) -> FrameMap | None:
         """Where the sampled frames lie, once all were read and if they can be found again."""
-        skeleton, decoder = self._outlook.skeleton, self._decoder
+        packet_map, decoder = self._outlook.packet_map, self._decoder
         broken = not self._sparse and (
             decoder.errors or decoder.patched or decoder.lost or decoder.interlaced
         )
-        if skeleton is None or not self._complete or broken or not skeleton.shows(self._pts):
+        if packet_map is None or not self._complete or broken or not packet_map.shows(self._pts):
             return None
-        return FrameMap.of(skeleton, self._pts)
+        return FrameMap.of(packet_map, self._pts)
 
     @property
     def report(self) -> VideoReport:
@@ -221,14 +221,14 @@ class FileFrames:
     def _facts(self) -> ReadFacts:
         decoder, sparse = self._decoder, self._sparse
         limit = self._limit or (None if sparse else decoder.stopped)
-        skeleton = self._outlook.skeleton if sparse else None
+        packet_map = self._outlook.packet_map if sparse else None
         return ReadFacts(
             limit=(limit, float(self._limits.__dict__[limit])) if limit else None,
             ends_early=self._video.structure.ends_early,
             damaged=0 if sparse else decoder.errors + decoder.patched + decoder.lost,
             gaps=0 if sparse else decoder.gaps,
             unreadable=self._video.failed,
-            frames=decoder.packets if skeleton is None else len(skeleton),
+            frames=decoder.packets if packet_map is None else len(packet_map),
             seconds=self._end,
             claimed_frames=self.info.frames if self._video.structure.counts_frames else None,
             claimed_seconds=self._claimed,

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from .skeleton import Run, Skeleton
+from .packet_map import PacketMap, Run
 
 VERSION = 1
 DEEPEST = 16  # pictures that a decoder of H.264 or H.265 may hold back
@@ -93,23 +93,23 @@ class FrameMap:
         return cls(Fraction(stream[1], stream[2]), stream[3], bool(stream[4]), **rows)
 
     @classmethod
-    def of(cls, skeleton: Skeleton, pts: Sequence[int]) -> "FrameMap":
+    def of(cls, packet_map: PacketMap, pts: Sequence[int]) -> "FrameMap":
         """The map of the frames with these pts, ascending."""
         times = np.array(pts, np.int64)
-        packets = skeleton.shown[np.searchsorted(skeleton.pts[skeleton.shown], times)].astype(np.int64)
+        packets = packet_map.shown[np.searchsorted(packet_map.pts[packet_map.shown], times)].astype(np.int64)
         used, groups = np.unique(
-            np.searchsorted(skeleton.pts[skeleton.entries], times, side="right") - 1, return_inverse=True
+            np.searchsorted(packet_map.pts[packet_map.entries], times, side="right") - 1, return_inverse=True
         )
-        entries = skeleton.entries[used]
+        entries = packet_map.entries[used]
         return cls(
-            skeleton.tick,
-            skeleton.depth,
-            skeleton.nonref,
+            packet_map.tick,
+            packet_map.depth,
+            packet_map.nonref,
             times,
             packets,
-            skeleton.sizes[packets].astype(np.int64),
+            packet_map.sizes[packets].astype(np.int64),
             groups.reshape(-1).astype(np.int64),
-            np.stack([entries, skeleton.pts[entries], skeleton.sizes[entries].astype(np.int64)], axis=1),
+            np.stack([entries, packet_map.pts[entries], packet_map.sizes[entries].astype(np.int64)], axis=1),
         )
 
     @cached_property

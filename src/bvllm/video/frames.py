@@ -1,7 +1,7 @@
 """Check the frames a caller passes in, read which way is up, turn decoded frames into upright RGB, resize it.
 
-Only frames that are kept come to `FrameConverter`. The orientation of a photo (JPEG, WebP) is read here because
-PyAV cannot read it and an image library may decode the whole picture to find it.
+`FrameConverter` converts only the frames that are kept. We parse the orientation of a photo (JPEG, WebP)
+ourselves, because PyAV cannot read it and an image library may decode the whole picture to find it.
 
 Source: EXIF 2.32, sec. 4.5 (segments) and table 6 (the eight values); WebP container specification.
 """

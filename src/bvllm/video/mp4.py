@@ -91,7 +91,7 @@ class Structure:
 
 
 def inspect_structure(file: BinaryIO) -> Structure:
-    """Looks at the skeleton of a file; leaves it at position 0.
+    """Reads the boxes of a file, not its samples; leaves it at position 0.
 
     Raises:
         VideoError: of kind limit or unsupported_container, from `inspect_mp4`.

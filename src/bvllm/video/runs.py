@@ -12,7 +12,7 @@ from .decode import Clock, pixel_ratio
 from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened
-from .skeleton import Run
+from .packet_map import Run
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes
 LOOK_AHEAD = 4096  # packets to read in search of the wanted one, where a seek came out early

@@ -14,11 +14,11 @@ from .decode import Clock, Timeline, rate_of
 from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened, VideoFile
+from .packet_map import PacketMap, Run, prove
 from .packets import walk
 from .parallel import NO_GATE, Gate, InOrder
 from .runs import Guide, RunDecoder
 from .sampling import SamplingPlan
-from .skeleton import Run, Skeleton, prove
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
 TASK_FRAMES = 8
@@ -31,12 +31,12 @@ class Outlook:
 
     Args:
         planned: targets of the whole video; None where the plan needs no such number.
-        skeleton: None where frames cannot be found by seeking.
+        packet_map: None where frames cannot be found by seeking.
         choice: None where everything is to be decoded.
     """
 
     planned: int | None = None
-    skeleton: Skeleton | None = None
+    packet_map: PacketMap | None = None
     choice: Choice | None = None
 
 
@@ -69,11 +69,11 @@ def look_ahead(
         opened.close()
     planned = _planned(plan, packets.shown, packets.seconds(period, tick), limits) if measured else None
     missing = structure.counts_frames and packets.shown < frames
-    skeleton = None if missing else prove(packets, tick, depth)
-    if skeleton is None or skeleton.seconds[-1] < SHORTEST_SECONDS:
+    packet_map = None if missing else prove(packets, tick, depth)
+    if packet_map is None or packet_map.seconds[-1] < SHORTEST_SECONDS:
         return Outlook(planned)
-    choice = choose(skeleton, plan, planned, limits, period)
-    return Outlook(planned, skeleton, choice if len(choice.places) * WORTH <= len(skeleton) else None)
+    choice = choose(packet_map, plan, planned, limits, period)
+    return Outlook(planned, packet_map, choice if len(choice.places) * WORTH <= len(packet_map) else None)
 
 
 def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) -> int:

@@ -37,7 +37,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class PacketMap:
     """A stream of which any frame can be decoded alone.
 
     Shapes: pts, sizes (packets,) in decoding order; shown (packets,) numbers of the packets in the order they
@@ -83,8 +83,8 @@ class Skeleton:
         return runs
 
 
-def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
-    """The skeleton of a stream, or None where anything is missing that the proof needs.
+def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:
+    """The packet map of a stream, or None where anything is missing that the proof needs.
 
     Args:
         tick: seconds per unit of pts.
@@ -110,7 +110,7 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> Skeleton | None:
     seconds = clock + (0.0 - clock[0])
     if not (seconds[1:] >= seconds[:-1] + SMALLEST_STEP / 2).all():
         return None
-    return Skeleton(
+    return PacketMap(
         tick,
         depth,
         packets.rules.nonref and not packets.layered,
