@@ -8,7 +8,7 @@ import av
 import pytest
 import torch
 
-from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, read_video, runs, sparse
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoReport, ranges, read_video, sparse
 from tests.video import make
 
 PLANS = (
@@ -161,16 +161,16 @@ def test_what_fails_on_the_way_is_read_again_whole(broken, threads, short_too, m
     """Frames that were handed on before stay, and none comes twice."""
     data, plan = made({"b_frames": 2}), SamplingPlan(fps=2.0)
     pictures, seconds, _ = read(data, plan, decode="all")
-    honest, count = runs.RunDecoder.frames, [0]
+    honest, count = ranges.RangeDecoder.frames, [0]
 
-    def failing(self, run):
-        for frame in honest(self, run):
+    def failing(self, part):
+        for frame in honest(self, part):
             count[0] += 1
             if count[0] > broken:
-                raise runs.Unproven
+                raise ranges.Unproven
             yield frame
 
-    monkeypatch.setattr(runs.RunDecoder, "frames", failing)
+    monkeypatch.setattr(ranges.RangeDecoder, "frames", failing)
     some, times, report = read(data, plan, threads=threads)
     assert times == seconds
     assert all(torch.equal(a, b) for a, b in zip(some, pictures, strict=True))
@@ -184,16 +184,16 @@ def test_a_video_that_changes_on_the_way_is_no_answer(short_too, monkeypatch):
     first, second = made({}), made({"times": [3 * n for n in range(60)]})
     file = io.BytesIO(first)
 
-    def swapped(self, run):
-        if run.entry:
+    def swapped(self, part):
+        if part.entry:
             file.seek(0)
             file.truncate()
             file.write(second)
-            raise runs.Unproven
-        return honest(self, run)
+            raise ranges.Unproven
+        return honest(self, part)
 
-    honest = runs.RunDecoder.frames
-    monkeypatch.setattr(runs.RunDecoder, "frames", swapped)
+    honest = ranges.RangeDecoder.frames
+    monkeypatch.setattr(ranges.RangeDecoder, "frames", swapped)
     with pytest.raises(VideoError, match="same frames each time"):
         read(file, SamplingPlan(fps=5.0))
 
@@ -301,13 +301,13 @@ def test_a_plan_is_spread_over_what_a_limit_lets_through(most, fps, short_too):
 
 def test_every_decoder_sees_the_first_packet(short_too, monkeypatch):
     """What an encoder says of itself stands there alone."""
-    seen, honest = [], runs.RunDecoder._show_the_first
+    seen, honest = [], ranges.RangeDecoder._show_the_first
 
     def watched(self, opened):
         honest(self, opened)
         seen.append((self._next, self._held.pts))
 
-    monkeypatch.setattr(runs.RunDecoder, "_show_the_first", watched)
+    monkeypatch.setattr(ranges.RangeDecoder, "_show_the_first", watched)
     assert same(made({"b_frames": 2}), SamplingPlan(fps=1.0)).sparse
     assert len(seen) >= 2  # one thread, then several
     assert set(seen) == {(0, 0)}

@@ -14,7 +14,7 @@ from .frames import FrameList, resize
 from .limits import Limits
 from .list_frames import ListFrames
 from .opening import VideoFile
-from .runs import Stopped, Unproven
+from .ranges import Stopped, Unproven
 from .safe_open import FileSource
 from .sampling import SamplingPlan
 from .sparse import Pictures
@@ -84,7 +84,7 @@ def _by_seeking(
 ) -> Generator[Tensor]:
     clock = Clock()
     with closing(VideoFile(source, limits)) as video:
-        several = Pictures(video, frame_map, frame_map.runs(order), size, limits, clock, threads)
+        several = Pictures(video, frame_map, frame_map.ranges(order), size, limits, clock, threads)
         try:
             with closing(several.pictures()) as pictures:
                 yield from pictures

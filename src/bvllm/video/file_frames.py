@@ -17,9 +17,9 @@ from .limits import Limits
 from .opening import Opened, VideoFile
 from .packet_map import PacketMap
 from .parallel import NO_GATE, Gate
+from .ranges import Stopped, Unproven
 from .read_warnings import ReadFacts
 from .report import VideoReport
-from .runs import Stopped, Unproven
 from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
 from .sparse import Outlook, Pictures, look_ahead
@@ -51,7 +51,7 @@ class FileFrames:
         self._partly, self._skip = decode == "auto" and growing is None, first
         self._outlook = Outlook()
         self._sparse: Pictures | None = None
-        self._pts = array("q")  # of the frames that the plan took so far, where there is a packet_map
+        self._pts = array("q")  # of the frames that the plan took so far, where there is a packet map
         self._pictures: Generator[Tensor] | None = None
         self._opened: Opened | None = None
         self._picker = Picker(plan)
@@ -155,11 +155,11 @@ class FileFrames:
         places = choice.places[self._skip :]
         wanted = [packet_map.pts_shown(place) for place in places]
         check = packet_map.pts_shown(choice.last)
-        runs = packet_map.runs(wanted if wanted and wanted[-1] == check else [*wanted, check])
+        ranges = packet_map.ranges(wanted if wanted and wanted[-1] == check else [*wanted, check])
         self._pts.extend(packet_map.pts_shown(place) for place in choice.places[: self._skip])
         self._got = len(self._pts)
         sparse = self._sparse = Pictures(
-            self._video, packet_map, runs, self._size, self._limits, self._clock, self._threads, self._gate
+            self._video, packet_map, ranges, self._size, self._limits, self._clock, self._threads, self._gate
         )
         pictures = self._pictures = sparse.pictures()
         try:

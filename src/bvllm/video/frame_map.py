@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from .packet_map import PacketMap, Run
+from .packet_map import PacketMap, PacketRange
 
 VERSION = 1
 DEEPEST = 16  # pictures that a decoder of H.264 or H.265 may hold back
@@ -57,14 +57,16 @@ class FrameMap:
         """pts and bytes of a packet, if it is known."""
         return self._known.get(number)
 
-    def runs(self, wanted: Sequence[int]) -> list[Run]:
+    def ranges(self, wanted: Sequence[int]) -> list[PacketRange]:
         """What to decode for these frames: their numbers among the sampled ones, ascending."""
-        runs = []
+        ranges = []
         for group, members in groupby(wanted, lambda frame: int(self.groups[frame])):
             frames = list(members)
             stop = max(int(self.packets[frame]) for frame in frames)
-            runs.append(Run(int(self.entries[group, 0]), stop, tuple(int(self.pts[f]) for f in frames)))
-        return runs
+            ranges.append(
+                PacketRange(int(self.entries[group, 0]), stop, tuple(int(self.pts[f]) for f in frames))
+            )
+        return ranges
 
     def to_arrays(self) -> dict[str, NDArray[np.int64]]:
         """Everything, as arrays that a file of tensors can keep."""

@@ -2,9 +2,9 @@
 
 Why the result is the same as that of decoding everything: the frames that a decoder gives are among the
 packets (one each, each with its packet's time), in ascending order. A plan takes the first frame at or after
-a target, so a frame that is missing changes the choice only if it was chosen itself, and every chosen frame
-is checked when it comes out. What the pictures hold is the same because a run begins where nothing before is
-needed, and leaves out only what nobody refers to.
+a target, so a missing frame changes the choice only if it was chosen itself, and `RangeDecoder` checks every
+chosen frame. The pixels are the same because a range begins at an entry, which needs no earlier packet, and
+leaves out only pictures that no other picture refers to.
 """
 
 from bisect import bisect_right
@@ -23,7 +23,7 @@ LARGEST_EXACT = 1 << 53  # beyond, float64 skips whole numbers
 
 
 @dataclass(frozen=True)
-class Run:
+class PacketRange:
     """One stretch to decode: from packet `entry` to packet `stop`, both included, for some frames in it.
 
     Args:
@@ -71,16 +71,16 @@ class PacketMap:
         """Time of the frame at a place in the order of display, in ticks."""
         return int(self.pts[self.shown[place]])
 
-    def runs(self, wanted: Sequence[int]) -> list[Run]:
+    def ranges(self, wanted: Sequence[int]) -> list[PacketRange]:
         """What to decode for frames with these pts, ascending; what leads an entry belongs before it."""
         ordered = self.pts[self.shown]
         starts = self.pts[self.entries].tolist()
-        runs = []
+        ranges = []
         for group, members in groupby(wanted, lambda pts: bisect_right(starts, pts) - 1):
             frames = tuple(members)
             places = self.shown[np.searchsorted(ordered, frames)]
-            runs.append(Run(int(self.entries[group]), int(places.max()), frames))
-        return runs
+            ranges.append(PacketRange(int(self.entries[group]), int(places.max()), frames))
+        return ranges
 
 
 def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:

@@ -14,10 +14,10 @@ from .decode import Clock, Timeline, rate_of
 from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened, VideoFile
-from .packet_map import PacketMap, Run, prove
+from .packet_map import PacketMap, PacketRange, prove
 from .packets import walk
 from .parallel import NO_GATE, Gate, InOrder
-from .runs import Guide, RunDecoder
+from .ranges import Guide, RangeDecoder
 from .sampling import SamplingPlan
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
@@ -83,27 +83,27 @@ def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) ->
 
 
 class Pictures:
-    """Makes the pictures of some runs, in order, the same with any number of threads.
+    """Makes the pictures of some ranges, in order, the same with any number of threads.
 
     Raises:
-        Unproven, Stopped: as from `RunDecoder`.
+        Unproven, Stopped: as from `RangeDecoder`.
     """
 
     def __init__(
         self,
         video: VideoFile,
         guide: Guide,
-        runs: Sequence[Run],
+        ranges: Sequence[PacketRange],
         size: tuple[int, int] | None,
         limits: Limits,
         clock: Clock,
         threads: int,
         gate: Gate = NO_GATE,
     ) -> None:
-        self._runs = runs
+        self._ranges = ranges
         self._size = size
-        self._new_decoder = partial(RunDecoder, video.open, guide, limits, clock)
-        self._decoders: list[RunDecoder] = []
+        self._new_decoder = partial(RangeDecoder, video.open, guide, limits, clock)
+        self._decoders: list[RangeDecoder] = []
         self._threads, self._gate = threads, gate
 
     @property
@@ -113,15 +113,15 @@ class Pictures:
 
     def pictures(self) -> Generator[Tensor]:
         """One after the other; close the generator to stop the threads."""
-        tasks = list(_tasks(self._runs))
+        tasks = list(_tasks(self._ranges))
         return self._one(tasks) if self._threads == 1 else self._several(tasks)
 
-    def _one(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
+    def _one(self, tasks: Sequence[Sequence[PacketRange]]) -> Generator[Tensor]:
         with closing(self._new_worker()) as worker:
             for task in tasks:
                 yield from worker.pictures(task)
 
-    def _several(self, tasks: Sequence[Sequence[Run]]) -> Generator[Tensor]:
+    def _several(self, tasks: Sequence[Sequence[PacketRange]]) -> Generator[Tensor]:
         with closing(InOrder(tasks, self._new_worker, self._threads, self._gate)) as pictures:
             yield from pictures
 
@@ -134,15 +134,15 @@ class Pictures:
 class ConvertingDecoder:
     """A decoder and a frame converter that live in one thread."""
 
-    def __init__(self, decoder: RunDecoder, size: tuple[int, int] | None) -> None:
+    def __init__(self, decoder: RangeDecoder, size: tuple[int, int] | None) -> None:
         self._decoder = decoder
         self._size = size
         self._converter: FrameConverter | None = None
 
-    def pictures(self, task: Sequence[Run]) -> Iterator[Tensor]:
-        """The pictures of some runs, in order."""
-        for run in task:
-            for frame in self._decoder.frames(run):
+    def pictures(self, task: Sequence[PacketRange]) -> Iterator[Tensor]:
+        """The pictures of some ranges, in order."""
+        for part in task:
+            for frame in self._decoder.frames(part):
                 if self._converter is None:
                     self._converter = self._decoder.converter(self._size)
                 yield self._converter.convert(frame)
@@ -152,11 +152,11 @@ class ConvertingDecoder:
         self._decoder.close()
 
 
-def _tasks(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Runs together that give a few pictures, so that threads change hands seldom."""
-    task: list[Run] = []
-    for run in runs:
-        task.append(run)
+def _tasks(ranges: Sequence[PacketRange]) -> Iterator[list[PacketRange]]:
+    """Ranges together that give a few pictures, so that threads change hands seldom."""
+    task: list[PacketRange] = []
+    for part in ranges:
+        task.append(part)
         if sum(len(one.wanted) for one in task) >= TASK_FRAMES:
             yield task
             task = []

@@ -12,7 +12,7 @@ from .decode import Clock, pixel_ratio
 from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened
-from .packet_map import Run
+from .packet_map import PacketRange
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes
 LOOK_AHEAD = 4096  # packets to read in search of the wanted one, where a seek came out early
@@ -41,8 +41,8 @@ class Stopped(Exception):
     """A limit, whose name this carries, or a consumer that went away ("")."""
 
 
-class RunDecoder:
-    """Decodes runs of one stream, best in ascending order; one for each thread.
+class RangeDecoder:
+    """Decodes ranges of one stream, best in ascending order; one for each thread.
 
     Args:
         reopen: opens the video anew, at its first packet.
@@ -69,17 +69,17 @@ class RunDecoder:
         self._next = 0  # number of the packet that comes next
         self._seeks = True
 
-    def frames(self, run: Run) -> Iterator[av.VideoFrame]:
-        """The wanted frames of a run, in order.
+    def frames(self, part: PacketRange) -> Iterator[av.VideoFrame]:
+        """Decode the wanted frames of a range, in order.
 
         Raises:
             Unproven: before a frame that might not be the right one
             Stopped: at a limit.
         """
-        opened = self._go_to(run.entry)
-        wanted, left, last = set(run.wanted), iter(run.wanted), None
+        opened = self._go_to(part.entry)
+        wanted, left, last = set(part.wanted), iter(part.wanted), None
         expected = next(left, None)
-        for frame in self._decode_run(opened, run, wanted):
+        for frame in self._decode_range(opened, part, wanted):
             self.decoded += 1
             pts = frame.pts
             if pts is None or (last is not None and pts <= last) or self._is_strange(frame, opened):
@@ -105,7 +105,7 @@ class RunDecoder:
             self._opened.close()
             self._opened = None
 
-    def _decode_run(self, opened: Opened, run: Run, wanted: set[int]) -> Iterator[av.VideoFrame]:
+    def _decode_range(self, opened: Opened, part: PacketRange, wanted: set[int]) -> Iterator[av.VideoFrame]:
         context = opened.stream.codec_context
         context.flush_buffers()
         if context.reorder_depth < self._guide.depth:  # a flush makes the decoder forget it
@@ -113,7 +113,7 @@ class RunDecoder:
         context.skip_frame = "DEFAULT"
         skips = False
         try:
-            while self._next <= run.stop:
+            while self._next <= part.stop:
                 packet = self._read()
                 if self._guide.nonref and skips != (packet.pts not in wanted):
                     skips = not skips
