@@ -7,7 +7,6 @@ from typing import Literal
 import av
 from torch import Tensor
 
-from .choice import Choice, end_of
 from .decode import Clock, Decoder, Timeline, claimed_seconds, describe, pixel_ratio, rate_of
 from .errors import VideoError
 from .frame_map import FrameMap
@@ -23,6 +22,7 @@ from .report import VideoReport
 from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
 from .sparse import Outlook, Pictures, look_ahead
+from .wanted_frames import WantedFrames, end_of
 
 NO_TIME = -(1 << 63)
 Decode = Literal["auto", "all"]
@@ -92,11 +92,15 @@ class FileFrames:
             )
         found = self._outlook
         self._picker = Picker(self._plan, found.planned)
-        if found.choice is None or found.packet_map is None or not self._starts_as_promised(found.packet_map):
+        if (
+            found.wanted_frames is None
+            or found.packet_map is None
+            or not self._starts_as_promised(found.packet_map)
+        ):
             yield from self._everything()
             return
         try:
-            yield from self._part(found.packet_map, found.choice)
+            yield from self._part(found.packet_map, found.wanted_frames)
         except Unproven:
             yield from self._everything_after_all()
 
@@ -148,15 +152,15 @@ class FileFrames:
         if self._outlook.packet_map is not None and place == len(self._pts):
             self._pts.append(pts)
 
-    def _part(self, packet_map: PacketMap, choice: Choice) -> Iterator[tuple[Tensor, float]]:
+    def _part(self, packet_map: PacketMap, wanted_frames: WantedFrames) -> Iterator[tuple[Tensor, float]]:
         """Decodes what the chosen frames need, and the last frame as a check."""
         self._first = None
         self._let_go()
-        places = choice.places[self._skip :]
+        places = wanted_frames.places[self._skip :]
         wanted = [packet_map.pts_shown(place) for place in places]
-        check = packet_map.pts_shown(choice.last)
+        check = packet_map.pts_shown(wanted_frames.last)
         ranges = packet_map.ranges(wanted if wanted and wanted[-1] == check else [*wanted, check])
-        self._pts.extend(packet_map.pts_shown(place) for place in choice.places[: self._skip])
+        self._pts.extend(packet_map.pts_shown(place) for place in wanted_frames.places[: self._skip])
         self._got = len(self._pts)
         sparse = self._sparse = Pictures(
             self._video, packet_map, ranges, self._size, self._limits, self._clock, self._threads, self._gate
@@ -165,7 +169,7 @@ class FileFrames:
         try:
             for place, picture in zip(places, pictures):
                 self._pts.append(packet_map.pts_shown(place))
-                self._asked = choice.asked[self._got]
+                self._asked = wanted_frames.asked[self._got]
                 self._got += 1
                 self._end = end_of(packet_map, place, self._limits, self._timeline.period)
                 self._clock.pause()
@@ -173,8 +177,8 @@ class FileFrames:
                 self._clock.resume()
             for _ in pictures:
                 pass  # the check
-            self._asked, self._end = choice.asked[-1], choice.end
-            self._limit = "max_seconds" if choice.too_long else None
+            self._asked, self._end = wanted_frames.asked[-1], wanted_frames.end
+            self._limit = "max_seconds" if wanted_frames.too_long else None
         except Stopped as stopped:
             self._limit = str(stopped)
         finally:

@@ -9,7 +9,6 @@ from functools import partial
 
 from torch import Tensor
 
-from .choice import Choice, choose
 from .decode import Clock, Timeline, rate_of
 from .frames import FrameConverter
 from .limits import Limits
@@ -19,6 +18,7 @@ from .packets import walk
 from .parallel import NO_GATE, Gate, InOrder
 from .ranges import Guide, RangeDecoder
 from .sampling import SamplingPlan
+from .wanted_frames import WantedFrames, choose_frames
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
 TASK_FRAMES = 8
@@ -32,12 +32,12 @@ class Outlook:
     Args:
         planned: targets of the whole video; None where the plan needs no such number.
         packet_map: None where frames cannot be found by seeking.
-        choice: None where everything is to be decoded.
+        wanted_frames: None where everything is to be decoded.
     """
 
     planned: int | None = None
     packet_map: PacketMap | None = None
-    choice: Choice | None = None
+    wanted_frames: WantedFrames | None = None
 
 
 def look_ahead(
@@ -72,8 +72,10 @@ def look_ahead(
     packet_map = None if missing else prove(packets, tick, depth)
     if packet_map is None or packet_map.seconds[-1] < SHORTEST_SECONDS:
         return Outlook(planned)
-    choice = choose(packet_map, plan, planned, limits, period)
-    return Outlook(planned, packet_map, choice if len(choice.places) * WORTH <= len(packet_map) else None)
+    wanted_frames = choose_frames(packet_map, plan, planned, limits, period)
+    return Outlook(
+        planned, packet_map, wanted_frames if len(wanted_frames.places) * WORTH <= len(packet_map) else None
+    )
 
 
 def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) -> int:

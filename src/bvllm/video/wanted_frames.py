@@ -10,7 +10,7 @@ from .sampling import TOLERANCE, Picker, SamplingPlan
 
 
 @dataclass(frozen=True)
-class Choice:
+class WantedFrames:
     """What is taken, known before anything is decoded.
 
     Args:
@@ -28,9 +28,9 @@ class Choice:
     too_long: bool
 
 
-def choose(
+def choose_frames(
     packet_map: PacketMap, plan: SamplingPlan, planned: int | None, limits: Limits, period: float
-) -> Choice:
+) -> WantedFrames:
     """Walks over the frames as a `Picker` does, without the frames.
 
     Args:
@@ -54,7 +54,9 @@ def choose(
     if picker.close(end, can_stand_in=not kept):
         places.append(within - 1)
         asked.append(picker.asked)
-    return Choice(tuple(places), (*asked, picker.asked), end, within if too_long else within - 1, too_long)
+    return WantedFrames(
+        tuple(places), (*asked, picker.asked), end, within if too_long else within - 1, too_long
+    )
 
 
 def end_of(packet_map: PacketMap, place: int, limits: Limits, period: float) -> float:
