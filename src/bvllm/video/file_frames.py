@@ -21,7 +21,7 @@ from .read_warnings import ReadFacts
 from .report import VideoReport
 from .safe_open import FileSource
 from .sampling import Picker, SamplingPlan
-from .sparse import Outlook, Pictures, look_ahead
+from .sparse import DecodePlan, Pictures, plan_decoding
 from .wanted_frames import WantedFrames, end_of
 
 NO_TIME = -(1 << 63)
@@ -49,7 +49,7 @@ class FileFrames:
         self._size = size
         self._plan, self._limits, self._threads, self._gate = plan, limits, threads, gate
         self._partly, self._skip = decode == "auto" and growing is None, first
-        self._outlook = Outlook()
+        self._decode_plan = DecodePlan()
         self._sparse: Pictures | None = None
         self._pts = array("q")  # of the frames that the plan took so far, where there is a packet map
         self._pictures: Generator[Tensor] | None = None
@@ -87,10 +87,10 @@ class FileFrames:
     def __iter__(self) -> Iterator[tuple[Tensor, float]]:
         self._clock.resume()
         if self._opened is not None:
-            self._outlook = look_ahead(
+            self._decode_plan = plan_decoding(
                 self._video, self._opened, self._plan, self._limits, self._clock, partly=self._partly
             )
-        found = self._outlook
+        found = self._decode_plan
         self._picker = Picker(self._plan, found.planned)
         if (
             found.wanted_frames is None
@@ -149,7 +149,7 @@ class FileFrames:
             raise VideoError(
                 "corrupt", "video must give the same frames each time, got others: check or convert the file"
             )
-        if self._outlook.packet_map is not None and place == len(self._pts):
+        if self._decode_plan.packet_map is not None and place == len(self._pts):
             self._pts.append(pts)
 
     def _part(self, packet_map: PacketMap, wanted_frames: WantedFrames) -> Iterator[tuple[Tensor, float]]:
@@ -189,14 +189,14 @@ class FileFrames:
         """Something was not as promised: begins again, and gives only what was not given yet."""
         known = self._got
         self._sparse, self._asked, self._got = None, 0, 0
-        self._outlook = Outlook(self._outlook.planned)
+        self._decode_plan = DecodePlan(self._decode_plan.planned)
         self._begin()
         yield from self._everything(known)
 
     @property
     def frame_map(self) -> FrameMap | None:
         """Where the sampled frames lie, once all were read and if they can be found again."""
-        packet_map, decoder = self._outlook.packet_map, self._decoder
+        packet_map, decoder = self._decode_plan.packet_map, self._decoder
         broken = not self._sparse and (
             decoder.errors or decoder.patched or decoder.lost or decoder.interlaced
         )
@@ -225,7 +225,7 @@ class FileFrames:
     def _facts(self) -> ReadFacts:
         decoder, sparse = self._decoder, self._sparse
         limit = self._limit or (None if sparse else decoder.stopped)
-        packet_map = self._outlook.packet_map if sparse else None
+        packet_map = self._decode_plan.packet_map if sparse else None
         return ReadFacts(
             limit=(limit, float(self._limits.__dict__[limit])) if limit else None,
             ends_early=self._video.structure.ends_early,

@@ -26,7 +26,7 @@ WORTH = 3  # frames in the video for each one that is wanted, below which there 
 
 
 @dataclass(frozen=True)
-class Outlook:
+class DecodePlan:
     """What a walk over the packets found.
 
     Args:
@@ -40,9 +40,9 @@ class Outlook:
     wanted_frames: WantedFrames | None = None
 
 
-def look_ahead(
+def plan_decoding(
     video: VideoFile, first: Opened, plan: SamplingPlan, limits: Limits, clock: Clock, *, partly: bool
-) -> Outlook:
+) -> DecodePlan:
     """Walks over the packets if that can be of use.
 
     Args:
@@ -57,7 +57,7 @@ def look_ahead(
     timed = plan.fps is not None
     candidate = partly and timed and whole and (claimed is None or claimed >= SHORTEST_SECONDS)
     if not candidate and not measured:
-        return Outlook()
+        return DecodePlan()
     opened = video.open()
     try:
         stream = opened.stream
@@ -71,9 +71,9 @@ def look_ahead(
     missing = structure.counts_frames and packets.shown < frames
     packet_map = None if missing else prove(packets, tick, depth)
     if packet_map is None or packet_map.seconds[-1] < SHORTEST_SECONDS:
-        return Outlook(planned)
+        return DecodePlan(planned)
     wanted_frames = choose_frames(packet_map, plan, planned, limits, period)
-    return Outlook(
+    return DecodePlan(
         planned, packet_map, wanted_frames if len(wanted_frames.places) * WORTH <= len(packet_map) else None
     )
 
