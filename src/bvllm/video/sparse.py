@@ -32,7 +32,7 @@ class DecodePlan:
     Args:
         planned: targets of the whole video; None where the plan needs no such number.
         packet_map: None where frames cannot be found by seeking.
-        wanted_frames: None where everything is to be decoded.
+        wanted_frames: None where every frame has to be decoded.
     """
 
     planned: int | None = None
