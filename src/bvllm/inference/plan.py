@@ -18,7 +18,7 @@ from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import frame_size, patch_count
 from bvllm.types import Budget
 from bvllm.video import Limits, SamplingPlan, VideoInfo, read_video
-from bvllm.video.inspection.survey import Survey, survey
+from bvllm.video.inspection.packet_stats import PacketStats, packet_stats
 from bvllm.video.sampling import Picker
 
 SAMPLE_SECONDS = 0.6  # of decoding, to know how fast it goes here
@@ -112,7 +112,7 @@ def plan_question(
     """
     budget, sampling = budget or Budget(), SamplingPlan(fps=fps)
     config = _config(model)
-    packets = survey(source, limits)
+    packets = packet_stats(source, limits)
     size = frame_size(config.vision_config)
     info, share, decode = _decode_a_little(source, sampling, limits, size, packets)
     frames = _frames(packets, sampling)
@@ -201,7 +201,7 @@ def _config(model: str) -> BVLLMConfig:
 
 
 def _decode_a_little(
-    source: str | Path, sampling: SamplingPlan, limits: Limits, size: tuple[int, int], packets: Survey
+    source: str | Path, sampling: SamplingPlan, limits: Limits, size: tuple[int, int], packets: PacketStats
 ) -> tuple[VideoInfo, float, float]:
     """(what the video is, share of it that was decoded, seconds of computing that all of it would take)."""
     started = time.process_time()
@@ -219,7 +219,7 @@ def _decode_a_little(
         return video.info, share, opened + (spent - opened) / share
 
 
-def _frames(packets: Survey, sampling: SamplingPlan) -> int:
+def _frames(packets: PacketStats, sampling: SamplingPlan) -> int:
     """Frames that sampling gives: one that is shown for long answers many targets, and counts once."""
     shown = np.sort(packets.pts[~packets.is_hidden])
     if packets.untimed:

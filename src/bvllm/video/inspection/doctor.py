@@ -7,7 +7,7 @@ from pathlib import Path
 from bvllm.common.text import format_clock
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, VideoReport, read_video
 from bvllm.video.inspection.findings import Finding, container_name, findings_of
-from bvllm.video.inspection.survey import Survey, survey
+from bvllm.video.inspection.packet_stats import PacketStats, packet_stats
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -30,7 +30,7 @@ class Examination:
     fps: float
     info: VideoInfo | None
     report: VideoReport | None
-    packets: Survey | None
+    packets: PacketStats | None
     sizes: tuple[tuple[int, int], ...]
     first: float
     last: float
@@ -103,7 +103,7 @@ def examine(
                 if progress is not None:
                     progress("read", count, max(total, count) if total else None)
             report = video.report
-        packets = survey(path, limits)
+        packets = packet_stats(path, limits)
     except VideoError as error:
         broken = Finding("broken", error.kind, str(error))
         return Examination(str(path), fps, None, None, None, (), 0.0, 0.0, (broken,))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bvllm.video import VideoInfo, VideoReport, WarningKind
-from bvllm.video.inspection.survey import Survey
+from bvllm.video.inspection.packet_stats import PacketStats
 
 Weight = Literal[
     "broken",  # no answer is possible
@@ -58,7 +58,7 @@ def findings_of(
     path: Path,
     info: VideoInfo,
     report: VideoReport,
-    packets: Survey,
+    packets: PacketStats,
     sizes: tuple[tuple[int, int], ...],
 ) -> tuple[Finding, ...]:
     """Everything that is not as usual, heaviest first."""
@@ -80,7 +80,7 @@ def _from_report(report: VideoReport) -> list[Finding]:
     ]
 
 
-def _about_times(info: VideoInfo, report: VideoReport, packets: Survey) -> list[Finding]:
+def _about_times(info: VideoInfo, report: VideoReport, packets: PacketStats) -> list[Finding]:
     found = []
     if report.substituted or packets.untimed or packets.repeated:
         text = (
@@ -105,7 +105,7 @@ def _about_times(info: VideoInfo, report: VideoReport, packets: Survey) -> list[
     return found + _about_length(info, report, packets)
 
 
-def _about_length(info: VideoInfo, report: VideoReport, packets: Survey) -> list[Finding]:
+def _about_length(info: VideoInfo, report: VideoReport, packets: PacketStats) -> list[Finding]:
     """Headers name a length for the pictures, for the file, or for neither."""
     claims = [claim for claim in (info.duration_seconds, packets.claimed_seconds) if claim]
     if info.still or report.truncated:
@@ -121,7 +121,9 @@ def _about_length(info: VideoInfo, report: VideoReport, packets: Survey) -> list
     return [Finding("odd", "wrong duration", text)]
 
 
-def _about_pictures(info: VideoInfo, packets: Survey, sizes: tuple[tuple[int, int], ...]) -> list[Finding]:
+def _about_pictures(
+    info: VideoInfo, packets: PacketStats, sizes: tuple[tuple[int, int], ...]
+) -> list[Finding]:
     found = []
     picture = packets.picture
     if picture is not None and picture.hdr:
@@ -144,7 +146,7 @@ def _about_pictures(info: VideoInfo, packets: Survey, sizes: tuple[tuple[int, in
     return found
 
 
-def _about_cost(info: VideoInfo, report: VideoReport, packets: Survey) -> list[Finding]:
+def _about_cost(info: VideoInfo, report: VideoReport, packets: PacketStats) -> list[Finding]:
     found = []
     if packets.keys <= 1 and packets.seconds > FAR_KEYS_SECONDS:
         text = "only the first picture can be begun with: every look into the middle decodes from the start"
@@ -161,7 +163,7 @@ def _about_cost(info: VideoInfo, report: VideoReport, packets: Survey) -> list[F
     return found
 
 
-def _about_the_file(path: Path, info: VideoInfo, packets: Survey) -> list[Finding]:
+def _about_the_file(path: Path, info: VideoInfo, packets: PacketStats) -> list[Finding]:
     found = []
     streams = packets.streams
     if streams.videos > 1:

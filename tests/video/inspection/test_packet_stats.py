@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bvllm.video import Limits, VideoError
-from bvllm.video.inspection.survey import survey
+from bvllm.video.inspection.packet_stats import packet_stats
 from tests.video.make import repeated, sound, video
 
 
 def test_packets_keys_and_steps_are_counted():
-    seen = survey(repeated(4, fps=24, gop=12))
+    seen = packet_stats(repeated(4, fps=24, gop=12))
     assert (seen.packets, seen.hidden, seen.untimed, seen.repeated) == (48, 0, 0, 0)
     assert seen.is_key[::12].all()
     assert seen.keys == seen.is_key.sum()
@@ -25,13 +25,13 @@ def test_packets_keys_and_steps_are_counted():
 
 
 def test_irregular_times_show_in_the_steps():
-    seen = survey(video(4, times=[0, 1, 2, 100], tick=Fraction(1, 10)))
+    seen = packet_stats(video(4, times=[0, 1, 2, 100], tick=Fraction(1, 10)))
     assert seen.frame_steps.greatest == pytest.approx(9.8)
     assert seen.frame_steps.least == pytest.approx(0.1)
 
 
 def test_raw_streams_carry_no_times():
-    seen = survey(video(10, format="h264"))
+    seen = packet_stats(video(10, format="h264"))
     assert seen.untimed == 10
     assert seen.first_seconds is None
     assert seen.decoded_for(1.0) == (10, seen.keys)
@@ -46,7 +46,7 @@ def clips():
 @pytest.mark.parametrize("fps", [0.3, 1.0, 2.5, 24.0])
 def test_what_must_be_decoded_reaches_from_each_key_to_the_last_wanted_picture(clips, fps, b_frames):
     """Against a count by hand, packet by packet."""
-    seen = survey(clips[b_frames])
+    seen = packet_stats(clips[b_frames])
     shown = sorted(range(96), key=lambda k: seen.pts[k])
     wanted = set()
     for k in range(int(seen.pts.max() * fps + 1e-9) + 1):
@@ -61,22 +61,22 @@ def test_what_must_be_decoded_reaches_from_each_key_to_the_last_wanted_picture(c
 
 
 def test_every_frame_wanted_is_every_packet_decoded():
-    seen = survey(video(48, fps=24, gop=12))
+    seen = packet_stats(video(48, fps=24, gop=12))
     assert seen.decoded_for(None) == (48, seen.keys)
 
 
 def test_a_limit_stops_the_walk_and_is_told():
-    seen = survey(video(48), Limits(max_decoded_frames=10))
+    seen = packet_stats(video(48), Limits(max_decoded_frames=10))
     assert (seen.packets, seen.stopped) == (10, True)
 
 
 def test_the_summary_is_made_of_plain_values():
-    summary = survey(video(12)).summary()
+    summary = packet_stats(video(12)).summary()
     assert summary["picture"]["bits"] == 8
     assert not {"pts", "is_key", "is_hidden"} & summary.keys()
 
 
 def test_what_is_no_video_is_refused_as_read_video_does():
     with pytest.raises(VideoError) as refused:
-        survey(sound())
+        packet_stats(sound())
     assert refused.value.kind == "no_video"

@@ -57,7 +57,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Survey:
+class PacketStats:
     """What the packets of the chosen stream say.
 
     Attributes:
@@ -122,7 +122,7 @@ class Survey:
         return int((last - starts + 1)[used].sum()), int(used.sum())
 
 
-def survey(source: FileSource, limits: Limits = Limits()) -> Survey:  # noqa: B008 - frozen
+def packet_stats(source: FileSource, limits: Limits = Limits()) -> PacketStats:  # noqa: B008 - frozen
     """Walk over a file once; reads nothing but the file, as `read_video`.
 
     Raises:
@@ -168,7 +168,7 @@ class _Walk:
         if self._picture is None and len(self._pts) <= PACKETS_FOR_A_PICTURE:
             self._picture = _first_picture(self._stream, packet)
 
-    def result(self, streams: Streams) -> Survey:
+    def result(self, streams: Streams) -> PacketStats:
         ticks = np.frombuffer(self._pts, dtype=np.int64) if self._pts else np.empty(0, np.int64)
         flags = np.frombuffer(self._flags, dtype=np.uint8) if self._flags else np.empty(0, np.uint8)
         tick = float(self._stream.time_base or 1 / MICROSECONDS)
@@ -180,7 +180,7 @@ class _Walk:
         steps = np.diff(shown)
         keys = np.sort(ticks[timed & key])
         length = float(shown[-1] - shown[0]) * tick if len(steps) and steps.any() else (frames - 1) * period
-        return Survey(
+        return PacketStats(
             packets=len(ticks),
             keys=int(key.sum()),
             hidden=int(hidden.sum()),
