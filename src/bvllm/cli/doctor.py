@@ -10,7 +10,7 @@ import typer
 from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, wrong_use
 
 if TYPE_CHECKING:
-    from bvllm.video.inspection.doctor import Examination
+    from bvllm.video.inspection.doctor import Diagnosis
 
 
 def doctor(
@@ -50,7 +50,7 @@ def doctor(
         )
 
 
-def _page(seen: "Examination") -> str:
+def _page(seen: "Diagnosis") -> str:
     """Everything about one file: what it is, a line for each finding, what an answer rests on."""
     from bvllm.common.text import shown
 
@@ -59,7 +59,7 @@ def _page(seen: "Examination") -> str:
     return "\n".join([*lines, f"answer  {seen.rests_on}"])
 
 
-def _line(seen: "Examination") -> str:
+def _line(seen: "Diagnosis") -> str:
     """One file in a list: its heaviest finding."""
     from bvllm.common.text import shown
 
@@ -70,7 +70,7 @@ def _line(seen: "Examination") -> str:
     return f"{worst.weight:<7} {shown(seen.path)}: {worst.name}: {worst.text}{more}"
 
 
-def _summary(seen: "list[Examination]") -> str:
+def _summary(seen: "list[Diagnosis]") -> str:
     from bvllm.video.inspection.findings import WEIGHTS
 
     counts = Counter(one.findings[0].weight if one.findings else "fine" for one in seen)

@@ -15,7 +15,7 @@ from tests.video.make import repeated, sound, video
 
 @pytest.fixture
 def look(tmp_path):
-    """Writes a video and examines it: its examination, and its findings by name."""
+    """Writes a video and examines it: its diagnosis, and its findings by name."""
 
     def run(data: bytes, name: str = "video.mp4", **settings):
         path = tmp_path / name

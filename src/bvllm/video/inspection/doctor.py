@@ -13,7 +13,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Examination:
+class Diagnosis:
     """What was seen of a file.
 
     Attributes:
@@ -78,7 +78,7 @@ def examine(
     fps: float = 1.0,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     progress: Progress | None = None,
-) -> Examination:
+) -> Diagnosis:
     """Read a file to its end, as a question about it would, and say what is to be known of it.
 
     Args:
@@ -106,13 +106,13 @@ def examine(
         packets = packet_stats(path, limits)
     except VideoError as error:
         broken = Finding("broken", error.kind, str(error))
-        return Examination(str(path), fps, None, None, None, (), 0.0, 0.0, (broken,))
+        return Diagnosis(str(path), fps, None, None, None, (), 0.0, 0.0, (broken,))
     findings = findings_of(Path(path), info, report, packets, tuple(sizes))
-    return Examination(str(path), fps, info, report, packets, tuple(sizes), seconds[0], seconds[-1], findings)
+    return Diagnosis(str(path), fps, info, report, packets, tuple(sizes), seconds[0], seconds[-1], findings)
 
 
-def as_json(seen: Examination) -> dict[str, object]:
-    """An examination as plain numbers, strings and lists."""
+def as_json(seen: Diagnosis) -> dict[str, object]:
+    """A diagnosis as plain numbers, strings and lists."""
     return {
         "path": seen.path,
         "answerable": seen.answerable,
