@@ -12,7 +12,7 @@ from bvllm.index import IndexedVideo
 from bvllm.index.search.moments import Moment
 from bvllm.inference.evidence.contact_sheet import ContactSheet, Tile, tile_size
 from bvllm.inference.evidence.write import write_sheet
-from bvllm.video import PATIENT, SamplingPlan, fetch_frames
+from bvllm.video import LOCAL_LIMITS, SamplingPlan, fetch_frames
 from bvllm.video.frame_map import FrameMap
 
 
@@ -72,7 +72,7 @@ def _pictures(moments: Sequence[Moment], video: IndexedVideo, file: Path) -> dic
         [moment.frame for moment in moments],
         frame_map,
         plan=SamplingPlan(fps=video.meta.fps),
-        limits=PATIENT,
+        limits=LOCAL_LIMITS,
         size=(height, width),
     )
     return {

@@ -149,10 +149,12 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.inference.ask import answer, load_model
     from bvllm.inference.loading import ModelError
     from bvllm.types import Budget
-    from bvllm.video import PATIENT, VideoError, check_readable
+    from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
-        check_readable(request.video, PATIENT)  # a file that is not there is said before the model is loaded
+        check_readable(
+            request.video, LOCAL_LIMITS
+        )  # a file that is not there is said before the model is loaded
         loaded = load_model(request.model, fast=not request.stock_tower)
         with wrong_use():
             loaded.methods(request.methods)
@@ -189,9 +191,9 @@ def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedV
     from bvllm.asking.indexed import indexed_video
     from bvllm.index import IndexFailure
     from bvllm.inference.encode import encode_video
-    from bvllm.video import PATIENT, VideoError
+    from bvllm.video import LOCAL_LIMITS, VideoError
 
-    settings = {"fps": request.fps, "limits": PATIENT, "threads": request.threads, "progress": bar}
+    settings = {"fps": request.fps, "limits": LOCAL_LIMITS, "threads": request.threads, "progress": bar}
     if request.use_index:
         folder = index_folder(request.index)
         try:

@@ -27,7 +27,7 @@ def doctor(
     with wrong_use():
         check_fps(fps)
         videos = videos_of([video], note)
-    from bvllm.video import PATIENT
+    from bvllm.video import LOCAL_LIMITS
     from bvllm.video.inspection.doctor import as_json as as_object
     from bvllm.video.inspection.doctor import examine
 
@@ -35,7 +35,7 @@ def doctor(
     seen = []
     for path in videos:
         with progress_bar() as bar:
-            seen.append(examine(path, fps=fps, limits=PATIENT, progress=bar))
+            seen.append(examine(path, fps=fps, limits=LOCAL_LIMITS, progress=bar))
         if not as_json and not single:
             print(_line(seen[-1]), flush=True)
     broken = sum(not one.answerable for one in seen)

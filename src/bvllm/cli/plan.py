@@ -28,10 +28,10 @@ def plan(
     from bvllm.inference.loading import ModelError
     from bvllm.inference.plan import plan_json, plan_question, plan_text
     from bvllm.types import Budget
-    from bvllm.video import PATIENT, VideoError
+    from bvllm.video import LOCAL_LIMITS, VideoError
 
     try:
-        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=PATIENT)
+        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=LOCAL_LIMITS)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     print(json.dumps(plan_json(found)) if as_json else plan_text(found))

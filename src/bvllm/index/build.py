@@ -20,7 +20,7 @@ from bvllm.inference.encode import GPU_WORKERS, Progress
 from bvllm.inference.first_pass import look_once, planned_frames
 from bvllm.inference.frame_store import FrameStore
 from bvllm.video import (
-    PATIENT,
+    LOCAL_LIMITS,
     Limits,
     SamplingPlan,
     VideoError,
@@ -41,7 +41,7 @@ def find_indexed(
     encoder: FrameEncoder,
     *,
     fps: float = 1.0,
-    limits: Limits = PATIENT,
+    limits: Limits = LOCAL_LIMITS,
 ) -> IndexedVideo | None:
     """The entry of a video, if there is one for just these bytes, this rate and this model.
 
@@ -58,7 +58,7 @@ def index_video(
     encoder: FrameEncoder,
     *,
     fps: float = 1.0,
-    limits: Limits = PATIENT,
+    limits: Limits = LOCAL_LIMITS,
     workers: int | None = None,
     progress: Progress | None = None,
     spool: FrameStore | None = None,
@@ -112,7 +112,7 @@ def find_or_index(
     encoder: FrameEncoder,
     *,
     plan: SamplingPlan,
-    limits: Limits = PATIENT,
+    limits: Limits = LOCAL_LIMITS,
     workers: int | None = None,
     progress: Progress | None = None,
     spool: Callable[[], FrameStore | None] = lambda: None,

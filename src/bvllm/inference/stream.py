@@ -20,7 +20,7 @@ from bvllm.inference.frame_slots import FrameSlots, HeldFrames
 from bvllm.inference.model import VideoModel
 from bvllm.inference.thinning import Thinning
 from bvllm.video import (
-    PATIENT,
+    LOCAL_LIMITS,
     Abandoned,
     FrameList,
     GrowingFile,
@@ -135,7 +135,7 @@ class VideoMemory:
         *,
         poll_seconds: float = 1.0,
         patience_seconds: float = 10.0,
-        limits: Limits = PATIENT,
+        limits: Limits = LOCAL_LIMITS,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
         """Read a file that is still being written, as it grows, until it has not grown for a while.
