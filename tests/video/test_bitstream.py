@@ -1,4 +1,4 @@
-"""What packets say, and which of it is enough."""
+"""Parse packets: entries, B pictures, layers, and forms that count as unknown."""
 
 import io
 
@@ -50,7 +50,7 @@ def test_an_i_picture_that_does_not_cut_references_is_no_entry():
     assert sum(info.entry for info, _ in infos) == 1
 
 
-def test_higher_layers_are_seen():
+def test_higher_layers_are_reported():
     options = {"x265-params": make.OTHERS["libx265"]["x265-params"] + ":temporal-layers=3"}
     data = make.video(40, codec="libx265", b_frames=3, options=options)
     assert any(hevc(packet, extra).layered for _, extra, packet, _ in packets(data))
@@ -90,14 +90,14 @@ def test_unknown_forms(parse_packet, data):
     ({"codec": "mpeg4", "b_frames": 2}, True),
     ({"codec": "libvpx-vp9", "format": "webm"}, False),
 ])  # fmt: skip
-def test_pictures_between_others_are_seen(case, some):
+def test_b_pictures_are_reported_as_reordering(case, some):
     found = packets(make.video(40, **case))
     infos = [CODEC_RULES[name].parse_packet(data, extra) for name, extra, data, _ in found]
     assert all(info.known for info in infos)
     assert any(info.reorders for info in infos) == some
 
 
-def test_several_slices_are_one_picture_and_film_grain_is_told_from_other_messages():
+def test_several_slices_are_one_picture_and_film_grain_is_parsed_apart_from_other_messages():
     assert h264(b"\0\0\1\x41\x9a\0\0\1\x41\x5a", b"").known
     plain = b"\0\0\1\x4e\x01\x05\x02\x13\x13\x80\0\0\1\x02\x01\xd0"  # 19 in a message's body only
     assert hevc(plain, b"").known

@@ -1,4 +1,4 @@
-"""What a packet may say that ends all trust in decoding a stream in part."""
+"""Side data and durations of a packet after which a stream is not decoded in part."""
 
 import io
 

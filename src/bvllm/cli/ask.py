@@ -152,9 +152,7 @@ def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
-        check_readable(
-            request.video, LOCAL_LIMITS
-        )  # a file that is not there is said before the model is loaded
+        check_readable(request.video, LOCAL_LIMITS)  # report a missing file before loading the model
         loaded = load_model(request.model, fast=not request.stock_tower)
         with wrong_use():
             loaded.methods(request.methods)

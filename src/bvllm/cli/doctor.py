@@ -60,7 +60,7 @@ def _page(seen: "Diagnosis") -> str:
 
 
 def _line(seen: "Diagnosis") -> str:
-    """One file in a list: its heaviest finding."""
+    """One line of the list: the file and its heaviest finding."""
     from bvllm.common.text import shown
 
     if not seen.findings:

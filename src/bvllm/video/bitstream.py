@@ -1,7 +1,7 @@
 """Parse the first bytes of a packet: may decoding begin here, and does it bring new settings?
 
-Containers mark key frames, but the mark does not promise that decoding may begin there, so we look at the
-picture itself. Codecs that are not in `CODEC_RULES` are always decoded whole.
+Containers mark key frames, but decoding cannot begin at every marked one, so we parse the picture's own
+headers. Streams of codecs that are not in `CODEC_RULES` are always decoded whole.
 
 Sources: ITU-T H.264 7.3.1, H.265 7.3.1, H.262 6.2; ISO 14496-2 6.2; VP9 and AV1 bitstream specifications.
 """
@@ -15,14 +15,14 @@ PREFIX_SEI, FILM_GRAIN = 39, 19  # H.265, tables 7-1 and D.2.1
 
 @dataclass(frozen=True)
 class PacketInfo:
-    """What one packet holds.
+    """What the headers in one packet say about decoding.
 
     Args:
-        known: it has the form that we know how to skip and enter; all else is meaningless if not.
-        entry: nothing after it in decoding order and in display order needs anything before it.
+        known: our parser supports the packet's form; if False, the other fields mean nothing.
+        entry: no picture after it in decoding order and in display order needs any before it.
         settings: the parameter sets or headers in it, which hold until the next ones.
-        layered: pictures that nobody refers to may be referred to from a higher layer.
-        reorders: a picture of a kind that is mostly shown before one that was decoded earlier (B), or may be.
+        layered: a higher layer may refer to pictures that no picture of their own layer refers to.
+        reorders: the picture is a B picture, or may be one: usually shown before a picture decoded earlier.
     """
 
     known: bool = True
@@ -43,7 +43,7 @@ class CodecRules:
 
     Args:
         parse_packet: (packet, codec's extra data) -> PacketInfo.
-        nonref: FFmpeg can leave out pictures that no other picture refers to, and the others stay the same.
+        nonref: FFmpeg can skip pictures that no other picture refers to, and still decodes the others alike.
         leading: an entry may be followed by pictures that are shown before it and need what came before it.
     """
 
@@ -83,10 +83,10 @@ def _h264_picture(entry: bool, byte: int) -> PacketInfo:
 
 
 def hevc(data: bytes, extra: bytes) -> PacketInfo:
-    """Entries are IDR, CRA and BLA pictures; those that lead a CRA are the business of the group before.
+    """Entries are IDR, CRA and BLA pictures; pictures that lead a CRA are decoded with the group before it.
 
-    Whether a picture is B would take its parameter sets to know: any may be. Film grain is drawn from a
-    number that a jump to a CRA changes, so streams with it are unknown.
+    Finding B pictures would need the parameter sets, so we report every picture as one that may reorder. The
+    decoder seeds film grain with a number that a jump to a CRA changes, so we report such packets as unknown.
     """
     settings = b""
     found: PacketInfo | None = None

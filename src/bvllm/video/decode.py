@@ -180,7 +180,7 @@ class Decoder:
         return None if frame.pts is None else float(frame.pts * self._tick)
 
     def lasts(self, frame: av.VideoFrame) -> float | None:
-        """How long the frame is shown, if the container says so."""
+        """Seconds that the frame is shown, if the container stores a duration."""
         return float(frame.duration * self._tick) if frame.duration else None
 
     def _stop(self, limit: str) -> None:
@@ -267,7 +267,7 @@ def describe(
 
 
 def claimed_seconds(stream: AvVideoStream) -> float | None:
-    """How long the container says the stream is."""
+    """Duration of the stream by the container's header, in seconds."""
     return float(stream.duration * (stream.time_base or 0)) if stream.duration else None
 
 

@@ -1,4 +1,4 @@
-"""Fetch single frames of a video that was read before, the same as they were given then."""
+"""Fetch single frames of a video that `read_video` read before, pixel for pixel the same."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing

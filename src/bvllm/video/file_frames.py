@@ -109,7 +109,7 @@ class FileFrames:
         return clean and self._first is not None and self._first.pts == packet_map.pts_shown(0)
 
     def _everything(self, known: int = 0) -> Iterator[tuple[Tensor, float]]:
-        """Decodes all frames; the first `known` of those that the plan takes were handed on already."""
+        """Decode all frames; the caller already has the first `known` of those that the plan takes."""
         frame, self._first = self._first, None  # not held: one decoded frame at a time
         ordinal, kept, seconds = 0, False, 0.0
         while frame is not None:
@@ -133,7 +133,7 @@ class FileFrames:
         self._complete = True
 
     def _take(self, frame: av.VideoFrame, seconds: float, known: int) -> Iterator[tuple[Tensor, float]]:
-        """Hands a frame on, unless that was done before; what was handed on must have been the same."""
+        """Yield a frame unless the caller already has it; then check that it is the same frame."""
         place = self._got
         self._asked, self._got = self._picker.asked, place + 1
         self._note(place, NO_TIME if frame.pts is None else frame.pts, known)
@@ -144,7 +144,7 @@ class FileFrames:
             self._clock.resume()
 
     def _note(self, place: int, pts: int, known: int) -> None:
-        """Remembers which frame was taken; one that was handed on before must be the same now."""
+        """Record the pts of a taken frame; raise if it differs from the one already yielded."""
         if self._skip <= place < known and pts != self._pts[place]:
             raise VideoError(
                 "corrupt", "video must give the same frames each time, got others: check or convert the file"
@@ -153,7 +153,7 @@ class FileFrames:
             self._pts.append(pts)
 
     def _part(self, packet_map: PacketMap, wanted_frames: WantedFrames) -> Iterator[tuple[Tensor, float]]:
-        """Decodes what the chosen frames need, and the last frame as a check."""
+        """Decode the ranges of the chosen frames, and the last frame as a check."""
         self._first = None
         self._let_go()
         places = wanted_frames.places[self._skip :]
@@ -186,7 +186,7 @@ class FileFrames:
         self._complete = True
 
     def _everything_after_all(self) -> Iterator[tuple[Tensor, float]]:
-        """Something was not as promised: begins again, and gives only what was not given yet."""
+        """A check failed: decode from the beginning, and yield only frames not yielded before."""
         known = self._got
         self._sparse, self._asked, self._got = None, 0, 0
         self._decode_plan = DecodePlan(self._decode_plan.planned)
@@ -206,7 +206,7 @@ class FileFrames:
 
     @property
     def report(self) -> VideoReport:
-        """Counts so far, and what there is to say about the file."""
+        """Counts so far, and the warnings about the file."""
         facts, decoder = self._facts(), self._decoder
         return VideoReport(
             asked=self._asked,

@@ -22,8 +22,8 @@ class FrameMap:
 
     Args:
         tick: seconds per unit of pts.
-        depth: pictures that the decoder holds back to put them in order.
-        nonref: pictures that no other refers to may be left out.
+        depth: pictures that the decoder buffers to put them in order.
+        nonref: the decoder may skip pictures that no other refers to.
         pts: (T,) int64 presentation times of the frames, ascending.
         packets: (T,) int64 numbers of their packets in decoding order.
         sizes: (T,) int64 bytes of those packets.
@@ -54,11 +54,11 @@ class FrameMap:
         return len(self.pts)
 
     def packet(self, number: int) -> tuple[int, int] | None:
-        """pts and bytes of a packet, if it is known."""
+        """pts and bytes of a packet; None if the map does not hold it."""
         return self._known.get(number)
 
     def ranges(self, wanted: Sequence[int]) -> list[PacketRange]:
-        """What to decode for these frames: their numbers among the sampled ones, ascending."""
+        """Ranges to decode for these frames, given as ascending numbers among the sampled ones."""
         ranges = []
         for group, members in groupby(wanted, lambda frame: int(self.groups[frame])):
             frames = list(members)
@@ -69,7 +69,7 @@ class FrameMap:
         return ranges
 
     def to_arrays(self) -> dict[str, NDArray[np.int64]]:
-        """Everything, as arrays that a file of tensors can keep."""
+        """All fields, as arrays to store in a file of tensors."""
         stream = np.array([VERSION, self.tick.numerator, self.tick.denominator, self.depth, self.nonref])
         return {
             "stream": stream.astype(np.int64),
@@ -78,7 +78,7 @@ class FrameMap:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> "FrameMap":
-        """The map that `to_arrays` took apart.
+        """Build the map from the arrays of `to_arrays`.
 
         Raises:
             ValueError: arrays are missing, of another version or damaged.

@@ -161,7 +161,7 @@ def from_matrix(matrix: bytes) -> Orientation:
 def of_frame(frame: av.VideoFrame) -> Orientation:
     """The display matrix that the decoder hands on with a frame.
 
-    `frame.rotation` would not do: it says -180 for a mirrored picture and 0 for one upside down.
+    `frame.rotation` would not do: it gives -180 for a mirrored picture and 0 for one upside down.
     """
     try:
         sides = cast(Iterable[SideData], frame.side_data)  # the stub names one item, it is a container
@@ -225,7 +225,7 @@ def _webp_block(file: BinaryIO) -> bytes:
 
 
 def _orientation_value(tiff: bytes) -> int:
-    """Walks over the first directory of a TIFF block; 1 (upright) where it says nothing."""
+    """Walks over the first directory of a TIFF block; 1 (upright) where it has no orientation."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:
         return 1
@@ -249,7 +249,7 @@ class FrameConverter:
         size: (height, width) of the result, whatever the shape of the frame; None keeps the picture as it
             is shown.
         pixel_ratio: width of a stored pixel over its height.
-        photo: the orientation of a still image, which no decoder tells; None asks each frame.
+        photo: the orientation of a still image, which no decoder reports; None reads it from each frame.
         max_pixels: of the picture as it is shown; pixels are taken for square where it would be larger.
     """
 

@@ -46,7 +46,7 @@ class Limits:
                 )
 
 
-# `Limits()` is what a server can afford for whatever it is sent. Who names a file on a command line, or has
-# it indexed, knows how large it is and can stop us: up to a day of video, however long it takes.
+# `Limits()` is what a server can afford for any upload. A user who names a local file, or indexes it, knows
+# its size and can stop the command: it reads up to a day of video, however long that takes.
 LOCAL_LIMITS = Limits(max_bytes=1 << 40, max_decoded_frames=6_000_000, max_wall_seconds=7 * 24 * 3600.0)
 PATIENT = LOCAL_LIMITS  # the older name, kept for one release

@@ -1,4 +1,4 @@
-"""Map where the pictures of a stream lie and what each needs, once its packets prove it.
+"""Map where the pictures of a stream lie and what each needs, if its packets prove that seeking is exact.
 
 Why the result is the same as that of decoding everything: the frames that a decoder gives are among the
 packets (one each, each with its packet's time), in ascending order. A plan takes the first frame at or after
@@ -38,7 +38,7 @@ class PacketRange:
 
 @dataclass(frozen=True)
 class PacketMap:
-    """A stream of which any frame can be decoded alone.
+    """The packets of a stream of which we can decode any frame without decoding the whole.
 
     Shapes: pts, sizes (packets,) in decoding order; shown (packets,) numbers of the packets in the order they
         are shown; seconds (packets,) since the first frame, in that order; entries (groups,) numbers of the
@@ -72,7 +72,7 @@ class PacketMap:
         return int(self.pts[self.shown[place]])
 
     def ranges(self, wanted: Sequence[int]) -> list[PacketRange]:
-        """What to decode for frames with these pts, ascending; what leads an entry belongs before it."""
+        """Ranges to decode for frames with these pts, ascending; leading pictures go to the range before."""
         ordered = self.pts[self.shown]
         starts = self.pts[self.entries].tolist()
         ranges = []
@@ -84,7 +84,7 @@ class PacketMap:
 
 
 def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:
-    """The packet map of a stream, or None where anything is missing that the proof needs.
+    """Build the packet map of a stream; None where its packets do not prove that seeking is exact.
 
     Args:
         tick: seconds per unit of pts.
@@ -100,7 +100,7 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:
         and bool((np.diff(ordered) > 0).all())
         and int(abs(ordered[[0, -1]]).max()) * tick.numerator < LARGEST_EXACT
         and _held_back(shown) <= depth
-        # Pictures between others, and all shown as they were decoded: those are not their true times.
+        # B pictures, yet display order equals decoding order: the container lost the true times.
         and not (packets.reorders and depth and not _held_back(shown))
     )
     if not clean:
@@ -124,7 +124,7 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:
 
 
 def _entries(entries: NDArray[np.int64], pts: NDArray[np.int64], *, leading: bool) -> NDArray[np.int64]:
-    """Those that divide the video: all before is shown before, and all after but leading pictures after."""
+    """Keep entries that divide the video: all before is shown before, all after (but leading) after."""
     latest_before = np.concatenate([[pts[0] - 1], np.maximum.accumulate(pts)[:-1]])[entries]
     divides = latest_before < pts[entries]
     if not leading:
@@ -134,8 +134,5 @@ def _entries(entries: NDArray[np.int64], pts: NDArray[np.int64], *, leading: boo
 
 
 def _held_back(shown: NDArray[np.int32]) -> int:
-    """Most pictures that are decoded before a picture and shown after it.
-
-    Where that is most, all pictures shown before were decoded before, so it is its number less its place.
-    """
+    """Reorder depth: the largest (decode index - display index) over all frames."""
     return int((shown - np.arange(len(shown), dtype=np.int32)).max())

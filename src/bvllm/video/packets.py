@@ -22,13 +22,13 @@ class Packets:
     """The packets of one stream in decoding order, 16 bytes each, while it is walked over.
 
     Attributes:
-        rules: how the codec may be decoded in part; None once anything speaks against it.
+        rules: how the codec may be decoded in part; None once a packet rules that out.
         shown: packets that are not hidden by an edit list.
         pts, durations, sizes: one each, empty where `rules` is None.
         entries: numbers of the packets that are key frames and entries (see `bitstream.PacketInfo`).
         layered: some picture lies in a higher layer.
-        reorders: some picture is of a kind that is mostly shown before one that was decoded earlier.
-        whole: the walk came to the end of the stream.
+        reorders: some picture is, or may be, a B picture (see `bitstream.PacketInfo`).
+        whole: `walk` read the stream to its end.
     """
 
     rules: CodecRules | None
@@ -47,7 +47,7 @@ class Packets:
     _settings: bytes | None = None
 
     def add(self, packet: "Packet[AvVideoStream]") -> None:
-        """The next packet that holds data."""
+        """Count and record the next packet that holds data."""
         pts = packet.pts
         if not packet.is_discard:
             self.shown += 1
@@ -73,7 +73,7 @@ class Packets:
         return clocked + period if clocked else self.shown * period
 
     def _sound(self, packet: "Packet[AvVideoStream]", pts: int) -> bool:
-        """Flags and decoding times as they should be; formats without decoding times give None at first."""
+        """True if flags and decoding times are regular; formats without decoding times give None at first."""
         dts, before = packet.dts, self._dts
         if dts is None:
             ordered = before is None
@@ -85,7 +85,7 @@ class Packets:
         return ordered and not strange
 
     def _plain(self, packet: "Packet[AvVideoStream]", rules: CodecRules) -> bool:
-        """Known form, and the same parameter sets wherever there are any: a jump must not miss one."""
+        """True if the parser knows the form and parameter sets are the first ones: a seek may skip any."""
         try:
             info = rules.parse_packet(bytes(packet), self.extra)
         except IndexError:
@@ -111,9 +111,9 @@ def walk(
     """Demuxes a stream without decoding it; a few microseconds a packet.
 
     Args:
-        measured: the length is wanted also where the stream cannot be decoded in part; else the walk ends as
-            soon as that is known.
-        partly: decoding in part is of interest.
+        measured: the caller needs the length even where the stream cannot be decoded in part; without it the
+            walk ends at the first packet that rules that out.
+        partly: the caller would decode in part; without it no packet is parsed.
     """
     context = stream.codec_context
     packets = Packets(CODEC_RULES.get(context.name) if partly else None, bytes(context.extradata or b""))
@@ -129,5 +129,5 @@ def walk(
                 return packets
         packets.whole = True
     except (av.FFmpegError, IndexError):
-        pass  # walked as far as it can be read: decoding will stop there as well, and say so
+        pass  # FFmpeg cannot read further: decoding will stop there as well, and report it
     return packets

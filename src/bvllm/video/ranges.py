@@ -1,4 +1,4 @@
-"""Decode ranges: seek to where one begins, decode what it needs, and vouch for every frame it gives."""
+"""Decode ranges of packets: seek to the entry, decode to the stop, check every frame against the walk."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -19,26 +19,26 @@ LOOK_AHEAD = 4096  # packets to read in search of the wanted one, where a seek c
 
 
 class Guide(Protocol):
-    """What is known of a stream before it is decoded."""
+    """What `RangeDecoder` needs to know of a stream: a `PacketMap` or a `FrameMap`."""
 
     @property
     def depth(self) -> int:
-        """Pictures that the decoder holds back to put them in order."""
+        """Pictures that the decoder buffers to put them in order."""
 
     @property
     def nonref(self) -> bool:
-        """Whether pictures that no other refers to may be left out."""
+        """True if the decoder may skip pictures that no other picture refers to."""
 
     def packet(self, number: int) -> tuple[int, int] | None:
         """pts and bytes of a packet, counted in decoding order; None if not known."""
 
 
 class Unproven(Exception):
-    """The stream is not what its packets promised: everything has to be decoded."""
+    """A packet or frame differs from the walk over the packets: decode the whole stream instead."""
 
 
 class Stopped(Exception):
-    """A limit, whose name this carries, or a consumer that went away ("")."""
+    """A limit ended the work (its name is the text), or the consumer closed the stream ("")."""
 
 
 class RangeDecoder:
@@ -46,7 +46,7 @@ class RangeDecoder:
 
     Args:
         reopen: opens the video anew, at its first packet.
-        halted: asked before each packet; true makes `Stopped` end the work.
+        halted: called before each packet; `Stopped` is raised once it returns True.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RangeDecoder:
         """Decode the wanted frames of a range, in order.
 
         Raises:
-            Unproven: before a frame that might not be the right one
+            Unproven: before a frame that differs from the walk.
             Stopped: at a limit.
         """
         opened = self._go_to(part.entry)
@@ -95,12 +95,12 @@ class RangeDecoder:
         raise Unproven
 
     def converter(self, size: tuple[int, int] | None) -> FrameConverter:
-        """What makes pictures of the frames, once one was decoded."""
+        """Build the converter for this stream's frames; call it after the first frame was decoded."""
         assert self._opened is not None
         return FrameConverter(size, pixel_ratio(self._opened.stream), None, self._opened.max_pixels)
 
     def close(self) -> None:
-        """Lets go of the container."""
+        """Close the container."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -124,12 +124,12 @@ class RangeDecoder:
             raise Unproven from None
 
     def _is_strange(self, frame: av.VideoFrame, opened: Opened) -> bool:
-        """Damage, whose repair depends on what was left out; fields, of which we prove nothing; bombs."""
+        """True for frames we cannot verify: damaged, interlaced, or larger than the limits."""
         large = frame.width * frame.height > opened.max_pixels
         return bool(frame.is_corrupt) or bool(frame.interlaced_frame) or large
 
     def _read(self) -> "Packet[AvVideoStream]":
-        """The next packet, which must be the one that the walk saw."""
+        """Read the next packet; raise `Unproven` if its pts or size differ from the walk."""
         packet, self._held = self._held or self._step(), None
         promised = self._guide.packet(self._next)
         if promised is not None and promised != (packet.pts, packet.size):
@@ -156,7 +156,7 @@ class RangeDecoder:
             self._opened.check()
 
     def _go_to(self, number: int) -> Opened:
-        """Makes a packet the next one: by reading on if it is near, by seeking, or from the beginning."""
+        """Make a packet the next one: read on if it is near, else seek, else read from the beginning."""
         opened, ahead = self._opened, number - self._next
         far = not 0 <= ahead <= SEEK_OVER and number > SEEK_OVER
         if self._seeks and (far or (opened is None and number > SEEK_OVER)):
@@ -179,9 +179,9 @@ class RangeDecoder:
         return opened
 
     def _show_the_first(self, opened: Opened) -> None:
-        """As in decoding everything: settings, and what an encoder says of itself, may stand there alone.
+        """Decode the first packet, as a full decode does: it alone may hold settings or the encoder version.
 
-        Decoders keep these when they are flushed, and some change their arithmetic by them.
+        Decoders keep both when they are flushed, and some change their arithmetic by the version.
         """
         self._held = self._step()
         try:
@@ -190,7 +190,7 @@ class RangeDecoder:
             raise Unproven from None
 
     def _seek(self, opened: Opened, number: int) -> bool:
-        """Seeks and reads on to the packet; false if it does not turn up."""
+        """Seek, then read on to the packet; False if it is not among the next `LOOK_AHEAD`."""
         promised = self._guide.packet(number)
         if promised is None:
             return False

@@ -1,4 +1,4 @@
-"""Decide whether a video is decoded in part, and serve the pictures that come of it."""
+"""Decide whether to decode a video in part, and decode the pictures of its ranges."""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,7 +27,7 @@ WORTH = 3  # frames in the video for each one that is wanted, below which there 
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """What a walk over the packets found.
+    """What the walk over the packets decided: which frames to decode, and by which map.
 
     Args:
         planned: targets of the whole video; None where the plan needs no such number.
@@ -43,11 +43,11 @@ class DecodePlan:
 def plan_decoding(
     video: VideoFile, first: Opened, plan: SamplingPlan, limits: Limits, clock: Clock, *, partly: bool
 ) -> DecodePlan:
-    """Walks over the packets if that can be of use.
+    """Read the packets once, if decoding in part or the number of targets needs it.
 
     Args:
-        first: the video as it was opened before.
-        partly: decoding in part is allowed.
+        first: the open container from which the first frame was decoded.
+        partly: the caller allows decoding in part.
     """
     structure, measured = video.structure, plan.max_frames is not None
     tick = first.stream.time_base or Fraction(1)
@@ -85,7 +85,7 @@ def _planned(plan: SamplingPlan, frames: int, seconds: float, limits: Limits) ->
 
 
 class Pictures:
-    """Makes the pictures of some ranges, in order, the same with any number of threads.
+    """Decodes the pictures of some ranges, in order, the same with any number of threads.
 
     Raises:
         Unproven, Stopped: as from `RangeDecoder`.
@@ -150,12 +150,12 @@ class ConvertingDecoder:
                 yield self._converter.convert(frame)
 
     def close(self) -> None:
-        """Lets go of the container."""
+        """Close the container."""
         self._decoder.close()
 
 
 def _tasks(ranges: Sequence[PacketRange]) -> Iterator[list[PacketRange]]:
-    """Ranges together that give a few pictures, so that threads change hands seldom."""
+    """Group ranges until a group has `TASK_FRAMES` pictures, so that threads hand over seldom."""
     task: list[PacketRange] = []
     for part in ranges:
         task.append(part)

@@ -1,4 +1,4 @@
-"""Choose which frames of a packet map a plan takes, asked only where the answer can be yes."""
+"""Choose which frames of a packet map a plan takes, testing only frames that can reach a new target."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from .sampling import TOLERANCE, Picker, SamplingPlan
 
 @dataclass(frozen=True)
 class WantedFrames:
-    """What is taken, known before anything is decoded.
+    """The frames that the plan takes, chosen before any frame is decoded.
 
     Args:
         places: of the frames, in the order of display.
-        asked: targets that were reached when each of them was taken, and in the end.
+        asked: targets reached when the picker took each of them, and at the end.
         end: seconds from the first frame to the end of the last.
-        last: place of the last frame that matters; it is decoded even if it is not taken, as a check.
+        last: place of the last frame that a full decode would reach; decoded as a check even if not taken.
         too_long: `Limits.max_seconds` cuts the video.
     """
 
@@ -31,11 +31,11 @@ class WantedFrames:
 def choose_frames(
     packet_map: PacketMap, plan: SamplingPlan, planned: int | None, limits: Limits, period: float
 ) -> WantedFrames:
-    """Walks over the frames as a `Picker` does, without the frames.
+    """Run a `Picker` over the frames' times, without decoding.
 
     Args:
         planned: targets of the whole video, as for `Picker`.
-        period: how long a frame is shown that does not say it.
+        period: seconds that a frame without a duration is shown.
     """
     picker = Picker(plan, planned)
     within = int(np.searchsorted(packet_map.seconds, limits.max_seconds, side="right"))

@@ -65,7 +65,7 @@ def test_every_frame_wanted_is_every_packet_decoded():
     assert seen.decoded_for(None) == (48, seen.keys)
 
 
-def test_a_limit_stops_the_walk_and_is_told():
+def test_a_limit_stops_the_walk_and_is_reported():
     seen = packet_stats(video(48), Limits(max_decoded_frames=10))
     assert (seen.packets, seen.stopped) == (10, True)
 

@@ -1,4 +1,4 @@
-"""Examine a video: what is odd or broken in it, and what an answer about it would rest on."""
+"""Examine a video: report what is odd or broken in it, and which frames an answer would rest on."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,14 +14,14 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was seen of a file.
+    """Facts and findings about one file.
 
     Attributes:
         path: as given.
         fps: at which it was read.
-        info, report, packets: what it is, what was got of it, and what its packets say; None where it cannot
-            be read.
-        sizes: (width, height) of the frames that were taken, each once, as they came up.
+        info, report, packets: container and codec, counts of the reading, and packet statistics; None where
+            `read_video` cannot read the file.
+        sizes: (width, height) of the sampled frames, each size once, in order of appearance.
         first, last: seconds of the first and the last frame taken.
         findings: heaviest first.
     """
@@ -38,7 +38,7 @@ class Diagnosis:
 
     @property
     def answerable(self) -> bool:
-        """Whether a question about it would be answered."""
+        """True if `read_video` can read the file, so that a model can answer about it."""
         return self.report is not None
 
     @property
@@ -79,16 +79,16 @@ def examine(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Read a file to its end, as a question about it would, and say what is to be known of it.
+    """Read a file to its end, as a question about it would, and report what is odd about it.
 
     Args:
         path: the file.
-        fps: frames per second that a question would look at.
+        fps: frames per second that a question would sample.
         limits: what it may cost.
-        progress: told about the frames read.
+        progress: called with the number of frames read.
 
     Raises:
-        ValueError: fps is out of range. What is wrong with the file is no error but a finding.
+        ValueError: fps is out of range. A fault of the file is reported as a finding, not raised.
     """
     plan = SamplingPlan(fps=fps)
     sizes: dict[tuple[int, int], None] = {}

@@ -1,4 +1,4 @@
-"""List what is not as usual about a video, each in one line."""
+"""List what is unusual about a video, one line for each finding."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ def findings_of(
     packets: PacketStats,
     sizes: tuple[tuple[int, int], ...],
 ) -> tuple[Finding, ...]:
-    """Everything that is not as usual, heaviest first."""
+    """Return every finding about the file, heaviest first."""
     found = [
         *_from_report(report),
         *_about_times(info, report, packets),
@@ -180,6 +180,6 @@ def _about_the_file(path: Path, info: VideoInfo, packets: PacketStats) -> list[F
 
 
 def container_name(info: VideoInfo) -> str:
-    """The name people use: FFmpeg lists all that one reader takes."""
+    """The container's common name: FFmpeg lists every format that one demuxer reads."""
     first = info.container.split(",")[0]
     return {"mov": "mp4"}.get(first, first.removesuffix("_pipe"))

@@ -1,6 +1,6 @@
-"""Walk over the packets of a video once: what a container says about it, before anything is decoded.
+"""Read the packets of a video once and count them: times, key pictures, streams, without decoding.
 
-Only the first picture is decoded, for what no header tells. The walk costs a few microseconds a packet and
+Only the first picture is decoded, for what no header holds. The walk costs a few microseconds a packet and
 keeps nine bytes of each.
 """
 
@@ -48,7 +48,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class Picture:
-    """What the first picture says of all of them."""
+    """Format of the first picture, taken to be that of all."""
 
     bits: int
     interlaced: bool
@@ -58,11 +58,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class PacketStats:
-    """What the packets of the chosen stream say.
+    """Counts, times and flags of the packets of the chosen stream.
 
     Attributes:
         packets: how many there are.
-        keys: after how many of them a decoder may begin.
+        keys: how many of them are key packets, at which a decoder may begin.
         hidden: packets that an edit list does not show.
         incomplete: packets that arrived damaged.
         untimed, repeated: shown packets without a presentation time, and with one that another has.
@@ -70,7 +70,7 @@ class PacketStats:
         seconds: from the first picture to the end of the last.
         frame_steps: between pictures, in order of presentation; None where fewer than two are timed.
         key_steps: between pictures that a decoder may begin with.
-        claimed_seconds: what the container says of all its streams; None where it says nothing.
+        claimed_seconds: the container's duration over all its streams; None where its header has none.
         edited: an edit list changes what is shown.
         stopped: a limit ended the walk.
         streams, picture: see there; no picture where the first ones cannot be decoded.
@@ -123,7 +123,7 @@ class PacketStats:
 
 
 def packet_stats(source: FileSource, limits: Limits = Limits()) -> PacketStats:  # noqa: B008 - frozen
-    """Walk over a file once; reads nothing but the file, as `read_video`.
+    """Read the packets of a file once; opens nothing but the file, as `read_video`.
 
     Raises:
         VideoError: as for `read_video`, where the file cannot be opened. A file that ends early or is
@@ -157,7 +157,7 @@ class _Walk:
             if self._picture is None and len(self._pts) <= PACKETS_FOR_A_PICTURE:
                 self._picture = _first_picture(stream, None)
         except (av.FFmpegError, IndexError):
-            pass  # walked as far as it can be read: decoding will stop there as well, and say so
+            pass  # FFmpeg cannot read further: decoding will stop there as well, and report it
 
     def _note(self, packet: "Packet[AvVideoStream]") -> None:
         self._pts.append(NO_TIME if packet.pts is None else packet.pts)
@@ -218,7 +218,7 @@ def _first_picture(stream: AvVideoStream, packet: "Packet[AvVideoStream] | None"
     try:
         frames = stream.codec_context.decode(packet)
     except (av.FFmpegError, ValueError, MemoryError):
-        return None  # `read_video` says what is wrong with it
+        return None  # `read_video` reports the error
     for frame in frames:
         return Picture(
             bits=max(component.bits for component in frame.format.components),
