@@ -280,7 +280,10 @@ class FrameSelection:
     @property
     def is_mixture(self) -> bool:
         """Whether a row mixes frames, as it does while the choice is learned, or where frames were merged."""
-        return self.weights.requires_grad or bool((self.weights.amax(dim=-1) < 1).any())
+        if self.weights.requires_grad:
+            return True
+        one_each = (self.weights != 0).sum(dim=-1) == 1
+        return not bool((one_each & (self.weights.amax(dim=-1) == 1)).all())
 
     @property
     def source_count(self) -> Tensor:
@@ -309,6 +312,7 @@ class FrameSelection:
         return Reduction.dense(self.weights.detach().float())
 
 
+FRAME_SEED = 7919  # a prime: what is drawn in one frame must not repeat in the next
 SignalName = Literal[
     "question", "relevance", "attention", "keys", "grid", "seconds", "tokens_per_frame", "state"
 ]
@@ -351,14 +355,17 @@ class Signals:
         """Names of the signals that are there."""
         return tuple(name for name in SIGNALS if getattr(self, name) is not None)
 
-    def at(self, index: Tensor) -> "Signals":
-        """What is there for each token, cut to some of them; the rest as it is."""
+    def at(self, index: Tensor, frame: int) -> "Signals":
+        """What is there for the tokens of one frame, and for that frame; its random numbers are its own."""
         cut = {
             name: value[index]
             for name in ("attention", "keys", "seconds")
             if (value := getattr(self, name)) is not None
         }
-        return replace(self, **cut)
+        for name in ("relevance", "tokens_per_frame"):
+            if (value := getattr(self, name)) is not None:
+                cut[name] = value[frame : frame + 1]
+        return replace(self, **cut, seed=(self.seed + FRAME_SEED * frame) % 2**63)
 
     def require(self, needs: frozenset[SignalName], method: str) -> None:
         """Refuse to run a method without what it needs.

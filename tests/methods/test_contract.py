@@ -127,6 +127,12 @@ def test_tome_goes_by_keys_where_there_are_any():
     assert not torch.equal(by_keys.output, by_itself.output)
 
 
+def test_a_seed_is_a_number_that_torch_takes():
+    for wrong in (-1, 2**63, "3", True, 1.5):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            MethodNames(seed=wrong)
+
+
 def test_names_are_suggested():
     with pytest.raises(
         ValueError, match=r"merge_tokens must be one of .*none, got 'tom': did you mean 'tome'\?"

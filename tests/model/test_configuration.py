@@ -108,3 +108,30 @@ def test_other_methods_are_checked_as_a_new_configuration_is():
         config.with_methods(merge_token="tome")
     with pytest.raises(ValueError, match=r"merge_tokens must be one of .*, got 'tomee': did you mean 'tome'"):
         config.with_methods(merge_tokens="tomee")
+
+
+def test_methods_are_checked_wherever_they_come_from(tmp_path):
+    config = BVLLMConfig()
+    config.merge_tokens, config.token_sampler = False, "none"
+    assert (config.merge_tokens, config.sample_tokens) == ("none", "none")
+    config.update({"merge_frames": False, "adaptive_tokens": True})
+    assert (config.merge_frames, config.tokens_policy) == ("none", "even")
+    for wrong in ({"merge_tokens": "tomee"}, {"token_sampler": "nonee"}, {"tokens_policy": "evn"}):
+        with pytest.raises(ValueError, match="did you mean"):
+            config.update(wrong)
+    BVLLMConfig().save_pretrained(tmp_path)
+    for wrong in ({"frame_selector": "unifrom"}, {"merge_tokens": "tomee"}, {"tokens_policy": "evn"}):
+        with pytest.raises(ValueError, match="did you mean"):
+            BVLLMConfig.from_pretrained(tmp_path, **wrong)
+    older = BVLLMConfig.from_pretrained(tmp_path, merge_frames=False, merge_tokens=True)
+    assert (older.merge_frames, older.merge_tokens) == ("none", "bipartite")
+    patches = BVLLMConfig.from_pretrained(tmp_path, sample_tokens="none", budget_tokens=9999)
+    assert patches.slots.count(2) == 2 * patches.tokens_per_frame == 98
+
+
+def test_the_number_of_tokens_follows_the_sampler():
+    config = BVLLMConfig(tokens_per_frame=8)
+    assert config.with_methods(sample_tokens="pool").tokens_per_frame == 8
+    whole = config.with_methods(sample_tokens="divprune")
+    assert whole.tokens_per_frame == 49
+    assert whole.with_methods(sample_tokens="pool").tokens_per_frame == 32

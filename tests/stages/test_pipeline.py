@@ -1,6 +1,6 @@
 """Fig. 2: clips through the four slots, and what the slots agree on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -408,3 +408,74 @@ def test_a_signal_that_is_missing_is_named():
 def test_messages(wrong, says):
     with pytest.raises(ValueError, match=says):
         wrong()
+
+
+def merging(rows):
+    @dataclass(frozen=True)
+    class Rows(FrameMethod):
+        slots: ClassVar = ("merge_frames",)
+        paper: ClassVar = "ours"
+        lands: ClassVar = "below"
+
+        def assign(self, clip, keep, signals):
+            return Reduction.dense(torch.tensor(rows))
+
+    return Rows()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.0, 1.0, 0.0, 0.0]],
+        [[0.5, -0.25, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]],
+        [[0.0, -0.5, 0.4, 0.0]],
+    ],
+)
+def test_sums_and_negative_weights_over_frames_are_carried_out(rows):
+    patches, clip = a_clip(4)
+    _, (tokens,) = run(Pipeline(merge_frames=merging(rows)), (patches, clip), budget=Budget())
+    torch.testing.assert_close(tokens.features, (torch.tensor(rows) @ patches.flatten(1)).reshape(-1, STATES))
+
+
+def test_whatever_a_method_gives_comes_out_oldest_first():
+    backwards = merging([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 0.0, 0.0]])
+    (chosen,), (tokens,) = run(Pipeline(merge_frames=backwards), a_clip(4), budget=Budget())
+    assert chosen.frames.tolist() == [0, 2]
+    assert (tokens.seconds.diff() >= 0).all()
+
+
+def test_signals_of_frames_follow_the_frames():
+    seen = []
+
+    @dataclass(frozen=True)
+    class Looks(TokenMethod):
+        slots: ClassVar = ("sample_tokens",)
+        paper: ClassVar = "ours"
+
+        def assign(self, tokens, keep, signals):
+            seen.append((signals.relevance.tolist(), signals.seed))
+            return Assignment.keep(torch.arange(keep), len(tokens))
+
+    patches, clip = a_clip(4)
+    signals = [Signals(relevance=torch.arange(4.0), seed=5)]
+    for policy in (None, EvenShare()):
+        pipeline = Pipeline(UniformFrames(), sample_tokens=PerClip(Looks()), policy=policy)
+        pipeline.run([clip], lambda _, f: patches[f], budget=Budget(6, 2), signals=signals)
+    assert seen[0] == ([1.0, 3.0], 5)
+    assert [relevance for relevance, _ in seen[1:]] == [[1.0], [3.0]]
+    assert len({seed for _, seed in seen[1:]}) == 2, "frames draw numbers of their own"
+
+
+def test_a_grid_that_is_no_square_gives_the_places():
+    patches, clip = a_clip(1, patches=8)
+    pipeline = Pipeline(sample_tokens=PerClip(ToMe()))
+    _, sampled = pipeline.run(
+        [clip], lambda _, f: patches[f], budget=Budget(), signals=[Signals(grid=(4, 2))]
+    )
+    assert int(sampled.tokens[0].column.max()) == 1
+
+
+def test_scores_that_are_no_numbers_share_evenly():
+    chosen = FrameSelection.of(torch.arange(3), torch.arange(3.0))
+    odd = replace(chosen, scores=torch.tensor([torch.nan, 0.1, 0.2]))
+    assert int(BalancedShare().allocate(odd, 20, 16).sum()) == 20

@@ -104,8 +104,9 @@ def method_names(select: str, methods: MethodNames | None, slots: Slots) -> Meth
     Raises:
         ValueError: a name is unknown, or methods were named in two ways.
     """
-    if methods is not None and slots:
-        raise ValueError(f"methods must be named once, got methods= and {', '.join(slots)}: leave out one")
+    named = [slot for slot, value in slots.items() if value is not None]
+    if methods is not None and named:
+        raise ValueError(f"methods must be named once, got methods= and {', '.join(named)}: leave out one")
     names = MethodNames(**slots) if methods is None else methods
     if select == "learned":
         return names

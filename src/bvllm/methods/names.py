@@ -1,5 +1,6 @@
 """Name a method for every slot: what a command line, a question or an evaluation asks for."""
 
+import difflib
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
@@ -51,11 +52,15 @@ class MethodNames:
             name = getattr(self, slot)
             if name is not None:
                 check_name(slot, name)
-        if self.tokens_policy not in (None, "none", *POLICIES):
+        known = ("none", *POLICIES)
+        if self.tokens_policy is not None and self.tokens_policy not in known:
+            near = difflib.get_close_matches(str(self.tokens_policy), known, n=1)
             raise ValueError(
-                f"tokens_policy must be one of none, {', '.join(POLICIES)}, got {self.tokens_policy!r}: "
-                "use one of these"
+                f"tokens_policy must be one of {', '.join(known)}, got {self.tokens_policy!r}: "
+                + (f"did you mean {near[0]!r}?" if near else "use one of these")
             )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be a whole number in 0..2^63 - 1, got {self.seed!r}: change it")
 
     @property
     def given(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Configure a B-VLLM: its parts, the paper's options, and the placeholders that a prompt reserves."""
 
 import copy
+import dataclasses
 import difflib
 import math
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bvllm.model.connectors.configuration import (
 from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.method import Slot
+from bvllm.stages.sample_tokens import TOKENS_PER_FRAME
 from bvllm.types import Budget
 
 OPTIONS = {
@@ -181,8 +183,6 @@ class BVLLMConfig(PreTrainedConfig):
         self.text_config = _sub_config(self.text_config, "qwen2")
         if self.connector is not None:
             self.connector = connector_config(self.connector)
-        for slot in METHODS:
-            setattr(self, slot, check_name(slot, _method_name(slot, getattr(self, slot))))
         for name, known in OPTIONS.items():
             _check_option(name, getattr(self, name), known)
         self._check_numbers()
@@ -197,6 +197,27 @@ class BVLLMConfig(PreTrainedConfig):
         # Saved with the text configuration of most language models; transformers looks for it here.
         self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check methods by name wherever they come from: a constructor, a file, an update, an assignment."""
+        slot = ALIASES.get(name, name)
+        if slot in METHODS:
+            value = check_name(slot, _method_name(slot, value))
+        elif slot == "tokens_policy":
+            _check_option(slot, value, OPTIONS[slot])
+        super().__setattr__(slot, value)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As upstream; but what is given beside a saved configuration is checked, and fitted, with it."""
+        own = {field.name for field in dataclasses.fields(cls)} - cls.sub_configs.keys()
+        beside = {
+            name: kwargs.pop(name) for name in list(kwargs) if name in {*own, *ALIASES, "adaptive_tokens"}
+        }
+        for old, new in ALIASES.items():  # a name given beside is meant, whatever the file calls it
+            if new in beside:
+                config_dict = {k: v for k, v in config_dict.items() if k != old}
+        return super().from_dict({**config_dict, **beside}, **kwargs)
 
     @property
     def budget(self) -> Budget:
@@ -241,7 +262,11 @@ class BVLLMConfig(PreTrainedConfig):
             _check_option("a slot", name, known)
         if all(getattr(self, name) == value for name, value in told.items()):
             return self
-        return type(self)(**self.to_dict() | told)
+        settings = self.to_dict() | told
+        if told.get("sample_tokens") == "pool" and self.sample_tokens not in ("qformer", "pool"):
+            # Whole patches have no R of their own to go by: the paper's.
+            settings["tokens_per_frame"] = min(TOKENS_PER_FRAME, patch_count(self.vision_config))
+        return type(self)(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -62,7 +62,7 @@ class BalancedShare:
         """See `BudgetPolicy.allocate`."""
         counts = torch.ones(len(selection), dtype=torch.long)
         tokens = min(tokens, len(selection) * patches)
-        wanted = selection.scores.detach().double().cpu().clamp_min(1e-12)
+        wanted = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-12)
         while (left := tokens - int(counts.sum())) > 0:
             share = torch.where(counts < patches, wanted, 0.0)
             share = share / share.sum() * left

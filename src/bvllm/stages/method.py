@@ -66,7 +66,7 @@ class TokenMethod(Method):
 def decide(
     method: FrameMethod | TokenMethod, x: Clip | Tokens, keep: int, signals: Signals
 ) -> Assignment | Reduction:
-    """Ask a method, and hold it to what it states of itself.
+    """Ask a method, hold it to what it states of itself, and put what it leaves in the order of its inputs.
 
     Raises:
         ValueError: it needs a signal that is not there, or `keep` is below 1.
@@ -93,4 +93,6 @@ def decide(
             f"method {name} must land {method.lands!r}, as it states, for keep={keep} of {len(x)}, got "
             f"{len(plan)}: mend its assign, or what it states"
         )
-    return plan
+    if method.lands == "reorders" or not bool((plan.anchor.diff() < 0).any()):
+        return plan
+    return (plan if isinstance(plan, Reduction) else plan.reduction()).in_order()

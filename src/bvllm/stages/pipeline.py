@@ -164,17 +164,18 @@ class Pipeline:
             ]
         made = []
         for k, (own, s) in enumerate(zip(signals or [NO_SIGNALS] * len(selections), selections)):
-            relevance = s.scores if own.relevance is None else own.relevance
+            relevance = s.scores if own.relevance is None else own.relevance[s.frames]
             made.append(
                 replace(
                     own,
                     relevance=relevance,
                     seconds=s.seconds.repeat_interleave(each),
-                    grid=own.grid or grid_shape(each),
+                    grid=_grid(own, each),
                     tokens_per_frame=None if per_frame is None else per_frame[k],
                 )
             )
-        return Allocation(most, per_frame, made)
+        columns = _grid(made[0], each)[1] if made else None
+        return Allocation(most, per_frame, made, columns)
 
     def _fit(self, tokens: Tokens, allocation: Allocation, number: int) -> Tokens:
         """At most so many tokens of one clip: by the method in the last slot, else thinned evenly."""
@@ -192,6 +193,12 @@ class Pipeline:
             if len(frames) == len(per_frame[number]):
                 return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))
         return tokens.reduce(decide(method, tokens, keep, signals))
+
+
+def _grid(signals: Signals, patches: int) -> tuple[int, int]:
+    """The tower's grid, or the shape nearest to a square where it holds other than the patches given."""
+    grid = signals.grid
+    return grid if grid is not None and grid[0] * grid[1] == patches else grid_shape(patches)
 
 
 def partial_of(patches_of: PatchesOf, clip: int) -> Callable[[Tensor], Tensor]:
@@ -230,7 +237,7 @@ def frames_needed(selection: FrameSelection, *, least: float = 0.0) -> Tensor:
         return found
     if weights.requires_grad and not least:  # a weight that rounds to nothing still learns
         return torch.arange(weights.shape[1], device=weights.device)
-    return (weights.detach() > least).any(dim=0).nonzero()[:, 0]
+    return (weights.detach().abs() > least).any(dim=0).nonzero()[:, 0]
 
 
 def check_frames(patches: Tensor, selections: Sequence[FrameSelection]) -> None:

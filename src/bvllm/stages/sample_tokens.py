@@ -238,7 +238,7 @@ def decide_in_groups(
         mine = (group == number).nonzero()[:, 0]
         if not count or not len(mine):
             continue
-        plan = decide(method, tokens.at(mine), count, signals.at(mine))
+        plan = decide(method, tokens.at(mine), count, signals.at(mine, number))
         parts.append(plan if isinstance(plan, Reduction) else plan.reduction(tokens.size[mine]))
         places.append(mine)
     starts = torch.tensor([len(part) for part in parts]).cumsum(0) - torch.tensor([len(p) for p in parts])
