@@ -16,10 +16,10 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
 from bvllm.training.checks import STAGES, check_settings, rows_per_process
 from bvllm.training.outline import outline
-from bvllm.training.parts import part_of, prepare
 from bvllm.training.rows import order_of
 from bvllm.training.settings import Settings, StageSettings
 from bvllm.training.stage import Stage
+from bvllm.training.trainable import part_of, prepare
 
 LOOKED_AT = 200  # rows whose text is measured
 LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
