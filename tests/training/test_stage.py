@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import TrainerState, TrainingArguments
 
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.training import stage
 from bvllm.training.callbacks import LOSSES, LossLogger
 from bvllm.training.checkpoints import atomic_folder
@@ -44,9 +44,9 @@ def test_with_patience_a_stage_ends_with_its_best_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("raised, kind, says", [
-    (BadRow("a.json:3", "json", "broken"), ValueError, "a.json:3: json: broken"),
+    (InvalidRow("a.json:3", "json", "broken"), ValueError, "a.json:3: json: broken"),
     (
-        RuntimeError(caught("BadRow", "bvllm.data.faults.BadRow: a.json:3: json: no")),
+        RuntimeError(caught("InvalidRow", "bvllm.data.faults.InvalidRow: a.json:3: json: no")),
         ValueError,
         "a.json:3: json: no",
     ),

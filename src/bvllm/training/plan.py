@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import Mixture
 from bvllm.data.stream_order import StreamOrder
 from bvllm.model import BVLLMForConditionalGeneration
@@ -180,7 +180,7 @@ def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -
     looked_at = LOOKED_AT_IN_STREAM if isinstance(rows, StreamOrder) else LOOKED_AT
     first = range(min(len(rows), looked_at))
     found = (row for position in first for row in islice(rows.candidates(position), 1))
-    counts = [_tokens_of(row, model) for row in found if not isinstance(row, BadRow)]
+    counts = [_tokens_of(row, model) for row in found if not isinstance(row, InvalidRow)]
     if not counts:
         raise ValueError(f"rows must be good ones, got {len(first)} bad ones at the start: mend the files")
     return sum(counts) / len(counts), max(counts)

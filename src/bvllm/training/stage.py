@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.build import Built
 from bvllm.training.callbacks import (
@@ -141,13 +141,13 @@ def _readers_watched() -> Iterator[None]:
         except (ConnectionError, EOFError):
             time.sleep(HANGING_UP)  # torch raises here if it was a reader that hung up, since it died
             raise
-    except BadRow as error:
+    except InvalidRow as error:
         raise ValueError(str(error)) from error
     except (RuntimeError, ValueError, OSError) as error:
         text = str(error).strip()
         if text.startswith("Caught ") and "Original Traceback" in text:
             said = text.splitlines()[-1].partition(": ")[2]
-            if text.startswith("Caught BadRow "):
+            if text.startswith("Caught InvalidRow "):
                 raise ValueError(said) from error
             if isinstance(error, ValueError | OSError):
                 raise type(error)(said) from error
