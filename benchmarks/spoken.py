@@ -24,15 +24,18 @@ from bvllm.common.text import named_letter
 from bvllm.data.chat import LETTERS
 from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import Bank
-from bvllm.nano.steps import Clip, mix_patches, question_tokens, select_batch
+from bvllm.nano.bank import FeatureCache
+from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch
 
 LONGEST_REPLY = 60  # tokens
 BATCH = 16
 
 
 def spoken(
-    model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, clip: Clip, tokens: Tensor
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    clip: TrainingClip,
+    tokens: Tensor,
 ) -> str:
     """The reply, greedily."""
     embed = model.get_input_embeddings()
@@ -50,7 +53,10 @@ def spoken(
 
 @torch.inference_mode()
 def compare(
-    model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, bank: Bank, clips: list[Clip]
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    clips: list[TrainingClip],
 ) -> list[tuple[str, bool, bool]]:
     """Task, whether the exam marks it right, whether what is said is right."""
     found = []

@@ -5,7 +5,7 @@ import torch
 
 from bvllm.data.dialogue import Media, Turn
 from bvllm.data.encode import IGNORED, check_template, tokenize
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from tests.data.rows import dialogue
 from tests.model import tiny
 
@@ -103,13 +103,13 @@ def test_the_last_answer_loses_its_end():
 @pytest.mark.parametrize("limit", [1, 4, 8, 12])
 def test_placeholders_and_the_first_word_of_an_answer_must_fit(limit):
     row = dialogue("what is red ?", "the star", media=(CLIP,))
-    with pytest.raises(BadRow, match=f"a row must fit {limit} tokens, got 15 in one round") as error:
+    with pytest.raises(InvalidRow, match=f"a row must fit {limit} tokens, got 15 in one round") as error:
         tokenize(row, [3], tiny.processor(), max_tokens=limit)
     assert error.value.fault.kind == "too_long"
 
 
 def test_text_that_holds_the_placeholder_is_refused():
-    with pytest.raises(BadRow, match=r"text must not hold <\|video\|>, got it"):
+    with pytest.raises(InvalidRow, match=r"text must not hold <\|video\|>, got it"):
         tokenize(dialogue("what is <|video|> ?", "red"), [], tiny.processor())
 
 

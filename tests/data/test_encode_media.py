@@ -6,7 +6,7 @@ from PIL import Image
 
 from bvllm.data.dialogue import Media
 from bvllm.data.encode import read_media
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.video import Limits, SamplingPlan
 from tests.data.rows import picture, video
 
@@ -62,7 +62,7 @@ def words(path):
     ],
 )  # fmt: skip
 def test_bad_media_are_named(tmp_path, kind, make, fault, says):
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         read(kind, make(tmp_path), tmp_path)
     assert error.value.fault.kind == fault
     assert error.value.fault.where == "rows.json:4 (row 2)"
@@ -76,7 +76,7 @@ def test_a_picture_of_no_size_is_bad(tmp_path):
     data = bytearray(path.read_bytes())
     data[16:24] = bytes(8)  # width and height
     path.write_bytes(data)
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         read("image", path)
     assert error.value.fault.kind in ("media", "truncated")
 
@@ -84,7 +84,7 @@ def test_a_picture_of_no_size_is_bad(tmp_path):
 def test_a_moving_gif_is_no_image(tmp_path):
     frames = [Image.new("RGB", (8, 8), (60 * k, 0, 0)) for k in range(4)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(BadRow, match="an image must be one picture, got several frames"):
+    with pytest.raises(InvalidRow, match="an image must be one picture, got several frames"):
         read("image", tmp_path / "a.gif")
 
 
@@ -92,12 +92,12 @@ def test_what_leads_out_of_the_folder_is_not_opened(tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "a.png").symlink_to(picture(tmp_path / "b.png"))
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         read("image", inside / "a.png", inside, Limits())
     assert error.value.fault.kind == "outside_root"
 
 
 def test_a_video_beyond_its_limits_is_not_whole(tmp_path):
     path = video(tmp_path / "a.mp4", frames=12, fps=2)
-    with pytest.raises(BadRow, match="a file must be whole, got limit:"):
+    with pytest.raises(InvalidRow, match="a file must be whole, got limit:"):
         read("video", path, limits=Limits(max_seconds=2.0))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bvllm.data.encode import Encoder
-from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.hub import HubName, HubSource, hub_row, open_hub
 from bvllm.data.mixture import Mixture, Part
 from bvllm.data.shards import Sample, TarRows, read_samples
@@ -79,7 +79,7 @@ def test_samples_are_rows_by_number(shards, media):
 
 def test_shards_mix_with_files_and_decode(shards):
     dataset = TrainingSet(
-        Mixture([Part("shards", TarRows(shards[:1]))]), Encoder(tiny.processor()), FaultLog("raise")
+        Mixture([Part("shards", TarRows(shards[:1]))]), Encoder(tiny.processor()), InvalidRowLog("raise")
     )
     assert sorted(sum(dataset[k].frames) for k in range(2)) == [0, 1]
 
@@ -122,7 +122,7 @@ class Pipe(io.RawIOBase):
 def test_bad_samples_are_named(tmp_path, files, kind, says):
     path = pack(tmp_path / "a.tar", ("s", files), ("t", {"json": asks(1)}))
     rows = TarRows([path])
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         rows[0]
     assert (error.value.fault.kind, error.value.fault.where) == (kind, f"{path}:s (sample 0)")
     assert says in error.value.fault.reason
@@ -143,7 +143,9 @@ def test_large_samples_links_and_devices_are_not_read(tmp_path):
     pack(path, ("d", {"json": b"x" * 2000}), ("e", {"json": asks(1)}), mode="a")
     rows = TarRows([path], max_bytes=1000)
     for k in range(4):
-        with pytest.raises(BadRow, match="a sample must be regular files of at most 1000 bytes, got others"):
+        with pytest.raises(
+            InvalidRow, match="a sample must be regular files of at most 1000 bytes, got others"
+        ):
             rows[k]
     assert rows[4].id == "1"
     assert list(tmp_path.iterdir()) == [path]
@@ -160,7 +162,7 @@ def test_a_cut_shard_is_noticed(tmp_path, cut):
     assert isinstance(streamed[0], Sample)
     assert streamed[-1].fault.kind == "truncated"
     assert len(rows) == 2
-    with pytest.raises(BadRow, match="must be whole, got"):
+    with pytest.raises(InvalidRow, match="must be whole, got"):
         rows[1]
 
 
@@ -245,11 +247,11 @@ def test_a_stream_goes_on_where_it_was(done):
 
 
 def test_bad_rows_of_a_stream_are_passed_over_and_named():
-    log = FaultLog()
+    log = InvalidRowLog()
     assert len(ids(stream(source=source([llava("what ?")]), log=log))) == 2 * len(WORDS)
     assert [fault.where for fault in log.faults()] == [f"hub (row {len(WORDS)})"]
-    with pytest.raises(BadRow):
-        ids(stream(source=source([llava("what ?")]), log=FaultLog("raise")))
+    with pytest.raises(InvalidRow):
+        ids(stream(source=source([llava("what ?")]), log=InvalidRowLog("raise")))
 
 
 def test_hub_rows_carry_their_media(media):
@@ -257,10 +259,10 @@ def test_hub_rows_carry_their_media(media):
     row = llava("<video><image>\nwhat ?", "x", image={"bytes": image, "path": "a.jpg"}, video=[clip])
     read = hub_row(row, "hub (row 0)")
     assert [(m.kind, m.source) for m in read.media] == [("video", clip), ("image", image)]
-    with pytest.raises(BadRow, match="media must be bytes, got str: cast with decode=False"):
+    with pytest.raises(InvalidRow, match="media must be bytes, got str: cast with decode=False"):
         hub_row(llava("<image>?", "x", image="a.jpg"), "hub (row 0)")
     chat = {"messages": [{"role": "user", "content": [{"type": "image", "path": "a.jpg"}]}]}
-    with pytest.raises(BadRow, match=r"image must come with the row, got the path 'a\.jpg'"):
+    with pytest.raises(InvalidRow, match=r"image must come with the row, got the path 'a\.jpg'"):
         hub_row(chat, "hub (row 0)")
 
 

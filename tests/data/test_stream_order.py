@@ -6,7 +6,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from bvllm.data.encode import Encoder
-from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.hub import HubSource
 from bvllm.data.stream_order import StreamOrder
 from bvllm.data.training_set import OrderSampler, TrainingSet
@@ -54,7 +54,7 @@ def test_an_epoch_has_each_row_once_in_an_order_of_its_own():
 
 
 def test_the_next_good_row_takes_a_bad_ones_place():
-    log = FaultLog()
+    log = InvalidRowLog()
     stream = order(rows(10, 3, 4), window=1)
     dataset = TrainingSet(stream, Encoder(tiny.processor()), log)
     labels = [dataset[place].labels.tolist() for place in range(10)]
@@ -62,7 +62,7 @@ def test_the_next_good_row_takes_a_bad_ones_place():
     assert labels[3] == labels[4] == labels[5] != labels[6]
     assert alone[4].labels.tolist() == labels[4]  # whatever was read before
     assert [fault.where for fault in log.faults()] == ["hub (row 3)", "hub (row 4)"]
-    assert isinstance(next(islice(stream.candidates(3), 1)), BadRow)
+    assert isinstance(next(islice(stream.candidates(3), 1)), InvalidRow)
 
 
 def test_only_the_rows_that_are_asked_for_are_encoded():

@@ -1,4 +1,4 @@
-"""Batches for training: bad rows replaced, ranks and workers without doubles, and resuming."""
+"""Batches for training: invalid rows replaced, ranks and workers without doubles, and resuming."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from bvllm.data.budget import RandomBudget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
-from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.mixture import Mixture, Part
 from bvllm.data.readers import RowFile
 from bvllm.data.training_set import OrderSampler, TrainingSet, check_rows
@@ -53,7 +53,7 @@ def batches(dataset, sampler, size=2, **settings):
 
 
 def test_a_bad_row_is_replaced_and_counted_once(rows):
-    log = FaultLog()
+    log = InvalidRowLog()
     dataset = training_set(rows, log)
     for position in range(3 * len(dataset)):
         assert (dataset[position].labels != -100).any()
@@ -63,8 +63,8 @@ def test_a_bad_row_is_replaced_and_counted_once(rows):
 
 
 def test_a_bad_row_is_fatal_where_asked(rows):
-    dataset = training_set(rows, FaultLog("raise"))
-    with pytest.raises(BadRow):
+    dataset = training_set(rows, InvalidRowLog("raise"))
+    with pytest.raises(InvalidRow):
         [dataset[position] for position in range(len(dataset))]
 
 
@@ -77,7 +77,7 @@ def test_a_set_of_nothing_but_bad_rows_is_given_up(tmp_path):
 
 
 def test_workers_give_what_one_process_gives_and_tell_of_bad_rows(rows, tmp_path):
-    alone, log = batches(training_set(rows), OrderSampler(12)), FaultLog(path=tmp_path / "bad.jsonl")
+    alone, log = batches(training_set(rows), OrderSampler(12)), InvalidRowLog(path=tmp_path / "bad.jsonl")
     helped = batches(training_set(rows, log), OrderSampler(12), num_workers=2)
     assert len(alone) == len(helped) == 6
     assert all(map(same, alone, helped))
@@ -130,7 +130,7 @@ def test_all_rows_of_a_step_share_a_random_budget(rows):
 
 
 def test_rows_can_be_checked_before_training(rows):
-    quick, thorough = FaultLog(), FaultLog()
+    quick, thorough = InvalidRowLog(), InvalidRowLog()
     assert check_rows(rows, quick) == 10
     assert check_rows(rows, thorough, Encoder(tiny.processor())) == 9
     assert sorted(fault.kind for fault in quick.faults()) == ["missing", "no_answer"]

@@ -81,15 +81,15 @@ def test_going_on_gives_the_bits_of_a_run_that_was_never_stopped(video, loaded, 
 def test_what_was_stopped_at_the_very_end_is_finished(video, loaded, folder, fps, monkeypatch):
     """0.4 a second: the journal ends with a whole chunk, and no frame is left to look at."""
     encoder = TowerEncoder.of(loaded)
-    finish = build.Partial.finish
+    finish = build.PartialEntry.finish
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build.Partial, "finish", stop)
+    monkeypatch.setattr(build.PartialEntry, "finish", stop)
     with pytest.raises(KeyboardInterrupt):
         index_video(video, folder, encoder, fps=fps)
-    monkeypatch.setattr(build.Partial, "finish", finish)
+    monkeypatch.setattr(build.PartialEntry, "finish", finish)
     found = index_video(video, folder, encoder, fps=fps)
     encoded = encode_video(video, loaded, fps=fps)
     assert torch.equal(found.features, encoded.frame_features)

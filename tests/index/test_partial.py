@@ -18,7 +18,7 @@ def folder(tmp_path) -> IndexFolder:
     return IndexFolder(tmp_path)
 
 
-def append(journal: partial.Partial, until: int, entry: IndexEntry = ENTRY) -> None:
+def append(journal: partial.PartialEntry, until: int, entry: IndexEntry = ENTRY) -> None:
     for start in range(journal.count, until, CHUNK):
         stop = min(start + CHUNK, until)
         journal.append(entry.features[start:stop], entry.seconds[start:stop])
@@ -66,7 +66,7 @@ def test_a_journal_cut_anywhere_is_used_up_to_its_last_whole_record(folder):
     for length in reversed(range(1, len(sound))):
         os.truncate(path, length)
         descriptor = os.open(path, os.O_RDWR)
-        journal = partial.Partial(folder.path, key_of(1), descriptor)
+        journal = partial.PartialEntry(folder.path, key_of(1), descriptor)
         assert journal.count == CHUNK * (length // record)
         assert os.fstat(descriptor).st_size == length // record * record
         os.pwrite(descriptor, sound[:length], 0)
@@ -79,9 +79,9 @@ def test_a_flipped_byte_ends_what_is_believed(folder):
     descriptor = os.open(path, os.O_RDWR)
     for place, byte in enumerate(sound):
         os.pwrite(descriptor, bytes([byte ^ 0x10]), place)
-        assert partial.Partial(folder.path, key_of(1), descriptor).count == CHUNK * (place // record)
+        assert partial.PartialEntry(folder.path, key_of(1), descriptor).count == CHUNK * (place // record)
         os.pwrite(descriptor, sound, 0)
-    assert partial.Partial(folder.path, key_of(1), descriptor).count == 8
+    assert partial.PartialEntry(folder.path, key_of(1), descriptor).count == 8
     os.close(descriptor)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bvllm.index import IndexFailure, IndexFolder, disk
 from bvllm.index.entry import DamageFound
-from bvllm.index.turns import holding
+from bvllm.index.writer_lock import holding
 from tests.index.make import entry_of, is_right, key_of, names, spoil_last
 
 ENTRY_BYTES = 1500  # a little more than a small entry has

@@ -9,7 +9,7 @@ from bvllm.data.chat import LETTERS, parse_letter, split_options
 from bvllm.nano.examples import LIST_STEMS, WEIGHTS, examples, frames_of, list_all
 from bvllm.synthetic.needles import Caption, Event
 from bvllm.synthetic.tasks import TASKS
-from tests.nano.told import ABSENT, BOTH, TIMELINE, example
+from tests.nano.handmade import ABSENT, BOTH, TIMELINE, example
 
 
 def take(count, *, seed=3, seconds=(8, 600)):

@@ -1,4 +1,4 @@
-"""Videos told in words."""
+"""Videos given as captions."""
 
 import numpy as np
 import pytest
@@ -7,69 +7,69 @@ import torch
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.nano.language import (
     IGNORE,
-    Teller,
+    CaptionEncoder,
     answer_loss,
     collate,
-    embed_told,
+    embed_captions,
     oracle_frames,
 )
 from bvllm.synthetic.tokenizer import ASSISTANT, END, build_tokenizer
 from bvllm.synthetic.vocabulary import COLOURS
-from tests.nano.told import ABSENT, BOTH, example
+from tests.nano.handmade import ABSENT, BOTH, example
 
 
 @pytest.fixture(scope="module")
-def teller():
-    return Teller(build_tokenizer())
+def encoder():
+    return CaptionEncoder(build_tokenizer())
 
 
-def tell(teller, *, shown=(0, 2, 7), seed=0, **changes):
-    return teller.tell(example(**changes), list(shown), np.random.default_rng(seed))
+def caption(encoder, *, shown=(0, 2, 7), seed=0, **changes):
+    return encoder.encode(example(**changes), list(shown), np.random.default_rng(seed))
 
 
-def read(teller, ids):
-    return " ".join(teller.tokenizer.convert_ids_to_tokens(ids))
+def read(encoder, ids):
+    return " ".join(encoder.tokenizer.convert_ids_to_tokens(ids))
 
 
-def test_a_frame_is_told_by_its_caption(teller):
-    told = tell(teller)
-    assert told.seconds == [0.0, 2.0, 7.0]
-    assert read(teller, told.frames[0]) == "nothing"
-    assert read(teller, told.frames[2]) == "word river"
-    words = read(teller, told.frames[1]).split()
+def test_a_frame_is_given_by_its_caption(encoder):
+    captioned = caption(encoder)
+    assert captioned.seconds == [0.0, 2.0, 7.0]
+    assert read(encoder, captioned.frames[0]) == "nothing"
+    assert read(encoder, captioned.frames[2]) == "word river"
+    words = read(encoder, captioned.frames[1]).split()
     assert words[0] == "one"
     assert words[2:] == ["star", "top", "left"]
 
 
-def test_only_the_reply_is_learned_as_an_answer(teller):
-    told = tell(teller)
-    assert len(told.ids) == len(told.labels)
-    assert len(told) == 1 + 3 + len(told.ids)
-    learned = [label != IGNORE for label in told.labels]
+def test_only_the_reply_is_learned_as_an_answer(encoder):
+    captioned = caption(encoder)
+    assert len(captioned.ids) == len(captioned.labels)
+    assert len(captioned) == 1 + 3 + len(captioned.ids)
+    learned = [label != IGNORE for label in captioned.labels]
     first = learned.index(True)
     assert learned == [False] * first + [True] * (len(learned) - first)
-    assert told.labels[first:] == told.ids[first:]
-    tail = read(teller, told.ids[first - 1 :]).split()
+    assert captioned.labels[first:] == captioned.ids[first:]
+    tail = read(encoder, captioned.ids[first - 1 :]).split()
     assert tail[0] == ASSISTANT
     assert tail[2:] == ["(B)", END]
 
 
-def test_colours_trade_names_in_the_whole_video_at_once(teller):
+def test_colours_trade_names_in_the_whole_video_at_once(encoder):
     """The shape keeps its place; frame, options and reply agree on the new name of the colour."""
     names = set()
     for seed in range(30):
-        told = tell(teller, seed=seed)
-        name = read(teller, told.frames[1]).split()[1]
-        options = read(teller, told.ids).split()
+        captioned = caption(encoder, seed=seed)
+        name = read(encoder, captioned.frames[1]).split()[1]
+        options = read(encoder, captioned.ids).split()
         assert options[options.index("B.") + 1] == name
-        assert read(teller, told.labels[-3:-2]) == name
+        assert read(encoder, captioned.labels[-3:-2]) == name
         names.add(name)
     assert names <= set(COLOURS)
     assert len(names) > 4
 
 
-def test_the_same_seed_tells_the_same(teller):
-    assert tell(teller, seed=3) == tell(teller, seed=3)
+def test_the_same_seed_gives_the_same_captions(encoder):
+    assert caption(encoder, seed=3) == caption(encoder, seed=3)
 
 
 def test_all_that_is_asked_for_is_told():
@@ -81,35 +81,35 @@ def test_all_that_is_asked_for_is_told():
         assert oracle_frames(example(ABSENT), rng)
 
 
-def test_a_batch_by_hand(teller):
-    told = [tell(teller, shown=(2, 7)), tell(teller, shown=(0, 1, 2, 3), with_options=False)]
-    batch = collate(told, start=99, pad=0)
-    shape = (2, max(len(t) for t in told))
-    assert batch.ids.shape == batch.labels.shape == batch.mask.shape == batch.told.shape == shape
+def test_a_batch_by_hand(encoder):
+    captioned = [caption(encoder, shown=(2, 7)), caption(encoder, shown=(0, 1, 2, 3), with_options=False)]
+    batch = collate(captioned, start=99, pad=0)
+    shape = (2, max(len(t) for t in captioned))
+    assert batch.ids.shape == batch.labels.shape == batch.mask.shape == batch.captioned.shape == shape
     assert batch.ids[:, 0].tolist() == [99, 99]
-    assert batch.mask.sum(dim=1).tolist() == [len(t) for t in told]
-    assert batch.told.nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2], [1, 3], [1, 4]]
+    assert batch.mask.sum(dim=1).tolist() == [len(t) for t in captioned]
+    assert batch.captioned.nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2], [1, 3], [1, 4]]
     assert batch.seconds.tolist() == [2, 7, 0, 1, 2, 3]
-    for row, t in enumerate(told):
+    for row, t in enumerate(captioned):
         text = slice(1 + len(t.frames), len(t))
         assert batch.ids[row, text].tolist() == t.ids
         assert batch.labels[row, text].tolist() == t.labels
-    assert (batch.labels[batch.told] == IGNORE).all()
+    assert (batch.labels[batch.captioned] == IGNORE).all()
     assert (batch.labels[batch.mask == 0] == IGNORE).all()
 
 
-def test_a_told_frame_is_the_sum_of_its_words_and_its_time(teller):
-    told = [tell(teller, shown=(2, 7)), tell(teller, shown=(0,), with_options=False)]
-    table, clock = torch.randn(len(teller.tokenizer), 8), ClockEmbedding(8)
+def test_a_captioned_frame_is_the_sum_of_its_words_and_its_time(encoder):
+    captioned = [caption(encoder, shown=(2, 7)), caption(encoder, shown=(0,), with_options=False)]
+    table, clock = torch.randn(len(encoder.tokenizer), 8), ClockEmbedding(8)
     for part in clock.children():
         torch.nn.init.normal_(part.weight)
-    batch = collate(told, start=1, pad=0)
-    embedded = embed_told(batch, table, clock)
-    for row, t in enumerate(told):
+    batch = collate(captioned, start=1, pad=0)
+    embedded = embed_captions(batch, table, clock)
+    for row, t in enumerate(captioned):
         for place, (words, second) in enumerate(zip(t.frames, t.seconds), start=1):
             wanted = table[words].sum(dim=0) + clock(torch.tensor([second]))[0]
             assert torch.allclose(embedded[row, place], wanted, atol=1e-5)
-    text = ~batch.told
+    text = ~batch.captioned
     assert torch.equal(embedded[text], table[batch.ids[text]])
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from bvllm.nano.bank import Bank, needle_key
-from bvllm.nano.pool import Pool
-from bvllm.nano.steps import Clip, hard_selection, mix_patches, wanted_frames
+from bvllm.nano.bank import FeatureCache, needle_key
+from bvllm.nano.pool import FrameDataset
+from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, wanted_frames
 from bvllm.synthetic.needles import Caption, Picture, Sticker
 from bvllm.types import FrameSelection
-from tests.nano.told import ABSENT, BOTH, STAR, WORD, example
+from tests.nano.handmade import ABSENT, BOTH, STAR, WORD, example
 
 
 def test_with_one_needle_all_queries_meet_at_it():
@@ -47,16 +47,16 @@ def bank():
     """Two scenes of three bare frames each, and one frame of each needle."""
     needles = (None,) * 6 + (STAR.needle, WORD.needle)
     scene = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
-    pool = Pool(torch.zeros(8, 3, 4, 4, dtype=torch.uint8), needles, torch.zeros(8), scene)
-    return Bank.index(pool, torch.randn(8, 5), torch.randn(8, 4, 5))
+    pool = FrameDataset(torch.zeros(8, 3, 4, 4, dtype=torch.uint8), needles, torch.zeros(8), scene)
+    return FeatureCache.index(pool, torch.randn(8, 5), torch.randn(8, 4, 5))
 
 
-def test_a_film_shows_each_needle_in_its_frames_and_bare_frames_elsewhere():
-    film = bank().film(example(), np.random.default_rng(0))
-    assert film.shape == (10,)
-    assert [t for t in range(10) if film[t] == 6] == [2]
-    assert [t for t in range(10) if film[t] == 7] == [7, 8]
-    assert all(film[t] < 6 for t in (0, 1, 3, 4, 5, 6, 9))
+def test_the_rows_of_a_clip_show_each_needle_in_its_frames_and_bare_frames_elsewhere():
+    rows = bank().clip_rows(example(), np.random.default_rng(0))
+    assert rows.shape == (10,)
+    assert [t for t in range(10) if rows[t] == 6] == [2]
+    assert [t for t in range(10) if rows[t] == 7] == [7, 8]
+    assert all(rows[t] < 6 for t in (0, 1, 3, 4, 5, 6, 9))
 
 
 def test_what_the_pool_lacks_cannot_be_shown():
@@ -67,7 +67,7 @@ def test_what_the_pool_lacks_cannot_be_shown():
 
 
 def clip():
-    return Clip(example(), torch.tensor([0, 3, 6, 1]), torch.zeros(2, dtype=torch.long), [1, 2])
+    return TrainingClip(example(), torch.tensor([0, 3, 6, 1]), torch.zeros(2, dtype=torch.long), [1, 2])
 
 
 def test_a_hard_choice_takes_the_frames_patches_as_they_are():

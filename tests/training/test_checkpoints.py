@@ -7,13 +7,13 @@ from threading import Event
 
 import pytest
 
-from bvllm.training.checkpoints import Background, clean, damage, newest, remove, whole_folder
+from bvllm.training.checkpoints import Background, atomic_folder, clean, damage, newest, remove
 
 FILES = {"weights.safetensors": b"w" * 900, "state.json": b'{"a": 1}'}
 
 
 def write(place, step):
-    with whole_folder(place / f"checkpoint-{step}") as inside:
+    with atomic_folder(place / f"checkpoint-{step}") as inside:
         for name, content in FILES.items():
             (inside / name).write_bytes(content)
     return place / f"checkpoint-{step}"
@@ -95,7 +95,7 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
     before = write(tmp_path, 1)
 
     def fail():
-        with whole_folder(tmp_path / "checkpoint-2") as inside:
+        with atomic_folder(tmp_path / "checkpoint-2") as inside:
             (inside / "weights").write_text("half")
             raise OSError("the disk is full")
 

@@ -7,9 +7,9 @@ import torch
 
 from bvllm.data.collate import Collator
 from bvllm.training.build import build
+from bvllm.training.callbacks import read_losses
 from bvllm.training.evaluation import full_rows, mean_loss
 from bvllm.training.run import train
-from bvllm.training.watch import read_record
 from tests.training.rows import DrawnRows, open_drawn
 
 ROWS = 7  # no multiple of anything below
@@ -81,7 +81,7 @@ def test_rows_of_a_batch_change_no_evaluation_of_a_run(short, rows_file, tmp_pat
             run=replace(short.run, per_device=size, evaluate_every=1),
         )
         train(settings, tmp_path / str(size), log=lambda line: None, open_rows=open_drawn)
-        record = read_record(tmp_path / str(size) / "instruction/losses.jsonl")
+        record = read_losses(tmp_path / str(size) / "instruction/losses.jsonl")
         found.append([entry["eval_loss"] for entry in record if "eval_loss" in entry])
     assert len(found[0]) == 4
     assert found[0] == pytest.approx(found[1], rel=1e-5)

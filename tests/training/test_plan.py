@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bvllm.training.build import build
-from bvllm.training.parts import prepare
 from bvllm.training.plan import plan
 from bvllm.training.settings import RECIPES, override
+from bvllm.training.trainable import prepare
 
 
 @pytest.fixture

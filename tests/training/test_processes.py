@@ -11,11 +11,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
+from bvllm.training.callbacks import read_losses
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, override
 from bvllm.training.snapshot import WEIGHTS
 from bvllm.training.trainer import StageTrainer
-from bvllm.training.watch import read_record
 from tests.training.rows import open_drawn
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def record(out, rows_file, world, *words):
                 os._exit(status)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * world
-    return [e for stage in ("alignment", "instruction") for e in read_record(out / stage / "losses.jsonl")]
+    return [e for stage in ("alignment", "instruction") for e in read_losses(out / stage / "losses.jsonl")]
 
 
 def losses(*run):

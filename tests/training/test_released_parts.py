@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.processing_bvllm import TURN_END
 from bvllm.training.build import _end_turns, build
-from bvllm.training.parts import merge_adapters, part_of, prepare
+from bvllm.training.callbacks import read_losses
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, StageSettings, override
-from bvllm.training.watch import read_record
+from bvllm.training.trainable import merge_adapters, part_of, prepare
 from tests.model import tiny
 from tests.model.test_parts import instructblip
 from tests.training.rows import open_drawn
@@ -44,7 +44,7 @@ def test_the_papers_recipe_runs_and_keeps_its_best(words, tmp_path):
     settings = override(RECIPES["paper_7b"](), [*words, *told.split(), *every.split()])
     said, out = [], tmp_path / "run"
     train(settings, out, log=said.append, open_rows=open_drawn)
-    record = read_record(out / "instruction/losses.jsonl")
+    record = read_losses(out / "instruction/losses.jsonl")
     seen = [entry["eval_loss"] for entry in record if "eval_loss" in entry]
     best = seen.index(min(seen)) + 1
     assert len(seen) == best + 2 < 9

@@ -12,13 +12,13 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training import checks
 from bvllm.training import rows as stage_rows
 from bvllm.training.build import build
+from bvllm.training.callbacks import read_losses
 from bvllm.training.checks import check_settings
 from bvllm.training.plan import plan
 from bvllm.training.rows import open_corpus, random_budget
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, override
 from bvllm.training.stage import Interrupted
-from bvllm.training.watch import read_record
 from tests.data.rows import llava, picture, video, write
 from tests.data.test_shards import pack
 from tests.test_messages import HOUSE
@@ -170,7 +170,7 @@ def test_every_step_has_its_own_budget_and_an_evaluation_the_full_one(told, tmp_
     assert files(tmp_path / "run") == files(tmp_path / "whole")
     assert [budget for training, budget in seen if training][-4:] == [draw.at(1)] * 2 + [draw.at(2)] * 2
     constant = run(told("data.evaluate=rows.json"), tmp_path / "constant").parent
-    losses = [read_record(out / "instruction/losses.jsonl") for out in (tmp_path / "whole", constant)]
+    losses = [read_losses(out / "instruction/losses.jsonl") for out in (tmp_path / "whole", constant)]
     assert losses[0] != losses[1]
 
 

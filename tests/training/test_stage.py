@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import TrainerState, TrainingArguments
 
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.training import stage
-from bvllm.training.checkpoints import whole_folder
-from bvllm.training.trainer import STATE, _Deaf, agreed
-from bvllm.training.watch import RECORD, Record
+from bvllm.training.callbacks import LOSSES, LossLogger
+from bvllm.training.checkpoints import atomic_folder
+from bvllm.training.trainer import STATE, _IgnoreSignals, agreed
 
 
 def caught(kind, last):
@@ -25,7 +25,7 @@ def caught(kind, last):
 
 
 def checkpoint(folder, step, best):
-    with whole_folder(folder / f"checkpoint-{step}") as inside:
+    with atomic_folder(folder / f"checkpoint-{step}") as inside:
         state = TrainerState(global_step=step, best_global_step=best)
         (inside / STATE).write_text(json.dumps(vars(state), default=str))
     return folder / f"checkpoint-{step}"
@@ -44,9 +44,9 @@ def test_with_patience_a_stage_ends_with_its_best_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("raised, kind, says", [
-    (BadRow("a.json:3", "json", "broken"), ValueError, "a.json:3: json: broken"),
+    (InvalidRow("a.json:3", "json", "broken"), ValueError, "a.json:3: json: broken"),
     (
-        RuntimeError(caught("BadRow", "bvllm.data.faults.BadRow: a.json:3: json: no")),
+        RuntimeError(caught("InvalidRow", "bvllm.data.faults.InvalidRow: a.json:3: json: no")),
         ValueError,
         "a.json:3: json: no",
     ),
@@ -70,9 +70,9 @@ def test_a_reader_that_died_is_told_from_one_that_failed():
 
 @pytest.mark.parametrize("said", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}])
 def test_what_is_no_number_ends_the_run_before_it_is_saved(said, tmp_path):
-    record = Record(tmp_path / RECORD, None, "alignment", 1)
+    logger = LossLogger(tmp_path / LOSSES, None, "alignment", 1)
     with pytest.raises(FloatingPointError, match="start another run with a lower"):
-        record.on_log(None, TrainerState(global_step=3), None, said)
+        logger.on_log(None, TrainerState(global_step=3), None, said)
 
 
 def test_another_save_every_holds_when_a_run_goes_on(tmp_path):
@@ -80,7 +80,7 @@ def test_another_save_every_holds_when_a_run_goes_on(tmp_path):
         TrainerState(save_steps=50),
         TrainingArguments(str(tmp_path), save_steps=3, use_cpu=True),
     )
-    Record(tmp_path / RECORD, None, "alignment", 1).on_train_begin(arguments, state, None)
+    LossLogger(tmp_path / LOSSES, None, "alignment", 1).on_train_begin(arguments, state, None)
     assert state.save_steps == 3
 
 
@@ -110,7 +110,7 @@ def test_without_other_processes_everyone_agrees():
 def test_a_reader_hears_the_second_request_to_stop_and_no_ctrl_c():
     child = os.fork()
     if child == 0:
-        _Deaf(lambda worker: None)(0)
+        _IgnoreSignals(lambda worker: None)(0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from bvllm.inference.loading import load_model
 from bvllm.training.build import build
-from bvllm.training.checkpoints import is_whole
-from bvllm.training.parts import part_of
+from bvllm.training.callbacks import read_losses
+from bvllm.training.checkpoints import is_complete
 from bvllm.training.run import train
-from bvllm.training.watch import read_record
+from bvllm.training.trainable import part_of
 from tests.training.rows import open_drawn
 
 
@@ -41,10 +41,10 @@ def test_the_model_answers(whole):
 def test_every_step_is_on_record(whole):
     out, said = whole
     for stage, steps in (("alignment", 3), ("instruction", 4)):
-        record = read_record(out / stage / "losses.jsonl")
+        record = read_losses(out / stage / "losses.jsonl")
         assert [entry["step"] for entry in record] == list(range(1, steps + 1))
         assert all(entry["loss"] > 0 for entry in record)
-        assert is_whole(out / stage / "result")
+        assert is_complete(out / stage / "result")
     assert said[0].startswith("alignment 1/3  loss ")
     assert said[-1].startswith("instruction 4/4  loss ")
     assert said[-1].endswith("0:00:00 left")
@@ -58,6 +58,6 @@ def test_accumulation_changes_no_loss(short, tmp_path):
         out = tmp_path / str(rows)
         settings = replace(quiet, run=replace(short.run, per_device=rows, save_every=100))
         train(settings, out, log=lambda line: None, open_rows=open_drawn)
-        records = [read_record(out / stage / "losses.jsonl") for stage in ("alignment", "instruction")]
+        records = [read_losses(out / stage / "losses.jsonl") for stage in ("alignment", "instruction")]
         losses.append([entry["loss"] for record in records for entry in record])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

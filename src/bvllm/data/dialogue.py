@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 
 Role = Literal["system", "user", "assistant"]
 MediaKind = Literal["image", "video"]
@@ -51,8 +51,8 @@ class Dialogue:
         where: file and line, for messages about this row.
 
     Raises:
-        BadRow: turns are out of order, an answer is missing or blank, a question asks nothing, or media lie
-            outside the questions.
+        InvalidRow: turns are out of order, an answer is missing or blank, a question asks nothing, or media
+            lie outside the questions.
     """
 
     id: str
@@ -110,5 +110,5 @@ class Dialogue:
             for turn in self.turns
         ]
 
-    def _bad(self, kind: Literal["no_answer", "roles", "placeholder", "schema"], reason: str) -> BadRow:
-        return BadRow(self.where, kind, reason)
+    def _bad(self, kind: Literal["no_answer", "roles", "placeholder", "schema"], reason: str) -> InvalidRow:
+        return InvalidRow(self.where, kind, reason)

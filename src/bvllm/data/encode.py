@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bvllm.data.dialogue import Dialogue, Media
-from bvllm.data.faults import BadRow, FaultKind
+from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.model import BVLLMProcessor
 from bvllm.video import FrameChunk, Limits, SamplingPlan, VideoError, read_video
 
@@ -54,7 +54,7 @@ class Encoder:
 
     Raises:
         ValueError: a chat template without generation marks
-        BadRow: from calling it.
+        InvalidRow: from calling it.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Encoder:
             budget: most visual tokens per clip; the processor's own where None.
 
         Raises:
-            BadRow: anything wrong with its media or its length.
+            InvalidRow: anything wrong with its media or its length.
         """
         slots = self.processor.slots
         slots = slots if budget is None else replace(slots, budget_tokens=budget)
@@ -168,10 +168,10 @@ def tokenize(
         What is left of the row, and its tokens.
 
     Raises:
-        BadRow: not one token of an answer fits, or the text holds the placeholder token.
+        InvalidRow: not one token of an answer fits, or the text holds the placeholder token.
     """
     if any(processor.video_token in turn.text for turn in dialogue.turns):
-        raise BadRow(dialogue.where, "placeholder", f"text must not hold {processor.video_token}, got it")
+        raise InvalidRow(dialogue.where, "placeholder", f"text must not hold {processor.video_token}, got it")
     sequence = _encode(dialogue, visual_tokens, processor, learn)
     while max_tokens is not None and len(sequence.input_ids) > max_tokens and dialogue.rounds > 1:
         dialogue = dialogue.without_last_round()
@@ -183,12 +183,12 @@ def tokenize(
         )
         if bool((lost == processor.video_token_id).any()) or not bool((cut.labels != IGNORED).any()):
             needed = len(sequence.input_ids)
-            raise BadRow(
+            raise InvalidRow(
                 dialogue.where, "too_long", f"a row must fit {max_tokens} tokens, got {needed} in one round"
             )
         sequence = cut
     if not bool((sequence.labels != IGNORED).any()):
-        raise BadRow(dialogue.where, "no_answer", "an answer must have a token, got none")
+        raise InvalidRow(dialogue.where, "no_answer", "an answer must have a token, got none")
     return dialogue, sequence
 
 
@@ -230,7 +230,7 @@ def read_media(
         limits: what reading may cost; the folder is confined to `media.root` in any case.
 
     Raises:
-        BadRow: the file cannot be read, ends early, or is no picture where one was promised.
+        InvalidRow: the file cannot be read, ends early, or is no picture where one was promised.
     """
     limits = replace(limits or Limits(), root=media.root)
     plan = SamplingPlan(fps=None) if media.kind == "image" else plan
@@ -254,6 +254,6 @@ def read_media(
     return FrameChunk(torch.cat(pixels), torch.cat(seconds))
 
 
-def _bad(where: str, media: Media, kind: FaultKind, reason: str) -> BadRow:
+def _bad(where: str, media: Media, kind: FaultKind, reason: str) -> InvalidRow:
     name = f"{len(media.source)} bytes" if isinstance(media.source, bytes) else str(media.source)
-    return BadRow(where, kind, f"{media.kind} {name}: {reason}")
+    return InvalidRow(where, kind, f"{media.kind} {name}: {reason}")

@@ -42,28 +42,28 @@ class Fault:
         return f"{self.where}: {self.kind}: {self.reason}"
 
 
-class BadRow(Exception):
+class InvalidRow(Exception):
     """A row that cannot be learned from; `fault` says where and why."""
 
     def __init__(self, where: str, kind: FaultKind, reason: str) -> None:
         self.fault = Fault(where, kind, reason)
         super().__init__(str(self.fault))
 
-    def __reduce__(self) -> tuple[type["BadRow"], tuple[str, FaultKind, str]]:
+    def __reduce__(self) -> tuple[type["InvalidRow"], tuple[str, FaultKind, str]]:
         return type(self), (self.fault.where, self.fault.kind, self.fault.reason)
 
 
-class FaultLog:
-    """Counts bad rows, each once, however often it comes up.
+class InvalidRowLog:
+    """Counts invalid rows, each once, however often it comes up.
 
     Args:
-        on_error: "skip" notes a bad row and goes on; "raise" stops at the first.
+        on_error: "skip" notes an invalid row and goes on; "raise" stops at the first.
         path: a JSONL file that faults are appended to. Workers and ranks have memories of their own: with
             them only a file knows all faults. None keeps them in memory.
 
     Example:
-        >>> log = FaultLog()
-        >>> log.add(BadRow("a.json:3 (row 2)", "no_answer", "the last turn must be an answer"))
+        >>> log = InvalidRowLog()
+        >>> log.add(InvalidRow("a.json:3 (row 2)", "no_answer", "the last turn must be an answer"))
         >>> print(log.summary(rows=10))
         1 of 10 rows left out: 1 no_answer
         a.json:3 (row 2): no_answer: the last turn must be an answer
@@ -75,8 +75,8 @@ class FaultLog:
         self.on_error, self.path = on_error, path
         self._seen: dict[str, Fault] = {}
 
-    def add(self, error: BadRow) -> None:
-        """Note a bad row, or raise it where `on_error` says so."""
+    def add(self, error: InvalidRow) -> None:
+        """Note an invalid row, or raise it where `on_error` says so."""
         fault = error.fault
         if self.path is not None and fault.where not in self._seen:
             line = json.dumps(asdict(fault), ensure_ascii=False) + "\n"
@@ -90,7 +90,7 @@ class FaultLog:
             raise error
 
     def faults(self) -> list[Fault]:
-        """Every bad row so far, once, in the order they came up; of all processes where there is a file."""
+        """Every invalid row so far, once, in the order they came up; of all processes if there is a file."""
         if self.path is None or not os.path.exists(self.path):
             return list(self._seen.values())
         found = []
@@ -114,3 +114,7 @@ class FaultLog:
         kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in faults).most_common())
         more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         return "\n".join([f"{total} left out: {kinds}", *map(str, faults[:SHOWN]), *more])
+
+
+# The names until 0.1, for one release.
+BadRow, FaultLog = InvalidRow, InvalidRowLog

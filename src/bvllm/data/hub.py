@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bvllm.data.dialogue import Dialogue, Media, MediaKind
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import row_to_dialogue
 from bvllm.data.streams import attempt
 
@@ -73,7 +73,7 @@ class HubSource:
     def __init__(self, rows: Any, name: str, shards: int = 1) -> None:
         self.rows, self.name, self.shards = rows, name, shards
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | BadRow]:
+    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
         name, rows = self.name, self.rows
         if of > 1 and self.shards >= of:
             rows, name = rows.shard(num_shards=of, index=index), f"{name}, share {index} of {of}"
@@ -134,7 +134,7 @@ def hub_row(row: dict[str, Any], where: str) -> Dialogue:
     """A row whose media are bytes.
 
     Raises:
-        BadRow: the row has not the form of a chat, or of LLaVA's rows.
+        InvalidRow: the row has not the form of a chat, or of LLaVA's rows.
     """
     held: dict[str, bytes] = {}
     named = dict(row)
@@ -146,7 +146,7 @@ def hub_row(row: dict[str, Any], where: str) -> Dialogue:
 
     def find(kind: MediaKind, name: str, _: str | None) -> Media:
         if name not in held:
-            raise BadRow(where, "missing", f"{kind} must come with the row, got the path {name!r}")
+            raise InvalidRow(where, "missing", f"{kind} must come with the row, got the path {name!r}")
         return Media(kind, held[name])
 
     return row_to_dialogue(named, where, find)
@@ -155,7 +155,7 @@ def hub_row(row: dict[str, Any], where: str) -> Dialogue:
 def _bytes_of(value: object, where: str) -> bytes:
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
-        raise BadRow(
+        raise InvalidRow(
             where, "schema", f"media must be bytes, got {type(value).__name__}: cast with decode=False"
         )
     return data

@@ -11,7 +11,7 @@ from itertools import accumulate, count
 from typing import Protocol
 
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 
 ORDER, ROWS, STAND_IN = 1, 2, 3  # what a shuffle is for: part of its key
 MASK = (1 << 64) - 1
@@ -20,7 +20,7 @@ FEWEST_HALF_BITS = 3  # with smaller halves few of the permutations could come u
 
 
 class Rows(Protocol):
-    """Anything that gives rows by number and raises BadRow for a bad one: `RowFile`, `TarRows`."""
+    """Anything that gives rows by number and raises InvalidRow for a bad one: `RowFile`, `TarRows`."""
 
     def __len__(self) -> int: ...
 
@@ -108,13 +108,13 @@ class Mixture:
         part = self.pick(position).part
         return Pick(part, mix(self.seed, STAND_IN, position, attempt) % len(self.parts[part].rows))
 
-    def candidates(self, position: int) -> Iterator[Dialogue | BadRow]:
+    def candidates(self, position: int) -> Iterator[Dialogue | InvalidRow]:
         """The row at a position, then those that may stand in for it, without end."""
         pick = self.pick(position)
         for attempt in count():
             try:
                 yield self.read(pick)
-            except BadRow as error:
+            except InvalidRow as error:
                 yield error
             pick = self.stand_in(position, attempt)
 
@@ -126,7 +126,7 @@ class Mixture:
         """The row itself.
 
         Raises:
-            BadRow: the row cannot be read or used.
+            InvalidRow: the row cannot be read or used.
         """
         return self.parts[pick.part].rows[pick.row]
 

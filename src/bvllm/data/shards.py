@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from bvllm.data.dialogue import Dialogue, Media, MediaKind
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import row_to_dialogue
 
 SUFFIXES: dict[str, MediaKind] = {
@@ -46,7 +46,7 @@ class TarRows:
 
     Raises:
         ValueError: a file is no such archive or the shards hold no sample
-        BadRow: from `rows[k]`.
+        InvalidRow: from `rows[k]`.
     """
 
     def __init__(self, paths: Sequence[str | Path], max_bytes: int = MOST_BYTES) -> None:
@@ -71,23 +71,23 @@ class TarRows:
             file.seek(first)
             sample = next(read_samples(file, str(path), self.max_bytes, after - first), None)
         if sample is None:
-            raise BadRow(
+            raise InvalidRow(
                 f"{path}: byte {first}", "truncated", "a sample must be whole, got the end of the file"
             )
-        if isinstance(sample, BadRow):
+        if isinstance(sample, InvalidRow):
             raise sample
         return sample_to_dialogue(sample, f"{path}:{sample.key} (sample {row})")
 
 
 def read_samples(
     file: BinaryIO, name: str, max_bytes: int = MOST_BYTES, span: int | None = None
-) -> Iterator[Sample | BadRow]:
+) -> Iterator[Sample | InvalidRow]:
     """Samples of an archive one after the other, from wherever the file stands; it need not be seekable.
 
     Args:
         file: the archive, also compressed where it is read from its beginning.
         name: for messages.
-        max_bytes: of one sample; a larger one comes out as a BadRow.
+        max_bytes: of one sample; a larger one comes out as an InvalidRow.
         span: stop after so many bytes; None reads to the end.
     """
     key, files, size = "", dict[str, bytes](), 0
@@ -113,40 +113,42 @@ def read_samples(
             # An archive ends with a block of zeros; with a span, the index has looked for it.
             cut = span is None and archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE
     except (tarfile.TarError, EOFError, OSError) as error:
-        yield BadRow(f"{name}:{key}", "truncated", f"a shard must be whole, got {type(error).__name__}")
+        yield InvalidRow(f"{name}:{key}", "truncated", f"a shard must be whole, got {type(error).__name__}")
         return
     if files or size > max_bytes:
         yield _whole(key, files, size, name, max_bytes)
     if cut:
-        yield BadRow(f"{name}:{key}", "truncated", "a shard must be whole, got no end after this sample")
+        yield InvalidRow(f"{name}:{key}", "truncated", "a shard must be whole, got no end after this sample")
 
 
 def sample_to_dialogue(sample: Sample, where: str) -> Dialogue:
     """A sample's row with its media as bytes.
 
     Raises:
-        BadRow: there is no .json, it is no row, or media and placeholders do not fit.
+        InvalidRow: there is no .json, it is no row, or media and placeholders do not fit.
     """
     texts = [data for file, data in sample.files.items() if _suffix(file) == "json"]
     if len(texts) != 1 or len(texts[0]) > MOST_JSON_BYTES:
-        raise BadRow(where, "schema", f"a sample must have one .json, got files {list(sample.files)}")
+        raise InvalidRow(where, "schema", f"a sample must have one .json, got files {list(sample.files)}")
     try:
         row = json.loads(texts[0].decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadRow(where, "json", f"a row must be JSON in UTF-8, got {type(error).__name__}") from None
+        raise InvalidRow(where, "json", f"a row must be JSON in UTF-8, got {type(error).__name__}") from None
     left = {file: SUFFIXES[_suffix(file)] for file in sample.files if _suffix(file) in SUFFIXES}
 
     def find(kind: MediaKind, name: str, _: str | None) -> Media:
         base = os.path.basename(name)
         file = base if base in left else next((f for f in left if left[f] == kind), None)
         if file is None:
-            raise BadRow(where, "missing", f"{kind} must be in the sample, got {name!r}")
+            raise InvalidRow(where, "missing", f"{kind} must be in the sample, got {name!r}")
         del left[file]
         return Media(kind, sample.files[file])
 
     dialogue = row_to_dialogue(_with_names(row, left), where, find)
     if left:
-        raise BadRow(where, "placeholder", f"every file must have its placeholder, got {list(left)} without")
+        raise InvalidRow(
+            where, "placeholder", f"every file must have its placeholder, got {list(left)} without"
+        )
     return dialogue
 
 
@@ -159,9 +161,9 @@ def _with_names(row: object, files: dict[str, MediaKind]) -> object:
     return {**row, **{kind: [f for f, k in files.items() if k == kind] for kind in ("image", "video")}}
 
 
-def _whole(key: str, files: dict[str, bytes], size: int, name: str, max_bytes: int) -> Sample | BadRow:
+def _whole(key: str, files: dict[str, bytes], size: int, name: str, max_bytes: int) -> Sample | InvalidRow:
     if size > max_bytes:
-        return BadRow(
+        return InvalidRow(
             f"{name}:{key}",
             "media",
             f"a sample must be regular files of at most {max_bytes} bytes, got others",

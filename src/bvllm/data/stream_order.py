@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import mix
 from bvllm.data.streams import RowSource, in_windows
 
@@ -17,8 +17,8 @@ class StreamOrder:
     For sets that fit no disk. Whoever asks reads the source through and passes over what it was not asked
     for, undecoded: so all ranks and loader workers agree on every place, and each of them reads everything.
     Places are to be asked for in rising order; a lower one begins again at the front, and a run that goes on
-    reads up to where it was. A bad row's place is taken by the next good row, which stands at its own place
-    as well.
+    reads up to where it was. An invalid row's place is taken by the next good row, which stands at its own
+    place as well.
 
     Args:
         source: read anew each epoch.
@@ -46,15 +46,15 @@ class StreamOrder:
                 "rows of a step"
             )
         self.source, self.name, self.rows, self.window, self.seed = source, name, rows, window, seed
-        self._stream: Iterator[Dialogue | BadRow] = iter(())
-        self._ahead: deque[Dialogue | BadRow] = deque()  # read, from the place on that was last asked for
+        self._stream: Iterator[Dialogue | InvalidRow] = iter(())
+        self._ahead: deque[Dialogue | InvalidRow] = deque()  # read, from the place on that was last asked for
         self._place, self._reader = 0, 0  # that place, and the process that reads
 
     def __len__(self) -> int:
         """Rows of the whole run."""
         return self.rows
 
-    def candidates(self, position: int) -> Iterator[Dialogue | BadRow]:
+    def candidates(self, position: int) -> Iterator[Dialogue | InvalidRow]:
         """The row at a position, then those after it, without end."""
         self._go_to(position)
         for number in count():
@@ -94,7 +94,7 @@ class StreamOrder:
                 next(self._stream)
             self._place += 1
 
-    def _endless(self) -> Iterator[Dialogue | BadRow]:
+    def _endless(self) -> Iterator[Dialogue | InvalidRow]:
         for epoch in count():
             found = False
             rows = self.source.share(mix(self.seed, epoch), 0, 1)

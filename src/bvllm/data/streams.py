@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder, Example
-from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.mixture import mix, shuffled
 from bvllm.data.shards import MOST_BYTES, read_samples, sample_to_dialogue
 
@@ -20,7 +20,7 @@ WINDOW, SHARDS = 5, 6  # what a shuffle is for: part of its key
 class RowSource(Protocol):
     """Something that can be read through, in shares."""
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | BadRow]:
+    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
         """Every `of`-th row or shard from `index` on; all shares together are the set, each row once.
 
         `order` is a key: another one, another order of shards.
@@ -44,7 +44,7 @@ class TarSource:
     ) -> None:
         self.open_shards, self.max_bytes = tuple(open_shards), max_bytes
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | BadRow]:
+    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
         size = len(self.open_shards)
         shards = [shuffled(k, size, order, SHARDS) for k in range(size)]
         if size >= of:
@@ -52,12 +52,12 @@ class TarSource:
         else:
             yield from islice((row for shard in shards for row in self._rows(shard)), index, None, of)
 
-    def _rows(self, shard: int) -> Iterator[Dialogue | BadRow]:
+    def _rows(self, shard: int) -> Iterator[Dialogue | InvalidRow]:
         opener = self.open_shards[shard]
         name = f"shard {shard}" if callable(opener) else str(opener)
         with opener() if callable(opener) else open(opener, "rb") as file:
             for number, sample in enumerate(read_samples(file, name, self.max_bytes)):
-                if isinstance(sample, BadRow):
+                if isinstance(sample, InvalidRow):
                     yield sample
                 else:
                     yield attempt(sample_to_dialogue, sample, f"{name}:{sample.key} (sample {number})")
@@ -66,15 +66,15 @@ class TarSource:
 class RowStream(IterableDataset[Example]):
     """Examples from a source, shuffled within windows, epoch after epoch without end.
 
-    Ranks and loader workers read shares of their own. Bad rows are noted and passed over. Where workers fetch
-    ahead, only they know how far they are: `state_dict` is in the form that torchdata's StatefulDataLoader
-    collects from each. Sets that are files here are better read with `TarRows` in a `Mixture`, which goes on
-    anywhere without reading up to there.
+    Ranks and loader workers read shares of their own. Invalid rows are noted and passed over. Where workers
+    fetch ahead, only they know how far they are: `state_dict` is in the form that torchdata's
+    StatefulDataLoader collects from each. Sets that are files here are better read with `TarRows` in a
+    `Mixture`, which goes on anywhere without reading up to there.
 
     Args:
         source: what to read.
         encoder: reads media and tokenizes.
-        log: where bad rows go.
+        log: where invalid rows go.
         window: rows that are shuffled together and held in memory; 1 keeps the order.
         seed: of the order.
         rank, world: of this process.
@@ -85,7 +85,7 @@ class RowStream(IterableDataset[Example]):
         self,
         source: RowSource,
         encoder: Encoder,
-        log: FaultLog | None = None,
+        log: InvalidRowLog | None = None,
         *,
         window: int = 256,
         seed: int = 0,
@@ -98,7 +98,7 @@ class RowStream(IterableDataset[Example]):
                 f"window must be at least 1 and rank in 0..world - 1, got {window}, {rank} of {world}: "
                 "count ranks from 0"
             )
-        self.source, self.encoder, self.log = source, encoder, log or FaultLog()
+        self.source, self.encoder, self.log = source, encoder, log or InvalidRowLog()
         self.window, self.seed, self.rank, self.world, self.epochs = window, seed, rank, world, epochs
         self._epoch = self._row = 0
 
@@ -135,16 +135,16 @@ class RowStream(IterableDataset[Example]):
         """Go on there; rows up to it are read, but neither decoded nor tokenized."""
         self._epoch, self._row = state["epoch"], state["row"]
 
-    def _shuffled(self, epoch: int, index: int, of: int) -> Iterator[tuple[int, Dialogue | BadRow]]:
+    def _shuffled(self, epoch: int, index: int, of: int) -> Iterator[tuple[int, Dialogue | InvalidRow]]:
         rows = self.source.share(mix(self.seed, epoch), index, of)
         return in_windows(rows, self.window, self.seed, epoch, index, begin=self._row)
 
-    def _example(self, row: Dialogue | BadRow) -> Example | None:
+    def _example(self, row: Dialogue | InvalidRow) -> Example | None:
         try:
-            if isinstance(row, BadRow):
+            if isinstance(row, InvalidRow):
                 raise row
             return self.encoder(row)
-        except BadRow as error:
+        except InvalidRow as error:
             self.log.add(error)
             return None
 
@@ -173,9 +173,9 @@ def in_windows(
             return
 
 
-def attempt(read: Callable[[R, str], Dialogue], raw: R, where: str) -> Dialogue | BadRow:
+def attempt(read: Callable[[R, str], Dialogue], raw: R, where: str) -> Dialogue | InvalidRow:
     """A row, or what is wrong with it, so that a walk over rows goes on behind a bad one."""
     try:
         return read(raw, where)
-    except BadRow as error:
+    except InvalidRow as error:
         return error

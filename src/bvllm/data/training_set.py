@@ -9,10 +9,10 @@ from torch.utils.data import Dataset, Sampler
 from bvllm.data.budget import RandomBudget
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder, Example
-from bvllm.data.faults import BadRow, FaultLog
+from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.mixture import Rows
 
-MOST_STAND_INS = 100  # bad rows one after the other before a set is given up
+MOST_STAND_INS = 100  # invalid rows one after the other before a set is given up
 
 
 class Order(Protocol):
@@ -20,7 +20,7 @@ class Order(Protocol):
 
     def __len__(self) -> int: ...
 
-    def candidates(self, position: int) -> Iterator[Dialogue | BadRow]:
+    def candidates(self, position: int) -> Iterator[Dialogue | InvalidRow]:
         """The row at a position, then those that may stand in for it; the same every time."""
         ...
 
@@ -36,13 +36,13 @@ class Order(Protocol):
 class TrainingSet(Dataset[Example]):
     """Examples by position; positions may go beyond one epoch.
 
-    A bad row is noted and another of its set takes its place, the same one every time: batches keep their
-    size, ranks their pace, and a resumed run its data.
+    An invalid row is noted and another of its set takes its place, the same one every time: batches keep
+    their size, ranks their pace, and a resumed run its data.
 
     Args:
         order: which row stands where, a `Mixture` or a `StreamOrder`.
         encoder: reads and tokenizes.
-        log: where bad rows go.
+        log: where invalid rows go.
         budget: a random one for every step; None keeps the processor's.
         rows_per_step: rows of one optimizer step over all ranks; needed with `budget`.
     """
@@ -51,7 +51,7 @@ class TrainingSet(Dataset[Example]):
         self,
         order: Order,
         encoder: Encoder,
-        log: FaultLog | None = None,
+        log: InvalidRowLog | None = None,
         *,
         budget: RandomBudget | None = None,
         rows_per_step: int | None = None,
@@ -61,7 +61,7 @@ class TrainingSet(Dataset[Example]):
                 f"rows_per_step must be at least 1 and go with a budget, got {rows_per_step} with {budget}: "
                 "give both or neither"
             )
-        self.order, self.encoder, self.log = order, encoder, log or FaultLog()
+        self.order, self.encoder, self.log = order, encoder, log or InvalidRowLog()
         self.budget, self.rows_per_step = budget, rows_per_step
 
     def __len__(self) -> int:
@@ -71,18 +71,18 @@ class TrainingSet(Dataset[Example]):
         """The example at a position.
 
         Raises:
-            BadRow: the log makes bad rows fatal
-            ValueError: a set gives nothing but bad rows.
+            InvalidRow: the log makes invalid rows fatal
+            ValueError: a set gives nothing but invalid rows.
         """
         budget = (
             self.budget.at(position // self.rows_per_step) if self.budget and self.rows_per_step else None
         )
         for row in islice(self.order.candidates(position), MOST_STAND_INS):
             try:
-                if isinstance(row, BadRow):
+                if isinstance(row, InvalidRow):
                     raise row
                 return self.encoder(row, budget)
-            except BadRow as error:
+            except InvalidRow as error:
                 self.log.add(error)
         name = self.order.name_at(position)
         raise ValueError(
@@ -158,8 +158,8 @@ class OrderSampler(Sampler[int]):
         self.go_on_at(state["position"])
 
 
-def check_rows(rows: Rows, log: FaultLog, encoder: Encoder | None = None) -> int:
-    """Go through a set before training on it; every bad row goes to the log.
+def check_rows(rows: Rows, log: InvalidRowLog, encoder: Encoder | None = None) -> int:
+    """Go through a set before training on it; every invalid row goes to the log.
 
     Args:
         rows: the set.
@@ -177,6 +177,6 @@ def check_rows(rows: Rows, log: FaultLog, encoder: Encoder | None = None) -> int
             if encoder is not None:
                 encoder(row)
             good += 1
-        except BadRow as error:
+        except InvalidRow as error:
             log.add(error)
     return good

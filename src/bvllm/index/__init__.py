@@ -6,7 +6,7 @@ from bvllm.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexE
 from bvllm.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
 from bvllm.index.folder import IndexFolder, default_folder, default_max_bytes
 from bvllm.index.key import IndexKey, sampling_settings
-from bvllm.index.partial import Partial
+from bvllm.index.partial import PartialEntry
 
 __all__ = [
     "INDEXING",
@@ -23,7 +23,7 @@ __all__ = [
     "IndexMeta",
     "Indexed",
     "IndexedVideo",
-    "Partial",
+    "PartialEntry",
     "TowerEncoder",
     "default_folder",
     "default_max_bytes",

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from bvllm import __version__
 from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.index.contents import Content, identity_of
+from bvllm.index.contents import FileHash, identity_of
 from bvllm.index.encoder import FrameEncoder
 from bvllm.index.entry import IndexedVideo, IndexMeta
 from bvllm.index.errors import IndexFailure
 from bvllm.index.folder import IndexFolder
 from bvllm.index.key import IndexKey, sampling_settings
-from bvllm.index.partial import Partial
+from bvllm.index.partial import PartialEntry
 from bvllm.inference.encode import GPU_WORKERS, Progress
 from bvllm.inference.first_pass import look_once, planned_frames
 from bvllm.inference.frame_store import FrameStore
@@ -126,8 +126,8 @@ def find_or_index(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
     folder.make()  # the content hash is remembered there
-    content = folder.content(video, limits)
-    key = _key(content, encoder, plan)
+    file_hash = folder.content(video, limits)
+    key = _key(file_hash, encoder, plan)
     found = folder.find(key)
     if found is not None:
         return Indexed(found, was_there=True)
@@ -137,7 +137,7 @@ def find_or_index(
             return Indexed(found, was_there=True)
         # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
         partial.rewind(max(0, partial.count - 1))
-        look = _Look(video, content, encoder, plan, partial, progress, spool())
+        look = _Look(video, file_hash, encoder, plan, partial, progress, spool())
         return Indexed(look.through(limits, workers or usable_cores()), was_there=False)
 
 
@@ -146,10 +146,10 @@ class _Look:
     """One walk over a video's frames, from where the journal ends."""
 
     video: str | Path
-    content: Content
+    file_hash: FileHash
     encoder: FrameEncoder
     plan: SamplingPlan
-    partial: Partial
+    partial: PartialEntry
     progress: Progress | None
     spool: FrameStore | None
 
@@ -182,7 +182,7 @@ class _Look:
 
     def _is_still_it(self) -> bool:
         try:
-            return identity_of(self.video) == self.content.identity
+            return identity_of(self.video) == self.file_hash.identity
         except OSError:  # gone
             return False
 
@@ -206,8 +206,8 @@ class _Look:
             self.progress(INDEXING, done, None if planned is None else max(planned, done))
 
 
-def _key(content: Content, encoder: FrameEncoder, plan: SamplingPlan) -> IndexKey:
-    return IndexKey(content.sha256, sampling_settings(plan.fps, encoder.frame_size), encoder.fingerprint)
+def _key(file_hash: FileHash, encoder: FrameEncoder, plan: SamplingPlan) -> IndexKey:
+    return IndexKey(file_hash.sha256, sampling_settings(plan.fps, encoder.frame_size), encoder.fingerprint)
 
 
 def _meta(video: str | Path, plan: SamplingPlan, stream: VideoStream) -> IndexMeta:

@@ -28,8 +28,8 @@ LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64}) ([0-9a-f]{16})")
 
 
 @dataclass(frozen=True)
-class Content:
-    """A file's bytes, and the identity it had when they were read."""
+class FileHash:
+    """SHA-256 of a file, and the identity the file had when it was read."""
 
     sha256: str
     identity: tuple[int, ...]
@@ -41,8 +41,8 @@ def identity_of(file: str | Path | int) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
-    """A file's content hash: remembered in `folder`, or computed and remembered there.
+def file_hash_of(path: str | Path, folder: Path, limits: Limits) -> FileHash:
+    """SHA-256 of a file: read from the log in `folder`, or computed and added to it.
 
     Raises:
         VideoError: the file cannot be read, or changes meanwhile.
@@ -52,7 +52,7 @@ def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         known = _recall(folder / LOG, name)
         if known is not None:
-            return Content(known, identity)
+            return FileHash(known, identity)
         found = hash_file(file)
         if identity_of(file.fileno()) != identity:
             raise VideoError(
@@ -61,7 +61,7 @@ def content_of(path: str | Path, folder: Path, limits: Limits) -> Content:
     changed = identity[4] / 1e9  # by the system's clock; the other time may be set to anything
     if changed < time.time() - SETTLED_SECONDS:
         _remember(folder, name, found)
-    return Content(found, identity)
+    return FileHash(found, identity)
 
 
 def hash_file(file: BinaryIO) -> str:

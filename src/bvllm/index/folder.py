@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bvllm.index import disk, upkeep
 from bvllm.index.commit import JOURNAL, commit, entry_blocks
-from bvllm.index.contents import Content, content_of
+from bvllm.index.contents import FileHash, file_hash_of
 from bvllm.index.entry import (
     SUFFIX,
     DamageFound,
@@ -22,9 +22,9 @@ from bvllm.index.entry import (
 from bvllm.index.errors import NO_FILES, Finding, IndexFailure, Tell, failing_clearly, warn
 from bvllm.index.key import IndexKey
 from bvllm.index.mapped import open_entry, summarise
-from bvllm.index.partial import Partial
-from bvllm.index.turns import holding_in_turn
+from bvllm.index.partial import PartialEntry
 from bvllm.index.upkeep import files_of
+from bvllm.index.writer_lock import wait_for_lock
 from bvllm.video import Limits
 
 GIGABYTE = 1e9
@@ -70,9 +70,9 @@ class IndexFolder:
         with failing_clearly():
             disk.make_folder(self.path)
 
-    def content(self, video: str | Path, limits: Limits = Limits()) -> Content:  # noqa: B008 - frozen
-        """The content hash of a file, remembered in this folder; errors as for `content_of`."""
-        return content_of(video, self.path, limits)
+    def content(self, video: str | Path, limits: Limits = Limits()) -> FileHash:  # noqa: B008 - frozen
+        """The content hash of a file, remembered in this folder; errors as for `file_hash_of`."""
+        return file_hash_of(video, self.path, limits)
 
     def find(self, key: IndexKey) -> IndexedVideo | None:
         """The entry of a key, every byte of it verified, or None.
@@ -128,7 +128,7 @@ class IndexFolder:
             return open_entry(path)
 
     @contextmanager
-    def partial(self, key: IndexKey) -> Iterator[Partial]:
+    def partial(self, key: IndexKey) -> Iterator[PartialEntry]:
         """The journal of a video, to begin or to go on; waits for another writer of the same key.
 
         Look with `find` once it is yours: the other one may have finished.
@@ -139,7 +139,7 @@ class IndexFolder:
         """
         with self._writing(key) as descriptor:
             with failing_clearly():
-                partial = Partial(self.path, key, descriptor)
+                partial = PartialEntry(self.path, key, descriptor)
             try:
                 yield partial
             finally:
@@ -169,8 +169,8 @@ class IndexFolder:
             self.make()
             with failing_clearly():
                 upkeep.sweep(self.path)
-                turn = holding_in_turn(self.path, key.name, lambda: self._tell(_busy(key)))
-                descriptor = stack.enter_context(turn)
+                lock = wait_for_lock(self.path, key.name, lambda: self._tell(_busy(key)))
+                descriptor = stack.enter_context(lock)
             yield descriptor
         with suppress(OSError):  # room that cannot be made, among files of others, stops nobody
             for finding in upkeep.make_room(self.path, self.max_bytes, spare=key.name):

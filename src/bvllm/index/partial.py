@@ -19,7 +19,7 @@ from bvllm.index.mapped import open_entry
 SYNC_SECONDS = 5.0
 
 
-class Partial:
+class PartialEntry:
     """The journal of one key, held by one writer at a time; `IndexFolder.partial` makes it.
 
     Args:

@@ -11,7 +11,7 @@ from bvllm.index.contents import LOG, NEW_LOG
 from bvllm.index.entry import SUFFIX, DamageFound
 from bvllm.index.errors import Finding, FindingKind
 from bvllm.index.mapped import open_entry
-from bvllm.index.turns import holding
+from bvllm.index.writer_lock import holding
 
 OURS = re.compile("[0-9a-f]{64}(" + "|".join(map(re.escape, (SUFFIX, JOURNAL, TEMPORARY))) + ")")
 
@@ -21,7 +21,9 @@ def check(folder: Path) -> list[Finding]:
     found = [finding for path in files_of(folder, SUFFIX) if (finding := look(path))]
     found += [finding_of("partial", path, "not finished, can go on") for path in files_of(folder, JOURNAL)]
     found += [finding_of("leftover", path, "not finished writing") for path in files_of(folder, TEMPORARY)]
-    return found + [finding_of("unknown", path, "none of the index's files") for path in strangers_of(folder)]
+    return found + [
+        finding_of("unknown", path, "none of the index's files") for path in unknown_files(folder)
+    ]
 
 
 def prune(folder: Path, max_bytes: int) -> list[Finding]:
@@ -127,8 +129,8 @@ def files_of(folder: Path, suffix: str) -> list[Path]:
     return [path for path in _regular(folder) if path.suffix == suffix and OURS.fullmatch(path.name)]
 
 
-def strangers_of(folder: Path) -> list[Path]:
-    """Whatever else lies in the folder."""
+def unknown_files(folder: Path) -> list[Path]:
+    """Everything in the folder that is none of the index's files."""
     with suppress(FileNotFoundError, NotADirectoryError):
         known = {*_regular(folder)}
         return sorted(p for p in folder.iterdir() if p not in known or not _ours(p.name))

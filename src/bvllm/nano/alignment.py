@@ -1,6 +1,6 @@
 """Align nano: visual tokens learn to be what the language model already reads.
 
-The LLM was warmed up on frames told in words, each the sum of its caption's word embeddings. Here token
+The LLM was warmed up on frames given as captions, each the sum of its caption's word embeddings. Here token
 sampler and projector learn to give just that sum for the frame itself, under any question. No LLM runs, so
 fifty thousand frames cost a minute; the paper aligns on captions through the LLM instead.
 """
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import Bank
+from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import examples
 from bvllm.nano.schedule import follow
 from bvllm.nano.steps import hard_selection
@@ -29,7 +29,7 @@ QUESTIONS = 4096  # stems that are drawn once and asked of random frames
 def align(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
+    bank: FeatureCache,
     *,
     steps: int,
     minutes: float,
@@ -95,7 +95,7 @@ def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tens
 
 
 def caption_targets(
-    model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, bank: Bank
+    model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, bank: FeatureCache
 ) -> Tensor:
     """(n, D) for each pool frame the sum of its caption's word embeddings."""
     table = model.get_input_embeddings().weight.detach()

@@ -1,4 +1,4 @@
-"""Warm up nano's language model on videos told in words, before it sees one.
+"""Warm up nano's language model on videos given as captions, before it sees one.
 
 A frame is one vector: the sum of the words of its caption ("one red star top left") and the clock embedding
 of its time, much as visual tokens will be. The question and the answer follow. What is learned here (order,
@@ -30,11 +30,11 @@ SPLITS = 3  # parts of a batch, by length
 
 
 @dataclass(frozen=True)
-class Told:
+class CaptionedVideo:
     """One example in tokens.
 
     Attributes:
-        frames: for each frame told, the ids of its caption's words.
+        frames: for each captioned frame, the ids of its caption's words.
         seconds: when each of those frames is shown.
         ids: the question and the reply.
         labels: the reply's ids in their places, IGNORE elsewhere.
@@ -49,8 +49,8 @@ class Told:
         return 1 + len(self.frames) + len(self.ids)
 
 
-class Teller:
-    """Turns examples into told videos; each piece of text is tokenized once."""
+class CaptionEncoder:
+    """Turns examples into captioned videos; each piece of text is tokenized once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -64,7 +64,7 @@ class Teller:
             self.known[text] = self.tokenizer(text, add_special_tokens=False).input_ids
         return self.known[text]
 
-    def tell(self, example: Example, shown: list[int], rng: np.random.Generator) -> Told:
+    def encode(self, example: Example, shown: list[int], rng: np.random.Generator) -> CaptionedVideo:
         """The frames `shown` in words, then the question and its answer; colours trade names at random.
 
         A shape meets only some colours in the training split. Without the trade, the LLM would learn which,
@@ -78,7 +78,7 @@ class Teller:
         frames = [[trade.get(w, w) for w in words] for words in frames]
         text = [trade.get(w, w) for w in prompt + reply]
         labels = [IGNORE] * len(prompt) + text[len(prompt) :]
-        return Told(frames, [float(t) for t in shown], text, labels)
+        return CaptionedVideo(frames, [float(t) for t in shown], text, labels)
 
 
 def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
@@ -90,50 +90,50 @@ def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
 
 
 @dataclass(frozen=True)
-class ToldBatch:
-    """Told videos side by side, padded on the right.
+class CaptionBatch:
+    """Captioned videos side by side, padded on the right.
 
     Attributes:
-        ids: (B, S) token ids; a told frame has the id of padding.
+        ids: (B, S) token ids; a captioned frame has the id of padding.
         labels: (B, S).
         mask: (B, S) 1 where there is anything.
-        told: (B, S) True where a told frame stands.
-        seconds: (frames,) of all told frames, in reading order.
+        captioned: (B, S) True at the places of captioned frames.
+        seconds: (frames,) of all captioned frames, in reading order.
         words, offsets: the captions' ids in a row, and where each caption begins.
     """
 
     ids: Tensor
     labels: Tensor
     mask: Tensor
-    told: Tensor
+    captioned: Tensor
     seconds: Tensor
     words: Tensor
     offsets: Tensor
 
 
-def collate(batch: list[Told], start: int, pad: int) -> ToldBatch:
+def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
     """Lay out every example as: `start`, its frames, its text."""
     longest = max(len(t) for t in batch)
     ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), IGNORE)
-    mask, told = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    mask, captioned = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     for row, example in enumerate(batch):
         text = 1 + len(example.frames)
         ids[row, 0] = start
         ids[row, text : len(example)] = torch.tensor(example.ids)
         labels[row, text : len(example)] = torch.tensor(example.labels)
         mask[row, : len(example)] = 1
-        told[row, 1:text] = True
+        captioned[row, 1:text] = True
     captions = [words for example in batch for words in example.frames]
     offsets = torch.tensor([0, *(len(words) for words in captions)])[:-1].cumsum(0)
     seconds = torch.tensor([s for example in batch for s in example.seconds])
-    return ToldBatch(ids, labels, mask, told, seconds, torch.tensor(sum(captions, [])), offsets)
+    return CaptionBatch(ids, labels, mask, captioned, seconds, torch.tensor(sum(captions, [])), offsets)
 
 
-def embed_told(batch: ToldBatch, table: Tensor, clock: ClockEmbedding) -> Tensor:
-    """(B, S, D): text as usual; a told frame is the sum of its caption's words, plus the clock."""
+def embed_captions(batch: CaptionBatch, table: Tensor, clock: ClockEmbedding) -> Tensor:
+    """(B, S, D): text as usual; a captioned frame is the sum of its caption's words, plus the clock."""
     embedded = F.embedding(batch.ids, table)
     frames = F.embedding_bag(batch.words, table, batch.offsets, mode="sum") + clock(batch.seconds)
-    return embedded.masked_scatter(batch.told[..., None], frames)
+    return embedded.masked_scatter(batch.captioned[..., None], frames)
 
 
 def answer_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ def warm_up_language(
     minutes: float = math.inf,
     log: Callable[[str], None] = print,
 ) -> tuple[Qwen2Model, ClockEmbedding]:
-    """Train nano's LLM and clock on told videos of 8 s to an hour.
+    """Train nano's LLM and clock on captioned videos of 8 s to an hour.
 
     Returns:
         The LLM (its head is tied to its embedding) and the clock.
@@ -169,7 +169,7 @@ def warm_up_language(
     nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
     parameters = [*language_model.parameters(), *clock.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
-    stream, started = told_batches(tokenizer, batch, seed), time.monotonic()
+    stream, started = caption_batches(tokenizer, batch, seed), time.monotonic()
     recent: list[tuple[float, float]] = []
     for step in range(steps):
         share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
@@ -178,8 +178,8 @@ def warm_up_language(
         follow(optimizer, lr, step, share, warmup=200)
         optimizer.zero_grad()
         losses = []
-        for told in next(stream):
-            loss, right = told_loss(language_model, clock, told)
+        for part in next(stream):
+            loss, right = caption_loss(language_model, clock, part)
             (loss / SPLITS).backward()
             losses.append((loss.item(), right.item()))
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -193,26 +193,32 @@ def warm_up_language(
     return language_model.eval(), clock
 
 
-def told_loss(language_model: Qwen2Model, clock: ClockEmbedding, told: ToldBatch) -> tuple[Tensor, Tensor]:
+def caption_loss(
+    language_model: Qwen2Model, clock: ClockEmbedding, batch: CaptionBatch
+) -> tuple[Tensor, Tensor]:
     """The loss of a part of a batch, and the share of its replies that are right in every token."""
     table = language_model.embed_tokens.weight
-    embedded = embed_told(told, table, clock)
+    embedded = embed_captions(batch, table, clock)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = language_model(
-            inputs_embeds=embedded, attention_mask=told.mask, use_cache=False
+            inputs_embeds=embedded, attention_mask=batch.mask, use_cache=False
         ).last_hidden_state.float()
-    loss, right = answer_loss(hidden, table, told.labels)
-    question = told.mask.bool() & ~told.told & (told.labels == IGNORE)
-    asked, _ = answer_loss(hidden, table, torch.where(question, told.ids, IGNORE))
+    loss, right = answer_loss(hidden, table, batch.labels)
+    question = batch.mask.bool() & ~batch.captioned & (batch.labels == IGNORE)
+    asked, _ = answer_loss(hidden, table, torch.where(question, batch.ids, IGNORE))
     return loss + QUESTION_WEIGHT * asked, right
 
 
-def told_batches(tokenizer: PreTrainedTokenizerBase, batch: int, seed: int) -> Iterator[list[ToldBatch]]:
-    """Endless batches of told videos, each in SPLITS parts of like length, so that little is padding."""
-    teller, rng = Teller(tokenizer), np.random.default_rng((seed, 19))
+def caption_batches(
+    tokenizer: PreTrainedTokenizerBase, batch: int, seed: int
+) -> Iterator[list[CaptionBatch]]:
+    """Endless batches of captioned videos, each in SPLITS parts of like length, so that little is padding."""
+    encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 19))
     stream = examples("train", (8, 3600), seed)
     start = tokenizer.convert_tokens_to_ids(USER)
     while True:
-        told = sorted((teller.tell(e, oracle_frames(e, rng), rng) for e in islice(stream, batch)), key=len)
+        videos = sorted(
+            (encoder.encode(e, oracle_frames(e, rng), rng) for e in islice(stream, batch)), key=len
+        )
         parts = np.array_split(np.arange(batch), SPLITS)
-        yield [collate([told[k] for k in part], start, tokenizer.pad_token_id) for part in parts]
+        yield [collate([videos[k] for k in part], start, tokenizer.pad_token_id) for part in parts]

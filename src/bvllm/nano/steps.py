@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import Bank
+from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import Example, examples
 from bvllm.nano.language import IGNORE, answer_loss
 from bvllm.stages.pipeline import mixed
@@ -23,13 +23,17 @@ BUCKET_FRAMES = 9000  # frames in one padded call of the selector
 
 
 @dataclass(frozen=True)
-class Clip:
-    """An example filmed: which pool rows make it up, and which frame each query should find."""
+class TrainingClip:
+    """An example with its frames: which dataset rows make it up, and which frame each query should find."""
 
     example: Example
     rows: Tensor  # (T,)
     target: Tensor  # (L,)
     oracle: list[int]
+
+
+# benchmarks/equal_dump.py reaches this class of older commits and of this one by its older name.
+Clip = TrainingClip
 
 
 def wanted_frames(example: Example, queries: int) -> Tensor:
@@ -43,8 +47,10 @@ def wanted_frames(example: Example, queries: int) -> Tensor:
     return torch.from_numpy(asked[np.abs(asked[None] - centres[:, None]).argmin(axis=1)])
 
 
-def clips(bank: Bank, split: Split, seconds: tuple[float, float], queries: int, seed: int) -> Iterator[Clip]:
-    """Endless filmed examples."""
+def clips(
+    bank: FeatureCache, split: Split, seconds: tuple[float, float], queries: int, seed: int
+) -> Iterator[TrainingClip]:
+    """Endless training clips."""
     rng = np.random.default_rng((seed, 29))
     for example in examples(split, seconds, seed):
         if not bank.can_show(example):
@@ -53,10 +59,10 @@ def clips(bank: Bank, split: Split, seconds: tuple[float, float], queries: int, 
         bare = rng.integers(0, example.frames, int(rng.integers(0, 4))).tolist()
         target = wanted_frames(example, queries)
         oracle = sorted({*target.tolist(), *example.asked_frames(), *extra, *bare})[:queries]
-        yield Clip(example, bank.film(example, rng), target, oracle)
+        yield TrainingClip(example, bank.clip_rows(example, rng), target, oracle)
 
 
-def question_tokens(tokenizer: PreTrainedTokenizerBase, batch: list[Clip]) -> tuple[Tensor, Tensor]:
+def question_tokens(tokenizer: PreTrainedTokenizerBase, batch: list[TrainingClip]) -> tuple[Tensor, Tensor]:
     """The questions without their options, as both Q-Formers read them: (B, Q) ids and mask."""
     text = tokenizer(
         [c.example.question.stem for c in batch], padding=True, return_tensors="pt", add_special_tokens=False
@@ -76,7 +82,11 @@ class StepLoss:
 
 
 def select_batch(
-    model: BVLLMForConditionalGeneration, bank: Bank, batch: list[Clip], ids: Tensor, mask: Tensor
+    model: BVLLMForConditionalGeneration,
+    bank: FeatureCache,
+    batch: list[TrainingClip],
+    ids: Tensor,
+    mask: Tensor,
 ) -> tuple[list[FrameSelection], Tensor, Tensor]:
     """Run the selector over a batch in padded buckets; also its loss and its recall."""
     found: dict[int, FrameSelection] = {}
@@ -108,7 +118,7 @@ def hard_selection(chosen: list[int], frames: int) -> FrameSelection:
     return FrameSelection.of(torch.tensor(chosen), torch.arange(frames).double())
 
 
-def mix_patches(bank: Bank, clip: Clip, selection: FrameSelection) -> Tensor:
+def mix_patches(bank: FeatureCache, clip: TrainingClip, selection: FrameSelection) -> Tensor:
     """V* = S V over the frames that weigh anything: (F, N, C)."""
     return mixed(lambda frames: bank.patches[clip.rows[frames]].float(), selection, least=WEIGHT_EPSILON)
 
@@ -116,8 +126,8 @@ def mix_patches(bank: Bank, clip: Clip, selection: FrameSelection) -> Tensor:
 def step_loss(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
-    batch: list[Clip],
+    bank: FeatureCache,
+    batch: list[TrainingClip],
     *,
     oracle: float,
     rng: np.random.Generator,
@@ -145,7 +155,7 @@ def step_loss(
 def run_language_model(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    batch: list[Clip],
+    batch: list[TrainingClip],
     visual: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Visual tokens, question and answer through the LLM: hidden states (B, S, D) and labels (B, S)."""

@@ -2,7 +2,7 @@
 
     draw        frames of the world, once
     tower       vision-text contrastive warm-up (the role that CLIP plays)
-    language    the LLM reads videos told in words (the role that a pre-trained LLM plays)
+    language    the LLM reads videos given as captions (the role that a pre-trained LLM plays)
     alignment   token sampler and projector: visual tokens become what the LLM reads
     selection   the frame selector alone, on cached [CLS] features of videos up to an hour
     instruction everything but the tower
@@ -24,10 +24,10 @@ from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 from bvllm.model.word_tower import WordTower
 from bvllm.nano.alignment import align
-from bvllm.nano.bank import Bank
+from bvllm.nano.bank import FeatureCache
 from bvllm.nano.build import build_model, build_processor
 from bvllm.nano.language import warm_up_language
-from bvllm.nano.pool import Pool, draw_pool
+from bvllm.nano.pool import FrameDataset, draw_pool
 from bvllm.nano.tuning import INSTRUCTION, SELECTION, Stage, tune
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
@@ -114,7 +114,7 @@ def train_nano(
     language_model, clock = language_stage(out / "language", tokenizer, recipe, resume, log)
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
     log("encoding the pool")
-    bank = Bank.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
+    bank = FeatureCache.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
     folder = out / "alignment"
     if resume and _is_done(folder):
         model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
@@ -137,7 +137,7 @@ def train_nano(
 def language_stage(
     folder: Path, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, resume: bool, log: Callable[[str], None]
 ) -> tuple[Qwen2Model, ClockEmbedding]:
-    """The LLM and its clock, warmed up on told videos; read where `resume` finds them done."""
+    """The LLM and its clock, warmed up on captioned videos; read where `resume` finds them done."""
     config = nano_text(
         len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
@@ -165,7 +165,7 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
     model.float()
 
 
-def _pool(recipe: Recipe, log: Callable[[str], None]) -> Pool:
+def _pool(recipe: Recipe, log: Callable[[str], None]) -> FrameDataset:
     """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
     log(f"drawing {recipe.scenes} scenes")
     side = nano_vision().image_size
@@ -173,7 +173,7 @@ def _pool(recipe: Recipe, log: Callable[[str], None]) -> Pool:
 
 
 def _tower(
-    folder: Path, pool: Pool, recipe: Recipe, resume: bool, log: Callable[[str], None]
+    folder: Path, pool: FrameDataset, recipe: Recipe, resume: bool, log: Callable[[str], None]
 ) -> tuple[CLIPVisionModel, WordTower]:
     if not (resume and _is_done(folder)):
         tower, words = warm_up_tower(

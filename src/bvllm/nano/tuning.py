@@ -12,12 +12,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import Bank
-from bvllm.nano.language import told_batches, told_loss
+from bvllm.nano.bank import FeatureCache
+from bvllm.nano.language import caption_batches, caption_loss
 from bvllm.nano.schedule import follow
-from bvllm.nano.steps import Clip, StepLoss, clips, question_tokens, select_batch, step_loss
+from bvllm.nano.steps import StepLoss, TrainingClip, clips, question_tokens, select_batch, step_loss
 
-TOLD_WEIGHT = 0.2  # of each of the three parts of a batch of told videos
+CAPTION_WEIGHT = 0.2  # of each of the three parts of a batch of captioned videos
 GROUPS = 6  # batches that are drawn together and sorted by length of the video
 
 
@@ -36,7 +36,7 @@ class Stage:
         oracle: (first, last) share of clips with planned instead of selected frames, linear in between.
         selection_weight: weight of the selector's own loss; the paper has none, but the world knows the
             needle's frame.
-        told: videos told in words that each step adds, so that what was learned from them is kept; 0, or
+        told: videos given as captions that each step adds, so that what was learned from them is kept; 0, or
             at least 3, since a batch of them is split in three.
         answers: whether the answer is learned at all; without, only the selector is.
     """
@@ -66,7 +66,7 @@ INSTRUCTION = Stage(
 )
 
 
-def batches(bank: Bank, stage: Stage, queries: int, seed: int) -> Iterator[list[Clip]]:
+def batches(bank: FeatureCache, stage: Stage, queries: int, seed: int) -> Iterator[list[TrainingClip]]:
     """Endless batches; clips of a batch have videos of like length, so that padding is small."""
     stream, rng = clips(bank, "train", stage.seconds, queries, seed), np.random.default_rng((seed, 31))
     while True:
@@ -78,7 +78,7 @@ def batches(bank: Bank, stage: Stage, queries: int, seed: int) -> Iterator[list[
 def tune(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
+    bank: FeatureCache,
     stage: Stage,
     *,
     seed: int,
@@ -96,7 +96,7 @@ def tune(
     optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=0.02, betas=(0.9, 0.98))
     stream = batches(bank, stage, model.config.num_selected_frames, seed)
     rng = np.random.default_rng((seed, 37))
-    stories = told_batches(tokenizer, stage.told, seed)
+    stories = caption_batches(tokenizer, stage.told, seed)
     torch.manual_seed(seed)
     model.train()
     model.model.vision_tower.eval()
@@ -111,8 +111,8 @@ def tune(
         optimizer.zero_grad()
         loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
         (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
-        for told in next(stories) if stage.told else ():
-            (TOLD_WEIGHT * told_loss(model.model.language_model, model.model.clock, told)[0]).backward()
+        for part in next(stories) if stage.told else ():
+            (CAPTION_WEIGHT * caption_loss(model.model.language_model, model.model.clock, part)[0]).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         recent.append(
@@ -145,8 +145,8 @@ def free_only(model: BVLLMForConditionalGeneration, names: tuple[str, ...]) -> l
 def _one(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
-    batch: list[Clip],
+    bank: FeatureCache,
+    batch: list[TrainingClip],
     stage: Stage,
     oracle: float,
     rng: np.random.Generator,

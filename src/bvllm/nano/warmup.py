@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from bvllm.model.word_tower import WordTower
-from bvllm.nano.pool import Pool
+from bvllm.nano.pool import FrameDataset
 from bvllm.nano.schedule import follow
 from bvllm.synthetic.sampling import describe
 from bvllm.synthetic.vocabulary import COLOURS
@@ -37,7 +37,7 @@ class PatchReader(nn.Module):
 
 
 def warm_up_tower(
-    pool: Pool,
+    pool: FrameDataset,
     config: CLIPVisionConfig,
     *,
     mean: tuple[float, ...],

@@ -21,7 +21,7 @@ UNFINISHED, DYING = ".writing-", ".removing-"
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into; it appears under its own name when everything in it is on the disk.
 
     What stood there before is replaced. Where the block raises, nothing changes and nothing is left behind.
@@ -29,7 +29,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> place = Path(tempfile.mkdtemp()) / "checkpoint-1"
-        >>> with whole_folder(place) as inside:
+        >>> with atomic_folder(place) as inside:
         ...     _ = (inside / "note.txt").write_text("done")
         >>> damage(place) is None, sorted(os.listdir(place))
         (True, ['COMPLETE.json', 'note.txt'])
@@ -49,7 +49,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
-def check_whole(folder: Path) -> None:
+def check_complete(folder: Path) -> None:
     """Refuse a folder that is damaged or gone.
 
     Raises:
@@ -81,8 +81,8 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder counts."""
+def is_complete(folder: Path) -> bool:
+    """True if every file that the folder lists is there, unchanged."""
     return damage(folder) is None
 
 

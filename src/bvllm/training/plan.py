@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import Mixture
 from bvllm.data.stream_order import StreamOrder
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
 from bvllm.training.checks import STAGES, check_settings, rows_per_process
 from bvllm.training.outline import outline
-from bvllm.training.parts import part_of, prepare
 from bvllm.training.rows import order_of
 from bvllm.training.settings import Settings, StageSettings
 from bvllm.training.stage import Stage
+from bvllm.training.trainable import part_of, prepare
 
 LOOKED_AT = 200  # rows whose text is measured
 LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
@@ -180,7 +180,7 @@ def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -
     looked_at = LOOKED_AT_IN_STREAM if isinstance(rows, StreamOrder) else LOOKED_AT
     first = range(min(len(rows), looked_at))
     found = (row for position in first for row in islice(rows.candidates(position), 1))
-    counts = [_tokens_of(row, model) for row in found if not isinstance(row, BadRow)]
+    counts = [_tokens_of(row, model) for row in found if not isinstance(row, InvalidRow)]
     if not counts:
         raise ValueError(f"rows must be good ones, got {len(first)} bad ones at the start: mend the files")
     return sum(counts) / len(counts), max(counts)

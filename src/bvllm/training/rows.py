@@ -12,7 +12,7 @@ from torch import Tensor
 from bvllm.data.budget import RandomBudget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
-from bvllm.data.faults import FaultLog
+from bvllm.data.faults import InvalidRowLog
 from bvllm.data.hub import PREFIX, HubName, open_hub
 from bvllm.data.mixture import Mixture, Part, Rows
 from bvllm.data.readers import RowFile
@@ -68,7 +68,7 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
         settings: whole.
         stage: "pretrain" or "finetune".
         processor: the model's.
-        folder: of the stage; bad rows are listed in it.
+        folder: of the stage; invalid rows are listed in it.
 
     Raises:
         ValueError: a file holds no rows
@@ -76,7 +76,7 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
     """
     data = settings.data
     encoder = Encoder(processor, max_tokens=data.max_tokens, max_frames=data.max_frames, learn=data.learn)
-    faults = FaultLog(data.on_error, folder / FAULTS)
+    faults = InvalidRowLog(data.on_error, folder / FAULTS)
     order, budget = order_of(settings, stage), random_budget(settings)
     per_step = None if budget is None else of_stage(settings, stage)[2].batch
     train = TrainingSet(order, encoder, faults, budget=budget, rows_per_step=per_step)

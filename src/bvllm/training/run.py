@@ -10,14 +10,14 @@ import torch
 
 from bvllm.model import BVLLMProcessor
 from bvllm.training.build import Built, build
-from bvllm.training.checkpoints import is_whole, whole_folder, write_whole_file
+from bvllm.training.callbacks import Log, StopRequest
+from bvllm.training.checkpoints import atomic_folder, is_complete, write_whole_file
 from bvllm.training.checks import STAGES, check_settings
-from bvllm.training.parts import merge_adapters, prepare
 from bvllm.training.rows import Corpus, StageData, open_corpus
 from bvllm.training.settings import Settings, flat
-from bvllm.training.snapshot import WEIGHTS, put_weights
+from bvllm.training.snapshot import WEIGHTS, load_weights
 from bvllm.training.stage import Stage, run_stage
-from bvllm.training.watch import Log, StopRequest
+from bvllm.training.trainable import merge_adapters, prepare
 
 MODEL, SETTINGS = "model", "settings.json"
 # Settings that may differ when a run goes on: they change how it is carried out, not what is learned.
@@ -58,7 +58,7 @@ def train(
     check_settings(settings)
     _claim(out, settings, resume)
     model = out / MODEL
-    if is_whole(model):
+    if is_complete(model):
         log(f"nothing left to do in {out}")
         return model
     stages = _stages(settings, out)
@@ -89,7 +89,7 @@ def _before(settings: Settings, done: list[Stage]) -> Built:
     """The model as the stages before left it."""
     built = build(settings)
     for stage in done:
-        put_weights(built.model, stage.result / WEIGHTS)
+        load_weights(built.model, stage.result / WEIGHTS)
     return built
 
 
@@ -97,10 +97,10 @@ def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
     """One model with its processor, adapters merged."""
     built = _before(settings, stages[:-1])
     prepare(built.model, stages[-1].own, seed=0)
-    put_weights(built.model, stages[-1].result / WEIGHTS)
+    load_weights(built.model, stages[-1].result / WEIGHTS)
     merge_adapters(built.model)
     dtype = torch.bfloat16 if settings.run.precision == "bf16" else torch.float32
-    with whole_folder(folder) as inside:
+    with atomic_folder(folder) as inside:
         built.model.to(dtype).save_pretrained(inside)
         built.processor.save_pretrained(inside)
 

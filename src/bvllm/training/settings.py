@@ -74,7 +74,7 @@ class DataSettings:
         max_frames: of one video; a longer one is thinned evenly. None for any number.
         max_tokens: of one sequence, placeholders included; None for any number.
         learn: "all" answers of a row, or the "last", whose question chose the frames.
-        on_error: "skip" leaves bad rows out and counts them; "raise" stops at the first.
+        on_error: "skip" leaves invalid rows out and counts them; "raise" stops at the first.
         random_budget: fewest visual tokens per clip of a step, which draws its own budget between this and
             `model.budget_tokens`; None keeps the full budget. Evaluation always has the full one.
         window: rows of a stream that are shuffled together and held in memory.

@@ -1,6 +1,6 @@
 """Save a training state as safetensors and JSON: the same files for one process, DDP and FSDP2.
 
-Weights and moments are gathered by name, so a run may go on with another number of processes.
+Weights and the optimizer's state are gathered by name, so a run may go on with another number of processes.
 """
 
 import json
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-WEIGHTS, MOMENTS, NOISE, RATES = (
+WEIGHTS, OPTIMIZER, RNG, RATES = (
     "weights.safetensors",
     "optimizer.safetensors",
     "rng.safetensors",
@@ -34,21 +34,21 @@ class Snapshot:
 
     Attributes:
         weights: by their names in the model.
-        moments: of the optimizer, by `weight|moment`.
-        noise: states of the random numbers, by `rank/kind`.
+        optimizer: its state, by `weight|moment`.
+        rng_state: states of the random number generators, by `rank/kind`.
         rates: learning rate of each group.
         scheduler: of the learning rates.
     """
 
     weights: Named
-    moments: Named
-    noise: Named
+    optimizer: Named
+    rng_state: Named
     rates: list[float]
     scheduler: dict[str, object]
 
     def write(self, folder: Path) -> None:
         """Three files of tensors and one of numbers."""
-        for name, tensors in ((WEIGHTS, self.weights), (MOMENTS, self.moments), (NOISE, self.noise)):
+        for name, tensors in ((WEIGHTS, self.weights), (OPTIMIZER, self.optimizer), (RNG, self.rng_state)):
             save_file({k: t.contiguous() for k, t in tensors.items()}, folder / name)
         numbers = {"rates": self.rates, "scheduler": self.scheduler}
         (folder / RATES).write_text(json.dumps(numbers), encoding="utf-8")
@@ -69,8 +69,8 @@ def gather_weights(model: nn.Module, names: Collection[str]) -> Named:
     return {name: _whole(weight) for name, weight in own.items() if name in names}
 
 
-def gather_moments(model: nn.Module, optimizer: Optimizer) -> Named:
-    """What the optimizer remembers of every weight; every process must call it."""
+def gather_optimizer_state(model: nn.Module, optimizer: Optimizer) -> Named:
+    """The optimizer's state of every weight; every process must call it."""
     return {
         f"{name}|{kind}": _whole(value)
         for name, weight in model.named_parameters()
@@ -78,7 +78,7 @@ def gather_moments(model: nn.Module, optimizer: Optimizer) -> Named:
     }
 
 
-def put_weights(model: nn.Module, file: Path) -> None:
+def load_weights(model: nn.Module, file: Path) -> None:
     """Load weights that `gather_weights` gave.
 
     Raises:
@@ -95,8 +95,8 @@ def put_weights(model: nn.Module, file: Path) -> None:
             own[name].copy_(_as(value.to(own[name].dtype), own[name]))
 
 
-def put_moments(model: nn.Module, optimizer: Optimizer, file: Path) -> None:
-    """Load what `gather_moments` gave."""
+def load_optimizer_state(model: nn.Module, optimizer: Optimizer, file: Path) -> None:
+    """Load what `gather_optimizer_state` gave."""
     own = dict(model.named_parameters())
     group_of = {weight: group for group in optimizer.param_groups for weight in group["params"]}
     for key, value in load_file(file).items():
@@ -117,8 +117,8 @@ def read_numbers(folder: Path) -> tuple[list[float], dict[str, object]]:
     return numbers["rates"], numbers["scheduler"]
 
 
-def take_noise() -> Named:
-    """States of all random numbers of this process."""
+def get_rng_state() -> Named:
+    """States of all random number generators of this process."""
     _, ints, gauss = random.getstate()
     _, keys, place, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
     states = {
@@ -134,7 +134,7 @@ def take_noise() -> Named:
     return states
 
 
-def gather_noise(own: Named, device: torch.device) -> Named:
+def gather_rng_state(own: Named, device: torch.device) -> Named:
     """The states of all processes, by rank; every process must call it."""
     if not (dist.is_available() and dist.is_initialized()):
         return {f"0/{kind}": state for kind, state in own.items()}
@@ -146,8 +146,8 @@ def gather_noise(own: Named, device: torch.device) -> Named:
     return found
 
 
-def put_noise(file: Path, rank: int) -> bool:
-    """Set the random numbers of this process as they were; False where the run had fewer processes."""
+def set_rng_state(file: Path, rank: int) -> bool:
+    """Restore the random number generators of this process; False where the run had fewer processes."""
     with safe_open(file, framework="pt") as stored:
         own = {
             key.partition("/")[2]: stored.get_tensor(key)

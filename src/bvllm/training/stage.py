@@ -12,26 +12,34 @@ import torch
 from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.build import Built
+from bvllm.training.callbacks import (
+    LOSSES,
+    EarlyStopping,
+    Log,
+    LossLogger,
+    Stopping,
+    StopRequest,
+    out_of_patience,
+)
 from bvllm.training.checkpoints import (
     PREFIX,
-    check_whole,
+    atomic_folder,
+    check_complete,
     clean,
-    is_whole,
+    is_complete,
     newest,
     step_of,
-    whole_folder,
     write_whole_file,
 )
 from bvllm.training.checks import rows_per_process
-from bvllm.training.parts import prepare
 from bvllm.training.rows import Corpus
 from bvllm.training.settings import RunSettings, Settings, StageSettings
 from bvllm.training.snapshot import WEIGHTS, gather_weights
-from bvllm.training.trainer import STATE, Keeping, StageTrainer
-from bvllm.training.watch import RECORD, Log, Patience, Record, Stopping, StopRequest, out_of_patience
+from bvllm.training.trainable import prepare
+from bvllm.training.trainer import STATE, CheckpointPolicy, StageTrainer
 
 DIED = "DataLoader worker (pid"  # as torch says it
 HANGING_UP = 1.0  # seconds, far more than pass between the end of a process and word of it
@@ -63,7 +71,7 @@ class Stage:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        return is_whole(self.result)
+        return is_complete(self.result)
 
     def steps(self, rows: Sized) -> int:
         """Optimizer steps of the whole stage."""
@@ -115,7 +123,7 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
             raise _interrupted(stage, trainer, stop.signal)
     weights = gather_weights(trainer.model, trainer.kept)
     if trainer.is_world_process_zero():
-        with whole_folder(stage.result) as inside:
+        with atomic_folder(stage.result) as inside:
             save_file(weights, inside / WEIGHTS)
     trainer.accelerator.wait_for_everyone()
 
@@ -133,13 +141,13 @@ def _readers_watched() -> Iterator[None]:
         except (ConnectionError, EOFError):
             time.sleep(HANGING_UP)  # torch raises here if it was a reader that hung up, since it died
             raise
-    except BadRow as error:
+    except InvalidRow as error:
         raise ValueError(str(error)) from error
     except (RuntimeError, ValueError, OSError) as error:
         text = str(error).strip()
         if text.startswith("Caught ") and "Original Traceback" in text:
             said = text.splitlines()[-1].partition(": ")[2]
-            if text.startswith("Caught BadRow "):
+            if text.startswith("Caught InvalidRow "):
                 raise ValueError(said) from error
             if isinstance(error, ValueError | OSError):
                 raise type(error)(said) from error
@@ -183,7 +191,7 @@ def _final(last: Path, patience: int | None) -> Path:
     """
     best = TrainerState.load_from_json(os.fspath(last / STATE)).best_global_step
     folder = last if patience is None or not best else last.with_name(f"{PREFIX}{best}")
-    check_whole(folder)
+    check_complete(folder)
     return folder
 
 
@@ -192,14 +200,14 @@ def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     main = int(os.environ.get("RANK", "0")) == 0
     callbacks: list[TrainerCallback] = [
-        Record(stage.folder / RECORD, log if main else None, stage.name, run.print_every),
+        LossLogger(stage.folder / LOSSES, log if main else None, stage.name, run.print_every),
         Stopping(stop),
     ]
     if own.patience is not None:
-        callbacks.append(Patience(own.patience))
+        callbacks.append(EarlyStopping(own.patience))
     arguments = _arguments(stage, built.model, processes, corpus)
     trainer = StageTrainer(
-        built.model, arguments, own, corpus, Keeping(built.fresh, run.keep, log), callbacks
+        built.model, arguments, own, corpus, CheckpointPolicy(built.fresh, run.keep, log), callbacks
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

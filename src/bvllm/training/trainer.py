@@ -21,38 +21,38 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.checkpoints import (
     PREFIX,
     Background,
-    check_whole,
+    atomic_folder,
+    check_complete,
     checkpoints,
-    is_whole,
+    is_complete,
     remove,
     step_of,
-    whole_folder,
 )
 from bvllm.training.evaluation import full_rows, mean_loss
-from bvllm.training.parts import groups
 from bvllm.training.rows import Corpus
 from bvllm.training.settings import StageSettings
 from bvllm.training.snapshot import (
-    MOMENTS,
-    NOISE,
+    OPTIMIZER,
+    RNG,
     WEIGHTS,
     Named,
     Snapshot,
-    gather_moments,
-    gather_noise,
+    gather_optimizer_state,
+    gather_rng_state,
     gather_weights,
-    put_moments,
-    put_noise,
-    put_weights,
+    get_rng_state,
+    load_optimizer_state,
+    load_weights,
     read_numbers,
-    take_noise,
+    set_rng_state,
 )
+from bvllm.training.trainable import groups
 
 STATE = "trainer_state.json"  # transformers looks for it by this name
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPolicy:
     """What a checkpoint holds, and how many stay.
 
     Attributes:
@@ -74,7 +74,7 @@ class StageTrainer(Trainer):
         arguments: transformers' own.
         stage: rates of the parts.
         corpus: rows; their order is a function of the seed alone.
-        keeping: of checkpoints.
+        policy: of checkpoints.
         callbacks: beside transformers' own.
     """
 
@@ -84,14 +84,14 @@ class StageTrainer(Trainer):
         arguments: TrainingArguments,
         stage: StageSettings,
         corpus: Corpus,
-        keeping: Keeping,
+        policy: CheckpointPolicy,
         callbacks: list[TrainerCallback],
     ) -> None:
-        self.stage, self.keeping = stage, keeping
+        self.stage, self.policy = stage, policy
         own = dict(model.named_parameters())
         learned = {name for name, weight in own.items() if weight.requires_grad}
-        self.kept = keeping.names & own.keys() | learned  # an adapter renames what it stands beside
-        self.noise_before_step: Named | None = None
+        self.kept = policy.names & own.keys() | learned  # an adapter renames what it stands beside
+        self.rng_state_before_step: Named | None = None
         self.saving = Background()
         super().__init__(
             model,
@@ -99,7 +99,7 @@ class StageTrainer(Trainer):
             data_collator=corpus.collate,
             train_dataset=corpus.train,
             eval_dataset=corpus.evaluate,
-            callbacks=[_NoiseBeforeStep(self), *callbacks],
+            callbacks=[_RngStateBeforeStep(self), *callbacks],
         )
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -123,7 +123,7 @@ class StageTrainer(Trainer):
     def _get_dataloader(self, *args: object, **kwargs: object) -> DataLoader:
         """As upstream; but a request to stop, which often goes to all processes of a run, is ours to hear."""
         loader = super()._get_dataloader(*args, **kwargs)
-        loader.worker_init_fn = _Deaf(loader.worker_init_fn)
+        loader.worker_init_fn = _IgnoreSignals(loader.worker_init_fn)
         return loader
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
@@ -155,7 +155,7 @@ class StageTrainer(Trainer):
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"{PREFIX}{step}"
         # The first process alone waited for the one that writes, so it alone can tell.
-        if agreed(step == 0 or (folder.is_dir() and is_whole(folder)), self.args.device):
+        if agreed(step == 0 or (folder.is_dir() and is_complete(folder)), self.args.device):
             return
         snapshot = self._snapshot()
         if self.state.best_global_step:
@@ -167,56 +167,56 @@ class StageTrainer(Trainer):
 
     def _write(self, folder: Path, snapshot: Snapshot, state: TrainerState) -> None:
         try:
-            with whole_folder(folder) as inside:
+            with atomic_folder(folder) as inside:
                 snapshot.write(inside)
                 state.save_to_json(os.fspath(inside / STATE))
         except (OSError, SafetensorError) as error:
-            self.keeping.warn(
+            self.policy.warn(
                 f"the checkpoint of step {state.global_step} could not be written, training goes on without "
                 f"it: {error}"
             )
             return
-        for older in checkpoints(folder.parent)[: -self.keeping.count]:
+        for older in checkpoints(folder.parent)[: -self.policy.count]:
             if step_of(older) != state.best_global_step:
                 remove(older)
 
     def _snapshot(self) -> Snapshot:
-        """Every process must take it; noise as it was before a step that will not be finished."""
-        own = self.noise_before_step or take_noise()
+        """Every process must take it; the RNG state as it was before a step that will not be finished."""
+        own = self.rng_state_before_step or get_rng_state()
         return Snapshot(
             gather_weights(self.model, self.kept),
-            gather_moments(self.model, self.optimizer),
-            gather_noise(own, self.args.device),
+            gather_optimizer_state(self.model, self.optimizer),
+            gather_rng_state(own, self.args.device),
             [group["lr"] for group in self.optimizer.param_groups],
             copy.deepcopy(self.lr_scheduler.state_dict()),
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        put_weights(self.model if model is None else model, Path(resume_from_checkpoint) / WEIGHTS)
+        load_weights(self.model if model is None else model, Path(resume_from_checkpoint) / WEIGHTS)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        put_moments(self.model, self.optimizer, Path(checkpoint) / MOMENTS)
+        load_optimizer_state(self.model, self.optimizer, Path(checkpoint) / OPTIMIZER)
         rates, scheduler = read_numbers(Path(checkpoint))
         self.lr_scheduler.load_state_dict(scheduler)
         for group, rate in zip(self.optimizer.param_groups, rates):
             group["lr"] = rate
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None and not put_noise(Path(checkpoint) / NOISE, self.args.process_index):
-            self.keeping.warn("the run had fewer processes: noise of the new ones starts afresh")
+        if checkpoint is not None and not set_rng_state(Path(checkpoint) / RNG, self.args.process_index):
+            self.policy.warn("the run had fewer processes: noise of the new ones starts afresh")
 
     def _load_best_model(self) -> None:
         self.saving.wait()
         self.accelerator.wait_for_everyone()  # one process writes, all read
         best = Path(str(self.state.best_model_checkpoint))
-        check_whole(best)
-        put_weights(self.model, best / WEIGHTS)
+        check_complete(best)
+        load_weights(self.model, best / WEIGHTS)
 
 
-class _Deaf:
-    """Begins a process that reads rows: Ctrl-C and a first SIGTERM do not end it before the run is saved."""
+class _IgnoreSignals:
+    """Start a data worker that ignores Ctrl-C and the first SIGTERM, so that the run is saved first."""
 
     def __init__(self, begin: Callable[[int], None] | None) -> None:
         self.begin = begin
@@ -237,8 +237,8 @@ def agreed(here: bool, device: torch.device) -> bool:
     return bool(said)
 
 
-class _NoiseBeforeStep(TrainerCallback):
-    """Keeps the random numbers' states for a checkpoint that a half-done step is cut off for."""
+class _RngStateBeforeStep(TrainerCallback):
+    """Keeps the RNG state from before a step, for a checkpoint taken in the middle of one."""
 
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
@@ -246,9 +246,9 @@ class _NoiseBeforeStep(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        self.trainer.noise_before_step = take_noise()
+        self.trainer.rng_state_before_step = get_rng_state()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        self.trainer.noise_before_step = None
+        self.trainer.rng_state_before_step = None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bvllm.data.dialogue import Media
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.readers import RowFile
 from tests.data.rows import llava, picture, write
 
@@ -202,7 +202,7 @@ def test_a_bad_row_is_named_with_file_line_and_reason(tmp_path, row, kind, says)
     (root / "link.jpg").symlink_to(tmp_path / "up.jpg")
     rows = RowFile(write(tmp_path / "rows.json", [llava("fine?", "yes"), row]), root)
     assert rows[0].id == "x"
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         rows[1]
     fault = error.value.fault
     assert (fault.kind, fault.where) == (kind, rows.where(1))
@@ -227,7 +227,7 @@ def test_what_is_no_json_is_named_too(tmp_path, piece, says):
     path.write_text(f"[{json.dumps(llava('fine?', 'yes'))},\n{piece}" + ("]" if piece.endswith("}") else ""))
     rows = RowFile(path)
     assert len(rows) == 2
-    with pytest.raises(BadRow) as error:
+    with pytest.raises(InvalidRow) as error:
         rows[1]
     assert error.value.fault.kind == "json"
     assert says in error.value.fault.reason
@@ -236,7 +236,7 @@ def test_what_is_no_json_is_named_too(tmp_path, piece, says):
 def test_latin_text_is_not_utf8(tmp_path):
     path = tmp_path / "rows.json"
     path.write_bytes(json.dumps([llava("caf\xe9?", "x")], ensure_ascii=False).encode("latin-1"))
-    with pytest.raises(BadRow, match="a row must be JSON in UTF-8, got UnicodeDecodeError"):
+    with pytest.raises(InvalidRow, match="a row must be JSON in UTF-8, got UnicodeDecodeError"):
         RowFile(path)[0]
 
 

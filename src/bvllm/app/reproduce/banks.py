@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from bvllm.model import BVLLMModel
 from bvllm.model.presets import NANO_MEAN, NANO_STD
-from bvllm.nano.bank import Bank
-from bvllm.nano.pool import Pool, draw_pool
+from bvllm.nano.bank import FeatureCache
+from bvllm.nano.pool import FrameDataset, draw_pool
 from bvllm.synthetic.needles import Caption, Needle, Picture, Sticker
 from bvllm.synthetic.vocabulary import Split
 
@@ -22,7 +22,7 @@ def draw_bank(path: Path, model: BVLLMModel, *, split: Split, scenes: int, seed:
     """Draw a pool, encode it and write it; under a temporary name first."""
     side = model.config.vision_config.image_size
     pool = draw_pool(scenes, split=split, seed=seed, image_size=side, workers=workers)
-    bank = Bank.encode(pool, model, mean=NANO_MEAN, std=NANO_STD)
+    bank = FeatureCache.encode(pool, model, mean=NANO_MEAN, std=NANO_STD)
     needles = [None if n is None else [type(n).__name__, asdict(n)] for n in pool.needles]
     tensors = {"frames": bank.frames, "patches": bank.patches, "progress": pool.progress, "scene": pool.scene}
     scratch = path.with_suffix(".part")
@@ -30,14 +30,14 @@ def draw_bank(path: Path, model: BVLLMModel, *, split: Split, scenes: int, seed:
     scratch.replace(path)
 
 
-def read_bank(path: Path) -> Bank:
+def read_bank(path: Path) -> FeatureCache:
     """A bank as `draw_bank` wrote it, but for the pixels, which nobody needs any more."""
     with safe_open(path, framework="pt") as file:
         needles = json.loads(file.metadata()["needles"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     shown = tuple(None if n is None else _needle(*n) for n in needles)
-    pool = Pool(torch.empty(0), shown, tensors["progress"], tensors["scene"])
-    return Bank.index(pool, tensors["frames"], tensors["patches"])
+    pool = FrameDataset(torch.empty(0), shown, tensors["progress"], tensors["scene"])
+    return FeatureCache.index(pool, tensors["frames"], tensors["patches"])
 
 
 def _needle(kind: str, fields: dict[str, object]) -> Needle:

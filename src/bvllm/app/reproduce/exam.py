@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.app.reproduce.scale import DURATIONS
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import Bank
+from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import Example, examples, put
 from bvllm.nano.steps import (
-    Clip,
+    TrainingClip,
     mix_patches,
     question_tokens,
     select_batch,
@@ -55,7 +55,7 @@ class Marked:
     options: int
 
 
-def questions(bank: Bank, queries: int, count: int, seed: int) -> dict[str, list[Clip]]:
+def questions(bank: FeatureCache, queries: int, count: int, seed: int) -> dict[str, list[TrainingClip]]:
     """`count` four-way questions of each duration, of the test split; the same for every variant."""
     return {
         name: list(islice(_clips(bank, name, queries, seed + place), count))
@@ -63,7 +63,7 @@ def questions(bank: Bank, queries: int, count: int, seed: int) -> dict[str, list
     }
 
 
-def _clips(bank: Bank, duration: str, queries: int, seed: int) -> Iterator[Clip]:
+def _clips(bank: FeatureCache, duration: str, queries: int, seed: int) -> Iterator[TrainingClip]:
     rng = np.random.default_rng((seed, 53))
     for drawn in examples("test", DURATIONS[duration], seed):
         if drawn.question.task == "listing" or not bank.can_show(drawn):
@@ -71,10 +71,10 @@ def _clips(bank: Bank, duration: str, queries: int, seed: int) -> Iterator[Clip]
         example = put(drawn.timeline, drawn.question, with_options=True)
         if duration == "image" and example.question.task not in OF_AN_IMAGE:
             continue
-        rows, target = bank.film(example, rng), wanted_frames(example, queries)
+        rows, target = bank.clip_rows(example, rng), wanted_frames(example, queries)
         if duration == "image":
             rows, target = rows[[_telling_frame(example, rng)]], torch.zeros(queries, dtype=torch.long)
-        yield Clip(example, rows, target, [])
+        yield TrainingClip(example, rows, target, [])
 
 
 def _telling_frame(example: Example, rng: np.random.Generator) -> int:
@@ -87,8 +87,8 @@ def _telling_frame(example: Example, rng: np.random.Generator) -> int:
 def mark(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
-    asked: dict[str, list[Clip]],
+    bank: FeatureCache,
+    asked: dict[str, list[TrainingClip]],
 ) -> list[Marked]:
     """Ask everything, in batches of like length."""
     model.eval()
@@ -102,9 +102,9 @@ def mark(
 def _mark_batch(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
+    bank: FeatureCache,
     duration: str,
-    batch: list[Clip],
+    batch: list[TrainingClip],
 ) -> list[Marked]:
     ids, mask = question_tokens(tokenizer, batch)
     selections, _, _ = select_batch(model, bank, batch, ids, mask)
@@ -133,7 +133,7 @@ def _mark_batch(
 def likeliest_options(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    batch: list[Clip],
+    batch: list[TrainingClip],
     visual: list[Tensor],
 ) -> list[int]:
     """For each clip the option whose words are the likeliest reply, by the mean over its tokens.
@@ -172,7 +172,9 @@ def likeliest_options(
     return [int(s[: len(o)].argmax()) for s, o in zip(score.split(most), options, strict=True)]
 
 
-def prompt_of(tokenizer: PreTrainedTokenizerBase, embed: nn.Module, clip: Clip, tokens: Tensor) -> Tensor:
+def prompt_of(
+    tokenizer: PreTrainedTokenizerBase, embed: nn.Module, clip: TrainingClip, tokens: Tensor
+) -> Tensor:
     """What comes before the reply, as in training: (S, D)."""
     before = tokenizer(USER, add_special_tokens=False).input_ids
     after = tokenizer(clip.example.prompt + ASSISTANT, add_special_tokens=False).input_ids

@@ -16,8 +16,8 @@ from bvllm.app.reproduce.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop,
 from bvllm.app.reproduce.variants import Variant
 from bvllm.common.processes import processes
 from bvllm.inference.loading import load_model
-from bvllm.nano.bank import Bank
-from bvllm.nano.steps import Clip
+from bvllm.nano.bank import FeatureCache
+from bvllm.nano.steps import TrainingClip
 from bvllm.nano.train import Recipe, language_stage, save_nano
 from bvllm.synthetic.vocabulary import Split
 from bvllm.training.checkpoints import write_whole_file
@@ -147,7 +147,7 @@ def _workshop(home: Path, scale: Scale) -> Workshop:
 
 
 @cache
-def _exam(home: Path, scale: Scale, queries: int) -> tuple[Bank, dict[str, list[Clip]]]:
+def _exam(home: Path, scale: Scale, queries: int) -> tuple[FeatureCache, dict[str, list[TrainingClip]]]:
     bank = read_bank(home / EXAM_BANK)
     return bank, questions(bank, queries, scale.questions, scale.world_seed * 100)
 

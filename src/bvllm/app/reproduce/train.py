@@ -17,7 +17,7 @@ from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.connectors import VideoLlama2Config
 from bvllm.nano.alignment import align
-from bvllm.nano.bank import Bank
+from bvllm.nano.bank import FeatureCache
 from bvllm.nano.build import build_model
 from bvllm.nano.train import Recipe, language_stage
 from bvllm.nano.tuning import tune
@@ -45,7 +45,7 @@ class Workshop:
 
     home: Path
     tokenizer: PreTrainedTokenizerFast
-    bank: Bank
+    bank: FeatureCache
     scale: Scale
 
     @classmethod
@@ -130,7 +130,7 @@ class Workshop:
         return home / "shelf" / f"{'alignment' if alignment else 'selection'}-{name}.safetensors"
 
 
-def feature_bank(bank: Bank, model: BVLLMForConditionalGeneration) -> Bank:
+def feature_bank(bank: FeatureCache, model: BVLLMForConditionalGeneration) -> FeatureCache:
     """The bank with the frame features that a model's selector sees, where those do not learn any more."""
     if model.config.frame_feature == "cls":
         return bank

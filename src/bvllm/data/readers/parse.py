@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from bvllm.data.chat import Message
 from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
-from bvllm.data.faults import BadRow, FaultKind
+from bvllm.data.faults import FaultKind, InvalidRow
 
-# (kind, name in the row, subfolder the row names) -> the media; raises BadRow.
+# (kind, name in the row, subfolder the row names) -> the media; raises InvalidRow.
 FindMedia = Callable[[MediaKind, str, str | None], Media]
 
 MARK = re.compile(r"<(image|video)>[ \t]*\n?")  # the template writes the line feed after a placeholder
@@ -40,7 +40,7 @@ def parse_row(data: bytes, where: str, find: FindMedia) -> Dialogue:
         find: what turns a name into media.
 
     Raises:
-        BadRow: whatever is wrong with it.
+        InvalidRow: whatever is wrong with it.
 
     Example:
         >>> row = b'{"id": 7, "conversations": [{"from": "human", "value": "hello?"}, '
@@ -49,25 +49,25 @@ def parse_row(data: bytes, where: str, find: FindMedia) -> Dialogue:
         [('user', 'hello?'), ('assistant', 'hi')]
     """
     if not data.strip():
-        raise BadRow(where, "json", "the array must be closed, got the end of the file")
+        raise InvalidRow(where, "json", "the array must be closed, got the end of the file")
     try:
         row = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise BadRow(where, "json", f"a row must be JSON in UTF-8, got {reason}") from None
+        raise InvalidRow(where, "json", f"a row must be JSON in UTF-8, got {reason}") from None
     return row_to_dialogue(row, where, find)
 
 
 def row_to_dialogue(row: object, where: str, find: FindMedia) -> Dialogue:
     """The same from what JSON holds already, as Hub datasets give it."""
     if not isinstance(row, dict):
-        raise BadRow(where, "schema", f"a row must be an object, got {type(row).__name__}")
+        raise InvalidRow(where, "schema", f"a row must be an object, got {type(row).__name__}")
     if isinstance(row.get("messages"), list):
         turns = _chat_turns(row, where, find)
     elif isinstance(row.get("conversations"), list):
         turns = _llava_turns(row, where, find)
     else:
-        raise BadRow(
+        raise InvalidRow(
             where, "schema", f"a row must have conversations or messages, got {sorted(map(str, row))}"
         )
     name = next((row[key] for key in ("id", "v_id") if row.get(key) is not None), "")
@@ -106,14 +106,14 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         kind: FaultKind = "roles" if field == "role" else "schema"
-        raise BadRow(
+        raise InvalidRow(
             where, kind, f"a message must fit the chat schema, got {field}: {first['msg']}"
         ) from None
     parts: list[str | Media | _Mark] = []
     for part in read.content:
         if part.type == "text":
             if part.text is None:
-                raise BadRow(where, "schema", "a text part must have a text, got none")
+                raise InvalidRow(where, "schema", "a text part must have a text, got none")
             parts += _pieces(part.text)
         else:
             parts.append(find(part.type, part.path, None) if part.path else _Mark(part.type))
@@ -138,14 +138,16 @@ def _speaker_and_words(turn: Any, where: str) -> tuple[Role, str]:
     for speaker, words in SPEAKER_AND_WORDS:
         if isinstance(turn, dict) and speaker in turn:
             if not isinstance(turn.get(words), str):
-                raise BadRow(
+                raise InvalidRow(
                     where, "schema", f"a turn must have a text as {words!r}, got {turn.get(words)!r:.60}"
                 )
             if not isinstance(turn[speaker], str) or turn[speaker] not in ROLES:
                 known = ", ".join(ROLES)
-                raise BadRow(where, "roles", f"a turn must be from one of {known}, got {turn[speaker]!r:.60}")
+                raise InvalidRow(
+                    where, "roles", f"a turn must be from one of {known}, got {turn[speaker]!r:.60}"
+                )
             return ROLES[turn[speaker]], turn[words]
-    raise BadRow(where, "schema", f"a turn must say whom it is from, got {turn!r:.60}")
+    raise InvalidRow(where, "schema", f"a turn must say whom it is from, got {turn!r:.60}")
 
 
 def _media(row: dict[str, Any], marks: list[str], where: str, find: FindMedia) -> list[Media]:
@@ -163,7 +165,7 @@ def _media(row: dict[str, Any], marks: list[str], where: str, find: FindMedia) -
     else:
         written = {f"<{kind}>": marks.count(kind) for kind in KINDS}
         files = {kind: len(names) for kind, names in named.items()}
-        raise BadRow(
+        raise InvalidRow(
             where, "placeholder", f"every placeholder must have its file, got {written} for files {files}"
         )
     folder = row["source"] if isinstance(row.get("source"), str) else None
@@ -175,7 +177,7 @@ def _names(row: dict[str, Any], kind: str, where: str) -> list[str]:
     names = value if isinstance(value, list) else [value]
     words = [name for name in names if isinstance(name, str) and name]
     if len(words) < len(names):
-        raise BadRow(where, "schema", f"{kind} must be a path or a list of paths, got {value!r:.60}")
+        raise InvalidRow(where, "schema", f"{kind} must be a path or a list of paths, got {value!r:.60}")
     return words
 
 

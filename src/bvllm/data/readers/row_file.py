@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bvllm.data.dialogue import Dialogue, Media, MediaKind
-from bvllm.data.faults import BadRow
+from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import parse_row
 
 UNNAMED_SUFFIX = ".mp4"  # Valley names its videos without one
@@ -40,7 +40,7 @@ class RowFile:
 
     Raises:
         ValueError: the file holds no rows
-        BadRow: from `rows[k]`, with file, line and row.
+        InvalidRow: from `rows[k]`, with file, line and row.
 
     Example:
         >>> import json, tempfile
@@ -88,7 +88,7 @@ def find_media(kind: MediaKind, name: str, folder: str | None, root: Path, where
         root: the media folder.
 
     Raises:
-        BadRow: of kind outside_root or missing.
+        InvalidRow: of kind outside_root or missing.
     """
     names = [name] if os.path.splitext(name)[1] else [name, name + UNNAMED_SUFFIX]
     tried = [os.path.join(root, n) for n in names]
@@ -97,11 +97,13 @@ def find_media(kind: MediaKind, name: str, folder: str | None, root: Path, where
     for path in tried:
         if os.path.isfile(path):
             if os.path.commonpath([os.path.realpath(path), real_root]) != real_root:
-                raise BadRow(where, "outside_root", f"{kind} must lie inside the media folder, got {name!r}")
+                raise InvalidRow(
+                    where, "outside_root", f"{kind} must lie inside the media folder, got {name!r}"
+                )
             return Media(kind, Path(path), root)
     if os.path.commonpath([os.path.abspath(tried[0]), os.path.abspath(root)]) != os.path.abspath(root):
-        raise BadRow(where, "outside_root", f"{kind} must lie inside the media folder, got {name!r}")
-    raise BadRow(where, "missing", f"{kind} must be an existing file, got {name!r}")
+        raise InvalidRow(where, "outside_root", f"{kind} must lie inside the media folder, got {name!r}")
+    raise InvalidRow(where, "missing", f"{kind} must be an existing file, got {name!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,24 +7,24 @@ from collections.abc import Callable
 
 import pytest
 
-from bvllm.index import HeldElsewhere, IndexFolder, turns
-from bvllm.index.turns import holding_in_turn
+from bvllm.index import HeldElsewhere, IndexFolder, writer_lock
+from bvllm.index.writer_lock import wait_for_lock
 from tests.index.make import entry_of, is_right, key_of, names
 from tests.index.processes import Child
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(turns, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(turns, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(turns, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(writer_lock, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(writer_lock, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(writer_lock, "POLL_SECONDS", 0.02)
 
 
 def holder(folder, seconds: float) -> Child:
     """A process that holds the journal of key 1 for so long, without writing a byte."""
 
     def work(say: Callable[[str], None]) -> None:
-        with holding_in_turn(folder, key_of(1).name, lambda: None):
+        with wait_for_lock(folder, key_of(1).name, lambda: None):
             say("holds it")
             time.sleep(seconds)
 

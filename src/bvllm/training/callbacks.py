@@ -1,4 +1,4 @@
-"""Watch a run: record losses, show progress, stop early, take signals."""
+"""Callbacks of a run: record losses, show progress, stop early, take signals."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from bvllm.training.checkpoints import write_whole_file
 
-RECORD = "losses.jsonl"
+LOSSES = "losses.jsonl"
 Log = Callable[[str], None]
 
 
@@ -67,7 +67,7 @@ class Stopping(TrainerCallback):
     on_step_end = on_substep_end
 
 
-class Patience(TrainerCallback):
+class EarlyStopping(TrainerCallback):
     """Ends the stage after so many evaluations without a better loss; read from the state, so it survives."""
 
     def __init__(self, evaluations: int) -> None:
@@ -87,8 +87,8 @@ def out_of_patience(state: TrainerState, evaluations: int) -> bool:
 
 
 @dataclass
-class Record(TrainerCallback):
-    """Every step's loss to a file, a line of progress now and then.
+class LossLogger(TrainerCallback):
+    """Write every step's loss to a file, and a line of progress now and then.
 
     Attributes:
         file: one JSON object a line; a step stands there once, however often the run was killed.
@@ -108,7 +108,7 @@ class Record(TrainerCallback):
         self.started, self.first = time.monotonic(), state.global_step
         state.save_steps = args.save_steps  # a checkpoint brings those that the run was started with
         if state.is_world_process_zero:
-            kept = [entry for entry in read_record(self.file) if int(str(entry["step"])) <= state.global_step]
+            kept = [entry for entry in read_losses(self.file) if int(str(entry["step"])) <= state.global_step]
             write_whole_file(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def on_log(
@@ -153,8 +153,8 @@ class Record(TrainerCallback):
         )
 
 
-def read_record(file: Path) -> list[dict[str, object]]:
-    """What a run said of its steps; a last line that a kill cut off is left out."""
+def read_losses(file: Path) -> list[dict[str, object]]:
+    """The losses of a run, step by step; a last line that a kill cut off is left out."""
     if not file.is_file():
         return []
     found = []

@@ -12,13 +12,13 @@ from bvllm.index.commit import JOURNAL
 from bvllm.index.errors import HeldElsewhere
 
 POLL_SECONDS = 0.1
-BEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # a holder that is at work touches its journal more often, whatever it is doing
 
 
 @contextmanager
-def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterator[int]:
-    """The journal of a key, locked, until the end of the block; waits for another holder.
+def wait_for_lock(folder: Path, name: str, tell: Callable[[], None]) -> Iterator[int]:
+    """Wait for the lock of a key; the journal, locked, until the end of the block.
 
     Args:
         tell: told, once, that there is one.
@@ -33,7 +33,7 @@ def holding_in_turn(folder: Path, name: str, tell: Callable[[], None]) -> Iterat
     while True:
         with holding(folder, name) as descriptor:
             if descriptor is not None:
-                with _beating(descriptor):
+                with _heartbeat(descriptor):
                     yield descriptor
                 return
         if not told:
@@ -77,16 +77,16 @@ def holding(folder: Path, name: str) -> Iterator[int | None]:
 
 
 @contextmanager
-def _beating(descriptor: int) -> Iterator[None]:
-    """Touches the journal now and then, so that those who wait see that somebody is at work."""
+def _heartbeat(descriptor: int) -> Iterator[None]:
+    """Touch the journal every HEARTBEAT_SECONDS, so that waiting processes see that the holder works."""
     done = Event()
 
-    def beat() -> None:
-        while not done.wait(BEAT_SECONDS):
+    def touch() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):
                 disk.touch(descriptor)
 
-    thread = Thread(target=beat, daemon=True)
+    thread = Thread(target=touch, daemon=True)
     try:
         thread.start()
         yield
