@@ -273,8 +273,6 @@ def test_a_merged_frame_counts_as_many_and_agreement_counts_once():
 @pytest.mark.parametrize("tokens", [1, 3, 6, 7, 40, 500])
 def test_no_path_leaves_more_than_the_budget(policy, merging, stage, tokens):
     """Six frames on a budget of three gave six tokens once."""
-    if policy is not None and stage == FrameSampling(PooledTokens(2)):
-        pytest.skip("a pooled grid has no share")
     pipeline = Pipeline(
         select_frames=UniformFrames(), sample_tokens=stage, merge_tokens=merging, policy=policy
     )
