@@ -7,8 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# The pure rooms: typed strictly.
-ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video hf.py))
+# The rooms that are typed strictly.
+ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video inference index asking \
+  evaluation synthetic data hf.py))
 CODE := $(wildcard src tests examples benchmarks docs README.md)
 
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ lint: $(STAMP) ## ruff: rules and layout
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/ruff format --check --quiet $(CODE)
 
-types: $(STAMP) ## mypy --strict on the pure rooms
+types: $(STAMP) ## mypy --strict on all rooms but model, training, nano, app and cli
 	@$(BIN)/mypy --strict --no-error-summary $(ROOMS)
 
 format: $(STAMP) ## mend what ruff can mend

@@ -70,6 +70,7 @@ def find_moments(
         raise ValueError(f"query must hold words, got {query!r}: write what is to be seen")
     check_top(top)
     frames = sum(map(len, videos))
+    how: How = "selector" if words is None else "words"
     if words is not None:
         unknown = unknown_words(query, lambda word: bool(words.known(word)))
         vector = words([query])[0].detach()
@@ -77,10 +78,10 @@ def find_moments(
             raise UnknownWords(
                 f"query must hold a word that shows in pictures, got {query!r}: say what is to be seen"
             )
-        scores, how = all_cosines([video.features for video in videos], vector), "words"
+        scores = all_cosines([video.features for video in videos], vector)
     else:
         unknown = unknown_words(query, loaded.knows_word)
-        scores, how = _selector_scores(videos, query, loaded), "selector"
+        scores = _selector_scores(videos, query, loaded)
     moments = best_moments(scores, [video.seconds.numpy() for video in videos], top, near_seconds)
     return Found(moments, how, unknown, frames)
 

@@ -81,7 +81,7 @@ def answer(
         text=text,
         letter=named_letter(text, asked.question.options),
         frames=_chosen_frames(encoded, selection),
-        tokens=visual.lengths[0],
+        tokens=sum(visual.lengths or []),
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
@@ -145,7 +145,7 @@ def _encode_patches(
     frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
 ) -> list[Tensor]:
     """(N, C) of each frame, so many at a time that what a frame gives does not depend on its company."""
-    steps = encoded.store.get(frames).split(loaded.patch_step)
+    steps = torch.split(encoded.store.get(frames), loaded.patch_step)
     workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
     return [patches for step in map_in_order(loaded.patch_features, steps, workers) for patches in step]
 

@@ -39,7 +39,7 @@ class FrameSlots:
 
     def put(self, frame: Tensor) -> int:
         """Write (3, height, width) uint8 and hold it: its place."""
-        data = memoryview(frame.contiguous().cpu().numpy().reshape(-1)).cast("B")
+        data = frame.contiguous().cpu().numpy().reshape(-1).data.cast("B")
         if frame.dtype != torch.uint8 or tuple(frame.shape) != self.shape:
             raise ValueError(
                 f"frame must be uint8 of shape {self.shape}, got {frame.dtype} of shape "

@@ -67,7 +67,7 @@ class FrameStore:
                 f"frames must be uint8 of shape (t, {', '.join(map(str, self.shape))}), "
                 f"got {frames.dtype} of shape {tuple(frames.shape)}: resize them first"
             )
-        data = memoryview(frames.contiguous().cpu().numpy().reshape(-1)).cast("B")
+        data = frames.contiguous().cpu().numpy().reshape(-1).data.cast("B")
         with self._lock:
             self._file.seek(self._count * self._bytes)
             while data:

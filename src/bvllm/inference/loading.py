@@ -17,7 +17,7 @@ from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
-from bvllm.model.vision_tower import patch_count
+from bvllm.model.vision_tower import config_of, hidden_size, patch_count
 from bvllm.stages.pipeline import mixed
 from bvllm.types import Budget, FrameSelection, Questions
 
@@ -50,7 +50,7 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         """Where the model runs."""
-        return self.model.device
+        return torch.device(self.model.device)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -60,7 +60,8 @@ class LoadedModel:
 
     def normalise(self, frames: Tensor) -> Tensor:
         """(t, 3, height, width) uint8 -> what the tower expects, where it runs."""
-        return self.processor.video_processor.normalise(upload(frames, self.device))
+        pixels: Tensor = self.processor.video_processor.normalise(upload(frames, self.device))
+        return pixels
 
     @property
     def chunk(self) -> int:
@@ -180,7 +181,8 @@ class LoadedModel:
         """What the language model says, greedily, to one user turn that begins with one clip."""
         text = _plain(asked.question.written, self.processor.tokenizer)
         written = self.processor.prompt_ids(
-            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}], visual.lengths
+            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
+            visual.lengths or [],
         )
         ids = written["input_ids"].to(self.device)
         said = self.model.generate(
@@ -191,14 +193,15 @@ class LoadedModel:
             do_sample=False,
             num_beams=1,
         )
-        return self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
+        return words.strip()
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
         config = self.model.config
         height, width = self.frame_size
         weights = list(self.model.parameters())
-        channels = config.vision_config.hidden_size
+        channels = hidden_size(config.vision_config)
         frames = None if config.select_frames == NONE else min(budget.frames, self.most_frames)
         return ModelCost(
             parameters=sum(p.numel() for p in weights),
@@ -219,7 +222,7 @@ class LoadedModel:
         self.model.check_methods(config)
         trained, asked = (_kind(c.sample_tokens) for c in (own, config))
         if trained != asked:
-            widths = own.spatial_qformer_config.hidden_size, own.vision_config.hidden_size
+            widths = hidden_size(own.spatial_qformer_config), hidden_size(own.vision_config)
             if methods.force and widths[0] != widths[1]:
                 raise ValueError(
                     f"sample_tokens must fit the projector's width, got {config.sample_tokens!r} where "
@@ -238,7 +241,7 @@ class LoadedModel:
         """Keys and values of the prompt up to its last visual token, from memory where they are there."""
         placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
         beginning = ids[:, : int(placeholders[-1]) + 1]
-        tokens = visual.pooler_output[0]
+        [tokens] = visual.pooler_output or []
         states = prompt.find(beginning, tokens)
         if states is None:
             states = DynamicCache(config=self.model.config.text_config)
@@ -333,7 +336,7 @@ def tower_fingerprint(
     once, at gigabytes a second: ask for it once per model.
     """
     config, tower = model.config, model.vision_tower
-    said: list[object] = [RECIPE, _architecture(tower.config.to_dict()), config.frame_feature]
+    said: list[object] = [RECIPE, _architecture(config_of(tower).to_dict()), config.frame_feature]
     said += [normal.image_mean, normal.image_std, model.device.type, str(model.dtype)]
     said += [None if fast is None else str(fast.dtype)]
     said += ["compiled"] * (fast is not None and fast.compiled)

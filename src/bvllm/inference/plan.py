@@ -15,7 +15,7 @@ from bvllm.inference.loading import CHUNK, ModelError
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.speed import ANSWER_TOKENS, ModelSpeed, model_speed
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
-from bvllm.model.vision_tower import frame_size, patch_count
+from bvllm.model.vision_tower import frame_size, hidden_size, patch_count
 from bvllm.types import Budget
 from bvllm.video import Limits, SamplingPlan, VideoInfo, read_video
 from bvllm.video.inspection.packet_stats import PacketStats, packet_stats
@@ -119,7 +119,7 @@ def plan_question(
     chosen, tokens = _spent(config, budget, frames)
     speed = model_speed(config, tokens)
     weights = _weight_bytes(config)
-    features = frames * config.vision_config.hidden_size * 4
+    features = frames * hidden_size(config.vision_config) * 4
     needed, groups_needed = packets.decoded_for(fps)
     cores = usable_cores()
     return Plan(
@@ -192,7 +192,8 @@ def plan_json(plan: Plan) -> dict[str, object]:
 def _config(model: str) -> BVLLMConfig:
     where = resolve_model(model)
     try:
-        return BVLLMConfig.from_pretrained(where)
+        config: BVLLMConfig = BVLLMConfig.from_pretrained(where)
+        return config
     except (
         Exception
     ) as error:  # transformers and the hub raise all kinds for a broken or absent configuration
@@ -251,7 +252,7 @@ def _weight_bytes(config: BVLLMConfig) -> int:
     with torch.device("meta"):
         model = BVLLMForConditionalGeneration(config)
     width = 4 if not torch.cuda.is_available() else torch.finfo(config.dtype or torch.float32).bits // 8
-    return width * sum(p.numel() for p in model.parameters())
+    return int(width * sum(p.numel() for p in model.parameters()))
 
 
 def _resident_bytes() -> int:

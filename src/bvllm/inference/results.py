@@ -19,7 +19,7 @@ class ChosenFrame(NamedTuple):
         score: how sure the selection was of it, in [0, 1]; not the probability that the answer is right.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a frame
     seconds: float
     score: float
 

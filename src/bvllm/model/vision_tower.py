@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     Blip2VisionConfig,
     Blip2VisionModel,
@@ -87,6 +87,21 @@ def tower_of(config: PreTrainedConfig) -> Tower:
 def frame_size(config: PreTrainedConfig) -> tuple[int, int]:
     """(height, width) in pixels of what the tower looks at."""
     return _pair(config.image_size)
+
+
+def hidden_size(config: object) -> int:
+    """Width of a sub-model, from its configuration once that is built: not a dictionary, not None."""
+    if not isinstance(config, PreTrainedConfig):
+        raise TypeError(f"config must be a built configuration, got {type(config).__name__}: use BVLLMConfig")
+    return int(config.hidden_size)
+
+
+def config_of(tower: nn.Module) -> PreTrainedConfig:
+    """The configuration that a transformers model carries."""
+    config = tower.config
+    if not isinstance(config, PreTrainedConfig):
+        raise TypeError(f"tower must be a transformers model, got {type(tower).__name__}: use one")
+    return config
 
 
 def patch_count(config: PreTrainedConfig) -> int:

@@ -86,7 +86,8 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
     size = tile_size(encoded.info)
     pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
     heats = _heats(answer.visual, len(answer.frames))
-    agree = answer.visual.selections[0].size.round().long().tolist()
+    [selection] = answer.visual.selections or []
+    agree = selection.size.round().long().tolist()
     learned = answer.used.select == "learned"
     return tuple(
         Tile(
@@ -126,7 +127,8 @@ def tile_size(info: VideoInfo) -> tuple[int, int]:
 
 def _curve(answer: Answer) -> tuple[float, ...]:
     """The highest probability that any query gives to a frame of each stretch of the video."""
-    logits = answer.visual.selections[0].logits[: answer.used.frames]  # the queries that could choose
+    [selection] = answer.visual.selections or []
+    logits = selection.logits[: answer.used.frames]  # the queries that could choose
     wanted = logits.detach().float().softmax(dim=-1).amax(dim=0)
     points = min(CURVE_POINTS, len(wanted))
     strongest = torch.nn.functional.adaptive_max_pool1d(wanted[None], points)[0]
