@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import bvllm
 from bvllm.common.text import Question
 from bvllm.data.chat import Row, read_rows
 from bvllm.evaluation.evaluate import Report, evaluate
@@ -110,3 +111,17 @@ def test_the_command_line_prints_answer_cost_and_times(world, rows):
     assert found["answer"]
     assert found["tokens"] <= 512
     assert all(0 <= frame["seconds"] <= SECONDS for frame in found["frames"])
+
+
+def test_the_card_says_how_transformers_learns_of_it():
+    """The card's own code, in a process where nothing else has imported the package."""
+    card = (Path(bvllm.__file__).parent / "assets/nano/README.md").read_text(encoding="utf-8")
+    code = card.partition("```python\n")[2].partition("```")[0]
+    assert "import bvllm.hf" in code
+    said = code + "print(type(model).__name__, type(processor).__name__)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["BVLLMForConditionalGeneration", "BVLLMProcessor"]
+    without = code.replace("import bvllm.hf", "")
+    failed = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert failed.returncode != 0
