@@ -1,6 +1,7 @@
 # Everything needed on a fresh machine: Python 3.11 or newer, git, make and a package index.
 #   make demo    installs, makes a ten-minute video, asks it three questions
 #   make test    installs, lints, checks types, tests
+# What takes long and is no test: make bench GOAL=G9, make reproduce TABLE=table3.
 
 PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
 VENV ?= .venv
@@ -10,10 +11,16 @@ STAMP := $(VENV)/.installed
 # The rooms that are typed strictly.
 ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video inference index asking \
   evaluation synthetic data hf.py))
-CODE := $(wildcard src tests examples benchmarks docs README.md)
+CODE := $(wildcard src tests examples benchmarks experiments docs README.md)
+# Options of the targets below.
+GOAL ?=
+TABLE ?=
+OUT ?= miniature
+SEEDS ?= 3
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick lint types format wheel clean
+.PHONY: help install demo test quick lint types format docs bench reproduce wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -48,8 +55,17 @@ format: $(STAMP) ## mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
+docs: $(STAMP) ## the API reference, from the docstrings, into site/
+	@$(BIN)/python docs/make_reference.py site
+
+bench: $(STAMP) ## speed and memory as ratios to a plain peer: GOAL=G9, ARGS='--json run.json'
+	@$(BIN)/python -m benchmarks.speed $(addprefix --goal ,$(GOAL)) $(ARGS)
+
+reproduce: $(STAMP) ## a table of the paper in miniature: TABLE=table3, OUT=miniature, SEEDS=3, ARGS='--warm runs/nano'
+	@$(BIN)/python -m experiments.reproduction $(TABLE) --out $(OUT) --seeds $(SEEDS) $(ARGS)
+
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what was built, the virtual environment included
-	rm -rf $(VENV) dist build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """The real sizes on a GPU, with random weights: time to the first token for an hour of video, and after.
 
-    python benchmarks/gpu.py [--folder DIR] [--json FILE]
+    python -m benchmarks.gpu [--folder DIR] [--json FILE]
 
 Runs unattended: draws its videos, builds each model in bfloat16 on the GPU, and prints a table against the
 goals that were set for one H200. Nothing is downloaded. On a machine without a GPU it says so and stops.
@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, InstructBlipQFormerConfig, InstructBlipVisionConfig, Qwen2Config
 
-from bvllm.app.bench.footage import draw_clip, loop_clip
-from bvllm.app.bench.model import with_random_weights
-from bvllm.app.bench.page import as_json, as_markdown
-from bvllm.app.bench.result import Conditions, Figure
+from benchmarks.speed.footage import draw_clip, loop_clip
+from benchmarks.speed.model import with_random_weights
+from benchmarks.speed.page import as_json, as_markdown
+from benchmarks.speed.result import Conditions, Figure
 from bvllm.common.threads import map_in_order, usable_cores
 from bvllm.inference.ask import LoadedModel, Session, answer, encode_video
 from bvllm.inference.encode import GPU_WORKERS

@@ -1,6 +1,6 @@
 """Peak memory of asking videos of a minute, an hour and ten hours: B-VLLM promises that they are alike.
 
-    python benchmarks/memory.py [--seconds 60 600 3600 36000] [--rate 2] [--model nano] [--index]
+    python -m benchmarks.memory [--seconds 60 600 3600 36000] [--rate 2] [--model nano] [--index]
 
 Each video is asked in a process of its own, whose high-water mark (VmHWM) is read when it has answered. The
 videos are a minute of the world, drawn at a low frame rate and looped to length, so that most of the time
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bvllm.app.bench.footage import loop_clip
+from benchmarks.speed.footage import loop_clip
 from bvllm.synthetic.haystack import DrawnHaystack
 from bvllm.synthetic.make import write_video
 from bvllm.synthetic.timeline import plan_video

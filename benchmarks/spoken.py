@@ -1,6 +1,6 @@
 """What variants of the miniature say when they may speak, beside what the exam marks.
 
-    python benchmarks/spoken.py MINIATURE full none [--seeds 1 2 3]
+    python -m benchmarks.spoken MINIATURE full none [--seeds 1 2 3]
 
 The exam scores the options' words right behind the prompt. Replies were taught with their evidence in front
 of counts and of "yes" (`00:11, 01:06 = 2`), so that these tasks come out too low there. Here the same models
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.app.reproduce.banks import read_bank
-from bvllm.app.reproduce.exam import FAMILIES, likeliest_options, prompt_of, questions
-from bvllm.app.reproduce.run import SCALE
-from bvllm.app.reproduce.train import EXAM_BANK
 from bvllm.common.text import named_letter
 from bvllm.data.chat import LETTERS
 from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.bank import FeatureCache
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch
+from experiments.reproduction.banks import read_bank
+from experiments.reproduction.exam import FAMILIES, likeliest_options, prompt_of, questions
+from experiments.reproduction.run import SCALE
+from experiments.reproduction.train import EXAM_BANK
 
 LONGEST_REPLY = 60  # tokens
 BATCH = 16

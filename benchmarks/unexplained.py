@@ -1,6 +1,6 @@
 """How much of a frame's caption the tokens of each system leave unexplained after alignment.
 
-python benchmarks/unexplained.py miniature      # the folder of a `bvllm reproduce table1`
+python -m benchmarks.unexplained miniature      # the folder of a `make reproduce TABLE=table1`
 
 Looks for a cause behind Table 1 in miniature: which bridge reads a single frame best, before the language
 model has met it. 0 is a perfect reading, 1 the mean of all captions.
@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from bvllm.app.reproduce.banks import read_bank
-from bvllm.app.reproduce.scale import MINIATURE
-from bvllm.app.reproduce.train import EXAM_BANK, Workshop
-from bvllm.app.reproduce.variants import FULL, LLAMA_VID_B, NO_MODULE, VIDEOLLAMA2_B, Variant
 from bvllm.nano.alignment import caption_targets, random_questions, read_frames
+from experiments.reproduction.banks import read_bank
+from experiments.reproduction.scale import MINIATURE
+from experiments.reproduction.train import EXAM_BANK, Workshop
+from experiments.reproduction.variants import FULL, LLAMA_VID_B, NO_MODULE, VIDEOLLAMA2_B, Variant
 
 FRAMES, CHUNK, SEED = 256, 16, 1
 

@@ -85,9 +85,13 @@ def test_the_command_line_understands(line, folder_with_a_video):
 def test_make_and_pip_know_what_is_named(line):
     tool, *words = shlex.split(line)
     if tool == "make":
-        targets = re.findall(r"^([a-z]+):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        makefile = (REPO / "Makefile").read_text(encoding="utf-8")
+        targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+        options = re.findall(r"^([A-Z]+) \?=", makefile, re.MULTILINE)
         assert words
-        assert set(words) <= set(targets), f"{line}: the Makefile has {targets}"
+        for word in words:
+            name, given, _ = word.partition("=")
+            assert name in (options if given else targets), f"{line}: the Makefile has {targets}, {options}"
     elif tool == "pip":
         extras = {
             extra for word in words for found in re.findall(r"\[(.+)\]", word) for extra in found.split(",")

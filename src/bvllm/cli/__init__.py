@@ -10,14 +10,12 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
-from bvllm.cli.bench import bench
-from bvllm.cli.console import deliver_lost_interrupts
+from bvllm.cli.console import WrongUse, deliver_lost_interrupts
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
 from bvllm.cli.plan import plan
-from bvllm.cli.reproduce import reproduce
 from bvllm.cli.search import search
 from bvllm.cli.train import train
 from bvllm.cli.world import world
@@ -36,12 +34,23 @@ app.command("convert")(convert)
 app.command("doctor")(doctor)
 app.command("index")(index)
 app.command("plan")(plan)
-app.command("reproduce")(reproduce)
 app.command("search")(search)
-app.add_typer(bench, name="bench")
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
 app.command("eval")(evaluate_model)
+
+
+def _moved(command: str, where: str) -> None:
+    """Leave a hidden command for one release that says where it went."""
+
+    def say(words: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+        raise WrongUse(f"`bvllm {command}` must be run in a checkout of bvllm: {where}")
+
+    app.command(command, hidden=True, context_settings={"ignore_unknown_options": True})(say)
+
+
+_moved("bench", "make bench ARGS='--goal G1'")
+_moved("reproduce", "make reproduce TABLE=table3 OUT=miniature")
 
 
 @app.callback(invoke_without_command=True)
@@ -59,8 +68,12 @@ def root(
         print(context.get_help())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: str = "bvllm") -> int:
+    """Run the command line, or another group of commands with the same manners.
+
+    Args:
+        argv: words after the command's name; None is those of this process.
+        commands, name: what else is run; the speed benchmarks and the paper's tables use this.
 
     Returns:
         The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted,
@@ -70,16 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
     try:
-        code = _run(argv)
+        code = _run(argv, commands, name)
         sys.stdout.flush()
     except OSError as error:
         return _unheard(error)
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
     try:
-        code = typer.main.get_command(app).main(argv, prog_name="bvllm", standalone_mode=False)
+        code = typer.main.get_command(commands).main(argv, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message() + _advice(error), error.exit_code)
     except typer.Abort:

@@ -1,0 +1,65 @@
+"""`python -m experiments.reproduction`: reproduce the paper's tables in miniature."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bvllm.cli import main
+from bvllm.cli.console import Unanswerable, quiet, wrong_use
+
+NAME = "python -m experiments.reproduction"
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def reproduce(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="table1|table3|table4|table7|figure3|figure5|beyond|all", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything; a later run goes on in it.", file_okay=False)
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    warm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a `bvllm train nano`, whose language model is taken; else one is trained.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Variants at a time; one for each core.", show_default=False)
+    ] = None,
+) -> None:
+    """Train what a table still lacks, examine it, and write Markdown, JSON and pictures."""
+    quiet()
+    from safetensors import SafetensorError
+
+    from experiments.reproduction.make import make, tables_of
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with wrong_use():
+        tables = tables_of(what)
+    try:
+        pages = make(
+            tables,
+            out,
+            seeds=seeds,
+            warm=warm,
+            workers=workers,
+            command=" ".join([NAME, *sys.argv[1:]]),
+            log=log,
+        )
+    except (ValueError, OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
+        raise Unanswerable(str(error)) from error
+    print("\n\n".join(pages))
+
+
+if __name__ == "__main__":
+    sys.exit(main(commands=app, name=NAME))

@@ -1,0 +1,182 @@
+"""Ask every variant the same questions, and score it by the likeliest option."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.bank import FeatureCache
+from bvllm.nano.examples import Example, examples, put
+from bvllm.nano.steps import (
+    TrainingClip,
+    mix_patches,
+    question_tokens,
+    select_batch,
+    wanted_frames,
+)
+from bvllm.synthetic.tokenizer import ASSISTANT, USER
+from experiments.reproduction.scale import DURATIONS
+
+BATCH = 16
+FAMILIES = {
+    "retrieval": ("retrieval_edit", "retrieval_insert1", "retrieval_insert2"),
+    "ordering": ("ordering_edit", "ordering_insert1", "ordering_insert2"),
+    "counting": ("counting_edit1", "counting_edit2", "counting_insert"),
+    "attributes": ("existence", "colour", "position"),
+    "time": ("direction", "when"),
+}
+OF_AN_IMAGE = ("retrieval_edit", "retrieval_insert1", "retrieval_insert2", "colour", "position", "existence")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One question, answered.
+
+    Attributes:
+        duration, task: what it counts for.
+        right: whether the right option's words were the likeliest reply.
+        found: whether a frame of an asked needle was chosen; None where nothing is to be found.
+        frames, tokens: what was spent.
+        options: how many there were to choose from.
+    """
+
+    duration: str
+    task: str
+    right: bool
+    found: bool | None
+    frames: int
+    tokens: int
+    options: int
+
+
+def questions(bank: FeatureCache, queries: int, count: int, seed: int) -> dict[str, list[TrainingClip]]:
+    """`count` four-way questions of each duration, of the test split; the same for every variant."""
+    return {
+        name: list(islice(_clips(bank, name, queries, seed + place), count))
+        for place, name in enumerate(DURATIONS)
+    }
+
+
+def _clips(bank: FeatureCache, duration: str, queries: int, seed: int) -> Iterator[TrainingClip]:
+    rng = np.random.default_rng((seed, 53))
+    for drawn in examples("test", DURATIONS[duration], seed):
+        if drawn.question.task == "listing" or not bank.can_show(drawn):
+            continue
+        example = put(drawn.timeline, drawn.question, with_options=True)
+        if duration == "image" and example.question.task not in OF_AN_IMAGE:
+            continue
+        rows, target = bank.clip_rows(example, rng), wanted_frames(example, queries)
+        if duration == "image":
+            rows, target = rows[[_telling_frame(example, rng)]], torch.zeros(queries, dtype=torch.long)
+        yield TrainingClip(example, rows, target, [])
+
+
+def _telling_frame(example: Example, rng: np.random.Generator) -> int:
+    """A frame that shows what is asked; any, where the right answer is that nothing does."""
+    shown = example.asked_frames() or range(example.frames)
+    return int(rng.choice(shown))
+
+
+@torch.inference_mode()
+def mark(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    asked: dict[str, list[TrainingClip]],
+) -> list[Marked]:
+    """Ask everything, in batches of like length."""
+    model.eval()
+    marked: list[Marked] = []
+    for duration, clips in asked.items():
+        for start in range(0, len(clips), BATCH):
+            marked += _mark_batch(model, tokenizer, bank, duration, clips[start : start + BATCH])
+    return marked
+
+
+def _mark_batch(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    duration: str,
+    batch: list[TrainingClip],
+) -> list[Marked]:
+    ids, mask = question_tokens(tokenizer, batch)
+    selections, _, _ = select_batch(model, bank, batch, ids, mask)
+    patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, selections, strict=True)])
+    visual = model.model.spend(patches, selections, ids, mask)
+    liked = likeliest_options(model, tokenizer, batch, visual.pooler_output)
+    marked = []
+    for clip, selection, tokens, option in zip(batch, selections, visual.lengths, liked, strict=True):
+        question, shown = clip.example.question, set(clip.example.asked_frames())
+        chosen = set(selection.frames.tolist())
+        found = bool(chosen & shown) if shown and len(clip.rows) > 1 else None
+        marked.append(
+            Marked(
+                duration,
+                question.task,
+                option == question.right,
+                found,
+                len(chosen),
+                tokens,
+                len(question.options),
+            )
+        )
+    return marked
+
+
+def likeliest_options(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: list[TrainingClip],
+    visual: list[Tensor],
+) -> list[int]:
+    """For each clip the option whose words are the likeliest reply, by the mean over its tokens.
+
+    The common part of each prompt runs once; its keys and values serve all options.
+    """
+    language_model = model.model.language_model
+    embed = language_model.get_input_embeddings()
+    prompts = [prompt_of(tokenizer, embed, clip, tokens) for clip, tokens in zip(batch, visual, strict=True)]
+    lengths = torch.tensor([len(p) for p in prompts])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    first = language_model(
+        inputs_embeds=pad_sequence(prompts, batch_first=True), attention_mask=mask, use_cache=True
+    )
+    options = [clip.example.question.options for clip in batch]
+    most = max(map(len, options))
+    words = [
+        torch.tensor(tokenizer(o[min(k, len(o) - 1)], add_special_tokens=False).input_ids)
+        for o in options
+        for k in range(most)
+    ]
+    ids = pad_sequence(words, batch_first=True)
+    real = torch.arange(ids.shape[1]) < torch.tensor([len(w) for w in words])[:, None]
+    first.past_key_values.batch_repeat_interleave(most)
+    then = language_model(
+        inputs_embeds=embed(ids),
+        attention_mask=torch.cat([mask.repeat_interleave(most, 0), real.long()], dim=1),
+        position_ids=lengths.repeat_interleave(most)[:, None] + torch.arange(ids.shape[1]),
+        past_key_values=first.past_key_values,
+        use_cache=True,
+    )
+    before = first.last_hidden_state[torch.arange(len(batch)), lengths - 1].repeat_interleave(most, 0)
+    hidden = torch.cat([before[:, None], then.last_hidden_state[:, :-1]], dim=1)
+    logs = (hidden @ model.lm_head.weight.mT).log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
+    score = (logs * real).sum(dim=1) / real.sum(dim=1)
+    return [int(s[: len(o)].argmax()) for s, o in zip(score.split(most), options, strict=True)]
+
+
+def prompt_of(
+    tokenizer: PreTrainedTokenizerBase, embed: nn.Module, clip: TrainingClip, tokens: Tensor
+) -> Tensor:
+    """What comes before the reply, as in training: (S, D)."""
+    before = tokenizer(USER, add_special_tokens=False).input_ids
+    after = tokenizer(clip.example.prompt + ASSISTANT, add_special_tokens=False).input_ids
+    text = embed(torch.tensor(before + after))
+    return torch.cat([text[: len(before)], tokens.to(text.dtype), text[len(before) :]])

@@ -1,1 +1,0 @@
-"""Measure speed and memory as ratios to plain peers in the same run (`bvllm bench`)."""
