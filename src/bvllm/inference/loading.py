@@ -1,16 +1,20 @@
-"""Load a B-VLLM, and put it behind the interface `VideoModel`."""
+"""Load models by name, and put B-VLLM behind the interface `VideoModel`."""
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedTokenizerBase
 
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
-from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.backbones import ModelError as ModelError
+from bvllm.inference.backbones import loader_of
+from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
@@ -29,10 +33,6 @@ FEATURE_BYTES = 4000
 RECIPE = 2
 # What a configuration says beside the architecture: where it came from, and how it is loaded.
 NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
-
-
-class ModelError(Exception):
-    """A model that is named rightly but cannot be loaded; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,8 @@ def load_model(
     device: str | torch.device | None = None,
     fast: bool = True,
     compile: bool = False,
-) -> LoadedModel:
-    """Load a model for inference: in float32 on a CPU, in its own precision on an accelerator.
+) -> VideoModel:
+    """Load a model for inference, whatever its family: the `model_type` of its configuration decides.
 
     Args:
         name: "nano" (inside the package), a folder in `save_pretrained` layout, or a hub id.
@@ -269,29 +269,54 @@ def load_model(
 
     Raises:
         ValueError: the name means nothing, or where there is nothing to compile.
-        ModelError: the configuration or the weights cannot be read.
+        ModelError: the configuration or the weights cannot be read, or no family has its type.
     """
     where = resolve_model(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = torch.float32 if target.type == "cpu" else "auto"
-    try:
+    with _one_line(name):
+        told, _ = PreTrainedConfig.get_config_dict(where)
+    return loader_of(told.get("model_type"), name)(where, name, device=target, fast=fast, compile=compile)
+
+
+def load_bvllm(
+    where: str,
+    name: str,
+    *,
+    device: torch.device,
+    fast: bool = True,
+    compile: bool = False,
+) -> LoadedModel:
+    """Load a B-VLLM: in float32 on a CPU, in its own precision on an accelerator; see `load_model`.
+
+    Raises:
+        ValueError: there is nothing to compile.
+        ModelError: the configuration or the weights cannot be read.
+    """
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    with _one_line(name):
         model = BVLLMForConditionalGeneration.from_pretrained(where, dtype=dtype)
         processor = BVLLMProcessor.from_pretrained(where)
-    except (
-        Exception
-    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
-        raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
-    model = model.to(target).eval()
+    model = model.to(device).eval()
     quick = _fast_form(model, processor) if fast else None
     if compile:
-        if quick is None or target.type == "cpu":
+        if quick is None or device.type == "cpu":
             raise ValueError(
-                f"compile must be False, got True for {name!r} on {target.type}: "
+                f"compile must be False, got True for {name!r} on {device.type}: "
                 "only the fast form of a tower on CUDA is compiled"
             )
         with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
             quick.compile()
     return LoadedModel(model, processor, name, quick)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (
+        Exception
+    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:

@@ -1,10 +1,7 @@
 """Every way to fill a slot of the pipeline, by name. Adding one is a file in this folder and a line here.
 
-1. Write `methods/<slot>/<name>.py`: a frozen dataclass that extends `FrameMethod` or `TokenMethod`
-   (`bvllm/stages/method.py`), states its `slots` and `paper`, and decides in `assign(x, keep, signals)`.
-2. Name it in the table below.
-3. `bvllm ask --merge-tokens NAME`, `bvllm eval`, `bvllm train ... model.merge_tokens=NAME` and
-   `ask(..., merge_tokens="NAME")` know it; the contract tests run on it.
+docs/adding-a-method.md shows it in six steps. `bvllm ask --merge-tokens NAME`, `bvllm eval`, `bvllm train ...
+model.merge_tokens=NAME` and `ask(..., merge_tokens="NAME")` know it then, and the contract tests run on it.
 """
 
 import difflib
