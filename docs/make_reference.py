@@ -3,6 +3,8 @@
 python docs/make_reference.py [FOLDER]      # `make docs`; without a folder, site/
 """
 
+import ast
+import html
 import pkgutil
 import sys
 import warnings
@@ -36,7 +38,31 @@ def write_reference(folder: Path) -> int:
     warnings.filterwarnings("ignore", category=UserWarning, module="pdoc")
     pdoc.render.configure(docformat="google", footer_text=f"bvllm {bvllm.__version__}", math=False)
     pdoc.pdoc(*names, output_directory=folder)
+    (folder / "index.html").write_text(index_page(names), encoding="utf-8")
     return len(names)
+
+
+def index_page(names: list[str]) -> str:
+    """Every module with its first line, room by room; pdoc's own start page shows the top module only."""
+    rows, room = [], ""
+    for name in names:
+        here = name.split(".")[1] if "." in name else ""
+        if here != room:
+            rows.append(f"<h2>{here}</h2>")
+            room = here
+        link = name.replace(".", "/") + ".html"
+        rows.append(f'<p><a href="{link}"><code>{name}</code></a> {html.escape(first_line(name))}</p>')
+    title = f"bvllm {bvllm.__version__}: the API reference"
+    style = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}p{margin:.2rem 0}"
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{title}</h1>{"".join(rows)}</body></html>'
+
+
+def first_line(name: str) -> str:
+    """What a module says of itself first, read without importing it."""
+    path = Path(bvllm.__file__).parent.joinpath(*name.split(".")[1:])
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
 
 
 if __name__ == "__main__":

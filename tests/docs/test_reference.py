@@ -25,4 +25,6 @@ def test_a_page_shows_what_a_reader_looks_for(tmp_path, monkeypatch):
     page = (tmp_path / "bvllm/stages/merge_frames.html").read_text(encoding="utf-8")
     for words in ("eq. 2-5", "2412.09919", "Raises:", "threshold"):
         assert words in page
-    assert "bvllm.stages.merge_frames" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="bvllm/stages/merge_frames.html"' in index
+    assert make_reference.first_line("bvllm.stages.merge_frames") in index
