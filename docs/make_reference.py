@@ -55,7 +55,8 @@ def index_page(names: list[str]) -> str:
     title = f"bvllm {bvllm.__version__}: the API reference"
     style = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}p{margin:.2rem 0}"
     head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{title}</h1>{"".join(rows)}</body></html>'
+    body = f"<h1>{title}</h1>{chr(10).join(rows)}"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
 
 
 def first_line(name: str) -> str:
