@@ -8,9 +8,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# The rooms that are typed strictly.
-ROOMS := $(wildcard $(addprefix src/bvllm/,common primitives types.py stages methods video inference index asking \
-  evaluation synthetic data hf.py))
 CODE := $(wildcard src tests examples benchmarks experiments docs README.md)
 # Options of the targets below.
 GOAL ?=
@@ -48,8 +45,8 @@ lint: $(STAMP) ## ruff: rules and layout
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/ruff format --check --quiet $(CODE)
 
-types: $(STAMP) ## mypy --strict on all rooms but model, training, nano, app and cli
-	@$(BIN)/mypy --strict --no-error-summary $(ROOMS)
+types: $(STAMP) ## mypy on every room: strict, but for what follows from transformers being untyped
+	@$(BIN)/mypy --no-error-summary src/bvllm
 
 format: $(STAMP) ## mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet $(CODE)

@@ -117,9 +117,8 @@ def _unheard(error: OSError) -> int:
 
 def _advice(error: typer.TyperException) -> str:
     """Where to read on, if the words themselves were not understood."""
-    if not isinstance(error, UsageError) or error.ctx is None:
-        return ""
-    return f" ({error.ctx.command_path} --help explains)"
+    context = getattr(error, "ctx", None) if isinstance(error, UsageError) else None
+    return "" if context is None else f" ({context.command_path} --help explains)"
 
 
 def _fail(message: str, code: int) -> int:

@@ -24,7 +24,7 @@ from bvllm.cli.methods import (
 if TYPE_CHECKING:
     from bvllm.common.text import Question
     from bvllm.inference.encode import EncodedVideo, Progress
-    from bvllm.inference.loading import LoadedModel
+    from bvllm.inference.model import VideoModel
     from bvllm.inference.results import Answer
     from bvllm.methods.names import MethodNames
 
@@ -184,25 +184,39 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
         raise Unanswerable(str(error)) from error
 
 
-def _look(request: Request, loaded: "LoadedModel", bar: "Progress") -> "EncodedVideo":
+def _look(request: Request, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
     from bvllm.asking.indexed import indexed_video
     from bvllm.index import IndexFailure
     from bvllm.inference.encode import encode_video
     from bvllm.video import LOCAL_LIMITS, VideoError
 
-    settings = {"fps": request.fps, "limits": LOCAL_LIMITS, "threads": request.threads, "progress": bar}
     if request.use_index:
         folder = index_folder(request.index)
         try:
-            return indexed_video(request.video, loaded, folder, **settings)
+            return indexed_video(
+                request.video,
+                loaded,
+                folder,
+                fps=request.fps,
+                limits=LOCAL_LIMITS,
+                threads=request.threads,
+                progress=bar,
+            )
         except IndexFailure as failure:
             note(failure)
         except VideoError as error:
             if error.kind not in ("limit", "io"):  # these may still give an answer, from what can be read
                 raise
             note(error)
-    return encode_video(request.video, loaded, **settings)
+    return encode_video(
+        request.video,
+        loaded,
+        fps=request.fps,
+        limits=LOCAL_LIMITS,
+        threads=request.threads,
+        progress=bar,
+    )
 
 
 def _text(answer: "Answer") -> str:

@@ -150,7 +150,7 @@ def _again(lost: "sys.UnraisableHookArgs") -> None:
 
 def allow_many_files() -> None:
     """As many as the system lets this process have, up to 65 536: a search keeps one open for each video."""
-    if resource is None:  # pragma: no cover
+    if sys.platform == "win32" or resource is None:  # pragma: no cover
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MANY if hard == resource.RLIM_INFINITY else min(MANY, hard)

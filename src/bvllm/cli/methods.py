@@ -1,6 +1,6 @@
 """Define the options that fill the pipeline's slots by a method's name, the same for every command."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _PANEL = "Methods (names in bvllm.METHODS; the model's own if left out)"
 
 
-def _slot(flag: str, what: str) -> typer.models.OptionInfo:
+def _slot(flag: str, what: str) -> Any:
     return typer.Option(flag, metavar="METHOD", help=what, show_default=False, rich_help_panel=_PANEL)
 
 

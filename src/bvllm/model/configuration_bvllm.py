@@ -148,10 +148,11 @@ class BVLLMConfig(PreTrainedConfig):
         "text_config": AutoConfig,
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    frame_qformer_config: dict | PreTrainedConfig | None = None
-    spatial_qformer_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    # A dictionary or None may be given; what is held is a configuration of any family, hence Any.
+    vision_config: Any = None
+    frame_qformer_config: Any = None
+    spatial_qformer_config: Any = None
+    text_config: Any = None
     num_selected_frames: int = 32
     tokens_per_frame: int = 32
     budget_tokens: int = 512
@@ -164,7 +165,7 @@ class BVLLMConfig(PreTrainedConfig):
     merge_frames: str | bool = "similar"
     sample_tokens: str = "qformer"
     tokens_policy: str = "none"
-    connector: dict | LlamaVidConfig | VideoLlama2Config | None = None
+    connector: Any = None  # held as a LlamaVidConfig, a VideoLlama2Config or None
     merge_tokens: str | bool = "bipartite"
     vision_feature_layer: int = -2
     time_channels: int = 0

@@ -15,7 +15,7 @@ once against plain arithmetic, and where they are missing or wrong the same laye
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class Affine:
     bias: Tensor | None
 
     @classmethod
-    def of(cls, *modules: nn.Module) -> "Affine":
+    def of(cls, *modules: nn.Linear | nn.LayerNorm) -> "Affine":
         """One product in place of several that read the same."""
         weight = torch.cat([m.weight.detach().float() for m in modules])
         if any(m.bias is None for m in modules):
@@ -98,7 +98,7 @@ class Family:
         first: the norm before the first one, if any.
     """
 
-    read: Callable[[nn.Module], LayerWeights]
+    read: Callable[[Any], LayerWeights]
     layers: str = "encoder.layers"
     patches: str = "embeddings.patch_embedding"
     last: str = "post_layernorm"
@@ -193,7 +193,7 @@ def _folded(x: LayerWeights, factor: float) -> LayerWeights:
     return LayerWeights(x.norm1, x.qkv, x.out, x.norm2, fc1, fc2)
 
 
-def _clip(layer: nn.Module) -> LayerWeights:
+def _clip(layer: Any) -> LayerWeights:
     attention, mlp = layer.self_attn, layer.mlp
     return LayerWeights(
         norm1=Affine.of(layer.layer_norm1),
@@ -205,7 +205,7 @@ def _clip(layer: nn.Module) -> LayerWeights:
     )
 
 
-def _blip(layer: nn.Module) -> LayerWeights:
+def _blip(layer: Any) -> LayerWeights:
     return LayerWeights(
         norm1=Affine.of(layer.layer_norm1),
         qkv=Affine.of(layer.self_attn.qkv),
@@ -216,7 +216,7 @@ def _blip(layer: nn.Module) -> LayerWeights:
     )
 
 
-def _dino(layer: nn.Module) -> LayerWeights:
+def _dino(layer: Any) -> LayerWeights:
     attention, mlp = layer.attention, layer.mlp
     return LayerWeights(
         norm1=Affine.of(layer.norm1),

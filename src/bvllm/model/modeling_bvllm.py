@@ -6,6 +6,7 @@ whatever the budget left over.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -64,7 +65,7 @@ class BVLLMModel(BVLLMVisualModel):
         qformer_attention_mask: Tensor | None = None,
         video_budget: Tensor | None = None,
         mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Last hidden states, one for each place of `input_ids`; other arguments go to the language model.
 
@@ -79,9 +80,18 @@ class BVLLMModel(BVLLMVisualModel):
         """
         visual, zero = (mm_encoder_outputs or {}).get("video"), None
         if visual is None and pixel_values_videos is not None:
+            if video_num_frames is None or video_seconds is None:
+                raise ValueError(
+                    "video_num_frames and video_seconds must be given with pixel_values_videos, got None: "
+                    "pass on all that the processor gave"
+                )
             question = qformer_input_ids, qformer_attention_mask
             visual = self.get_video_features(
-                pixel_values_videos, video_num_frames, video_seconds, *question, video_budget
+                pixel_values_videos,
+                video_num_frames,
+                video_seconds,
+                *question,
+                video_budget,
             )
         elif visual is None and past_key_values is None and self._takes_part():
             zero = self.zero_of_everything()  # before the text, in the order of other processes
@@ -152,7 +162,7 @@ class BVLLMModel(BVLLMVisualModel):
         used = self.used_slots(ids, visual, budget)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)
-        packing = self.packing(ids, mask, used)
+        packing = self.packing(ids, mask, used)  # type: ignore[arg-type]  # None was refused above
         return (embeds if packing is None else packing.pack(embeds)), packing
 
     def _check_nothing_to_see(self, ids: Tensor | None) -> None:
@@ -236,7 +246,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
 
     @property
@@ -346,7 +356,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         mm_encoder_outputs: dict[str, BVLLMVisualOutput] | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: int | Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits, and the loss where there are labels; see `BVLLMModel.forward` for the inputs.
 
@@ -391,7 +401,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         )
 
     @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, **kwargs):
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """`GenerationMixin.generate` on the packed prompt; what comes back begins with the caller's own.
 
         Pixels are encoded once, before anything else. Lengths are counted on the packed prompt, so use

@@ -23,8 +23,9 @@ class BVLLMVisualOutput(ModelOutput):
             are not sampled frame by frame; `tokens[b].origin` says of any of them what it is made of.
     """
 
-    pooler_output: list[Tensor] | None = None
-    lengths: list[int] | None = None
-    tokens: list[Tokens] | None = None
-    selections: list[FrameSelection] | None = None
+    # transformers wants defaults; the model fills all but `attention`, `generate` passes on the first alone.
+    pooler_output: list[Tensor] = None  # type: ignore[assignment]
+    lengths: list[int] = None  # type: ignore[assignment]
+    tokens: list[Tokens] = None  # type: ignore[assignment]
+    selections: list[FrameSelection] = None  # type: ignore[assignment]
     attention: list[Tensor] | None = None

@@ -89,7 +89,7 @@ def assemble(
     state |= _prefixed("model.language_model", decoder.base_model.state_dict())
     if not full.tie_word_embeddings:
         state |= _prefixed("lm_head", decoder.get_output_embeddings().state_dict())
-    if reader is not None:
+    if reader is not None and queries is not None:
         state |= _reader_state(full, reader, queries)
     vocabulary = len(decoder.get_input_embeddings().weight)
     del tower, decoder, reader

@@ -250,7 +250,8 @@ class BVLLMProcessor(ProcessorMixin):
         """
         texts = [text] if isinstance(text, str) else list(text or [])
         clips = videos if videos is not None else images
-        sources = [] if clips is None else (list(clips) if is_batch(clips) else [clips])
+        given: Any = clips  # a list of sources, or one source
+        sources = [] if given is None else list(given) if is_batch(given) else [given]
         reading = {"video_seconds": video_seconds, "fps": fps, "max_frames": max_frames}
         seen = self.video_processor(sources, **reading) if sources else {}
         questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
@@ -273,7 +274,7 @@ class BVLLMProcessor(ProcessorMixin):
         max_frames: int | None = None,
         processor_kwargs: dict[str, Any] | None = None,
         visual_tokens: list[int] | None = None,
-        **template_kwargs,
+        **template_kwargs: Any,
     ) -> str | list[str] | BatchFeature | Tensor:
         """Render chats and, with `tokenize`, prepare everything the model takes.
 
@@ -294,7 +295,7 @@ class BVLLMProcessor(ProcessorMixin):
             **template_kwargs: variables of the template; `video_token` is there already.
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
-        chats = [conversation] if single else list(conversation)
+        chats: list[Any] = [conversation] if single else list(conversation)
         prompts, spans = render_jinja_template(
             conversations=chats,
             chat_template=chat_template or self.chat_template,
@@ -399,17 +400,17 @@ class BVLLMProcessor(ProcessorMixin):
         return encoded | dict(seen) | self.question_ids(asked)
 
 
-def parts_of(message: Message) -> list[dict]:
+def parts_of(message: Message) -> list[dict[str, Any]]:
     """A message's content as a list of parts."""
-    content = message["content"]
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    content: Any = message["content"]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     for part in parts:
         if part["type"] not in PART_TYPES:
             raise ValueError(f"a part must be text, video or image, got {part['type']!r}: change its type")
     return parts
 
 
-def _source(part: dict) -> VideoSource | None:
+def _source(part: dict[str, Any]) -> VideoSource | None:
     source = next((part[key] for key in SOURCE_KEYS if part.get(key) is not None), None)
     return FrameList(source, part["seconds"]) if source is not None and "seconds" in part else source
 

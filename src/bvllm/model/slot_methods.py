@@ -59,9 +59,9 @@ def _selection(
         return _untrained("select_frames", config)
     if name != own.select_frames or parts.frame_selector is None:
         raise _not_trained("select_frames", name, own.select_frames)
-    mode = config.choice if parts.training else "hard"
+    choice: Any = config.choice if parts.training else "hard"  # one of its names: the configuration checks
     return LearnedSelection(
-        parts.frame_selector, config.num_selected_frames, mode, config.tau, config.certainty
+        parts.frame_selector, config.num_selected_frames, choice, config.tau, config.certainty
     )
 
 

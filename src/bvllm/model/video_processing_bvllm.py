@@ -1,7 +1,8 @@
 """Turn a video, a picture or frames into normalised pixels with seconds; no torchvision needed."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames
 FLOAT_CHUNK = 64  # frames turned to float at a time
 
 
-class BVLLMVideosKwargs(VideosKwargs, total=False):
+class BVLLMVideosKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
     """What may be overridden when a saved processor is loaded."""
 
     max_frames: int | None
@@ -49,7 +50,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
 
     model_input_names = ["pixel_values_videos", "video_num_frames", "video_seconds"]
     valid_kwargs = BVLLMVideosKwargs
-    fps = 1.0
+    fps: float | None = 1.0
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         image_std: Triple | list[float] = CLIP_STD,
         fps: float | None = 1.0,
         max_frames: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         kwargs.pop("video_processor_type", None)  # transformers writes it beside the settings
         super().__init__(**kwargs)
@@ -105,14 +106,14 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             raise ValueError(
                 f"return_tensors must be 'pt', got {return_tensors!r}: outputs are torch tensors"
             )
-        sources = videos if is_batch(videos) else [videos]
+        sources: list[Any] = list(videos) if is_batch(videos) else [videos]
         if video_seconds is not None and len(video_seconds) != len(sources):
             raise ValueError(
                 f"video_seconds must be given for {len(sources)} videos, got {len(video_seconds)}: "
                 "one row each"
             )
         plan = SamplingPlan(fps or self.fps, max_frames or self.max_frames)
-        rows = [None] * len(sources) if video_seconds is None else video_seconds
+        rows: Sequence[list[float] | None] = video_seconds or [None] * len(sources)
         clips = [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
         return BatchFeature(
             {
@@ -130,13 +131,12 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         seconds: list[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One clip: (T, 3, h, w) uint8 at the tower's size, and (T,) seconds."""
-        if is_picture(source):
-            source = [source]
-        if isinstance(source, Tensor | np.ndarray | list | tuple):
-            source = self._with_seconds(source, seconds)
-        if isinstance(source, FrameList):  # what the caller picked is not sampled again
+        found: Any = [source] if is_picture(source) else source
+        if isinstance(found, Tensor | np.ndarray | list | tuple):
+            found = self._with_seconds(found, seconds)
+        if isinstance(found, FrameList):  # what the caller picked is not sampled again
             plan = SamplingPlan(fps=None)
-        with read_video(source, plan, limits, (self.size["height"], self.size["width"])) as stream:
+        with read_video(found, plan, limits, (self.size["height"], self.size["width"])) as stream:
             chunks = list(stream)
         return torch.cat([c.pixels for c in chunks]), torch.cat([c.seconds for c in chunks])
 
@@ -146,7 +146,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         std = torch.tensor(self.image_std, device=pixels.device).view(-1, 1, 1)
         return torch.cat([(chunk.float() / 255 - mean) / std for chunk in pixels.split(FLOAT_CHUNK)])
 
-    def _with_seconds(self, frames: Frames, seconds: list[float] | None) -> FrameList:
+    def _with_seconds(self, frames: Any, seconds: list[float] | None) -> FrameList:
         if seconds is None:
             step = 1.0 if self.fps is None else 1.0 / self.fps
             seconds = [k * step for k in range(len(frames))]
@@ -157,13 +157,13 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         return FrameList(frames, seconds)
 
 
-def is_picture(source: object) -> bool:
+def is_picture(source: object) -> TypeGuard[Image.Image | np.ndarray | Tensor]:
     """Whether a source is one picture: a PIL image, an (H, W[, 3]) array or a (3, H, W) tensor."""
     if isinstance(source, Image.Image):
         return True
     return isinstance(source, np.ndarray | Tensor) and source.ndim in (2, 3)
 
 
-def is_batch(videos: object) -> bool:
+def is_batch(videos: object) -> TypeGuard["list[VideoSource]"]:
     """Whether this is a list of sources; a list of pictures is one clip."""
     return isinstance(videos, list | tuple) and not all(is_picture(v) for v in videos)

@@ -8,6 +8,7 @@ pass encodes the distinct chosen frames only.
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -273,7 +274,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         needed = [frames_needed(selection) + start for selection, start in zip(selections, starts)]
         encoded = self.encode_patches(pixels[torch.cat(needed).to(pixels.device)])
         parts = encoded.split([len(frames) for frames in needed])
-        return torch.cat([mixed(lambda _, part=part: part, s) for part, s in zip(parts, selections)])
+        return torch.cat([mixed(partial(_same, part), s) for part, s in zip(parts, selections)])
 
     def _patches(self, pixels: Tensor, *, keep_prefix: bool) -> Tensor:
         pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)
@@ -412,6 +413,11 @@ def build_projector(config: BVLLMConfig) -> Projector | Connector:
     sampled = config.sample_tokens == "qformer"
     width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
     return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
+
+
+def _same(patches: Tensor, _: Tensor) -> Tensor:
+    """Patches that were encoded already, for `mixed`."""
+    return patches
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ fifty thousand frames cost a minute; the paper aligns on captions through the LL
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def caption_targets(
     model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, bank: FeatureCache
 ) -> Tensor:
     """(n, D) for each pool frame the sum of its caption's word embeddings."""
-    table = model.get_input_embeddings().weight.detach()
+    table = cast(Tensor, model.get_input_embeddings().weight).detach()
     known: dict[str, Tensor] = {}
     rows = []
     for needle in bank.pool.needles:

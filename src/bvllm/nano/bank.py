@@ -72,7 +72,7 @@ class FeatureCache:
         if reader is None or not next(reader.parameters()).requires_grad:
             return self.frames[rows]
         distinct, places = rows.unique(return_inverse=True)
-        return model.frame_reader(self.patches[distinct].float())[places]
+        return reader(self.patches[distinct].float())[places]
 
     def can_show(self, example: Example) -> bool:
         """True if the dataset holds every needle of an example."""

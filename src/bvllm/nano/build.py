@@ -55,7 +55,8 @@ def build_model(
     model = BVLLMForConditionalGeneration(config)
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.language_model.load_state_dict(language_model.state_dict())
-    model.model.clock.load_state_dict(clock.state_dict())
+    if model.model.clock is not None:
+        model.model.clock.load_state_dict(clock.state_dict())
     model.tie_weights()
     # A word's embedding is small beside a fresh projector's output; at another scale the LLM sees only noise.
     last = [m for m in model.model.multi_modal_projector.modules() if isinstance(m, nn.Linear)][-1]

@@ -119,8 +119,16 @@ def train_nano(
     if resume and _is_done(folder):
         model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     else:
-        limits = {"steps": recipe.alignment_steps, "minutes": recipe.alignment_minutes}
-        align(model, tokenizer, bank, **limits, seed=recipe.seed, checkpoint=folder, log=log)
+        align(
+            model,
+            tokenizer,
+            bank,
+            steps=recipe.alignment_steps,
+            minutes=recipe.alignment_minutes,
+            seed=recipe.seed,
+            checkpoint=folder,
+            log=log,
+        )
         _finish(folder)
     for number, stage in enumerate(recipe.stages):
         folder = out / stage.name

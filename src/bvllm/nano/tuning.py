@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.model.visual import ClockEmbedding
 from bvllm.nano.bank import FeatureCache
 from bvllm.nano.language import caption_batches, caption_loss
 from bvllm.nano.schedule import follow
@@ -112,7 +114,8 @@ def tune(
         loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
         (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
         for part in next(stories) if stage.told else ():
-            (CAPTION_WEIGHT * caption_loss(model.model.language_model, model.model.clock, part)[0]).backward()
+            clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
+            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, part)[0]).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         recent.append(

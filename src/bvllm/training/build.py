@@ -82,8 +82,8 @@ def _from_parts(settings: Settings) -> Built:
     parts = settings.model
     tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
     assembly = assemble(
-        parts.vision,
-        parts.language_model,
+        str(parts.vision),  # named, or this would be the tiny model
+        str(parts.language_model),
         parts.qformer,
         config=BVLLMConfig(video_token_id=add_video_token(tokenizer), **shared(settings)),
         dtype=torch.bfloat16 if settings.run.precision == "bf16" else torch.float32,

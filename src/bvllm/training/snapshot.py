@@ -125,7 +125,7 @@ def get_rng_state() -> Named:
         "torch": torch.get_rng_state(),
         "python": torch.tensor(ints, dtype=torch.int64),
         "python_gauss": torch.tensor([float("nan") if gauss is None else gauss], dtype=torch.float64),
-        "numpy": torch.from_numpy(keys.astype(np.int64)),
+        "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
         "numpy_place": torch.tensor([place, has_gauss], dtype=torch.int64),
         "numpy_gauss": torch.tensor([cached], dtype=torch.float64),
     }

@@ -3,9 +3,10 @@
 import copy
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -78,6 +79,9 @@ class StageTrainer(Trainer):
         callbacks: beside transformers' own.
     """
 
+    is_fsdp_enabled: bool
+    optimizer: Any  # None until `create_optimizer`
+
     def __init__(
         self,
         model: BVLLMForConditionalGeneration,
@@ -129,7 +133,7 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return OrderSampler(self.args.max_steps * self.stage.batch)  # accelerate shares them out
 
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler[int]:
+    def _get_eval_sampler(self, eval_dataset: Sized) -> Sampler[int]:
         return OrderSampler(full_rows(len(eval_dataset), self.args))
 
     def evaluation_loop(
@@ -141,7 +145,7 @@ class StageTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """The loss alone, per token; upstream's mean of batches' means depends on how rows are batched."""
-        rows = len(dataloader.dataset)
+        rows = len(cast(Sized, dataloader.dataset))
         with self.compute_loss_context_manager():
             loss = mean_loss(self.model, map(self._prepare_inputs, dataloader), rows, self.args)
         return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": loss}, rows)

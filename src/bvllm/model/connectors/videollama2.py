@@ -53,12 +53,12 @@ class VideoLlama2Connector(nn.Module):
         staged, convolve = config.blocks > 0, FORMS[config.form].convolve
         inner = width if staged or convolve else channels
         self.s1 = RegStage(config.blocks, channels, width) if staged else nn.Identity()
+        time, rows, columns = config.strides
+        strides = (time, rows, columns)
         self.sampler = nn.Sequential(
-            nn.Conv3d(
-                width if staged else channels, width, config.strides, config.strides, padding=config.padding
-            )
+            nn.Conv3d(width if staged else channels, width, strides, strides, padding=config.padding)
             if convolve
-            else nn.AvgPool3d(config.strides),
+            else nn.AvgPool3d(strides),
             nn.SiLU(),
         )
         self.s2 = RegStage(config.blocks, width, width) if staged else nn.Identity()
@@ -76,7 +76,7 @@ class VideoLlama2Connector(nn.Module):
         """
         grid = patch_grid(patches, columns)
         self.config.block(patches.shape[1], *grid)
-        x = patches.to(self.readout[0].weight.dtype).unflatten(2, grid)
+        x = patches.to(next(self.readout.parameters()).dtype).unflatten(2, grid)
         frames = x.shape[1]
         x = self.s1(x.flatten(0, 1).permute(0, 3, 1, 2))
         x = self.sampler(x.unflatten(0, (-1, frames)).transpose(1, 2))

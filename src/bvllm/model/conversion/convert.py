@@ -192,7 +192,8 @@ def _check(config: BVLLMConfig, plan: dict[str, Recipe], where: Where) -> tuple[
 def _write(plan: dict[str, Recipe], where: Where, target: Path, rows: int) -> None:
     """Our weights in shards of about `SHARD_BYTES`, with the index that transformers reads."""
     shards: list[list[str]] = [[]]
-    size, total, held = 0, 0, {}
+    size, total = 0, 0
+    held: dict[str, Tensor] = {}
     for name in sorted(plan, key=lambda n: (str(where[plan[n].sources[0]][0]), n)):
         weight = _made(plan[name], where)
         if name in ("lm_head.weight", "model.language_model.embed_tokens.weight") and len(weight) < rows:

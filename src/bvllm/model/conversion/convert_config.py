@@ -176,7 +176,7 @@ def _videollama2(settings: Settings, shapes: Shapes) -> VideoLlama2Config:
     layers = [name for name in shapes if name.startswith(readout) and name.endswith("weight")]
     return VideoLlama2Config(
         form,
-        downsample=None if convolution is None else convolution[2:],
+        downsample=None if convolution is None else (convolution[2], convolution[3], convolution[4]),
         depth=_count(shapes, "model.mm_projector.s1.b", first=1),
         mlp_depth=len(layers),
     )
