@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -126,11 +127,23 @@ def variants(found: Found) -> None:
         learn(found, f"variants training/{name}", model, own)
 
 
+def a_module(room: str, name: str, older: str) -> ModuleType:
+    """A module by its name, or by the one it had in older commits."""
+    try:
+        return import_module(f"{room}.{name}")
+    except ImportError:
+        return import_module(f"{room}.{older}")
+
+
 def steps(found: Found) -> None:
     """One step of nano's own training, on features that are made up."""
     for room, world_room in NANO_ROOMS:
         try:
-            needed = [import_module(f"{room}.{name}") for name in ("steps", "bank", "pool", "examples")]
+            needed = [import_module(f"{room}.{name}") for name in ("steps", "examples")]
+            cache, frames = (
+                a_module(room, name, older)
+                for name, older in (("feature_cache", "bank"), ("frame_dataset", "pool"))
+            )
             world = [import_module(f"{world_room}.{n}") for n in ("needles", "timeline", "draft")]
         except ImportError as error:
             found.skipped["steps"] = str(error)
@@ -140,7 +153,7 @@ def steps(found: Found) -> None:
     else:
         print(f"    steps skipped: {found.skipped['steps']}", file=sys.stderr)
         return
-    step, bank, pool, examples = needed
+    step, examples = needed
     needles, timeline, draft = world
     star = needles.Event(needles.Sticker("star", "red", ("top left",)), 2.0, 1.0)
     word = needles.Event(needles.Caption("river", "blue"), 7.0, 2.0)
@@ -151,13 +164,16 @@ def steps(found: Found) -> None:
         draft.Question("existence", "is there a blue moon in the video?", ("yes", "no"), 1, "", ()),
     ]
     torch.manual_seed(3)
-    shown = pool.Pool(
+    shown = getattr(frames, "FrameDataset", None) or frames.Pool
+    shown = shown(
         torch.zeros(8, 3, 4, 4, dtype=torch.uint8),
         (None,) * 6 + (star.needle, word.needle),
         torch.zeros(8),
         torch.tensor([0, 0, 0, 1, 1, 1, 0, 1]),
     )
-    store = bank.Bank.index(shown, torch.randn(8, 128), torch.randn(8, 64, 128).bfloat16())
+    store = (getattr(cache, "FeatureCache", None) or cache.Bank).index(
+        shown, torch.randn(8, 128), torch.randn(8, 64, 128).bfloat16()
+    )
     rows_of = getattr(store, "clip_rows", None) or store.film  # its name in older commits
     rng = np.random.default_rng(5)
     batch = []
@@ -165,7 +181,9 @@ def steps(found: Found) -> None:
         example = examples.put(plan, question, with_options=number != 1)
         wanted = step.wanted_frames(example, 32)
         oracle = sorted(set(wanted.tolist()))
-        batch.append(step.Clip(example, rows_of(example, rng), wanted, oracle))
+        batch.append(
+            (getattr(step, "TrainingClip", None) or step.Clip)(example, rows_of(example, rng), wanted, oracle)
+        )
     model, processor = load_nano(64, torch.float32)
     model.train()
     for oracle in (0.0, 0.5):

@@ -42,7 +42,9 @@ class DrawnRows:
     def __getitem__(self, position: int) -> Example:
         number = position % len(self)
         frames, side = number % 5, self.processor.video_processor.size["height"]
-        visual = [self.processor.video_token_id] * (self.processor.slots.count(frames) if frames else 0)
+        visual = [self.processor.video_token_id] * (
+            self.processor.placeholders.count(frames) if frames else 0
+        )
         question, answer = [20, 21, 22 + number % 7], list(range(40, 42 + number % 5))
         hidden = len(visual) + len(question)
         noise = torch.Generator().manual_seed(number)

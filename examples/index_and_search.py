@@ -6,7 +6,7 @@ from video import FOLDER, video_and_question
 
 from bvllm import answer, indexed_video, load_model
 from bvllm.asking.find import find_moments
-from bvllm.asking.words import word_tower_of
+from bvllm.asking.query import text_encoder_of
 from bvllm.index import IndexFolder, TowerEncoder, index_video
 
 video, question = video_and_question(seconds=300)
@@ -18,5 +18,5 @@ for turn in ("first", "second"):
 
 query = "a red star"
 entry = index_video(video, folder, TowerEncoder.of(nano))  # already there: read, not made again
-for moment in find_moments([entry], query, nano, word_tower_of("nano"), top=3).moments:
+for moment in find_moments([entry], query, nano, text_encoder_of("nano"), top=3).moments:
     print(f"{query}: {moment.score:.2f} at {moment.seconds:.0f} s")

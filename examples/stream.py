@@ -3,7 +3,7 @@
 import av
 from video import video_and_question
 
-from bvllm import VideoMemory, answer, load_model
+from bvllm import StreamBuffer, answer, load_model
 
 video, question = video_and_question(seconds=300)
 
@@ -16,7 +16,7 @@ def camera():
 
 
 nano = load_model("nano")
-memory = VideoMemory(nano, max_frames=64)  # the past is thinned evenly, the newest frames stay
+memory = StreamBuffer(nano, max_frames=64)  # the past is thinned evenly, the newest frames stay
 asked = 0.0
 for picture, seconds in camera():
     memory.add(picture, seconds)

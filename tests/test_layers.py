@@ -139,7 +139,7 @@ def test_what_asks_a_model_knows_the_interface_only():
         if room_of(path) in ("inference", "index", "asking")
         and path.relative_to(ROOT).as_posix() not in KNOWS_BVLLM
         for module in imports(path)
-        if module.startswith("bvllm.model") and module != "bvllm.model.word_tower"
+        if module.startswith("bvllm.model") and module != "bvllm.model.text_encoder"
     ]
     assert not wrong, "\n" + "\n".join(wrong)
 
@@ -170,7 +170,7 @@ def test_importing_the_package_loads_no_torch_and_registers_nothing():
     "older, name",
     [
         ("app.ask", "ask"),
-        ("app.stream", "VideoMemory"),
+        ("app.stream", "StreamBuffer"),
         ("app.indexed", "indexed_video"),
         ("app.evaluate", "evaluate"),
         ("presets", "nano"),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bvllm.cli import main
-from bvllm.cli.console import Unanswerable, quiet, unwritten, wrong_use
+from bvllm.cli.console import Unanswerable, silence_libraries, unwritten, wrong_use
 
 NAME = "python -m benchmarks.speed"
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -50,8 +50,8 @@ def speed(
 ) -> None:
     """Measure every figure as a ratio to a plain peer in this run."""
     _check(model, json_file)
-    quiet()
-    from benchmarks.speed.goals import Plan, run
+    silence_libraries()
+    from benchmarks.speed.goals import BenchmarkPlan, run
     from benchmarks.speed.page import as_json, as_markdown, read_run
     from benchmarks.speed.result import Conditions
     from bvllm.video import VideoError, probe
@@ -62,7 +62,9 @@ def speed(
             before = None if against is None else read_run(against)[0]
             home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bvllm-bench-")))
             goals = None if not goal else frozenset(goal)
-            plan = Plan(home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals, drawn)
+            plan = BenchmarkPlan(
+                home, tuple(clip or ()), model, minutes * 60, hour * 60, rounds, goals, drawn
+            )
         try:
             for one in plan.clips:
                 probe(one)

@@ -27,7 +27,7 @@ MERGED = ((32, 729, 1152), (128, 196, 3584))
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """What a run measures, and on what.
 
     Attributes:
@@ -71,10 +71,10 @@ class Benchmark:
 
     goals: tuple[str, ...]
     what: str
-    measure: Callable[[Plan], list[Figure]]
+    measure: Callable[[BenchmarkPlan], list[Figure]]
 
 
-def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Iterator[Figure]:
+def run(plan: BenchmarkPlan, tell: Callable[[str], None] = lambda line: None) -> Iterator[Figure]:
     """Measure what the plan asks for, one benchmark after another."""
     for benchmark in BENCHMARKS:
         if plan.goals is None or plan.goals & set(benchmark.goals):
@@ -82,29 +82,29 @@ def run(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Iterator
             yield from benchmark.measure(plan)
 
 
-def footage(plan: Plan) -> list[Footage]:
+def footage(plan: BenchmarkPlan) -> list[Footage]:
     """Ten minutes and an hour of drawn footage, and of each clip; made where they are not there yet."""
     drawn = [drawn_clip(plan, "360p", SIZES["360p"])] if plan.drawn else []
     return [_lengths(plan, clip) for clip in (*drawn, *plan.clips)]
 
 
-def drawn_clip(plan: Plan, name: str, size: tuple[int, int]) -> Path:
+def drawn_clip(plan: BenchmarkPlan, name: str, size: tuple[int, int]) -> Path:
     """A minute of drawn footage, made where it is not there yet."""
     return _made(plan, f"drawn-{name}.mp4", lambda out: draw_clip(out, DRAWN_SECONDS, size))
 
 
-def _lengths(plan: Plan, clip: Path) -> Footage:
+def _lengths(plan: BenchmarkPlan, clip: Path) -> Footage:
     return Footage(clip.stem, _looped(plan, clip, plan.minutes), _looped(plan, clip, plan.hour))
 
 
-def _looped(plan: Plan, clip: Path, seconds: float) -> Path:
+def _looped(plan: BenchmarkPlan, clip: Path, seconds: float) -> Path:
     status = clip.stat()
     said = f"{clip.resolve()} {status.st_size} {status.st_mtime_ns}"
     which = hashlib.sha256(os.fsencode(said)).hexdigest()[:8]  # another clip may have the same name
     return _made(plan, f"{clip.stem}-{which}-{seconds:g}s.mp4", lambda out: loop_clip(clip, out, seconds))
 
 
-def _made(plan: Plan, name: str, make: Callable[[Path], Path]) -> Path:
+def _made(plan: BenchmarkPlan, name: str, make: Callable[[Path], Path]) -> Path:
     """A file of the plan's folder; what a run that was stopped left half-made does not pass for it."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     target = plan.folder / name
@@ -113,11 +113,11 @@ def _made(plan: Plan, name: str, make: Callable[[Path], Path]) -> Path:
     return target
 
 
-def _each(measure: Callable[[Footage], Iterable[Figure]], plan: Plan) -> list[Figure]:
+def _each(measure: Callable[[Footage], Iterable[Figure]], plan: BenchmarkPlan) -> list[Figure]:
     return [figure for video in footage(plan) for figure in measure(video)]
 
 
-def _sizes(plan: Plan) -> list[Path]:
+def _sizes(plan: BenchmarkPlan) -> list[Path]:
     """Drawn footage of a few minutes at both sizes."""
     made = []
     for name, size in SIZES.items() if plan.drawn else ():
@@ -126,14 +126,14 @@ def _sizes(plan: Plan) -> list[Path]:
     return made
 
 
-def _decoding(plan: Plan) -> list[Figure]:
+def _decoding(plan: BenchmarkPlan) -> list[Figure]:
     videos = {f"drawn {name}": video for name, video in zip(SIZES, _sizes(plan))}
     for clip in plan.clips:
         videos[clip.stem] = _looped(plan, clip, min(plan.minutes, DECODE_SECONDS))
     return [figure for name, video in videos.items() for figure in decoding(video, name, plan.rounds)]
 
 
-def _tower(plan: Plan) -> list[Figure]:
+def _tower(plan: BenchmarkPlan) -> list[Figure]:
     with torch.inference_mode(), one_kernel_thread():
         pixels = tower.pixels(plan.rounds)
         found = {"ViT-B/16 at 224": tower.base(plan.rounds), "ViT-L/14 at 336": tower.large(plan.rounds)}
@@ -155,7 +155,7 @@ def _tower(plan: Plan) -> list[Figure]:
     return figures
 
 
-def _kernels(plan: Plan) -> list[Figure]:
+def _kernels(plan: BenchmarkPlan) -> list[Figure]:
     with torch.inference_mode(), one_kernel_thread():
         chosen = kernels.frame_selection(plan.rounds)
         return [

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bvllm.cli import main
-from bvllm.cli.console import Unanswerable, quiet, wrong_use
+from bvllm.cli.console import Unanswerable, silence_libraries, wrong_use
 
 NAME = "python -m experiments.reproduction"
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -36,7 +36,7 @@ def reproduce(
     ] = None,
 ) -> None:
     """Train what a table still lacks, examine it, and write Markdown, JSON and pictures."""
-    quiet()
+    silence_libraries()
     from safetensors import SafetensorError
 
     from experiments.reproduction.make import make, tables_of

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.result import Conditions
-from experiments.reproduction.exam import FAMILIES, Marked
 from experiments.reproduction.run import Job, Result
 from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, Scale
+from experiments.reproduction.score import FAMILIES, ScoredAnswer
 from experiments.reproduction.statistics import Estimate, estimate
 from experiments.reproduction.tables import Claim, Row, Table
 from experiments.reproduction.variants import Variant
 
-Marks = list[tuple[Marked, ...]]  # of one variant, by seed
-VERDICTS = {1: "agrees", 0: "not told apart", -1: "**the other way round**"}
+Marks = list[tuple[ScoredAnswer, ...]]  # of one variant, by seed
+AGREEMENT = {1: "agrees", 0: "not told apart", -1: "**the other way round**"}
 VIDEO = "video"
 
 
@@ -140,7 +140,7 @@ def _row(row: Row, marks: Marks, minutes: float) -> RowRecord:
     )
 
 
-def _chance(asked: tuple[Marked, ...]) -> dict[str, float]:
+def _chance(asked: tuple[ScoredAnswer, ...]) -> dict[str, float]:
     """What guessing gives, by duration."""
     chance = {n: float(np.mean([1 / m.options for m in asked if m.duration == n])) for n in DURATIONS}
     return chance | {VIDEO: float(np.mean([chance[n] for n in VIDEO_COLUMNS]))}
@@ -152,18 +152,18 @@ def _claim(claim: Claim, marks: Mapping[Variant, Marks]) -> ClaimRecord:
         for name in claim.columns
     ]
     difference = estimate(blocks)
-    return ClaimRecord(claim.text, list(claim.columns), difference, VERDICTS[difference.sign])
+    return ClaimRecord(claim.text, list(claim.columns), difference, AGREEMENT[difference.sign])
 
 
-def _lasts(name: str) -> Callable[[Marked], bool]:
+def _lasts(name: str) -> Callable[[ScoredAnswer], bool]:
     return lambda mark: mark.duration == name
 
 
-def _in_family(tasks: tuple[str, ...]) -> Callable[[Marked], bool]:
+def _in_family(tasks: tuple[str, ...]) -> Callable[[ScoredAnswer], bool]:
     return lambda mark: mark.duration in VIDEO_COLUMNS and mark.task in tasks
 
 
-def _right(marks: Marks, counts: Callable[[Marked], bool]) -> NDArray[np.float64]:
+def _right(marks: Marks, counts: Callable[[ScoredAnswer], bool]) -> NDArray[np.float64]:
     """(seeds, questions) 1 where right."""
     return np.array([[float(m.right) for m in of_seed if counts(m)] for of_seed in marks])
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from bvllm.common.processes import processes
 from bvllm.inference.loading import load_model
-from bvllm.nano.bank import FeatureCache
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.steps import TrainingClip
 from bvllm.nano.train import Recipe, language_stage, save_nano
 from bvllm.synthetic.vocabulary import Split
 from bvllm.training.checkpoints import write_whole_file
-from experiments.reproduction.banks import draw_bank, read_bank
-from experiments.reproduction.exam import Marked, mark, questions
+from experiments.reproduction.feature_caches import draw_bank, read_bank
 from experiments.reproduction.scale import Scale
-from experiments.reproduction.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, Workshop, feature_bank
+from experiments.reproduction.score import ScoredAnswer, questions, score
+from experiments.reproduction.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, TrainingContext, feature_bank
 from experiments.reproduction.variants import Variant
 
 SCALE = "scale.json"
@@ -52,14 +52,14 @@ class Result:
         seconds: that its instruction and its exam took on one core; shared stages are not in it.
     """
 
-    marks: tuple[Marked, ...]
+    marks: tuple[ScoredAnswer, ...]
     seconds: float
 
     @classmethod
     def read(cls, path: Path) -> "Result":
         """From the file that a job left."""
         told = json.loads(path.read_text())
-        return cls(tuple(Marked(**m) for m in told["marks"]), told["seconds"])
+        return cls(tuple(ScoredAnswer(**m) for m in told["marks"]), told["seconds"])
 
     def save(self, path: Path) -> None:
         """At once, so that a file that is there is whole."""
@@ -134,16 +134,18 @@ def _once(step: Callable[..., str], home: Path, scale: Scale, jobs: list[Job]) -
     seen: set[Path] = set()
     tokenizer = load_model("nano").processor.tokenizer
     for job in jobs:
-        shelf = Workshop.shelf_of(home, scale, tokenizer, job.variant, job.seed, alignment=step is _align)
-        if shelf not in seen and not shelf.exists():
-            seen.add(shelf)
+        checkpoint = TrainingContext.checkpoint_path(
+            home, scale, tokenizer, job.variant, job.seed, alignment=step is _align
+        )
+        if checkpoint not in seen and not checkpoint.exists():
+            seen.add(checkpoint)
             yield job
 
 
 @cache
-def _workshop(home: Path, scale: Scale) -> Workshop:
+def _workshop(home: Path, scale: Scale) -> TrainingContext:
     """Read once in each worker."""
-    return Workshop.open(home, scale)
+    return TrainingContext.open(home, scale)
 
 
 @cache
@@ -168,7 +170,7 @@ def _instruct(home: Path, scale: Scale, job: Job) -> str:
     model = shop.instruct(job.variant, job.seed, _silent)
     bank, asked = _exam(home, scale, model.config.num_selected_frames)
     save_nano(model, shop.tokenizer, home / "models" / job.name)
-    marks = mark(model, shop.tokenizer, feature_bank(bank, model), asked)
+    marks = score(model, shop.tokenizer, feature_bank(bank, model), asked)
     Result(tuple(marks), time.monotonic() - started).save(job.result(home))
     right = sum(m.right for m in marks) / len(marks)
     return f"{job.name}: {right:.3f} right"

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from bvllm.nano.tuning import Stage
+from bvllm.nano.tuning import TuningStage
 
 # Seconds of the shortest and longest video of each column. An image is a clip of one frame.
 DURATIONS = {
@@ -14,10 +14,10 @@ DURATIONS = {
 VIDEO_COLUMNS = ("short", "medium", "long")
 
 FOREVER = 1e6  # minutes: steps alone end a stage, so that a run repeats itself
-SELECTION = Stage(
+SELECTION = TuningStage(
     "selection", ("frame_selector",), 200, FOREVER, 2e-3, batch=24, seconds=(8, 3600), answers=False
 )
-INSTRUCTION = Stage(
+INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     150,
@@ -47,8 +47,8 @@ class Scale:
     exam_scenes: int = 300
     alignment_steps: int = 300
     alignment_frames: int = 128
-    selection: Stage = SELECTION
-    instruction: Stage = INSTRUCTION
+    selection: TuningStage = SELECTION
+    instruction: TuningStage = INSTRUCTION
     reader_steps: int = 150
     questions: int = 240
     language_steps: int = 5000

@@ -14,11 +14,11 @@ from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.connectors import VideoLlama2Config
 from bvllm.nano.alignment import align
-from bvllm.nano.bank import FeatureCache
 from bvllm.nano.build import build_model
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.train import Recipe, language_stage
 from bvllm.nano.tuning import tune
-from experiments.reproduction.banks import read_bank
+from experiments.reproduction.feature_caches import read_bank
 from experiments.reproduction.scale import FOREVER, Scale
 from experiments.reproduction.variants import Variant
 
@@ -33,7 +33,7 @@ OF_SELECTION = ("select_frames", "frame_feature", "num_selected_frames", "time_c
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrainingContext:
     """What every variant starts from.
 
     Attributes:
@@ -49,7 +49,7 @@ class Workshop:
     scale: Scale
 
     @classmethod
-    def open(cls, home: Path, scale: Scale) -> "Workshop":
+    def open(cls, home: Path, scale: Scale) -> "TrainingContext":
         """The workshop that `prepare` left in a folder."""
         tokenizer = load_model("nano").processor.tokenizer
         return cls(home, tokenizer, read_bank(home / TRAIN_BANK), scale)
@@ -64,21 +64,21 @@ class Workshop:
         return build_model(self.tokenizer, tower, language_model, clock, seed=seed, config=config)
 
     def align(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path:
-        """Token sampler and projector, from the shelf or trained now."""
-        shelf = self._shelf(variant, seed, alignment=True)
-        if not shelf.exists():
+        """Token sampler and projector, from the checkpoint or trained now."""
+        checkpoint = self._shelf(variant, seed, alignment=True)
+        if not checkpoint.exists():
             model = self.start(variant, seed)
             block = isinstance(variant.config(self.tokenizer).connector, VideoLlama2Config)
             frames = self.scale.alignment_frames // (BLOCK if block else 1)
             limits = {"steps": self.scale.alignment_steps, "minutes": FOREVER, "frames": frames}
             align(model, self.tokenizer, self.bank, **limits, seed=seed, log=log)
-            _keep(model, ("token_sampler", "multi_modal_projector"), shelf)
-        return shelf
+            _keep(model, ("token_sampler", "multi_modal_projector"), checkpoint)
+        return checkpoint
 
     def select(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path | None:
         """Frame selector, and the frame reader where there is one; None where frames are not learned."""
-        shelf = self._shelf(variant, seed, alignment=False)
-        if not shelf.exists():
+        checkpoint = self._shelf(variant, seed, alignment=False)
+        if not checkpoint.exists():
             model = self.start(variant, seed)
             if model.model.frame_selector is None:
                 return None
@@ -93,8 +93,8 @@ class Workshop:
                 tune(model, self.tokenizer, self.bank, early, seed=seed, log=log)
             bank = feature_bank(self.bank, model)
             tune(model, self.tokenizer, bank, self.scale.selection, seed=seed, log=log)
-            _keep(model, ("frame_selector", "frame_reader"), shelf)
-        return shelf
+            _keep(model, ("frame_selector", "frame_reader"), checkpoint)
+        return checkpoint
 
     def instruct(
         self, variant: Variant, seed: int, log: Callable[[str], None]
@@ -102,18 +102,18 @@ class Workshop:
         """The whole variant, trained."""
         shelves = [self.align(variant, seed, log), self.select(variant, seed, log)]
         model = self.start(variant, seed)
-        for shelf in shelves:
-            if shelf is not None:
-                model.model.load_state_dict(load_file(shelf), strict=False)
+        for checkpoint in shelves:
+            if checkpoint is not None:
+                model.model.load_state_dict(load_file(checkpoint), strict=False)
         bank = feature_bank(self.bank, model)
         tune(model, self.tokenizer, bank, self.scale.instruction, seed=seed + 1000, log=log)
         return model
 
     def _shelf(self, variant: Variant, seed: int, *, alignment: bool) -> Path:
-        return self.shelf_of(self.home, self.scale, self.tokenizer, variant, seed, alignment=alignment)
+        return self.checkpoint_path(self.home, self.scale, self.tokenizer, variant, seed, alignment=alignment)
 
     @staticmethod
-    def shelf_of(
+    def checkpoint_path(
         home: Path,
         scale: Scale,
         tokenizer: PreTrainedTokenizerFast,
@@ -127,7 +127,7 @@ class Workshop:
         fields = OF_ALIGNMENT if alignment else OF_SELECTION
         told = {name: config[name] for name in fields} | {"seed": seed, "scale": scale.to_json()}
         name = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        return home / "shelf" / f"{'alignment' if alignment else 'selection'}-{name}.safetensors"
+        return home / "checkpoint" / f"{'alignment' if alignment else 'selection'}-{name}.safetensors"
 
 
 def feature_bank(bank: FeatureCache, model: BVLLMForConditionalGeneration) -> FeatureCache:
@@ -140,10 +140,10 @@ def feature_bank(bank: FeatureCache, model: BVLLMForConditionalGeneration) -> Fe
     return replace(bank, frames=torch.cat(parts).clone())
 
 
-def _keep(model: BVLLMForConditionalGeneration, names: tuple[str, ...], shelf: Path) -> None:
-    """Put the weights of some parts on the shelf, under a temporary name first."""
+def _keep(model: BVLLMForConditionalGeneration, names: tuple[str, ...], checkpoint: Path) -> None:
+    """Put the weights of some parts on the checkpoint, under a temporary name first."""
     state = {k: v for k, v in model.model.state_dict().items() if k.split(".")[0] in names}
-    shelf.parent.mkdir(exist_ok=True)
-    scratch = shelf.with_suffix(".part")
+    checkpoint.parent.mkdir(exist_ok=True)
+    scratch = checkpoint.with_suffix(".part")
     save_file({k: v.contiguous() for k, v in state.items()}, scratch)
-    scratch.replace(shelf)
+    scratch.replace(checkpoint)

@@ -8,6 +8,7 @@ Names load when they are used: importing the package costs nothing, and nothing 
 transformers (`import bvllm.hf` does that).
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from bvllm.inference.encode import encode_video
     from bvllm.inference.loading import load_model
     from bvllm.inference.session import Session
-    from bvllm.inference.stream import VideoMemory
+    from bvllm.inference.stream import StreamBuffer
     from bvllm.methods import METHODS
     from bvllm.methods.names import MethodNames
     from bvllm.types import Budget
@@ -31,7 +32,7 @@ __all__ = [
     "Budget",
     "MethodNames",
     "Session",
-    "VideoMemory",
+    "StreamBuffer",
     "answer",
     "ask",
     "encode_video",
@@ -46,7 +47,7 @@ _HOMES = {
     "Budget": "bvllm.types",
     "MethodNames": "bvllm.methods.names",
     "Session": "bvllm.inference.session",
-    "VideoMemory": "bvllm.inference.stream",
+    "StreamBuffer": "bvllm.inference.stream",
     "answer": "bvllm.inference.answer",
     "ask": "bvllm.inference.ask",
     "encode_video": "bvllm.inference.encode",
@@ -56,7 +57,14 @@ _HOMES = {
 }
 
 
+# Older public names, for one release.
+_OLDER = {"VideoMemory": "StreamBuffer"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _OLDER:
+        warnings.warn(f"bvllm.{name} is bvllm.{_OLDER[name]} now", DeprecationWarning, stacklevel=2)
+        return __getattr__(_OLDER[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'bvllm' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from bvllm.asking.find import find_moments
+from bvllm.asking.query import UnknownWords, text_encoder_of, unknown_words
 from bvllm.asking.search_evidence import write_search_evidence
-from bvllm.asking.words import UnknownWords, unknown_words, word_tower_of
 from bvllm.common.text import Question
 from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder, index_video
 from bvllm.index.search.moments import best_moments
 from bvllm.index.search.scores import BLOCK, cosines
 from bvllm.inference.loading import LoadedModel, ModelError
-from bvllm.model.word_tower import WordTower
+from bvllm.model.text_encoder import TextEncoder
 from bvllm.types import Budget
 from tests.model import tiny
 from tests.video import make
@@ -36,9 +36,9 @@ def entries(files, loaded, tmp_path_factory) -> list[IndexedVideo]:
 
 
 @pytest.fixture
-def tower(entries) -> WordTower:
+def tower(entries) -> TextEncoder:
     """Two words: "star" is what frame 7 of the first video shows, "red" frame 3 of the second."""
-    made = WordTower(["star", "red"], entries[0].features.shape[1])
+    made = TextEncoder(["star", "red"], entries[0].features.shape[1])
     with torch.no_grad():
         made.table.weight.copy_(torch.stack([entries[0].features[7], entries[1].features[3]]))
     return made
@@ -135,9 +135,9 @@ def test_a_model_that_can_neither_is_refused(entries):
 
 def test_the_word_tower_lies_beside_the_weights(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    assert word_tower_of(str(tmp_path)) is None
-    WordTower(["red"], 4).save(tmp_path)
-    assert word_tower_of(str(tmp_path)).known("Red blue") == ["red"]
+    assert text_encoder_of(str(tmp_path)) is None
+    TextEncoder(["red"], 4).save(tmp_path)
+    assert text_encoder_of(str(tmp_path)).known("Red blue") == ["red"]
 
 
 @pytest.mark.parametrize("suffix", ["html", "png"])
@@ -166,6 +166,6 @@ def test_evidence_of_nothing_or_of_a_file_that_went_away_is_refused(entries, tow
 
 def test_a_damaged_word_tower_is_an_error_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "word_tower.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
-    monkeypatch.setattr("bvllm.asking.words.resolve_model", lambda name: name)
+    monkeypatch.setattr("bvllm.asking.query.resolve_model", lambda name: name)
     with pytest.raises(ModelError, match="its file is damaged"):
-        word_tower_of(str(tmp_path))
+        text_encoder_of(str(tmp_path))

@@ -14,7 +14,7 @@ from benchmarks.speed.__main__ import NAME, app
 from benchmarks.speed.child import run_job
 from benchmarks.speed.decoding import decoding
 from benchmarks.speed.footage import draw_clip, loop_clip
-from benchmarks.speed.goals import Plan, run
+from benchmarks.speed.goals import BenchmarkPlan, run
 from benchmarks.speed.page import as_json, as_markdown, newest_runs, performance_page, read_run
 from benchmarks.speed.result import Conditions, Figure
 from bvllm.cli import main
@@ -79,12 +79,12 @@ def test_a_job_that_fails_says_why(clip):
 
 def test_an_unknown_goal_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"goal must be one of G1, .*, got 'G99'"):
-        Plan(tmp_path, goals=frozenset({"G99"}))
+        BenchmarkPlan(tmp_path, goals=frozenset({"G99"}))
 
 
 @pytest.mark.slow
 def test_decoding_is_measured_on_the_same_pixels(clip, tmp_path):
-    plan = Plan(tmp_path, clips=(clip,), minutes=70, rounds=1, goals=frozenset({"G1"}))
+    plan = BenchmarkPlan(tmp_path, clips=(clip,), minutes=70, rounds=1, goals=frozenset({"G1"}))
     (tmp_path / "drawn-360p.mp4").symlink_to(clip)
     (tmp_path / "drawn-720p.mp4").symlink_to(clip)
     figures = list(run(plan))

@@ -150,7 +150,7 @@ def test_a_disk_that_is_full_is_status_one(ask, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bvllm.inference.frame_store.FrameStore.append", full)
+    monkeypatch.setattr("bvllm.inference.frame_cache.FrameCache.append", full)
     status, out, err = ask()
     assert (status, out) == (1, "")
     assert err == "error: [Errno 28] No space left on device\n"

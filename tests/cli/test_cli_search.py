@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bvllm.cli import main
-from bvllm.model.word_tower import WordTower
+from bvllm.model.text_encoder import TextEncoder
 from tests.model import tiny
 
 
@@ -85,10 +85,10 @@ def test_a_query_of_unknown_words_is_wrong_use(search, video):
 @pytest.fixture
 def words(monkeypatch) -> None:
     """The model has a word tower."""
-    tower = WordTower(["star"], tiny.model().config.vision_config.hidden_size)
+    tower = TextEncoder(["star"], tiny.model().config.vision_config.hidden_size)
     with torch.no_grad():
         tower.table.weight.copy_(torch.randn(tower.table.weight.shape))
-    monkeypatch.setattr("bvllm.asking.words.word_tower_of", lambda _: tower)
+    monkeypatch.setattr("bvllm.asking.query.text_encoder_of", lambda _: tower)
 
 
 def test_words_rank_every_frame_exactly_and_exact_is_still_taken(search, video, words):

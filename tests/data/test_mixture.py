@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bvllm.data.budget import RandomBudget
-from bvllm.data.mixture import Mixture, Part, shuffled
+from bvllm.data.mixture import Mixture, RowSet, shuffled
 
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=4)
 
 
 def mixture(sizes, weights=None, **settings):
     weights = weights or [None] * len(sizes)
-    parts = [Part(f"p{k}", range(1000 * k, 1000 * k + n), w) for k, (n, w) in enumerate(zip(sizes, weights))]
+    parts = [
+        RowSet(f"p{k}", range(1000 * k, 1000 * k + n), w) for k, (n, w) in enumerate(zip(sizes, weights))
+    ]
     return Mixture(parts, **settings)
 
 
@@ -103,7 +105,7 @@ def test_wrong_use():
     with pytest.raises(ValueError, match=r"parts must be at least one, of different names, got \[\]"):
         Mixture([])
     with pytest.raises(ValueError, match=r"parts must be at least one, of different names, got \['a', 'a'\]"):
-        Mixture([Part("a", range(2)), Part("a", range(2))])
+        Mixture([RowSet("a", range(2)), RowSet("a", range(2))])
     with pytest.raises(ValueError, match=r"place must be in 0\.\.4, got 5: take it modulo the size"):
         shuffled(5, 5)
 

@@ -11,7 +11,7 @@ import torch
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.hub import HubName, HubSource, hub_row, open_hub
-from bvllm.data.mixture import Mixture, Part
+from bvllm.data.mixture import Mixture, RowSet
 from bvllm.data.shards import Sample, TarRows, read_samples
 from bvllm.data.streams import RowStream, TarSource
 from bvllm.data.training_set import TrainingSet
@@ -79,7 +79,7 @@ def test_samples_are_rows_by_number(shards, media):
 
 def test_shards_mix_with_files_and_decode(shards):
     dataset = TrainingSet(
-        Mixture([Part("shards", TarRows(shards[:1]))]), Encoder(tiny.processor()), InvalidRowLog("raise")
+        Mixture([RowSet("shards", TarRows(shards[:1]))]), Encoder(tiny.processor()), InvalidRowLog("raise")
     )
     assert sorted(sum(dataset[k].frames) for k in range(2)) == [0, 1]
 

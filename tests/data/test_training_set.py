@@ -10,7 +10,7 @@ from bvllm.data.budget import RandomBudget
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
-from bvllm.data.mixture import Mixture, Part
+from bvllm.data.mixture import Mixture, RowSet
 from bvllm.data.readers import RowFile
 from bvllm.data.training_set import OrderSampler, TrainingSet, check_rows
 from tests.data.rows import llava, picture, video, write
@@ -40,7 +40,7 @@ def rows(tmp_path_factory):
 
 
 def training_set(rows, log=None, **settings):
-    return TrainingSet(Mixture([Part("all", rows)]), Encoder(tiny.processor()), log, **settings)
+    return TrainingSet(Mixture([RowSet("all", rows)]), Encoder(tiny.processor()), log, **settings)
 
 
 def same(a, b):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bvllm.asking.indexed import indexed_video
-from bvllm.index import IndexFolder, TowerEncoder, build, contents, find_indexed, index_video
+from bvllm.index import IndexFolder, TowerEncoder, build, find_indexed, hashes, index_video
 from bvllm.inference.ask import encode_video
 from bvllm.inference.loading import CHUNK, LoadedModel
 from bvllm.model.fast_tower import fast_tower
@@ -247,8 +247,8 @@ def test_a_frame_that_stood_in_for_unread_ones_is_not_believed_later(loaded, fol
 
 
 def test_a_first_question_hashes_the_file_once(video, loaded, tmp_path, monkeypatch):
-    hashed, real = [], contents.hash_file
-    monkeypatch.setattr(contents, "SETTLED_SECONDS", -1.0)
-    monkeypatch.setattr(contents, "hash_file", lambda file: hashed.append(file) or real(file))
+    hashed, real = [], hashes.hash_file
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(hashes, "hash_file", lambda file: hashed.append(file) or real(file))
     indexed_video(video, loaded, IndexFolder(tmp_path / "new"))
     assert len(hashed) == 1

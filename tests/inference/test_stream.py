@@ -12,7 +12,7 @@ from PIL import Image
 from bvllm.inference.ask import answer, encode_video
 from bvllm.inference.frame_slots import FrameSlots, HeldFrames
 from bvllm.inference.loading import LoadedModel
-from bvllm.inference.stream import VideoMemory
+from bvllm.inference.stream import StreamBuffer
 from bvllm.inference.thinning import Thinning
 from bvllm.video import FrameList, Limits, VideoError, VideoWarning
 from tests.model import tiny
@@ -51,7 +51,7 @@ def test_a_memory_too_small_is_refused(most, recent):
 def test_a_memory_speaks_of_its_own_settings(loaded):
     for wrong in ({"max_frames": 0}, {"max_frames": 8, "recent": 5}):
         with pytest.raises(ValueError, match="max_frames must be at least 4, and twice"):
-            VideoMemory(loaded, **wrong)
+            StreamBuffer(loaded, **wrong)
 
 
 def test_places_are_used_again_once_nobody_holds_them():
@@ -76,7 +76,7 @@ def test_places_are_used_again_once_nobody_holds_them():
 def test_a_short_stream_is_what_the_same_frames_are_as_a_video(loaded):
     clip = FrameList(tiny.frames(37), [k * 0.5 for k in range(37)])
     whole = encode_video(FrameList(clip.frames[::2], clip.seconds[::2]), loaded)
-    memory = VideoMemory(loaded, max_frames=64)
+    memory = StreamBuffer(loaded, max_frames=64)
     memory.watch(zip(clip.frames, [s + 1000 for s in clip.seconds]))
     seen = memory.snapshot()
     assert torch.equal(seen.seconds, whole.seconds)
@@ -86,7 +86,7 @@ def test_a_short_stream_is_what_the_same_frames_are_as_a_video(loaded):
 
 
 def test_a_long_stream_stays_small_and_remembers_its_beginning(loaded):
-    memory = VideoMemory(loaded, max_frames=20, fps=None)
+    memory = StreamBuffer(loaded, max_frames=20, fps=None)
     frames = tiny.frames(300, side=16)
     memory.watch(zip(frames, range(300)))
     seen = memory.snapshot()
@@ -100,7 +100,7 @@ def test_a_long_stream_stays_small_and_remembers_its_beginning(loaded):
 
 
 def test_a_snapshot_stays_while_the_stream_goes_on(loaded):
-    memory = VideoMemory(loaded, max_frames=8, fps=None)
+    memory = StreamBuffer(loaded, max_frames=8, fps=None)
     frames = tiny.frames(60, side=16)
     memory.watch(zip(frames[:10], range(10)))
     seen = memory.snapshot()
@@ -112,7 +112,7 @@ def test_a_snapshot_stays_while_the_stream_goes_on(loaded):
 
 
 def test_pictures_of_any_kind_are_taken(loaded):
-    memory = VideoMemory(loaded, max_frames=8, fps=None)
+    memory = StreamBuffer(loaded, max_frames=8, fps=None)
     memory.add(Image.new("RGB", (30, 20), "red"), 5.0)
     memory.add(np.zeros((20, 30, 3), np.uint8), 6.0)
     memory.add(torch.zeros(3, 20, 30, dtype=torch.uint8), 7.5)
@@ -122,7 +122,7 @@ def test_pictures_of_any_kind_are_taken(loaded):
 
 
 def test_what_makes_no_sense_is_refused(loaded):
-    memory = VideoMemory(loaded, max_frames=8)
+    memory = StreamBuffer(loaded, max_frames=8)
     with pytest.raises(VideoError, match="must have given a frame"):
         memory.snapshot()
     memory.add(tiny.frames(1)[0], 1.0)
@@ -147,7 +147,7 @@ def test_a_growing_file_ends_as_the_finished_one(tmp_path, loaded):
             path.write_bytes(data[:written])
         return False
 
-    memory = VideoMemory(loaded, max_frames=64)
+    memory = StreamBuffer(loaded, max_frames=64)
     memory.follow(path, poll_seconds=0.0, patience_seconds=0.05, until=grow)
     seen, whole = memory.snapshot(), encode_video(path, loaded)
     assert len(whole) == 30
@@ -166,7 +166,7 @@ def test_a_file_that_makes_sense_only_when_finished_is_read_then(tmp_path, loade
             path.write_bytes(data[:end])
         return False
 
-    memory = VideoMemory(loaded, max_frames=64)
+    memory = StreamBuffer(loaded, max_frames=64)
     memory.follow(path, poll_seconds=0.0, patience_seconds=0.05, until=grow)
     seen, whole = memory.snapshot(), encode_video(path, loaded)
     assert torch.equal(seen.frame_features, whole.frame_features)
@@ -176,7 +176,7 @@ def test_a_file_that_makes_sense_only_when_finished_is_read_then(tmp_path, loade
 def test_following_stops_when_told_and_what_was_read_can_be_asked(tmp_path, loaded):
     path = tmp_path / "live.ts"
     path.write_bytes(make_video(80, fps=4, format="mpegts"))
-    memory = VideoMemory(loaded, max_frames=64)
+    memory = StreamBuffer(loaded, max_frames=64)
     memory.follow(path, poll_seconds=0.0, until=lambda: len(memory) == 12)
     assert len(memory) == 12
     assert answer(memory.snapshot(), QUESTION, loaded).frames_total == len(memory)
@@ -185,7 +185,7 @@ def test_following_stops_when_told_and_what_was_read_can_be_asked(tmp_path, load
 def test_a_finished_file_that_is_no_video_raises(tmp_path, loaded):
     (tmp_path / "live.ts").write_bytes(b"nothing to see")
     with pytest.raises(VideoError):
-        VideoMemory(loaded).follow(tmp_path / "live.ts", poll_seconds=0.0, patience_seconds=0.0)
+        StreamBuffer(loaded).follow(tmp_path / "live.ts", poll_seconds=0.0, patience_seconds=0.0)
 
 
 def test_a_file_that_shrinks_is_another_file(tmp_path, loaded):
@@ -197,11 +197,11 @@ def test_a_file_that_shrinks_is_another_file(tmp_path, loaded):
         return False
 
     with pytest.raises(VideoError, match="file must only grow"):
-        VideoMemory(loaded).follow(path, poll_seconds=0.0, until=cut)
+        StreamBuffer(loaded).follow(path, poll_seconds=0.0, until=cut)
 
 
 def test_one_thread_feeds_while_another_asks(loaded):
-    memory = VideoMemory(loaded, max_frames=16, fps=None)
+    memory = StreamBuffer(loaded, max_frames=16, fps=None)
     frames = tiny.frames(200, side=16)
     memory.add(frames[0], 0.0)
     feeder = threading.Thread(target=lambda: memory.watch(zip(frames[1:], range(1, 200))))
@@ -216,14 +216,14 @@ def test_one_thread_feeds_while_another_asks(loaded):
 
 def test_closing_leaves_no_file_open(loaded):
     before = len(os.listdir("/proc/self/fd"))
-    memory = VideoMemory(loaded, max_frames=8)
+    memory = StreamBuffer(loaded, max_frames=8)
     memory.add(tiny.frames(1)[0], 0.0)
     memory.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_look_that_was_interrupted_is_made_up_for(loaded, monkeypatch):
-    memory, frames = VideoMemory(loaded, fps=None), tiny.frames(20, side=16)
+    memory, frames = StreamBuffer(loaded, fps=None), tiny.frames(20, side=16)
     real = LoadedModel.frame_features
 
     def interrupted(*_):
@@ -242,7 +242,7 @@ def test_a_limit_ends_the_following_instead_of_blinding_it(tmp_path, loaded):
     path = tmp_path / "a.mp4"
     path.write_bytes(make_video(frames=40, fps=4))
     for limits in (Limits(max_seconds=5.0), Limits(max_decoded_frames=9), Limits(max_bytes=100)):
-        memory = VideoMemory(loaded)
+        memory = StreamBuffer(loaded)
         with pytest.raises(VideoError) as error:
             memory.follow(path, limits=limits, poll_seconds=0.01, patience_seconds=0.0)
         assert error.value.kind == "limit"
@@ -259,7 +259,7 @@ def test_a_snapshot_may_be_collected_while_its_places_are_in_use():
 
 @pytest.mark.parametrize("bad", [torch.zeros(3, 8, 8), torch.zeros(0, 10, 3, dtype=torch.uint8)])
 def test_a_refused_picture_leaves_its_second_to_the_next(loaded, bad):
-    memory, good = VideoMemory(loaded, max_frames=64), tiny.frames(1)[0]
+    memory, good = StreamBuffer(loaded, max_frames=64), tiny.frames(1)[0]
     for start in (0.0, 2.0):
         with pytest.raises(VideoError):
             memory.add(bad, 100 + start)
@@ -272,7 +272,7 @@ def test_what_a_finished_file_lacks_is_told(tmp_path, loaded):
     for data, truncated in ((whole, False), (whole[: len(whole) * 2 // 3], True)):
         path = tmp_path / f"{len(data)}.ts"
         path.write_bytes(data)
-        memory = VideoMemory(loaded)
+        memory = StreamBuffer(loaded)
         memory.follow(path, poll_seconds=0.0, patience_seconds=0.0)
         told, wanted = memory.snapshot().report, encode_video(path, loaded).report
         assert (told.warnings, told.truncated, told.damaged) == (
@@ -286,7 +286,7 @@ def test_what_a_finished_file_lacks_is_told(tmp_path, loaded):
 def test_what_is_known_of_a_followed_file_in_the_end(tmp_path, loaded):
     path = tmp_path / "live.ts"
     path.write_bytes(make_video(frames=80, fps=4, format="mpegts"))
-    memory = VideoMemory(loaded)
+    memory = StreamBuffer(loaded)
     memory.follow(path, poll_seconds=0.0, patience_seconds=0.0)
     info = memory.snapshot().info
     assert (info.duration_seconds, info.bytes) == (20.0, path.stat().st_size)

@@ -4,7 +4,7 @@ import pytest
 from transformers import BertConfig, CLIPVisionConfig
 
 from bvllm.model import BVLLMConfig
-from bvllm.model.configuration_bvllm import SlotRule
+from bvllm.model.configuration_bvllm import PlaceholderCount
 from bvllm.types import Budget
 from tests.model import tiny
 
@@ -75,7 +75,7 @@ def test_settings_that_follow_from_others():
 
 def test_slots_of_an_empty_clip():
     with pytest.raises(ValueError, match="a clip must have at least 1 frame, got 0: drop empty clips"):
-        SlotRule().count(0)
+        PlaceholderCount().count(0)
 
 
 def test_todays_names_are_still_read_and_win(tmp_path):
@@ -126,7 +126,7 @@ def test_methods_are_checked_wherever_they_come_from(tmp_path):
     older = BVLLMConfig.from_pretrained(tmp_path, merge_frames=False, merge_tokens=True)
     assert (older.merge_frames, older.merge_tokens) == ("none", "bipartite")
     patches = BVLLMConfig.from_pretrained(tmp_path, sample_tokens="none", budget_tokens=9999)
-    assert patches.slots.count(2) == 2 * patches.tokens_per_frame == 98
+    assert patches.placeholders.count(2) == 2 * patches.tokens_per_frame == 98
 
 
 def test_the_number_of_tokens_follows_the_sampler():

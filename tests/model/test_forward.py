@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bvllm.model.packing import Packing, used_slots
+from bvllm.model.packing import Packing, used_placeholders
 from bvllm.types import Budget
 from tests.model import tiny
 
@@ -14,7 +14,7 @@ def masked_oracle(model, inputs):
     """Logits of the whole layout, unused slots masked out of attention and passed over by positions."""
     visual = model.get_video_features(**{k: v for k, v in inputs.items() if "video" in k or "qformer" in k})
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    used = model.model.used_slots(ids, visual)
+    used = model.model.used_placeholders(ids, visual)
     unused = (ids == model.config.video_token_id) & ~used
     assert unused.any(), "the test needs slots that are not used"
     embeds = model.get_input_embeddings()(ids).masked_scatter(
@@ -107,7 +107,7 @@ def test_a_smaller_budget_fits_the_same_prompt(tokens):
     question = inputs["qformer_input_ids"], inputs["qformer_attention_mask"]
     chosen = model.model.select([frames], [seconds], *question, budget=Budget(tokens, 2))
     patches = model.model.encode_patches(inputs["pixel_values_videos"])[chosen[0].frames]
-    visual = model.model.spend(patches, chosen, *question, budget=Budget(tokens, 2))
+    visual = model.model.reduce_to_budget(patches, chosen, *question, budget=Budget(tokens, 2))
     assert len(chosen[0]) <= 2
     assert visual.lengths == [min(tokens, 4 * len(chosen[0]))]
     assert model(**exact_text(inputs), mm_encoder_outputs={"video": visual}).logits.isfinite().all()
@@ -128,7 +128,9 @@ def test_wrong_placeholders_are_refused():
 
 def test_neighbouring_clips_keep_their_own_slots():
     row = torch.tensor([[False, True, True, True, True, True, False]])
-    assert used_slots(row, [1, 2], slots=[2, 3]).tolist() == [[False, True, False, True, True, False, False]]
+    assert used_placeholders(row, [1, 2], slots=[2, 3]).tolist() == [
+        [False, True, False, True, True, False, False]
+    ]
 
 
 def test_packing_there_and_back():

@@ -222,7 +222,7 @@ def test_a_processor_comes_back_the_same(tmp_path):
     processor.video_processor.fps = 2.5
     processor.save_pretrained(tmp_path)
     again = BVLLMProcessor.from_pretrained(tmp_path)
-    assert again.slots == processor.slots
+    assert again.placeholders == processor.placeholders
     assert again.video_token_id == processor.video_token_id
     assert (again.video_processor.fps, again.video_processor.size) == (2.5, {"height": 16, "width": 16})
     assert again.chat_template == processor.chat_template

@@ -56,7 +56,7 @@ def test_any_decoder_answers_and_comes_back_bit_for_bit(name, tmp_path):
     again = BVLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
     assert torch.equal(again(**inputs).logits, logits)
     assert torch.equal(again.generate(**inputs, max_new_tokens=4), written)
-    assert again.config.slots == model.config.slots
+    assert again.config.placeholders == model.config.placeholders
     assert again.config.text_config.model_type == LANGUAGE_MODELS[name].model_type
 
 

@@ -100,8 +100,8 @@ def test_adaptive_tokens_share_the_budget_among_the_frames_that_are_left(budget,
     fixed = tiny.backbone(tokens_per_frame=4, budget_tokens=99)
     frames = [FrameSelection.of(thin_evenly(8, 2).anchor, torch.arange(8.0))]
     patches = torch.randn(2, 16, 16)
-    found = model.spend(patches, frames, QUESTION[:1], MASK[:1])
-    every = fixed.spend(patches, frames, QUESTION[:1], MASK[:1])
+    found = model.reduce_to_budget(patches, frames, QUESTION[:1], MASK[:1])
+    every = fixed.reduce_to_budget(patches, frames, QUESTION[:1], MASK[:1])
     assert found.attention[0].shape[1] == kept
     torch.testing.assert_close(found.attention[0], every.attention[0][:, :kept])
     assert found.lengths == [min(2 * kept, budget)]
@@ -186,7 +186,7 @@ def test_the_two_passes_equal_the_dense_way():
     chosen = model.select(frames, list(inputs["video_seconds"].split(lengths)), *question)
     patches = model.encode_patches(pixels).split(lengths)
     dense = torch.cat([torch.einsum("ft,tnc->fnc", s.weights, p) for s, p in zip(chosen, patches)])
-    expected = model.spend(dense, chosen, *question)
+    expected = model.reduce_to_budget(dense, chosen, *question)
     actual = model.get_video_features(**inputs)
     assert actual.lengths == expected.lengths
     torch.testing.assert_close(torch.cat(actual.pooler_output), torch.cat(expected.pooler_output))
@@ -285,7 +285,7 @@ def test_wrong_inputs_say_what_to_change():
         model.select([torch.zeros(2, 16)], [torch.zeros(3)])
     chosen = model.select(*cached(model), QUESTION, MASK)
     with pytest.raises(ValueError, match=r"patches must be given for the \d+ chosen frames, got 1"):
-        model.spend(torch.zeros(1, 16, 16), chosen, QUESTION, MASK)
+        model.reduce_to_budget(torch.zeros(1, 16, 16), chosen, QUESTION, MASK)
     patches = torch.zeros(sum(len(s) for s in chosen), 16, 16)
     with pytest.raises(ValueError, match=r"question_ids must be given for 2 clips, got 1"):
-        model.spend(patches, chosen, QUESTION[:1], MASK[:1])
+        model.reduce_to_budget(patches, chosen, QUESTION[:1], MASK[:1])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bvllm.nano.bank import FeatureCache, needle_key
-from bvllm.nano.pool import FrameDataset
+from bvllm.nano.feature_cache import FeatureCache, needle_key
+from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, wanted_frames
 from bvllm.synthetic.needles import Caption, Picture, Sticker
 from bvllm.types import FrameSelection

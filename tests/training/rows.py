@@ -26,7 +26,7 @@ class DrawnRows:
         frames = FRAMES[number % len(FRAMES)]
         noise = torch.Generator().manual_seed(number)
         side = self.processor.video_processor.size["height"]
-        slots, budget = self.processor.slots, None
+        slots, budget = self.processor.placeholders, None
         if self.budget is not None:
             budget = self.budget.at(position // self.rows_per_step)
             slots = replace(slots, budget_tokens=budget)

@@ -15,7 +15,7 @@ from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, StageSettings, override
 from bvllm.training.trainable import merge_adapters, part_of, prepare
 from tests.model import tiny
-from tests.model.test_parts import instructblip
+from tests.model.test_assemble import instructblip
 from tests.training.rows import open_drawn
 
 
@@ -54,7 +54,7 @@ def test_the_papers_recipe_runs_and_keeps_its_best(words, tmp_path):
     assert any("evaluation loss" in line for line in said)
     model = BVLLMForConditionalGeneration.from_pretrained(out / "model")
     assert model.dtype == torch.bfloat16
-    assert BVLLMProcessor.from_pretrained(out / "model").slots == model.config.slots
+    assert BVLLMProcessor.from_pretrained(out / "model").placeholders == model.config.placeholders
     # What was released is frozen and must come out as it went in.
     first = dict(build(settings).model.named_parameters())
     for name, weight in model.named_parameters():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bvllm.video import Limits, SamplingPlan
-from bvllm.video.decode import Clock, Timeline
+from bvllm.video.decode import Clock, FrameClock
 from bvllm.video.sampling import Picker
 
 GAPS = st.lists(st.floats(0.001, 5.0), min_size=1, max_size=60)
@@ -67,7 +67,7 @@ def test_the_number_of_targets():
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=80), st.sampled_from([None, 0.0, 25.0, 1e9]))
 def test_seconds_ascend_whatever_the_clock_says(raw, rate):
-    timeline = Timeline(rate)
+    timeline = FrameClock(rate)
     seconds = [timeline.place(second) for second in raw]
     assert seconds == sorted(seconds)
     assert not seconds or seconds[0] == 0.0
@@ -78,31 +78,31 @@ def test_seconds_ascend_whatever_the_clock_says(raw, rate):
 @given(GAPS)
 def test_a_good_clock_is_left_alone(gaps):
     raw = [7.0 + sum(gaps[:k]) for k in range(len(gaps))]
-    timeline = Timeline(30.0)
+    timeline = FrameClock(30.0)
     assert [timeline.place(second) for second in raw] == pytest.approx([second - 7.0 for second in raw])
     assert timeline.substituted == 0
 
 
 def test_a_clock_that_never_moves_runs_at_the_stream_s_rate():
-    timeline = Timeline(10.0)
+    timeline = FrameClock(10.0)
     assert [timeline.place(3.0) for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
     assert timeline.substituted == 3
 
 
 def test_pairs_that_share_a_time_are_spread_between_their_neighbours():
-    timeline = Timeline(20.0)
+    timeline = FrameClock(20.0)
     raw = [0.0, 0.0, 0.1, 0.1, 0.2, 0.2]
     assert [timeline.place(second) for second in raw] == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2, 0.25])
 
 
 def test_a_clock_that_was_restarted_goes_on():
-    timeline = Timeline(10.0)
+    timeline = FrameClock(10.0)
     raw = [100.0, 100.1, 0.0, 0.1, 0.2]
     assert [timeline.place(second) for second in raw] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_frames_before_the_first_reading_are_counted_back_from_it():
-    timeline = Timeline(10.0)
+    timeline = FrameClock(10.0)
     raw = [None, None, 5.0, 5.5]
     assert [timeline.place(second) for second in raw] == pytest.approx([0.0, 0.1, 0.2, 0.7])
 

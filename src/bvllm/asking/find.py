@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bvllm.asking.words import UnknownWords, unknown_words
+from bvllm.asking.query import UnknownWords, unknown_words
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.index import IndexedVideo
@@ -17,7 +17,7 @@ from bvllm.index.search.scores import all_cosines
 from bvllm.inference.loading import ModelError
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
-from bvllm.model.word_tower import WordTower
+from bvllm.model.text_encoder import TextEncoder
 from bvllm.types import Budget
 
 How = Literal["words", "selector"]
@@ -25,7 +25,7 @@ MANY_QUERIES = 1 << 20  # all that a selector has: every one may have something 
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search gave.
 
     Attributes:
@@ -46,11 +46,11 @@ def find_moments(
     videos: Sequence[IndexedVideo],
     query: str,
     loaded: VideoModel,
-    words: WordTower | None,
+    words: TextEncoder | None,
     *,
     top: int = 10,
     near_seconds: float = NEAR_SECONDS,
-) -> Found:
+) -> SearchResult:
     """The moments of some videos that are most like a query: every frame is looked at, exactly.
 
     Args:
@@ -83,7 +83,7 @@ def find_moments(
         unknown = unknown_words(query, loaded.knows_word)
         scores = _selector_scores(videos, query, loaded)
     moments = best_moments(scores, [video.seconds.numpy() for video in videos], top, near_seconds)
-    return Found(moments, how, unknown, frames)
+    return SearchResult(moments, how, unknown, frames)
 
 
 def _selector_scores(

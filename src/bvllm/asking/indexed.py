@@ -10,7 +10,7 @@ from torch import Tensor
 from bvllm.common.threads import usable_cores
 from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
 from bvllm.inference.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
-from bvllm.inference.frame_store import FrameStore, StoredFrames
+from bvllm.inference.frame_cache import FrameCache, StoredFrames
 from bvllm.inference.model import VideoModel
 from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
 
@@ -79,11 +79,11 @@ def indexed_video(
     """
     started, limits = time.perf_counter(), limits or Limits()
     plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
-    spool: list[FrameStore] = []
+    cache: list[FrameCache] = []
 
-    def new_spool() -> FrameStore:
-        spool.append(FrameStore(loaded.frame_size))
-        return spool[-1]
+    def new_spool() -> FrameCache:
+        cache.append(FrameCache(loaded.frame_size))
+        return cache[-1]
 
     found, was_there = find_or_index(
         video,
@@ -93,12 +93,12 @@ def indexed_video(
         limits=limits,
         workers=decoders,
         progress=None if progress is None else lambda _, done, all_: progress(DECODE_AND_ENCODE, done, all_),
-        spool=new_spool,
+        cache=new_spool,
     )
     step = FROM_INDEX if was_there else DECODE_AND_ENCODE
-    if spool and len(spool[0]) == len(found):
-        return _encoded(found, fps, spool[0], step, started)
-    for partial in spool:  # a part of the video was there before
+    if cache and len(cache[0]) == len(found):
+        return _encoded(found, fps, cache[0], step, started)
+    for partial in cache:  # a part of the video was there before
         partial.close()
     return _encoded(found, fps, _fetched(found, video, loaded, plan, limits, decoders), step, started)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from bvllm.asking.find import Found
+from bvllm.asking.find import SearchResult
 from bvllm.common.text import shown
 from bvllm.index import IndexedVideo
 from bvllm.index.search.moments import Moment
@@ -17,7 +17,7 @@ from bvllm.video.frame_map import FrameMap
 
 
 def write_search_evidence(
-    path: str | Path, query: str, found: Found, videos: Sequence[IndexedVideo], files: Sequence[Path]
+    path: str | Path, query: str, found: SearchResult, videos: Sequence[IndexedVideo], files: Sequence[Path]
 ) -> Path:
     """Write the frames of the moments, best first, into one page or picture.
 

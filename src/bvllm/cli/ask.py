@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, quiet, unwritten, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    check_fps,
+    note,
+    progress_bar,
+    silence_libraries,
+    unwritten,
+    wrong_use,
+)
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.methods import (
     ForceOption,
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class AskRequest:
     """The command line, parsed."""
 
     video: str
@@ -95,7 +103,7 @@ def ask(
 ) -> None:
     """Answer a question about a video."""
     _check(question, option or [], fps, evidence, model)
-    quiet()
+    silence_libraries()
     from bvllm.common.text import Question
 
     with wrong_use():
@@ -103,7 +111,7 @@ def ask(
         methods = method_names(
             select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
         )
-    request = Request(
+    request = AskRequest(
         video,
         parsed,
         budget,
@@ -145,7 +153,7 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
         resolve_model(model)
 
 
-def _work(request: Request) -> tuple["EncodedVideo", "Answer"]:
+def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.inference.ask import answer, load_model
     from bvllm.inference.loading import ModelError
     from bvllm.types import Budget
@@ -184,7 +192,7 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
         raise Unanswerable(str(error)) from error
 
 
-def _look(request: Request, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
+def _look(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
     from bvllm.asking.indexed import indexed_video
     from bvllm.index import IndexFailure
@@ -227,7 +235,7 @@ def _text(answer: "Answer") -> str:
     return "\n".join([said, cost_line(answer), times_line(answer)])
 
 
-def _json(request: Request, encoded: "EncodedVideo", answer: "Answer") -> str:
+def _json(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> str:
     from bvllm.inference.results import answer_as_json
 
     found = answer_as_json(answer, encoded.info, encoded.report)

@@ -1,4 +1,4 @@
-"""Share among commands: errors with an exit status, a progress bar, quiet libraries, Ctrl-C, file limits.
+"""Share among commands: errors with an exit status, a progress bar, silent libraries, Ctrl-C, file limits.
 
 Nothing heavy is imported before it is used.
 """
@@ -115,7 +115,7 @@ def progress_bar(*, remaining: bool = False) -> Iterator[Report | None]:
         yield report
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Silence what libraries print by themselves; to be called before they are imported."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, quiet
+from bvllm.cli.console import Unanswerable, silence_libraries
 
 
 class Kind(StrEnum):
@@ -30,7 +30,7 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a released LLaMA-VID or VideoLLaMA2 (safetensors) to a model that `ask` and `eval` take."""
-    quiet()
+    silence_libraries()
     from bvllm.model.conversion.convert import convert as convert_release
 
     try:

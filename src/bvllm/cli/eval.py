@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, quiet, wrong_use
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, silence_libraries, wrong_use
 from bvllm.cli.methods import (
     ForceOption,
     MergeFramesOption,
@@ -46,7 +46,7 @@ def evaluate_model(
         resolve_model(model)
         if json_file is not None:
             check_folder_of(json_file, "--json")
-    quiet()
+    silence_libraries()
     methods = method_names(
         select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
     )

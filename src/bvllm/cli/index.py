@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Stopped, Unanswerable, check_fps, note, progress_bar, quiet, wrong_use
+from bvllm.cli.console import (
+    Stopped,
+    Unanswerable,
+    check_fps,
+    note,
+    progress_bar,
+    silence_libraries,
+    wrong_use,
+)
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
 
 if TYPE_CHECKING:
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class IndexRequest:
     """What to index, and how."""
 
     videos: tuple[Path, ...]
@@ -79,7 +87,7 @@ def index(
         videos = tuple(videos_of(paths or [], note))
         if videos:
             resolve_model(model)
-    quiet()
+    silence_libraries()
     folder = index_folder(where, max_size)
     if show:
         print_list(folder, as_json=as_json)
@@ -88,7 +96,7 @@ def index(
     elif prune:
         print_prune(folder, as_json=as_json)
     else:
-        _index(Request(videos, model, fps, workers, as_json), folder)
+        _index(IndexRequest(videos, model, fps, workers, as_json), folder)
 
 
 def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
@@ -105,7 +113,7 @@ def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: floa
         raise ValueError("videos must be named, got none: bvllm index VIDEO, or --list, --check or --prune")
 
 
-def _index(request: Request, folder: "IndexFolder") -> None:
+def _index(request: IndexRequest, folder: "IndexFolder") -> None:
     from bvllm.index import IndexFailure, TowerEncoder
     from bvllm.inference.loading import ModelError, load_model
 
@@ -131,7 +139,7 @@ def _index(request: Request, folder: "IndexFolder") -> None:
         )
 
 
-def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
+def _index_one(request: IndexRequest, number: int, folder: "IndexFolder", encoder: "TowerEncoder") -> Outcome:
     from bvllm.common.text import shown
     from bvllm.index import HeldElsewhere, index_video
     from bvllm.video import VideoError
@@ -151,7 +159,7 @@ def _index_one(request: Request, number: int, folder: "IndexFolder", encoder: "T
     return Outcome(str(path), state, *numbers, warnings=tuple(map(str, found.meta.report.warnings)))
 
 
-def _tell(outcome: Outcome, request: Request) -> None:
+def _tell(outcome: Outcome, request: IndexRequest) -> None:
     """A line for each video; what is wrong with one of several, or odd about it, goes to stderr."""
     from bvllm.common.text import format_clock, shown
 

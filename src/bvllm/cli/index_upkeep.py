@@ -14,7 +14,7 @@ import typer
 from bvllm.cli.console import Unanswerable, note, wrong_use
 
 if TYPE_CHECKING:
-    from bvllm.index import EntrySummary, Finding, IndexFolder
+    from bvllm.index import EntrySummary, FolderFault, IndexFolder
 
 T = TypeVar("T")
 GIGABYTE = 1e9
@@ -50,7 +50,7 @@ def index_folder(where: Path | None, max_gigabytes: float | None = None) -> "Ind
         return IndexFolder(where or default_folder(), max_bytes=limit, tell=_note)
 
 
-def _note(finding: "Finding") -> None:
+def _note(finding: "FolderFault") -> None:
     if finding.kind == "busy":
         note(finding.why)
         return
@@ -108,7 +108,7 @@ def _without_failing(work: Callable[[], T]) -> T:
 
 
 def _print_findings(
-    findings: list["Finding"], folder: "IndexFolder", *, as_json: bool, word: str = ""
+    findings: list["FolderFault"], folder: "IndexFolder", *, as_json: bool, word: str = ""
 ) -> None:
     bad = {Path(finding.name).stem for finding in findings if finding.kind in ("damaged", "unreadable")}
     kept = sum(entry.key.name not in bad for entry in _without_failing(folder.entries))

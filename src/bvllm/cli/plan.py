@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, quiet, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, silence_libraries, wrong_use
 
 
 def plan(
@@ -24,7 +24,7 @@ def plan(
     with wrong_use():
         check_fps(fps)
         resolve_model(model)
-    quiet()
+    silence_libraries()
     from bvllm.inference.loading import ModelError
     from bvllm.inference.plan import plan_json, plan_question, plan_text
     from bvllm.types import Budget

@@ -15,19 +15,19 @@ from bvllm.cli.console import (
     check_fps,
     note,
     progress_bar,
-    quiet,
+    silence_libraries,
     unwritten,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 
 if TYPE_CHECKING:
-    from bvllm.asking.find import Found
+    from bvllm.asking.find import SearchResult
     from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """The command line, parsed."""
 
     paths: tuple[str, ...]
@@ -92,19 +92,19 @@ def search(
             check_evidence_path(evidence)
         resolve_model(model)
         files = tuple(videos_of(words[:-1], note))
-    quiet()
-    request = Request(
+    silence_libraries()
+    request = SearchRequest(
         tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
     )
     searched, found = _work(request)
     print(_json(request, searched, found) if as_json else _text(searched.files, found))
 
 
-def _work(request: Request) -> tuple[Searched, "Found"]:
+def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:
     """The files that were searched, and what was found in them."""
     from bvllm.asking.find import find_moments
+    from bvllm.asking.query import UnknownWords, text_encoder_of
     from bvllm.asking.search_evidence import write_search_evidence
-    from bvllm.asking.words import UnknownWords, word_tower_of
     from bvllm.index import TowerEncoder
     from bvllm.inference.loading import ModelError, load_model
     from bvllm.video import VideoError
@@ -114,7 +114,7 @@ def _work(request: Request) -> tuple[Searched, "Found"]:
     try:
         loaded = load_model(request.model)
         videos, left_out = _entries(request, folder, TowerEncoder.of(loaded))
-        tower = word_tower_of(request.model)
+        tower = text_encoder_of(request.model)
         found = find_moments(list(videos.values()), request.query, loaded, tower, top=request.top)
         if tower is None:
             note("this model has no word tower: frames are ranked by its selector, which is slower")
@@ -132,7 +132,7 @@ def _work(request: Request) -> tuple[Searched, "Found"]:
 
 
 def _entries(
-    request: Request, folder: "IndexFolder", encoder: "TowerEncoder"
+    request: SearchRequest, folder: "IndexFolder", encoder: "TowerEncoder"
 ) -> "tuple[dict[Path, IndexedVideo], dict[Path, str]]":
     """The entry of every file, and why there is none; one video in several files is searched once."""
     from bvllm.common.text import shown
@@ -178,7 +178,7 @@ def _entries(
     return found, left_out
 
 
-def _text(kept: tuple[Path, ...], found: "Found") -> str:
+def _text(kept: tuple[Path, ...], found: "SearchResult") -> str:
     """One moment a line: score, time, file."""
     from bvllm.common.text import format_clock, shown
 
@@ -188,7 +188,7 @@ def _text(kept: tuple[Path, ...], found: "Found") -> str:
     )
 
 
-def _json(request: Request, searched: Searched, found: "Found") -> str:
+def _json(request: SearchRequest, searched: Searched, found: "SearchResult") -> str:
     from bvllm.common.text import format_clock
 
     moments = [

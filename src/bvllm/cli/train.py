@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Stopped, Unanswerable, WrongUse, quiet, wrong_use
+from bvllm.cli.console import Stopped, Unanswerable, WrongUse, silence_libraries, wrong_use
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
@@ -28,7 +28,7 @@ def nano(
     ] = False,
 ) -> None:
     """Train the embedded model from nothing, on the world's own videos."""
-    quiet()
+    silence_libraries()
     from safetensors import SafetensorError
 
     from bvllm.nano.train import train_nano
@@ -89,7 +89,7 @@ def _run(
 
     with wrong_use():
         settings = override(RECIPES[recipe](), words)
-    quiet()
+    silence_libraries()
     from safetensors import SafetensorError
 
     try:

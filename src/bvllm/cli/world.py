@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, quiet, wrong_use
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, silence_libraries, wrong_use
 
 world = typer.Typer(help="Videos with questions, made from a seed.", add_completion=False)
 
@@ -39,7 +39,7 @@ def make(
         names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
         if names == []:
             raise ValueError(f"--tasks must name a task, got {tasks!r}: leave it out for all tasks")
-    quiet()
+    silence_libraries()
     from bvllm.synthetic import make_world
     from bvllm.video import VideoError
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 # Lets as many threads work at once as it was made for, whatever they do.
-Gate = Semaphore
+CpuSlots = Semaphore
 In = TypeVar("In")
 Out = TypeVar("Out")
 

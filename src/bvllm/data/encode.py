@@ -87,7 +87,7 @@ class Encoder:
         Raises:
             InvalidRow: anything wrong with its media or its length.
         """
-        slots = self.processor.slots
+        slots = self.processor.placeholders
         slots = slots if budget is None else replace(slots, budget_tokens=budget)
         clips = [
             read_media(media, dialogue.where, self.plan, self.size, self.limits) for media in dialogue.media

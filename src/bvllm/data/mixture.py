@@ -28,7 +28,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class RowSet:
     """One set of a mixture.
 
     Attributes:
@@ -67,14 +67,14 @@ class Mixture:
         ValueError: weights that are not positive, given for some parts only, or too small for a row an epoch.
 
     Example:
-        >>> small, large = Part("small", range(2), 1.0), Part("large", range(100, 130), 3.0)
+        >>> small, large = RowSet("small", range(2), 1.0), RowSet("large", range(100, 130), 3.0)
         >>> order = Mixture([small, large], rows_per_epoch=8)
         >>> sorted(order[k] for k in range(8) if order.pick(k).part == 0), len(order)
         ([0, 1], 8)
     """
 
     def __init__(
-        self, parts: list[Part], seed: int = 0, rows_per_epoch: int | None = None, *, shuffle: bool = True
+        self, parts: list[RowSet], seed: int = 0, rows_per_epoch: int | None = None, *, shuffle: bool = True
     ) -> None:
         self.parts, self.seed, self.shuffle = tuple(parts), seed, shuffle
         weights = _weights(self.parts)
@@ -154,7 +154,7 @@ class Mixture:
             )
 
 
-def _weights(parts: tuple[Part, ...]) -> list[float]:
+def _weights(parts: tuple[RowSet, ...]) -> list[float]:
     names = [part.name for part in parts]
     if not parts or len(set(names)) < len(names):
         raise ValueError(f"parts must be at least one, of different names, got {names}: rename or add")
@@ -225,3 +225,6 @@ def shuffled(place: int, size: int, *key: int) -> int:
         place = left << half | right
         if place < size:
             return place
+
+
+Part = RowSet  # the name until 0.1, for one release

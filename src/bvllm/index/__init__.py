@@ -3,7 +3,7 @@
 from bvllm.index.build import INDEXING, Indexed, find_indexed, find_or_index, index_video
 from bvllm.index.encoder import FrameEncoder, TowerEncoder
 from bvllm.index.entry import EntrySummary, FrameMapArrays, IndexedVideo, IndexEntry, IndexMeta
-from bvllm.index.errors import DamagedIndexWarning, Finding, HeldElsewhere, IndexFailure
+from bvllm.index.errors import DamagedIndexWarning, FolderFault, HeldElsewhere, IndexFailure
 from bvllm.index.folder import IndexFolder, default_folder, default_max_bytes
 from bvllm.index.key import IndexKey, sampling_settings
 from bvllm.index.partial import PartialEntry
@@ -12,7 +12,7 @@ __all__ = [
     "INDEXING",
     "DamagedIndexWarning",
     "EntrySummary",
-    "Finding",
+    "FolderFault",
     "FrameEncoder",
     "FrameMapArrays",
     "HeldElsewhere",

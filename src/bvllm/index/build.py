@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bvllm import __version__
-from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.index.contents import FileHash, identity_of
+from bvllm.common.threads import CpuSlots, one_kernel_thread, usable_cores
 from bvllm.index.encoder import FrameEncoder
 from bvllm.index.entry import IndexedVideo, IndexMeta
 from bvllm.index.errors import IndexFailure
 from bvllm.index.folder import IndexFolder
+from bvllm.index.hashes import FileHash, identity_of
 from bvllm.index.key import IndexKey, sampling_settings
 from bvllm.index.partial import PartialEntry
 from bvllm.inference.encode import GPU_WORKERS, Progress
-from bvllm.inference.first_pass import look_once, planned_frames
-from bvllm.inference.frame_store import FrameStore
+from bvllm.inference.encode_frames import encode_frames, planned_frames
+from bvllm.inference.frame_cache import FrameCache
 from bvllm.video import (
     LOCAL_LIMITS,
     Limits,
@@ -61,7 +61,7 @@ def index_video(
     limits: Limits = LOCAL_LIMITS,
     workers: int | None = None,
     progress: Progress | None = None,
-    spool: FrameStore | None = None,
+    cache: FrameCache | None = None,
 ) -> IndexedVideo:
     """The entry of a video, made if there is none yet.
 
@@ -79,7 +79,7 @@ def index_video(
         workers: threads that decode, and chunks looked at in parallel on a CPU; None takes one per core. The
             result is the same with any number.
         progress: told about "index".
-        spool: receives the pixels of the frames that are looked at here, which are not all where an earlier
+        cache: receives the pixels of the frames that are looked at here, which are not all where an earlier
             run, or another process, did a part of the work.
 
     Raises:
@@ -95,7 +95,7 @@ def index_video(
         limits=limits,
         workers=workers,
         progress=progress,
-        spool=lambda: spool,
+        cache=lambda: cache,
     ).entry
 
 
@@ -115,13 +115,13 @@ def find_or_index(
     limits: Limits = LOCAL_LIMITS,
     workers: int | None = None,
     progress: Progress | None = None,
-    spool: Callable[[], FrameStore | None] = lambda: None,
+    cache: Callable[[], FrameCache | None] = lambda: None,
 ) -> Indexed:
     """As `index_video`, and says whether the entry was there before; the file's identity is worked out once.
 
     Args:
         plan: which frames to look at; its rate is part of the key, a cap on frames is not.
-        spool: makes what receives the pixels; called where frames are looked at here.
+        cache: makes what receives the pixels; called where frames are looked at here.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
@@ -137,7 +137,7 @@ def find_or_index(
             return Indexed(found, was_there=True)
         # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
         partial.rewind(max(0, partial.count - 1))
-        look = _Look(video, file_hash, encoder, plan, partial, progress, spool())
+        look = _Look(video, file_hash, encoder, plan, partial, progress, cache())
         return Indexed(look.through(limits, workers or usable_cores()), was_there=False)
 
 
@@ -151,25 +151,29 @@ class _Look:
     plan: SamplingPlan
     partial: PartialEntry
     progress: Progress | None
-    spool: FrameStore | None
+    cache: FrameCache | None
 
     def through(self, limits: Limits, threads: int) -> IndexedVideo:
         """Read on from where the journal ends, and make the entry."""
         size, chunk = self.encoder.frame_size, self.encoder.chunk
-        first, gate = self.partial.count, Gate(threads)
+        first, cpu_slots = self.partial.count, CpuSlots(threads)
         with (
             one_kernel_thread(),
-            read_video(self.video, self.plan, limits, size, chunk, threads, first=first, gate=gate) as stream,
+            read_video(
+                self.video, self.plan, limits, size, chunk, threads, first=first, cpu_slots=cpu_slots
+            ) as stream,
         ):
-            self._at(stream, threads if self.encoder.device.type == "cpu" else GPU_WORKERS, gate)
+            self._at(stream, threads if self.encoder.device.type == "cpu" else GPU_WORKERS, cpu_slots)
             frame_map = {} if stream.frame_map is None else stream.frame_map.to_arrays()
             return self.partial.finish(frame_map, _meta(self.video, self.plan, stream))
 
-    def _at(self, stream: VideoStream, workers: int, gate: Gate) -> None:
+    def _at(self, stream: VideoStream, workers: int, cpu_slots: CpuSlots) -> None:
         """Put every frame's feature into the journal."""
         planned = planned_frames(stream.info, self.plan.fps)
         self._tell(planned)
-        for features, seconds in look_once(stream, self.encoder.frame_features, workers, gate, self.spool):
+        for features, seconds in encode_frames(
+            stream, self.encoder.frame_features, workers, cpu_slots, self.cache
+        ):
             # Before they are believed: they are of the bytes that the key names.
             if not self._is_still_it():
                 raise VideoError(

@@ -32,7 +32,7 @@ FindingKind = Literal[
 
 
 @dataclass(frozen=True)
-class Finding:
+class FolderFault:
     """One file of an index folder that is not a sound entry, was removed, or is waited for.
 
     Attributes:
@@ -48,10 +48,10 @@ class Finding:
     why: str
 
 
-Tell = Callable[[Finding], None]
+Tell = Callable[[FolderFault], None]
 
 
-def warn(finding: Finding) -> None:
+def warn(finding: FolderFault) -> None:
     """What happens to findings if nobody asked to be told: a Python warning."""
     kind = UserWarning if finding.kind in ("over_limit", "busy") else DamagedIndexWarning
     warnings.warn(f"index entry {finding.name}: {finding.why}", kind, stacklevel=2)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bvllm.index import disk, upkeep
 from bvllm.index.commit import JOURNAL, commit, entry_blocks
-from bvllm.index.contents import FileHash, file_hash_of
 from bvllm.index.entry import (
     SUFFIX,
     DamageFound,
@@ -19,7 +18,8 @@ from bvllm.index.entry import (
     feature_bytes,
     feature_dtype,
 )
-from bvllm.index.errors import NO_FILES, Finding, IndexFailure, Tell, failing_clearly, warn
+from bvllm.index.errors import NO_FILES, FolderFault, IndexFailure, Tell, failing_clearly, warn
+from bvllm.index.hashes import FileHash, file_hash_of
 from bvllm.index.key import IndexKey
 from bvllm.index.mapped import open_entry, summarise
 from bvllm.index.partial import PartialEntry
@@ -145,12 +145,12 @@ class IndexFolder:
             finally:
                 partial.close()
 
-    def check(self) -> list[Finding]:
+    def check(self) -> list[FolderFault]:
         """Everything in the folder that is not a sound entry; every byte is read, nothing is changed."""
         with failing_clearly():
             return upkeep.check(self.path)
 
-    def prune(self) -> list[Finding]:
+    def prune(self) -> list[FolderFault]:
         """Remove what is damaged, unfinished or above the limit; what is being written stays.
 
         Returns:
@@ -226,8 +226,10 @@ def default_max_bytes() -> int:
     return round(size * GIGABYTE)
 
 
-def _busy(key: IndexKey) -> Finding:
-    return Finding("busy", key.name + JOURNAL, 0, "another process is indexing this video: waiting for it")
+def _busy(key: IndexKey) -> FolderFault:
+    return FolderFault(
+        "busy", key.name + JOURNAL, 0, "another process is indexing this video: waiting for it"
+    )
 
 
 def _tower(path: Path) -> str | None:

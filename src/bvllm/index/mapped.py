@@ -117,8 +117,8 @@ def _shape(header: Header) -> tuple[int, int]:
     """(T, C), after a look at what tensors there are."""
     tensors = header.tensors
     features, seconds = tensors.get(FEATURES_NAME), tensors.get(SECONDS_NAME)
-    strangers = [name for name in tensors if not name.startswith(MAP_PREFIX)]
-    if features is None or seconds is None or len(strangers) != 2:
+    unknown = [name for name in tensors if not name.startswith(MAP_PREFIX)]
+    if features is None or seconds is None or len(unknown) != 2:
         raise DamageFound("it must hold features, seconds and a frame map, and does not")
     if features.dtype not in FEATURES or len(features.shape) != 2 or not features.bytes:
         raise DamageFound("its features are no matrix of floats")

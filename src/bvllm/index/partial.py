@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from bvllm.index import disk
+from bvllm.index.append_log import beginning, pack, read_records
 from bvllm.index.commit import JOURNAL, commit, entry_blocks
 from bvllm.index.entry import FrameMapArrays, IndexedVideo, IndexMeta, check_rows, feature_dtype
 from bvllm.index.errors import IndexFailure, failing_clearly
-from bvllm.index.journal import beginning, pack, read_records
 from bvllm.index.key import IndexKey
 from bvllm.index.mapped import open_entry
 

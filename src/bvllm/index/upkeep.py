@@ -7,16 +7,16 @@ from pathlib import Path
 
 from bvllm.index import disk
 from bvllm.index.commit import JOURNAL, TEMPORARY
-from bvllm.index.contents import LOG, NEW_LOG
 from bvllm.index.entry import SUFFIX, DamageFound
-from bvllm.index.errors import Finding, FindingKind
+from bvllm.index.errors import FindingKind, FolderFault
+from bvllm.index.hashes import LOG, NEW_LOG
 from bvllm.index.mapped import open_entry
 from bvllm.index.writer_lock import holding
 
 OURS = re.compile("[0-9a-f]{64}(" + "|".join(map(re.escape, (SUFFIX, JOURNAL, TEMPORARY))) + ")")
 
 
-def check(folder: Path) -> list[Finding]:
+def check(folder: Path) -> list[FolderFault]:
     """Everything in the folder that is not a sound entry; every byte is read, nothing is changed."""
     found = [finding for path in files_of(folder, SUFFIX) if (finding := look(path))]
     found += [finding_of("partial", path, "not finished, can go on") for path in files_of(folder, JOURNAL)]
@@ -26,7 +26,7 @@ def check(folder: Path) -> list[Finding]:
     ]
 
 
-def prune(folder: Path, max_bytes: int) -> list[Finding]:
+def prune(folder: Path, max_bytes: int) -> list[FolderFault]:
     """Remove what is damaged, unfinished or above the limit; what is being written stays.
 
     Returns:
@@ -39,7 +39,7 @@ def prune(folder: Path, max_bytes: int) -> list[Finding]:
     return found + make_room(folder, max_bytes)
 
 
-def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[Finding]:
+def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[FolderFault]:
     """Remove what was not used for the longest time, until the folder is within its limit.
 
     Args:
@@ -93,7 +93,7 @@ def _is_needless(journal: Path) -> bool:
         return False
 
 
-def remove(folder: Path, finding: Finding) -> bool:
+def remove(folder: Path, finding: FolderFault) -> bool:
     """Take a file away, unless another is writing its key, or has put a sound entry there meanwhile."""
     path = folder / finding.name
     with holding(folder, path.stem) as descriptor:
@@ -103,7 +103,7 @@ def remove(folder: Path, finding: Finding) -> bool:
     return True
 
 
-def look(path: Path) -> Finding | None:
+def look(path: Path) -> FolderFault | None:
     """What is wrong with an entry, if anything is."""
     try:
         open_entry(path)
@@ -116,12 +116,12 @@ def look(path: Path) -> Finding | None:
     return None
 
 
-def finding_of(kind: FindingKind, path: Path, why: str) -> Finding:
+def finding_of(kind: FindingKind, path: Path, why: str) -> FolderFault:
     """A finding about a file that may be gone already."""
     size = 0
     with suppress(OSError):
         size = path.lstat().st_size
-    return Finding(kind, path.name, size, why)
+    return FolderFault(kind, path.name, size, why)
 
 
 def files_of(folder: Path, suffix: str) -> list[Path]:

@@ -13,7 +13,7 @@ from bvllm.common.text import Question, named_letter
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.encode import EncodedVideo, Progress
 from bvllm.inference.model import VideoModel
-from bvllm.inference.results import Answer, ChosenFrame, Settings
+from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.stages.pipeline import frames_needed
@@ -85,7 +85,7 @@ def answer(
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
-        asked=Settings(
+        asked=QuestionSettings(
             encoded.asked_fps,
             budget.tokens,
             budget.frames,
@@ -93,7 +93,7 @@ def answer(
             max_new_tokens,
             names.given,
         ),
-        used=Settings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
+        used=QuestionSettings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
         visual=visual,
     )
 

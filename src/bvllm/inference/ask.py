@@ -15,7 +15,7 @@ from bvllm.inference.answer import answer, method_names
 from bvllm.inference.encode import EncodedVideo, Progress, encode_video
 from bvllm.inference.loading import LoadedModel, ModelError, load_model
 from bvllm.inference.model import VideoModel
-from bvllm.inference.results import Answer, ChosenFrame, Settings
+from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.types import Budget
@@ -28,8 +28,8 @@ __all__ = [
     "LoadedModel",
     "ModelError",
     "Progress",
+    "QuestionSettings",
     "Session",
-    "Settings",
     "VideoModel",
     "answer",
     "ask",

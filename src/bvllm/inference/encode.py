@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bvllm.common.threads import Gate, one_kernel_thread, usable_cores
-from bvllm.inference.first_pass import look_once, planned_frames
-from bvllm.inference.frame_store import FrameStore, StoredFrames
+from bvllm.common.threads import CpuSlots, one_kernel_thread, usable_cores
+from bvllm.inference.encode_frames import encode_frames, planned_frames
+from bvllm.inference.frame_cache import FrameCache, StoredFrames
 from bvllm.inference.model import VideoModel
 from bvllm.video import (
     FrameList,
@@ -92,17 +92,17 @@ def encode_video(
     plan = SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
     if isinstance(source, FrameList):
         plan = replace(plan, fps=None)  # frames that were picked are not sampled again
-    store, gate = FrameStore(loaded.frame_size), Gate(cores)
+    store, cpu_slots = FrameCache(loaded.frame_size), CpuSlots(cores)
     features = _GrowingRows()
     seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
     with (
         one_kernel_thread(),
         read_video(
-            source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, gate=gate
+            source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, cpu_slots=cpu_slots
         ) as video,
     ):
         planned = planned_frames(video.info, plan.fps)
-        for found, times in look_once(video, loaded.frame_features, workers, gate, store):
+        for found, times in encode_frames(video, loaded.frame_features, workers, cpu_slots, store):
             features.append(found)
             seconds.extend(times.tolist())
             if progress is not None:

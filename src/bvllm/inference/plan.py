@@ -43,7 +43,7 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuestionPlan:
     """What one question would take.
 
     Attributes:
@@ -92,7 +92,7 @@ def plan_question(
     fps: float = 1.0,
     budget: Budget | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-) -> Plan:
+) -> QuestionPlan:
     """Count what can be counted and estimate the rest, in a second or two; no weights are read.
 
     Times rest on two measurements made on the spot: the video's own first seconds are decoded, and layers of
@@ -122,7 +122,7 @@ def plan_question(
     features = frames * hidden_size(config.vision_config) * 4
     needed, groups_needed = packets.decoded_for(fps)
     cores = usable_cores()
-    return Plan(
+    return QuestionPlan(
         source=str(source),
         model=model,
         fps=fps,
@@ -146,7 +146,7 @@ def plan_question(
     )
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: QuestionPlan) -> str:
     """The plan as a few lines; what is estimated says so."""
     info, time_ = plan.info, plan.estimate
     rate = f", {info.frame_rate:g} pictures a second" if info.frame_rate else ""
@@ -184,7 +184,7 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(f"{name:<8}{text}".rstrip() for name, text in rows)
 
 
-def plan_json(plan: Plan) -> dict[str, object]:
+def plan_json(plan: QuestionPlan) -> dict[str, object]:
     """The plan as plain numbers and strings."""
     return {**asdict(plan), "estimated": ["memory_bytes", "estimate"], "answer_tokens": ANSWER_TOKENS}
 

@@ -25,7 +25,7 @@ class ChosenFrame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Settings:
+class QuestionSettings:
     """The knobs of one question, as asked for or as used.
 
     Attributes:
@@ -72,8 +72,8 @@ class Answer:
     patches_per_frame: int
     frames_total: int
     timings: Mapping[str, float] = field(compare=False)
-    asked: Settings
-    used: Settings
+    asked: QuestionSettings
+    used: QuestionSettings
     visual: VisualTokens = field(compare=False, repr=False)
 
     @property
@@ -132,3 +132,6 @@ def _count(number: int, one: str, many: str | None = None) -> str:
     """A count with its noun; thousands are set apart by a space: nobody takes that for a decimal point."""
     noun = one if number == 1 else many or one + "s"
     return f"{number:,} {noun}".replace(",", " ")
+
+
+Settings = QuestionSettings  # the name until 0.1, for one release

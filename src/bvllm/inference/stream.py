@@ -39,7 +39,7 @@ Picture = Tensor | Image.Image | NDArray[np.uint8]
 LOOKING = "look"
 
 
-class VideoMemory:
+class StreamBuffer:
     """What is remembered of a stream: features in bounded memory, pixels in a bounded file without a name.
 
     Frames come at any rate and are sampled at `fps`. When there are more than `max_frames`, the past is
@@ -57,7 +57,7 @@ class VideoMemory:
         OSError: the disk is full.
 
     Example:
-        memory = VideoMemory(load_model("nano"), max_frames=1024)
+        memory = StreamBuffer(load_model("nano"), max_frames=1024)
         memory.watch(camera)                       # (picture, seconds) one after another
         answer(memory.snapshot(), "what is on the table?", loaded)
     """
@@ -298,3 +298,6 @@ def _planes(picture: Picture) -> Tensor:
             raise VideoError("usage", f"frame must be (3, H, W), got {tuple(picture.shape)}: pass one frame")
         return FrameList(picture[None], (0.0,)).picture(0)
     return FrameList([picture], (0.0,)).picture(0)
+
+
+VideoMemory = StreamBuffer  # the name until 0.1, for one release

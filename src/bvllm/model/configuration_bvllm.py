@@ -41,7 +41,7 @@ COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
 
 
 @dataclass(frozen=True)
-class SlotRule:
+class PlaceholderCount:
     """The most visual tokens a clip can turn into; the prompt holds that many placeholders for it.
 
     Selection and merging settle later how many are used. The model closes the gaps before the language model
@@ -55,7 +55,7 @@ class SlotRule:
         merge_frames: False where two queries may spend tokens on the same frame.
 
     Example:
-        >>> rule = SlotRule(frames=32, tokens_per_frame=32, budget_tokens=512)
+        >>> rule = PlaceholderCount(frames=32, tokens_per_frame=32, budget_tokens=512)
         >>> rule.count(1), rule.count(4), rule.count(3600)
         (32, 128, 512)
     """
@@ -226,18 +226,20 @@ class BVLLMConfig(PreTrainedConfig):
         return Budget(tokens=self.budget_tokens, frames=self.num_selected_frames)
 
     @property
-    def slots(self) -> SlotRule:
+    def placeholders(self) -> PlaceholderCount:
         """How many placeholders stand for a clip."""
         learned = self.select_frames != NONE and METHODS["select_frames"][self.select_frames].learned
         if isinstance(self.connector, VideoLlama2Config):  # as many for any clip, as for one frame
-            return SlotRule(1, self._block_tokens(self.connector), self.budget_tokens)
-        return SlotRule(
+            return PlaceholderCount(1, self._block_tokens(self.connector), self.budget_tokens)
+        return PlaceholderCount(
             self.num_selected_frames,
             self.tokens_per_frame,
             self.budget_tokens,
             choose=self.select_frames != NONE,
             merge_frames=self.merge_frames != NONE or not learned,  # others never name a frame twice
         )
+
+    slots = placeholders  # the name until 0.1, for one release
 
     @property
     def adaptive_tokens(self) -> bool:

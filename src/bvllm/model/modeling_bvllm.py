@@ -18,7 +18,7 @@ from transformers.utils import can_return_tuple
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.packing import Packing, positions_of, used_slots
+from bvllm.model.packing import Packing, positions_of, used_placeholders
 from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel, ClockEmbedding
 from bvllm.types import Budget, FrameSelection, Questions
@@ -76,15 +76,10 @@ class BVLLMModel(BVLLMVisualModel):
             inputs_embeds: (B, S, D) instead of a look-up; placeholders are still found by id.
             pixel_values_videos, video_num_frames, video_seconds, qformer_input_ids, qformer_attention_mask,
                 video_budget: see `get_video_features`; clips in the order of their placeholders.
-            mm_encoder_outputs: {"video": output of `get_video_features` or `spend`} instead of pixels.
+            mm_encoder_outputs: {"video": what `get_video_features` or `reduce_to_budget` gave}, not pixels.
         """
         visual, zero = (mm_encoder_outputs or {}).get("video"), None
         if visual is None and pixel_values_videos is not None:
-            if video_num_frames is None or video_seconds is None:
-                raise ValueError(
-                    "video_num_frames and video_seconds must be given with pixel_values_videos, got None: "
-                    "pass on all that the processor gave"
-                )
             question = qformer_input_ids, qformer_attention_mask
             visual = self.get_video_features(
                 pixel_values_videos,
@@ -159,7 +154,7 @@ class BVLLMModel(BVLLMVisualModel):
             if begins:
                 self._check_nothing_to_see(ids)
             return (embeds if zero is None else embeds + zero.to(embeds)), None
-        used = self.used_slots(ids, visual, budget)
+        used = self.used_placeholders(ids, visual, budget)
         tokens = torch.cat(list(visual.pooler_output)).to(embeds.device, embeds.dtype)
         embeds = embeds.masked_scatter(used[..., None], tokens)
         packing = self.packing(ids, mask, used)  # type: ignore[arg-type]  # None was refused above
@@ -173,7 +168,7 @@ class BVLLMModel(BVLLMVisualModel):
                 "that the processor gave"
             )
 
-    def used_slots(
+    def used_placeholders(
         self, input_ids: Tensor | None, visual: BVLLMVisualOutput, video_budget: Tensor | None = None
     ) -> Tensor:
         """(B, S) True where a placeholder gets a visual token.
@@ -185,13 +180,13 @@ class BVLLMModel(BVLLMVisualModel):
             raise ValueError(
                 "input_ids must be given with videos, got None: placeholders are found by their id"
             )
-        rule, slots = self.config.slots, None
+        rule, slots = self.config.placeholders, None
         if video_budget is not None:
             rule = replace(rule, budget_tokens=int(video_budget))
         if visual.selections is not None:
             slots = [rule.count(s.weights.shape[1]) for s in visual.selections]
         lengths = [len(tokens) for tokens in visual.pooler_output]
-        return used_slots(input_ids == self.config.video_token_id, lengths, slots)
+        return used_placeholders(input_ids == self.config.video_token_id, lengths, slots)
 
     def packing(
         self, input_ids: Tensor, attention_mask: Tensor | None, used: Tensor, *, left: bool | None = None
@@ -199,7 +194,7 @@ class BVLLMModel(BVLLMVisualModel):
         """How to close the gaps that unused slots leave; None where there are none.
 
         Args:
-            used: (B, S) from `used_slots`.
+            used: (B, S) from `used_placeholders`.
             left: on which side to pad; None keeps the side the caller pads on.
         """
         unused = (input_ids == self.config.video_token_id) & ~used
@@ -232,8 +227,8 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         config: BVLLMConfig | None = None,
         dtype: torch.dtype | None = None,
     ) -> "BVLLMForConditionalGeneration":
-        """A new B-VLLM from released weights; `bvllm.model.parts.assemble` also says which are new."""
-        from bvllm.model.parts import assemble  # it needs this class
+        """A new B-VLLM from released weights; `bvllm.model.assemble.assemble` also says which are new."""
+        from bvllm.model.assemble import assemble  # it needs this class
 
         return assemble(vision, language_model, qformer, config=config, dtype=dtype).model
 
@@ -296,9 +291,11 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
         config: BVLLMConfig | None = None,
         seed: int = 0,
     ) -> BVLLMVisualOutput:
-        """See `BVLLMVisualModel.spend`."""
+        """See `BVLLMVisualModel.reduce_to_budget`."""
         asked = questions or (None, None)
-        return self.model.spend(patches, selections, *asked, budget=budget, config=config, seed=seed)
+        return self.model.reduce_to_budget(
+            patches, selections, *asked, budget=budget, config=config, seed=seed
+        )
 
     def check_methods(self, config: BVLLMConfig) -> None:
         """Refuse a configuration that asks for trained parts which this model does not have.
@@ -422,7 +419,7 @@ class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
                 self.model._check_nothing_to_see(ids)
             return super().generate(ids, **{k: v for k, v in kwargs.items() if k not in PIXELS})
         mask = kwargs.pop("attention_mask", None)
-        packing = self.model.packing(ids, mask, self.model.used_slots(ids, visual, budget), left=True)
+        packing = self.model.packing(ids, mask, self.model.used_placeholders(ids, visual, budget), left=True)
         packed = ids if packing is None else packing.pack(ids, self._padding_id())
         # Only the features: what else the output holds is not ours to copy for every beam.
         kwargs["mm_encoder_outputs"] = {"video": BVLLMVisualOutput(list(visual.pooler_output))}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def used_slots(placeholders: Tensor, lengths: list[int], slots: list[int] | None) -> Tensor:
+def used_placeholders(placeholders: Tensor, lengths: list[int], slots: list[int] | None) -> Tensor:
     """Which placeholders get a token: the first n_i of each clip's.
 
     Args:
@@ -25,7 +25,7 @@ def used_slots(placeholders: Tensor, lengths: list[int], slots: list[int] | None
 
     Example:
         >>> row = torch.tensor([[False, True, True, True, False]])
-        >>> used_slots(row, [2], None).tolist()
+        >>> used_placeholders(row, [2], None).tolist()
         [[False, True, True, False, False]]
     """
     total = int(placeholders.sum())

@@ -68,8 +68,8 @@ def nano_text(vocabulary: int, *, pad_token_id: int, eos_token_id: int) -> Qwen2
 def paper_7b() -> BVLLMConfig:
     """The paper's model (Sec. 4.1): EVA ViT-g and InstructBLIP's Q-Formers before Qwen2-7B-Instruct.
 
-    The sizes of the released parts, for a plan without their weights; `bvllm.model.parts.assemble` reads them
-    from the parts themselves.
+    The sizes of the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads
+    them from the parts themselves.
     """
     q_former = {"vocab_size": 30523, "encoder_hidden_size": 1408}
     text = Qwen2Config(

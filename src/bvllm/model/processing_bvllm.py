@@ -15,7 +15,7 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from bvllm.common.text import split_options
-from bvllm.model.configuration_bvllm import BVLLMConfig, SlotRule
+from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
 from bvllm.video import FrameList
 
@@ -145,8 +145,8 @@ class BVLLMProcessor(ProcessorMixin):
         chat_template: Jinja that writes `video_token` for each video or image part, with generation marks
             around what the assistant says. ChatML where None.
         video_token: the placeholder.
-        num_selected_frames, tokens_per_frame, budget_tokens, choose_frames, merge_frames: see `SlotRule`;
-            as in the model's configuration. `for_model` fills them in.
+        num_selected_frames, tokens_per_frame, budget_tokens, choose_frames, merge_frames: see
+            `PlaceholderCount`; as in the model's configuration. `for_model` fills them in.
 
     Outputs: `input_ids` and `attention_mask` (padded on the left), `pixel_values_videos`, `video_num_frames`,
     `video_seconds`, `qformer_input_ids` and `qformer_attention_mask` (one row per clip).
@@ -195,17 +195,17 @@ class BVLLMProcessor(ProcessorMixin):
             qformer_tokenizer,
             chat_template,
             tokenizer.convert_ids_to_tokens(config.video_token_id),
-            config.slots.frames,
-            config.slots.tokens_per_frame,
-            config.slots.budget_tokens,
-            config.slots.choose,
-            config.slots.merge_frames,
+            config.placeholders.frames,
+            config.placeholders.tokens_per_frame,
+            config.placeholders.budget_tokens,
+            config.placeholders.choose,
+            config.placeholders.merge_frames,
         )
 
     @property
-    def slots(self) -> SlotRule:
+    def placeholders(self) -> PlaceholderCount:
         """How many placeholders stand for a clip; follows the attributes."""
-        return SlotRule(
+        return PlaceholderCount(
             self.num_selected_frames,
             self.tokens_per_frame,
             self.budget_tokens,
@@ -394,7 +394,7 @@ class BVLLMProcessor(ProcessorMixin):
                 "it decides which frames are seen"
             )
         if counts is None:
-            counts = [self.slots.count(int(frames)) for frames in seen["video_num_frames"]]
+            counts = [self.placeholders.count(int(frames)) for frames in seen["video_num_frames"]]
         asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
         encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
         return encoded | dict(seen) | self.question_ids(asked)

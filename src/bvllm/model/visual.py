@@ -186,7 +186,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             signals=[Signals(seed=seed)] * len(clips),
         )
 
-    def spend(
+    def reduce_to_budget(
         self,
         patches: Tensor,
         selections: list[FrameSelection],
@@ -212,7 +212,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
         budget = budget or config.budget
-        slots = replace(config.slots, budget_tokens=budget.tokens)
+        slots = replace(config.placeholders, budget_tokens=budget.tokens)
         sampled = self.pipeline(config).reduce_to_budget(
             patches.to(self.device),
             selections,
@@ -233,11 +233,13 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             list(features.split(lengths)), lengths, tokens, selections, sampled.attention
         )
 
+    spend = reduce_to_budget  # the name until 0.1, for one release
+
     def get_video_features(
         self,
         pixel_values_videos: Tensor,
-        video_num_frames: Tensor,
-        video_seconds: Tensor,
+        video_num_frames: Tensor | None,
+        video_seconds: Tensor | None,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
         video_budget: Tensor | None = None,
@@ -251,6 +253,11 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             qformer_input_ids, qformer_attention_mask: (B, Q) the question about each clip.
             video_budget: () the most visual tokens of each clip; the configuration's where None.
         """
+        if video_num_frames is None or video_seconds is None:
+            raise ValueError(
+                "video_num_frames and video_seconds must be given with pixel_values_videos, got None: "
+                "pass on all that the processor gave"
+            )
         lengths = [int(n) for n in video_num_frames]
         if not sum(lengths) == len(pixel_values_videos) == len(video_seconds):
             raise ValueError(
@@ -266,7 +273,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             list(frames.split(lengths)), list(video_seconds.split(lengths)), *question, budget=budget
         )
         patches = self._chosen_patches(pixel_values_videos, lengths, selections)
-        return self.spend(patches, selections, *question, budget=budget)
+        return self.reduce_to_budget(patches, selections, *question, budget=budget)
 
     def _chosen_patches(self, pixels: Tensor, lengths: list[int], selections: list[FrameSelection]) -> Tensor:
         """Encode the frames that any row stands on, those of all clips together: (sum F_i, N, C)."""

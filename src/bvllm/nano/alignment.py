@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import examples
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.schedule import follow
 from bvllm.nano.steps import hard_selection
 from bvllm.nano.tuning import free_only
@@ -91,7 +91,7 @@ def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tens
         tokens = patches if sampler is None else sampler(patches, ids, mask)[0]
         return visual.multi_modal_projector(tokens)
     alone = [hard_selection([0], 1) for _ in patches]
-    tokens = torch.stack(visual.spend(patches, alone, ids, mask).pooler_output)
+    tokens = torch.stack(visual.reduce_to_budget(patches, alone, ids, mask).pooler_output)
     return tokens if visual.clock is None else tokens - visual.clock(torch.zeros(1)).detach()
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import Example, examples
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import IGNORE, answer_loss
 from bvllm.stages.pipeline import mixed
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
@@ -145,7 +145,7 @@ def step_loss(
         for c, s in zip(batch, selections, strict=True)
     ]
     patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, used, strict=True)])
-    visual = model.model.spend(patches, used, ids, mask)
+    visual = model.model.reduce_to_budget(patches, used, ids, mask)
     hidden, labels = run_language_model(model, tokenizer, batch, visual.pooler_output)
     answer, right = answer_loss(hidden.float(), model.lm_head.weight, labels)
     frames = sum(len(s.frames) for s in used) / len(used)

@@ -22,13 +22,13 @@ from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
-from bvllm.model.word_tower import WordTower
+from bvllm.model.text_encoder import TextEncoder
 from bvllm.nano.alignment import align
-from bvllm.nano.bank import FeatureCache
 from bvllm.nano.build import build_model, build_processor
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.language import warm_up_language
-from bvllm.nano.pool import FrameDataset, draw_pool
-from bvllm.nano.tuning import INSTRUCTION, SELECTION, Stage, tune
+from bvllm.nano.tuning import INSTRUCTION, SELECTION, TuningStage, tune
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
 
@@ -53,7 +53,7 @@ class Recipe:
     language_minutes: float = 26
     alignment_steps: int = 2500
     alignment_minutes: float = 5
-    stages: tuple[Stage, ...] = (SELECTION, INSTRUCTION)
+    stages: tuple[TuningStage, ...] = (SELECTION, INSTRUCTION)
     seed: int = 1
     workers: int = 2
 
@@ -182,7 +182,7 @@ def _pool(recipe: Recipe, log: Callable[[str], None]) -> FrameDataset:
 
 def _tower(
     folder: Path, pool: FrameDataset, recipe: Recipe, resume: bool, log: Callable[[str], None]
-) -> tuple[CLIPVisionModel, WordTower]:
+) -> tuple[CLIPVisionModel, TextEncoder]:
     if not (resume and _is_done(folder)):
         tower, words = warm_up_tower(
             pool,
@@ -197,7 +197,7 @@ def _tower(
         tower.save_pretrained(folder)
         words.save(folder)
         _finish(folder)
-    return CLIPVisionModel.from_pretrained(folder), WordTower.load(folder)
+    return CLIPVisionModel.from_pretrained(folder), TextEncoder.load(folder)
 
 
 def _is_done(folder: Path) -> bool:

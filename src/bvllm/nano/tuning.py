@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.visual import ClockEmbedding
-from bvllm.nano.bank import FeatureCache
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import caption_batches, caption_loss
 from bvllm.nano.schedule import follow
 from bvllm.nano.steps import StepLoss, TrainingClip, clips, question_tokens, select_batch, step_loss
@@ -24,7 +24,7 @@ GROUPS = 6  # batches that are drawn together and sorted by length of the video
 
 
 @dataclass(frozen=True)
-class Stage:
+class TuningStage:
     """One stage of training.
 
     Attributes:
@@ -56,8 +56,8 @@ class Stage:
     told: int = 0
 
 
-SELECTION = Stage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
-INSTRUCTION = Stage(
+SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
+INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
@@ -68,7 +68,7 @@ INSTRUCTION = Stage(
 )
 
 
-def batches(bank: FeatureCache, stage: Stage, queries: int, seed: int) -> Iterator[list[TrainingClip]]:
+def batches(bank: FeatureCache, stage: TuningStage, queries: int, seed: int) -> Iterator[list[TrainingClip]]:
     """Endless batches; clips of a batch have videos of like length, so that padding is small."""
     stream, rng = clips(bank, "train", stage.seconds, queries, seed), np.random.default_rng((seed, 31))
     while True:
@@ -81,7 +81,7 @@ def tune(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
     bank: FeatureCache,
-    stage: Stage,
+    stage: TuningStage,
     *,
     seed: int,
     checkpoint: Path | None = None,
@@ -150,7 +150,7 @@ def _one(
     tokenizer: PreTrainedTokenizerBase,
     bank: FeatureCache,
     batch: list[TrainingClip],
-    stage: Stage,
+    stage: TuningStage,
     oracle: float,
     rng: np.random.Generator,
 ) -> StepLoss:

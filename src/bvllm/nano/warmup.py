@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from bvllm.model.word_tower import WordTower
-from bvllm.nano.pool import FrameDataset
+from bvllm.model.text_encoder import TextEncoder
+from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.schedule import follow
 from bvllm.synthetic.sampling import describe
 from bvllm.synthetic.vocabulary import COLOURS
@@ -48,7 +48,7 @@ def warm_up_tower(
     seed: int = 0,
     minutes: float = math.inf,
     log: Callable[[str], None] = print,
-) -> tuple[CLIPVisionModel, WordTower]:
+) -> tuple[CLIPVisionModel, TextEncoder]:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
     The loss is CLIP's, over the distinct captions of a batch. A share of the frames is recoloured, and
@@ -61,7 +61,7 @@ def warm_up_tower(
     # Eager attention has the faster backward pass on a CPU.
     tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
     captions = [describe(needle) for needle in pool.needles]
-    text = WordTower(sorted({w for c in captions for w in c.split()}), config.hidden_size)
+    text = TextEncoder(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
     parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
-from bvllm.model.parts import add_video_token, assemble
+from bvllm.model.assemble import add_video_token, assemble
 from bvllm.model.presets import tiny
 from bvllm.model.processing_bvllm import TURN_END
 from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, VIDEO, build_tokenizer

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoConfig, InstructBlipConfig, PreTrainedConfig
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
-from bvllm.model.parts import WHOLE_MODELS
+from bvllm.model.assemble import WHOLE_MODELS
 from bvllm.model.presets import paper_7b
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.build import SHARED, configured, tiny_config

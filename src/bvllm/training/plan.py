@@ -75,7 +75,7 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A whole run.
 
     Attributes:
@@ -97,7 +97,7 @@ class Plan:
         ]
 
 
-def plan(settings: Settings, processes: int = 1) -> Plan:
+def plan(settings: Settings, processes: int = 1) -> TrainingPlan:
     """Count what a run would do.
 
     Args:
@@ -118,7 +118,7 @@ def plan(settings: Settings, processes: int = 1) -> Plan:
         found.append(_stage(Stage(name, settings, own, Path(name)), own, model, rows, processes))
     frame = patch_count(model.config.vision_config) * model.config.vision_config.hidden_size
     per_minute = round(60 * data.fps * frame * _bytes_of_frozen(settings))
-    return Plan(tuple(found), processes, per_minute)
+    return TrainingPlan(tuple(found), processes, per_minute)
 
 
 def _stage(
@@ -187,7 +187,7 @@ def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -
 
 
 def _tokens_of(row: Dialogue, model: BVLLMForConditionalGeneration) -> int:
-    slots = model.config.slots
+    slots = model.config.placeholders
     visual = sum(slots.count(1) if m.kind == "image" else slots.budget_tokens for m in row.media)
     return visual + sum(len(turn.text) for turn in row.turns) // LETTERS_PER_TOKEN
 

@@ -14,7 +14,7 @@ from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRowLog
 from bvllm.data.hub import PREFIX, HubName, open_hub
-from bvllm.data.mixture import Mixture, Part, Rows
+from bvllm.data.mixture import Mixture, Rows, RowSet
 from bvllm.data.readers import RowFile
 from bvllm.data.shards import TarRows
 from bvllm.data.stream_order import StreamOrder
@@ -124,7 +124,7 @@ def of_stage(
     return data.finetune, data.finetune_weights, settings.instruction
 
 
-def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> list[Part]:
+def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> list[RowSet]:
     """Each name with its share of an epoch: its rows times its weight.
 
     Raises:
@@ -132,7 +132,7 @@ def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> l
     """
     opened = [_open_rows(name, root) for name in names]
     shares = [None] * len(names) if not weights else [len(rows) * w for rows, w in zip(opened, weights)]
-    return [Part(name, rows, share) for name, rows, share in zip(names, opened, shares)]
+    return [RowSet(name, rows, share) for name, rows, share in zip(names, opened, shares)]
 
 
 def is_stream(name: str) -> bool:

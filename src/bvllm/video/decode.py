@@ -1,8 +1,8 @@
 """Decode the chosen stream in display order, time its frames, describe it by container and first frame.
 
-`Decoder` gives every frame as far as the file can be decoded. `Timeline` keeps true presentation times where
-the container gives them, and makes sane ascending ones where it does not. `Clock` is a stopwatch that stands
-still while the consumer of the frames is at work.
+`Decoder` gives every frame as far as the file can be decoded. `FrameClock` keeps true presentation times
+where the container gives them, and makes sane ascending ones where it does not. `Clock` is a stopwatch that
+stands still while the consumer of the frames is at work.
 """
 
 import time
@@ -63,7 +63,7 @@ class Clock:
         self._state = self._running(), time.monotonic()
 
 
-class Timeline:
+class FrameClock:
     """Turns the raw times of frames in display order into seconds since the first frame, strictly ascending.
 
     A missing, repeated or falling time is replaced: one frame after the one before where there is no clock,
@@ -74,8 +74,8 @@ class Timeline:
         frames_per_second: the stream's own rate; None or an absurd value means 25.
 
     Example:
-        >>> timeline = Timeline(10.0)
-        >>> [round(timeline.place(raw), 2) for raw in (None, None, 7.0, 7.1, 7.1, 7.2)], timeline.substituted
+        >>> clock = FrameClock(10.0)
+        >>> [round(clock.place(raw), 2) for raw in (None, None, 7.0, 7.1, 7.1, 7.2)], clock.substituted
         ([0.0, 0.1, 0.2, 0.3, 0.35, 0.4], 3)
     """
 

@@ -7,7 +7,7 @@ from typing import Literal
 import av
 from torch import Tensor
 
-from .decode import Clock, Decoder, Timeline, claimed_seconds, describe, pixel_ratio, rate_of
+from .decode import Clock, Decoder, FrameClock, claimed_seconds, describe, pixel_ratio, rate_of
 from .errors import VideoError
 from .frame_map import FrameMap
 from .frames import FrameConverter
@@ -15,7 +15,7 @@ from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packet_map import PacketMap
-from .parallel import NO_GATE, Gate
+from .parallel import NO_GATE, CpuSlots
 from .ranges import Stopped, Unproven
 from .read_warnings import ReadFacts
 from .report import VideoReport
@@ -41,13 +41,13 @@ class FileFrames:
         *,
         decode: Decode = "auto",
         first: int = 0,
-        gate: Gate = NO_GATE,
+        cpu_slots: CpuSlots = NO_GATE,
     ) -> None:
         growing = source if isinstance(source, GrowingFile) else None
         self._clock = Clock() if growing is None else Clock(growing.waiting())
         self._video = VideoFile(source, limits)
         self._size = size
-        self._plan, self._limits, self._threads, self._gate = plan, limits, threads, gate
+        self._plan, self._limits, self._threads, self._cpu_slots = plan, limits, threads, cpu_slots
         self._partly, self._skip = decode == "auto" and growing is None, first
         self._decode_plan = DecodePlan()
         self._sparse: Pictures | None = None
@@ -77,7 +77,7 @@ class FileFrames:
         opened = self._opened = self._video.open(self._threads)
         self._decoder = Decoder(opened, self._limits, self._clock)
         self._rate = rate_of(opened.stream)
-        self._timeline = Timeline(self._rate)
+        self._timeline = FrameClock(self._rate)
         self._frames = iter(self._decoder)
         first = self._first = next(self._frames, None)
         if first is None:
@@ -163,7 +163,14 @@ class FileFrames:
         self._pts.extend(packet_map.pts_shown(place) for place in wanted_frames.places[: self._skip])
         self._got = len(self._pts)
         sparse = self._sparse = Pictures(
-            self._video, packet_map, ranges, self._size, self._limits, self._clock, self._threads, self._gate
+            self._video,
+            packet_map,
+            ranges,
+            self._size,
+            self._limits,
+            self._clock,
+            self._threads,
+            self._cpu_slots,
         )
         pictures = self._pictures = sparse.pictures()
         try:

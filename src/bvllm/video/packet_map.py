@@ -105,7 +105,7 @@ def prove(packets: Packets, tick: Fraction, depth: int) -> PacketMap | None:
     )
     if not clean:
         return None
-    # Exactly what Timeline makes of a clean clock: seconds by the container, less those of the first frame.
+    # Exactly what FrameClock makes of a clean clock: seconds by the container, less those of the first frame.
     clock = ordered * tick.numerator / tick.denominator
     seconds = clock + (0.0 - clock[0])
     if not (seconds[1:] >= seconds[:-1] + SMALLEST_STEP / 2).all():

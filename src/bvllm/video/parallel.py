@@ -10,8 +10,8 @@ from torch import Tensor
 
 Task = TypeVar("Task", contravariant=True)
 # May be entered by many threads at once, of which it lets in as many as are to work: a semaphore.
-Gate = AbstractContextManager[object]
-NO_GATE: Gate = nullcontext()
+CpuSlots = AbstractContextManager[object]
+NO_GATE: CpuSlots = nullcontext()
 AHEAD = 2  # tasks in hand for each thread
 HEAD_HOLDS = 2  # pictures of the task that is being handed on; more would only wait
 MOST_BYTES = 128 << 20  # of pictures of later tasks; a single larger one is let through when its turn comes
@@ -34,7 +34,7 @@ class InOrder(Generic[Task]):
 
     Args:
         make: a worker for each thread; it is told how to ask whether it should stop.
-        gate: entered around the making of each picture, so that other work can take turns with it.
+        cpu_slots: entered around the making of each picture, so that other work can take turns with it.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class InOrder(Generic[Task]):
         tasks: Sequence[Task],
         make: Callable[[Callable[[], bool]], Worker[Task]],
         threads: int,
-        gate: Gate = NO_GATE,
+        cpu_slots: CpuSlots = NO_GATE,
     ) -> None:
         self._tasks = tasks
         self._make = make
-        self._gate = gate
+        self._cpu_slots = cpu_slots
         self._changed = Condition()
         self._begun = 0
         self._head = 0
@@ -119,7 +119,7 @@ class InOrder(Generic[Task]):
         return None
 
     def _make_next(self, pictures: Iterator[Tensor]) -> Tensor | None:
-        with self._gate:
+        with self._cpu_slots:
             return next(pictures, None)
 
     def _take(self) -> int | None:

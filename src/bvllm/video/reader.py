@@ -14,7 +14,7 @@ from .frames import FrameChunk, FrameList, resize
 from .growing import GrowingFile
 from .limits import Limits
 from .list_frames import ListFrames
-from .parallel import NO_GATE, Gate
+from .parallel import NO_GATE, CpuSlots
 from .report import VideoInfo, VideoReport
 from .safe_open import FileSource
 from .sampling import SamplingPlan
@@ -35,7 +35,7 @@ def read_video(
     *,
     decode: Decode = "auto",
     first: int = 0,
-    gate: Gate = NO_GATE,
+    cpu_slots: CpuSlots = NO_GATE,
 ) -> "VideoStream":
     """Opens a video; iterate over what comes back to read it.
 
@@ -55,8 +55,8 @@ def read_video(
             proven that the same frames come out; "all" decodes everything, and so finds all damage.
         first: so many of the frames that the plan takes are not handed on, to go on in the middle of a video
             that was begun before. The report counts them.
-        gate: entered by a decoding thread for each frame. A semaphore shared with the work that is done on
-            frames keeps both together to as many cores as it lets in.
+        cpu_slots: entered by a decoding thread for each frame. A semaphore shared with the work on frames
+            keeps both together to as many cores as it lets in.
 
     Raises:
         VideoError: see its `kind`. A file that ends early or is damaged in places is no error as long
@@ -84,7 +84,7 @@ def read_video(
         threads = 1  # FFmpeg's own would hold frames back
     if isinstance(source, FrameList):
         return VideoStream(ListFrames(source, plan, first), size, chunk)
-    frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, gate=gate)
+    frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, cpu_slots=cpu_slots)
     return VideoStream(frames, size, chunk)
 
 

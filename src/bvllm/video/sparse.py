@@ -9,13 +9,13 @@ from functools import partial
 
 from torch import Tensor
 
-from .decode import Clock, Timeline, rate_of
+from .decode import Clock, FrameClock, rate_of
 from .frames import FrameConverter
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packet_map import PacketMap, PacketRange, prove
 from .packets import walk
-from .parallel import NO_GATE, Gate, InOrder
+from .parallel import NO_GATE, CpuSlots, InOrder
 from .ranges import Guide, RangeDecoder
 from .sampling import SamplingPlan
 from .wanted_frames import WantedFrames, choose_frames
@@ -62,7 +62,7 @@ def plan_decoding(
     try:
         stream = opened.stream
         depth, frames = stream.codec_context.reorder_depth, stream.frames
-        period = Timeline(rate_of(stream)).period
+        period = FrameClock(rate_of(stream)).period
         packets = walk(opened.container, stream, limits, clock, measured=measured, partly=candidate)
         opened.check()
     finally:
@@ -100,13 +100,13 @@ class Pictures:
         limits: Limits,
         clock: Clock,
         threads: int,
-        gate: Gate = NO_GATE,
+        cpu_slots: CpuSlots = NO_GATE,
     ) -> None:
         self._ranges = ranges
         self._size = size
         self._new_decoder = partial(RangeDecoder, video.open, guide, limits, clock)
         self._decoders: list[RangeDecoder] = []
-        self._threads, self._gate = threads, gate
+        self._threads, self._cpu_slots = threads, cpu_slots
 
     @property
     def decoded(self) -> int:
@@ -124,7 +124,7 @@ class Pictures:
                 yield from worker.pictures(task)
 
     def _several(self, tasks: Sequence[Sequence[PacketRange]]) -> Generator[Tensor]:
-        with closing(InOrder(tasks, self._new_worker, self._threads, self._gate)) as pictures:
+        with closing(InOrder(tasks, self._new_worker, self._threads, self._cpu_slots)) as pictures:
             yield from pictures
 
     def _new_worker(self, halted: Callable[[], bool] = lambda: False) -> "ConvertingDecoder":

@@ -57,7 +57,7 @@ def test_a_model_answers_keeps_its_budget_and_comes_back_bit_for_bit(name, tmp_p
     model.save_pretrained(tmp_path)
     again = BVLLMForConditionalGeneration.from_pretrained(tmp_path).eval()
     assert again.config.connector == model.config.connector
-    assert again.config.slots == model.config.slots
+    assert again.config.placeholders == model.config.placeholders
     assert torch.equal(again(**batch).logits, logits)
     assert torch.equal(again.generate(**batch, max_new_tokens=3), written)
 
@@ -98,11 +98,11 @@ def test_the_callers_budget_is_kept():
     selection = model.select([torch.zeros(6, 16)], [torch.arange(6.0)])
     patches = torch.randn(4, 16, 16)
     for tokens in (1, 5, 27, 500):
-        spent = model.spend(patches, selection, budget=Budget(tokens=tokens))
+        spent = model.reduce_to_budget(patches, selection, budget=Budget(tokens=tokens))
         assert spent.lengths == [min(tokens, 27)]
         assert bool((spent.tokens[0].frame.diff() >= 0).all())
     thinned = tiny.backbone(**settings("videollama2", merge_tokens=False))
-    assert thinned.spend(patches, selection, budget=Budget(tokens=5)).lengths == [5]
+    assert thinned.reduce_to_budget(patches, selection, budget=Budget(tokens=5)).lengths == [5]
 
 
 @torch.no_grad()
@@ -112,7 +112,7 @@ def test_a_picture_is_shown_as_often_as_a_video_has_frames():
     [selection] = model.select([torch.zeros(1, 16)], [torch.zeros(1)])
     connector: VideoLlama2Connector = model.multi_modal_projector
     expected = connector(patches.expand(1, 4, 16, 16).reshape(1, 4, 16, 16))[0]
-    torch.testing.assert_close(model.spend(patches, [selection]).pooler_output[0], expected)
+    torch.testing.assert_close(model.reduce_to_budget(patches, [selection]).pooler_output[0], expected)
 
 
 @torch.no_grad()

@@ -267,7 +267,11 @@ def test_videollama2_in_every_form(form, tmp_path):
     model, report = BVLLMForConditionalGeneration.from_pretrained(target, output_loading_info=True)
     assert not any(report.values())
     assert model.config.connector.form == form
-    assert model.config.slots.count(100) == model.config.slots.count(1) == model.config.budget_tokens
+    assert (
+        model.config.placeholders.count(100)
+        == model.config.placeholders.count(1)
+        == model.config.budget_tokens
+    )
     theirs, ours = released(source), model.state_dict()
     for name, weight in theirs.items():
         if name.startswith("model.mm_projector."):

@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
+from bvllm.model.assemble import add_video_token
 from bvllm.model.connectors.released import TOWER, Recipe, eva_norm, recipes
 from bvllm.model.conversion.convert_config import KINDS, connected_config
-from bvllm.model.parts import add_video_token
 
 SHARD_BYTES = 4 * 2**30
 VICUNA = (

@@ -16,7 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream as AvVideoStream
 from numpy.typing import NDArray
 
-from bvllm.video.decode import MICROSECONDS, Clock, Timeline, rate_of
+from bvllm.video.decode import MICROSECONDS, Clock, FrameClock, rate_of
 from bvllm.video.limits import Limits
 from bvllm.video.opening import VideoFile
 from bvllm.video.safe_open import FileSource
@@ -175,7 +175,7 @@ class _Walk:
         timed, hidden, key = ticks != NO_TIME, flags >> 1 == 1, flags & 1 == 1
         shown = np.sort(ticks[timed & ~hidden])
         first = int(shown[0]) if len(shown) else 0
-        period = Timeline(rate_of(self._stream)).period
+        period = FrameClock(rate_of(self._stream)).period
         frames = int((~hidden).sum())
         steps = np.diff(shown)
         keys = np.sort(ticks[timed & key])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bvllm.index import IndexFolder, contents
+from bvllm.index import IndexFolder, hashes
 from bvllm.video import VideoError
 
 
@@ -21,7 +21,7 @@ def video(tmp_path):
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> IndexFolder:
     """An index in which nothing is too fresh to be remembered."""
-    monkeypatch.setattr(contents, "SETTLED_SECONDS", -10.0)
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", -10.0)
     (tmp_path / "index").mkdir()
     return IndexFolder(tmp_path / "index")
 
@@ -30,11 +30,11 @@ def folder(tmp_path, monkeypatch) -> IndexFolder:
 def reads(monkeypatch) -> list:
     """One entry for each time that a file is hashed."""
     found = []
-    monkeypatch.setattr(contents, "hash_file", lambda file: found.append(file) or hash_file(file))
+    monkeypatch.setattr(hashes, "hash_file", lambda file: found.append(file) or hash_file(file))
     return found
 
 
-hash_file = contents.hash_file
+hash_file = hashes.hash_file
 
 
 def test_it_is_the_sha_256_of_the_bytes(folder, video, reads):
@@ -67,7 +67,7 @@ def test_any_change_is_seen(folder, video, change, reads):
 
 def test_a_file_that_was_just_written_is_not_remembered(folder, video, monkeypatch, reads):
     """A second change within a clock's tick would not show."""
-    monkeypatch.setattr(contents, "SETTLED_SECONDS", 1e6)
+    monkeypatch.setattr(hashes, "SETTLED_SECONDS", 1e6)
     folder.content(video)
     folder.content(video)
     assert len(reads) == 2
@@ -80,7 +80,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(folder, video, monkeypa
             other.write(b"more")
         return found
 
-    monkeypatch.setattr(contents, "hash_file", slow)
+    monkeypatch.setattr(hashes, "hash_file", slow)
     with pytest.raises(VideoError, match=r"video must stay as it is while it is read, got .* changing"):
         folder.content(video)
 
@@ -99,7 +99,7 @@ def test_a_damaged_memory_is_forgotten(folder, video, damage, reads):
 
 
 def test_the_memory_has_a_limit(folder, video, monkeypatch, reads):
-    monkeypatch.setattr(contents, "MAX_LOG_BYTES", 2000)
+    monkeypatch.setattr(hashes, "MAX_LOG_BYTES", 2000)
     for k in range(40):
         path = video.with_name(f"{k}.mp4")
         path.write_bytes(b"%d" % k)
@@ -146,6 +146,6 @@ def test_a_memory_that_the_disk_does_not_give_back_is_none(folder, video, monkey
         raise OSError(errno.EIO, "Input/output error")
 
     first = folder.content(video)
-    monkeypatch.setattr(contents.disk, "read", fails)
+    monkeypatch.setattr(hashes.disk, "read", fails)
     assert folder.content(video) == first
     assert len(reads) == 2

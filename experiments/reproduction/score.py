@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import FeatureCache
 from bvllm.nano.examples import Example, examples, put
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.steps import (
     TrainingClip,
     mix_patches,
@@ -35,7 +35,7 @@ OF_AN_IMAGE = ("retrieval_edit", "retrieval_insert1", "retrieval_insert2", "colo
 
 
 @dataclass(frozen=True)
-class Marked:
+class ScoredAnswer:
     """One question, answered.
 
     Attributes:
@@ -84,15 +84,15 @@ def _telling_frame(example: Example, rng: np.random.Generator) -> int:
 
 
 @torch.inference_mode()
-def mark(
+def score(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
     bank: FeatureCache,
     asked: dict[str, list[TrainingClip]],
-) -> list[Marked]:
+) -> list[ScoredAnswer]:
     """Ask everything, in batches of like length."""
     model.eval()
-    marked: list[Marked] = []
+    marked: list[ScoredAnswer] = []
     for duration, clips in asked.items():
         for start in range(0, len(clips), BATCH):
             marked += _mark_batch(model, tokenizer, bank, duration, clips[start : start + BATCH])
@@ -105,11 +105,11 @@ def _mark_batch(
     bank: FeatureCache,
     duration: str,
     batch: list[TrainingClip],
-) -> list[Marked]:
+) -> list[ScoredAnswer]:
     ids, mask = question_tokens(tokenizer, batch)
     selections, _, _ = select_batch(model, bank, batch, ids, mask)
     patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, selections, strict=True)])
-    visual = model.model.spend(patches, selections, ids, mask)
+    visual = model.model.reduce_to_budget(patches, selections, ids, mask)
     liked = likeliest_options(model, tokenizer, batch, visual.pooler_output)
     marked = []
     for clip, selection, tokens, option in zip(batch, selections, visual.lengths, liked, strict=True):
@@ -117,7 +117,7 @@ def _mark_batch(
         chosen = set(selection.frames.tolist())
         found = bool(chosen & shown) if shown and len(clip.rows) > 1 else None
         marked.append(
-            Marked(
+            ScoredAnswer(
                 duration,
                 question.task,
                 option == question.right,

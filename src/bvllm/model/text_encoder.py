@@ -15,7 +15,7 @@ WORD_TOWER = "word_tower.safetensors"  # beside the weights of a model that has 
 _WORD = re.compile(r"[a-z0-9]+")
 
 
-class WordTower(nn.Module):
+class TextEncoder(nn.Module):
     """Texts in the space of the frame features, for search over videos that no question was put to yet.
 
     Order carries nothing here: what the frames of bvllm's own world show are sets of attributes.
@@ -25,7 +25,7 @@ class WordTower(nn.Module):
         width: C, channels of a frame feature.
 
     Example:
-        >>> tower = WordTower(["red", "star"], 4)
+        >>> tower = TextEncoder(["red", "star"], 4)
         >>> tower.known("A red STAR, at night"), tower(["red star", "star red"]).shape
         (['red', 'star'], torch.Size([2, 4]))
     """
@@ -52,7 +52,7 @@ class WordTower(nn.Module):
         save_file(state, folder / WORD_TOWER, {"vocabulary": json.dumps(list(self.number))})
 
     @classmethod
-    def load(cls, folder: Path) -> "WordTower":
+    def load(cls, folder: Path) -> "TextEncoder":
         """Read it back; OSError where there is none."""
         with safe_open(folder / WORD_TOWER, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

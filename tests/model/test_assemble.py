@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.model.parts import add_video_token, assemble
+from bvllm.model.assemble import add_video_token, assemble
 from tests.model import tiny
 
 SIZES = {

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from bvllm.model import BVLLMModel
 from bvllm.model.presets import NANO_MEAN, NANO_STD
-from bvllm.nano.bank import FeatureCache
-from bvllm.nano.pool import FrameDataset, draw_pool
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.synthetic.needles import Caption, Needle, Picture, Sticker
 from bvllm.synthetic.vocabulary import Split
 

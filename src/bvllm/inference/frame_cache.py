@@ -26,7 +26,7 @@ class StoredFrames(Protocol):
         """Let go of what is held."""
 
 
-class FrameStore:
+class FrameCache:
     """Append-only store of uint8 frames of one size.
 
     Args:
@@ -37,7 +37,7 @@ class FrameStore:
         OSError: the disk is full.
 
     Example:
-        >>> with FrameStore((2, 2)) as store:
+        >>> with FrameCache((2, 2)) as store:
         ...     store.append(torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2))
         ...     len(store), store.get([1]).flatten().tolist()[:4]
         (2, [12, 13, 14, 15])
@@ -54,7 +54,7 @@ class FrameStore:
     def __len__(self) -> int:
         return self._count
 
-    def __enter__(self) -> "FrameStore":
+    def __enter__(self) -> "FrameCache":
         return self
 
     def __exit__(self, *_: object) -> None:

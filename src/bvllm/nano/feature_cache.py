@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bvllm.model import BVLLMModel
 from bvllm.nano.examples import Example
-from bvllm.nano.pool import FrameDataset
+from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.warmup import normalise
 from bvllm.synthetic.needles import Caption, Event, Needle, Sticker
 

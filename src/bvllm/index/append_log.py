@@ -24,7 +24,7 @@ MAX_RECORD_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Record:
+class LogRecord:
     """One verified record: where it begins and ends, what it holds."""
 
     start: int
@@ -58,7 +58,7 @@ def pack(features: Tensor, seconds: Tensor, before: bytes) -> tuple[bytes, bytes
     return head + digest + body, digest
 
 
-def read_records(descriptor: int, name: str, end: int | None = None) -> Iterator[Record]:
+def read_records(descriptor: int, name: str, end: int | None = None) -> Iterator[LogRecord]:
     """The unbroken beginning of a journal; stops where the file, or the truth, ends.
 
     Every size is compared with the file's before anything is read.
@@ -70,7 +70,7 @@ def read_records(descriptor: int, name: str, end: int | None = None) -> Iterator
         before, start = record.digest, record.end
 
 
-def _record_at(descriptor: int, start: int, size: int, before: bytes) -> Record | None:
+def _record_at(descriptor: int, start: int, size: int, before: bytes) -> LogRecord | None:
     data_at = start + HEAD.size + DIGEST_BYTES
     if data_at > size:
         return None
@@ -87,4 +87,4 @@ def _record_at(descriptor: int, start: int, size: int, before: bytes) -> Record 
     body = disk.read(descriptor, length, data_at)
     if hashlib.sha256(before + head + body).digest() != digest:
         return None
-    return Record(start, data_at + length, dtype, frames, channels, digest, body[:times], body[times:])
+    return LogRecord(start, data_at + length, dtype, frames, channels, digest, body[:times], body[times:])

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from bvllm.inference.loading import ModelError
 from bvllm.inference.model_name import resolve_model
-from bvllm.model.word_tower import WordTower
+from bvllm.model.text_encoder import TextEncoder
 
 WORD = re.compile(r"[^\W_]+")
 # Words that no picture shows: that they are unknown says nothing.
@@ -21,14 +21,14 @@ class UnknownWords(ValueError):
     """Not a word of a query means anything to the model."""
 
 
-def word_tower_of(model: str) -> WordTower | None:
+def text_encoder_of(model: str) -> TextEncoder | None:
     """The text side of a model's tower; None where it has none, or lies on a hub.
 
     Raises:
         ModelError: its file is damaged.
     """
     try:
-        return WordTower.load(Path(resolve_model(model)))
+        return TextEncoder.load(Path(resolve_model(model)))
     except OSError:
         return None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

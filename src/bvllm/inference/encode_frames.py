@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from bvllm.common.threads import Gate, map_in_order
-from bvllm.inference.frame_store import FrameStore
+from bvllm.common.threads import CpuSlots, map_in_order
+from bvllm.inference.frame_cache import FrameCache
 from bvllm.video import VideoInfo, VideoStream
 
 
-def look_once(
+def encode_frames(
     video: VideoStream,
     features_of: Callable[[Tensor], Tensor],
     threads: int,
-    gate: Gate,
-    spool: FrameStore | None = None,
+    cpu_slots: CpuSlots,
+    cache: FrameCache | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Features and seconds of each chunk of a video, in order.
 
@@ -24,16 +24,16 @@ def look_once(
         video: read in chunks that the tower takes.
         features_of: (t, 3, H, W) uint8 -> (t, C); called in several threads.
         threads: chunks looked at in parallel.
-        gate: the one that `video` was opened with: decoding and looking take turns on the cores.
-        spool: receives the pixels on their way.
+        cpu_slots: the one that `video` was opened with: decoding and looking take turns on the cores.
+        cache: receives the pixels on their way.
     """
     seconds: deque[Tensor] = deque()
 
     def look(pixels: Tensor) -> Tensor:
-        with gate:
+        with cpu_slots:
             return features_of(pixels)
 
-    for features in map_in_order(look, _pixels(video, seconds, spool), threads):
+    for features in map_in_order(look, _pixels(video, seconds, cache), threads):
         yield features, seconds.popleft()
 
 
@@ -44,9 +44,9 @@ def planned_frames(info: VideoInfo, fps: float | None) -> int | None:
     return max(1, math.ceil(info.duration_seconds * fps))
 
 
-def _pixels(video: VideoStream, seconds: deque[Tensor], spool: FrameStore | None) -> Iterator[Tensor]:
+def _pixels(video: VideoStream, seconds: deque[Tensor], cache: FrameCache | None) -> Iterator[Tensor]:
     for chunk in video:
-        if spool is not None:
-            spool.append(chunk.pixels)
+        if cache is not None:
+            cache.append(chunk.pixels)
         seconds.append(chunk.seconds)
         yield chunk.pixels

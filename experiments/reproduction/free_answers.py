@@ -1,6 +1,6 @@
 """What variants of the miniature say when they may speak, beside what the exam marks.
 
-    python -m benchmarks.spoken MINIATURE full none [--seeds 1 2 3]
+    python -m experiments.reproduction.free_answers MINIATURE full none [--seeds 1 2 3]
 
 The exam scores the options' words right behind the prompt. Replies were taught with their evidence in front
 of counts and of "yes" (`00:11, 01:06 = 2`), so that these tasks come out too low there. Here the same models
@@ -20,11 +20,11 @@ from bvllm.common.text import named_letter
 from bvllm.data.chat import LETTERS
 from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.bank import FeatureCache
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch
-from experiments.reproduction.banks import read_bank
-from experiments.reproduction.exam import FAMILIES, likeliest_options, prompt_of, questions
+from experiments.reproduction.feature_caches import read_bank
 from experiments.reproduction.run import SCALE
+from experiments.reproduction.score import FAMILIES, likeliest_options, prompt_of, questions
 from experiments.reproduction.train import EXAM_BANK
 
 LONGEST_REPLY = 60  # tokens
@@ -65,7 +65,7 @@ def compare(
         ids, mask = question_tokens(tokenizer, batch)
         chosen, _, _ = select_batch(model, bank, batch, ids, mask)
         patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, chosen, strict=True)])
-        visual = model.model.spend(patches, chosen, ids, mask).pooler_output
+        visual = model.model.reduce_to_budget(patches, chosen, ids, mask).pooler_output
         liked = likeliest_options(model, tokenizer, batch, visual)
         for clip, tokens, option in zip(batch, visual, liked, strict=True):
             question = clip.example.question
