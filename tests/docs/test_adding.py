@@ -1,4 +1,4 @@
-"""The pages that add a method and a backbone hold, word for word, in a copy of the checkout."""
+"""The pages that add a method, a backbone and a task hold, word for word, in a copy of the checkout."""
 
 import json
 
@@ -23,7 +23,7 @@ def red_video(path):
     return path
 
 
-@pytest.mark.parametrize("page", ["adding-a-method.md", "adding-a-backbone.md"])
+@pytest.mark.parametrize("page", ["adding-a-method.md", "adding-a-backbone.md", "adding-a-task.md"])
 def test_a_page_has_six_steps(page):
     assert steps(page) == list("123456")
 
@@ -57,3 +57,17 @@ def test_a_backbone_is_added_from_the_page(tmp_path):
     run(index, tmp_path)
     assert "red" in run(ask.replace("--no-index", ""), tmp_path)
     run(types, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_task_is_added_from_the_page(tmp_path):
+    tests, types, evaluate = follow("adding-a-task.md", tmp_path)
+    (tmp_path / "quiz/clips").mkdir(parents=True)
+    red_video(tmp_path / "quiz/clips/a.mp4")
+    row = {"id": "1", "video": "a.mp4", "seconds": 12, "question": "which colour?", "kind": "colour"}
+    rows = [row | {"options": ["red", "blue"], "answer": "red"}]
+    (tmp_path / "quiz/quiz.json").write_text(json.dumps(rows))
+    assert " passed" in run(tests, tmp_path)
+    run(types, tmp_path)
+    assert "colour | 1 |" in run(evaluate, tmp_path)
+    assert json.loads((tmp_path / "scores.json").read_text())["settings"]["task"] == "quiz"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import bvllm.evaluation.evaluate as module
 from bvllm.data.chat import LETTERS, Row
 from bvllm.evaluation.evaluate import LONGER, Mean, Report, Scored, Share, duration_name, evaluate, score
+from bvllm.evaluation.tasks import Item
 from bvllm.types import Budget
 from tests.test_messages import HOUSE
 
@@ -48,7 +50,18 @@ def knows(options):
 
 def scored(monkeypatch, chooses, *, frames=(), circular=True, **changes):
     monkeypatch.setattr(module, "answer", model_that(chooses, frames))
-    return score(row(**changes), None, None, budget=Budget(), circular=circular)
+    asked = row(**changes)
+    item = Item(
+        asked.id,
+        Path(asked.video),
+        asked.seconds,
+        asked.question,
+        tuple(asked.options),
+        LETTERS.index(asked.answer),
+        asked.task,
+        tuple((n.start, n.end) for n in asked.needles),
+    )
+    return score(item, None, None, budget=Budget(), circular=circular)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +116,7 @@ def test_who_always_says_the_same_letter_is_right_once(monkeypatch):
 
 def test_right_means_right_for_the_options_as_they_stand(monkeypatch):
     first = ["red", "blue", "green"]
-    result = scored(monkeypatch, lambda options: "A" if options == first else knows(options))
+    result = scored(monkeypatch, lambda options: "A" if list(options) == first else knows(options))
     assert (result.right, result.circular) == (False, False)
 
 
@@ -307,3 +320,22 @@ def test_a_file_in_another_encoding_is_named(bench, tmp_path):
     (tmp_path / "a.jsonl").write_text("{}", encoding="utf-16")
     with pytest.raises(ValueError, match=r"a\.jsonl must be text in UTF-8"):
         evaluate(tmp_path)
+
+
+def test_a_row_cannot_name_a_file_outside_its_folder(bench, tmp_path):
+    (tmp_path / "secret.mp4").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    for name in ("../secret.mp4", str(tmp_path / "secret.mp4"), "link.mp4"):
+        file = tmp_path / "data" / "test.jsonl"
+        file.write_text(row("a_0", video=name).model_dump_json(exclude_none=True), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"video of a_0 must lie inside .*--media-root"):
+            evaluate(tmp_path / "data")
+    assert not bench
+    file.write_text(row("a_0", video="secret.mp4").model_dump_json(exclude_none=True), encoding="utf-8")
+    assert len(evaluate(tmp_path / "data", media_root=tmp_path).rows) == 1
+
+
+def test_an_unknown_task_suggests_the_nearest(bench, tmp_path):
+    with pytest.raises(ValueError, match=r"task must be one of world, mlvu, .*did you mean 'world'"):
+        evaluate(tmp_path, task="wrold")

@@ -23,6 +23,18 @@ def evaluate_model(
     data: Annotated[
         Path, typer.Option(help="Folder made by `bvllm world make`, or a JSONL file in it.", exists=True)
     ],
+    task: Annotated[
+        str, typer.Option(metavar="world|mlvu|...", help="Which benchmark the folder holds.")
+    ] = "world",
+    media_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the questions name their videos from.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="nano, a folder, or a hub id.")] = "nano",
     budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
@@ -38,7 +50,7 @@ def evaluate_model(
         Path | None, typer.Option("--json", help="Also write the scores to this file.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Ask every question of a world and count what is right."""
+    """Ask every question of a benchmark and count what is right."""
     from bvllm.common.files import check_folder_of
     from bvllm.inference.model_name import resolve_model
 
@@ -59,7 +71,13 @@ def evaluate_model(
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
             report = evaluate(
-                data, model=model, budget=Budget(budget, frames), methods=methods, progress=tell
+                data,
+                task=task,
+                model=model,
+                budget=Budget(budget, frames),
+                methods=methods,
+                progress=tell,
+                media_root=media_root,
             )
         print(report.table(), flush=True)  # first: it was long work, and the disk may be full
         if json_file is not None:

@@ -1,4 +1,4 @@
-"""Score a model on videos of the synthetic world: right answers, and right frames found."""
+"""Score a model on a benchmark: right answers, and right frames found."""
 
 import json
 import math
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Unpack
 
 from bvllm.common.files import replace_file
-from bvllm.data.chat import LETTERS, Row, read_rows
+from bvllm.common.text import LETTERS
+from bvllm.evaluation.tasks import Item, task_of
 from bvllm.inference.answer import answer, method_names
 from bvllm.inference.ask import EncodedVideo, VideoModel, encode_video, load_model
 from bvllm.methods.names import OWN, MethodNames, Slots
@@ -172,44 +173,49 @@ def duration_name(seconds: float) -> str:
 def evaluate(
     data: Path,
     *,
+    task: str = "world",
     model: str = "nano",
     budget: Budget | None = None,
     select: str = "learned",
     fps: float = 1.0,
     circular: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    media_root: Path | None = None,
     methods: MethodNames | None = None,
     **slots: Unpack[Slots],
 ) -> Report:
-    """Ask every question of a folder of the world, each video encoded once.
+    """Ask every question of a benchmark, each video encoded once.
 
     Args:
-        data: a JSONL file, or a folder that holds one or more.
+        data: the folder of the benchmark, or one of its files where it has several.
+        task: which benchmark, by its name in `bvllm.evaluation.tasks.TASKS`.
         model: `nano`, a folder or a hub id.
         budget: the token budget of every question.
         select: the older way to name `select_frames`; "learned" is the model's own.
         fps: frames a second that are looked at.
         circular: also ask under every rotation of the options.
         progress: called with (questions done, all questions).
+        media_root: folder that the questions name their videos from; the benchmark's own where None. A video
+            outside of it is refused.
         methods, **slots: a method for any slot of the pipeline, as for `answer`.
 
     Raises:
-        ValueError: a method is unknown or does not go with the model; there is no JSONL file, a line of it is
-        no row, or rows of several splits are there. FileNotFoundError: a video is not there; said before
-        anything is asked.
+        ValueError: a task or a method is unknown, a method does not go with the model, or the data are not as
+            the benchmark's layout says.
+        FileNotFoundError: a video is missing; said before anything is asked.
     """
-    rows = _questions(data)
+    items = task_of(task).read(data, media_root)
     budget = budget or Budget()
     names = method_names(select, methods, slots)
     loaded = load_model(model)
     filled = loaded.methods(names)
     scored: list[Scored] = []
-    for (folder, video), group in groupby(rows, key=lambda pair: (pair[0], pair[1].video)):
-        with closing(encode_video(folder / video, loaded, fps=fps)) as encoded:
-            for _, row in group:
-                scored.append(score(row, encoded, loaded, budget=budget, methods=names, circular=circular))
+    for video, group in groupby(items, key=lambda item: item.video):
+        with closing(encode_video(video, loaded, fps=fps)) as encoded:
+            for item in group:
+                scored.append(score(item, encoded, loaded, budget=budget, methods=names, circular=circular))
                 if progress is not None:
-                    progress(len(scored), len(rows))
+                    progress(len(scored), len(items))
     settings: dict[str, str | int | float] = {
         "model": model,
         "tokens": budget.tokens,
@@ -218,40 +224,15 @@ def evaluate(
         **filled,
         "seed": names.seed,
         "fps": fps,
-        "split": rows[0][1].split,
+        "split": items[0].split,
     }
+    if task != "world":
+        settings["task"] = task
     return Report(tuple(scored), settings)
 
 
-def _questions(data: Path) -> list[tuple[Path, Row]]:
-    """All rows and the folders that their videos are named from; what is wrong shows before the long work."""
-    files = sorted(data.glob("*.jsonl")) if data.is_dir() else [data]
-    files = [f for f in files if f.is_file()]
-    if not files:
-        raise ValueError(
-            f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
-        )
-    rows = [(file.parent, row) for file in files for row in read_rows(file)]
-    if not rows:
-        raise ValueError(
-            f"data must hold at least one question, got none in {data}: run `bvllm world make` again"
-        )
-    splits = sorted({row.split for _, row in rows})
-    if len(splits) > 1:
-        raise ValueError(
-            f"data must be of one split, got {', '.join(splits)} in {data}: name the JSONL file of one"
-        )
-    for folder, row in rows:
-        if not (folder / row.video).is_file():
-            raise FileNotFoundError(
-                f"video of {row.id} must be a file, got {folder / row.video}: "
-                "bring it back, or make the world again"
-            )
-    return rows
-
-
 def score(
-    row: Row,
+    item: Item,
     encoded: EncodedVideo,
     loaded: VideoModel,
     *,
@@ -260,22 +241,25 @@ def score(
     methods: MethodNames = OWN,
 ) -> Scored:
     """Ask one question, in every rotation of its options."""
-    count, place = len(row.options), LETTERS.index(row.answer)
+    count, place = len(item.options), item.answer
     replies = [
         answer(
             encoded,
-            row.question,
+            item.question,
             loaded,
             budget=budget,
-            options=row.options[turn:] + row.options[:turn],
+            options=item.options[turn:] + item.options[:turn],
             methods=methods,
         )
         for turn in range(count if circular else 1)
     ]
-    right = [reply.letter == LETTERS[(place - turn) % count] for turn, reply in enumerate(replies)]
+    right = [
+        place is not None and reply.letter == LETTERS[(place - turn) % count]
+        for turn, reply in enumerate(replies)
+    ]
     first = replies[0]
     chosen = [frame.seconds for frame in first.frames]
-    found = [any(n.start - 1e-3 <= s < n.end - 1e-3 for s in chosen) for n in row.needles]
+    found = [any(start - 1e-3 <= s < end - 1e-3 for s in chosen) for start, end in item.needles]
     recall = sum(found) / len(found) if found else None
     rotated = all(right) if circular else None
-    return Scored(row.id, row.task, row.seconds, right[0], rotated, recall, len(chosen), first.text)
+    return Scored(item.id, item.task, item.seconds, right[0], rotated, recall, len(chosen), first.text)
