@@ -1,4 +1,4 @@
-"""A plan counts what sampling then gives, and its estimates follow what was measured."""
+"""A plan counts what sampling and the model then give."""
 
 import json
 
@@ -55,30 +55,14 @@ def test_the_budget_and_the_model_bound_what_is_spent(video, model):
     assert plan_question(video, model=model, fps=0.05).frames_chosen == 2
 
 
-def test_times_are_measured_and_add_up(plan):
-    time = plan.estimate
-    assert plan.measured_share == 1.0
-    assert min(time.decode, time.look, time.answer) > 0
-    assert time.wall >= (time.decode + time.look) / plan.cores + time.answer - 1e-9
-    assert time.wall <= time.decode + time.look + time.answer + 1e-9
-
-
-def test_a_part_of_a_long_video_stands_for_all_of_it(video, model, monkeypatch):
-    monkeypatch.setattr("bvllm.inference.plan.SAMPLE_SECONDS", 0.0)
-    part = plan_question(video, model=model)
-    assert 0 < part.measured_share < 0.1
-    assert part.estimate.decode > 0
-
-
 def test_the_text_says_what_is_an_estimate_and_json_too(plan):
     text = plan_text(plan)
-    assert [line.split()[0] for line in text.splitlines()[1:7]] == [
-        "frames", "decode", "patches", "tokens", "memory", "time",
+    assert [line.split()[0] for line in text.splitlines()[1:6]] == [
+        "frames", "decode", "patches", "tokens", "memory",
     ]  # fmt: skip
-    assert "estimates" in text
+    assert "memory is an estimate" in text
     found = json.loads(json.dumps(plan_json(plan)))
-    assert found["estimated"] == ["memory_bytes", "estimate"]
-    assert found["estimate"].keys() == {"decode", "look", "answer", "wall"}
+    assert found["estimated"] == ["memory_bytes"]
 
 
 def test_what_cannot_be_planned_for(tmp_path, video, model):

@@ -18,7 +18,7 @@ def plan(
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model to plan for.")] = "nano",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what a question about a video would cost: frames, decoding, tokens, memory and time."""
+    """Count what a question about a video would cost: frames, packets, tokens and memory."""
     from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
