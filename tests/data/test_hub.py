@@ -77,9 +77,8 @@ def test_it_is_opened_in_streaming_form_and_media_stay_as_they_are(library):
     told = {"name": "sub", "split": "test", "revision": "0f3c", "streaming": True}
     assert asked == [("a/b", told)]
     assert module.dataset.decodes is False
-    assert [row.id for row in source.share(0, 0, 1)] == list("0123")
-    assert [row.id for row in source.share(0, 1, 2)] == list("13")
-    assert next(source.share(0, 1, 2)).where == "a/b@0f3c/sub:test, share 1 of 2 (row 0)"
+    assert [row.id for row in source.rows(0)] == list("0123")
+    assert next(source.rows(0)).where == "a/b@0f3c/sub:test (row 0)"
 
 
 def test_what_the_network_does_wrong_is_one_line(library):

@@ -3,17 +3,15 @@
 import io
 import json
 import tarfile
-from collections import Counter
 
 import pytest
-import torch
 
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
-from bvllm.data.hub import HubName, HubSource, hub_row, open_hub
+from bvllm.data.hub import HubName, hub_row, open_hub
 from bvllm.data.mixture import Mixture, RowSet
 from bvllm.data.shards import Sample, TarRows, read_samples
-from bvllm.data.streams import RowStream, TarSource
+from bvllm.data.streams import TarSource
 from bvllm.data.training_set import TrainingSet
 from tests.data.rows import llava, picture, video
 from tests.model import tiny
@@ -88,7 +86,7 @@ def test_a_stream_gives_what_the_index_gives(shards):
     rows = TarRows(shards)
     streamed = [sample for path in shards for sample in read_samples(Pipe(path.read_bytes()), "pipe")]
     assert [json.loads(s.files[s.key.split("/")[1] + ".json"])["id"] for s in streamed] == list("1234")
-    assert {r.id for r in TarSource(shards).share(7, 0, 1)} == {rows[k].id for k in range(4)}
+    assert {r.id for r in TarSource(shards).rows(7)} == {rows[k].id for k in range(4)}
 
 
 class Pipe(io.RawIOBase):
@@ -178,82 +176,6 @@ def test_what_is_no_shard_is_refused(tmp_path):
         assert [sample.key for sample in read_samples(file, "c")] == ["s"]
 
 
-def ids(stream):
-    """Rows by their first answer's words."""
-    words = tiny.tokenizer().convert_ids_to_tokens
-    return [words(x.labels[x.labels != -100].tolist())[0] for x in stream]
-
-
-WORDS = "what which colour is the sign red blue green a b c star at end".split()
-
-
-def source(extra=()):
-    rows = [llava("what ?", word) for word in WORDS]
-    return HubSource([*rows, *extra], "hub")
-
-
-def stream(window=4, **settings):
-    return RowStream(
-        settings.pop("source", source()), Encoder(tiny.processor()), window=window, epochs=2, **settings
-    )
-
-
-def test_a_stream_gives_every_row_once_an_epoch_in_another_order():
-    seen = ids(stream())
-    first, second = seen[: len(WORDS)], seen[len(WORDS) :]
-    assert sorted(first) == sorted(second) == sorted(WORDS)
-    assert first != second
-    assert first != WORDS
-    assert ids(stream(window=1)) == WORDS * 2
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_shares_are_disjoint_and_complete(world, shards):
-    seen = Counter(word for rank in range(world) for word in ids(stream(rank=rank, world=world)))
-    assert seen == Counter(WORDS * 2)
-    for given in (TarSource(shards), TarSource(shards[:1])):
-        rows = [row.id for index in range(world) for row in given.share(3, index, world)]
-        assert sorted(rows) == sorted(row.id for row in given.share(3, 0, 1))
-
-
-def test_workers_take_shares_too():
-    loader = torch.utils.data.DataLoader(stream(), batch_size=None, num_workers=2)
-    assert Counter(ids(loader)) == Counter(WORDS * 2)
-
-
-def test_a_hub_set_of_many_files_shares_out_files():
-    class Sharded(list):
-        def shard(self, num_shards, index):
-            return self[index::num_shards]
-
-    given = HubSource(Sharded(llava("what ?", word) for word in WORDS), "hub", shards=4)
-    rows = [row for index in range(3) for row in given.share(0, index, 3)]
-    assert sorted(row.turns[1].text for row in rows) == sorted(WORDS)
-    assert rows[0].where == "hub, share 0 of 3 (row 0)"
-
-
-@pytest.mark.parametrize("done", [1, 4, 6, 15, 17, 29])
-def test_a_stream_goes_on_where_it_was(done):
-    bad = [llava("what ?"), llava("?", " ")]
-    settings = {"source": source(bad), "rank": 0}
-    whole = ids(stream(**settings))
-    assert len(whole) == 2 * len(WORDS)
-    running = stream(source=source(bad))
-    given = iter(running)
-    before = ids(next(given) for _ in range(done))
-    resumed = stream(source=source(bad))
-    resumed.load_state_dict(running.state_dict())
-    assert before + ids(resumed) == whole
-
-
-def test_bad_rows_of_a_stream_are_passed_over_and_named():
-    log = InvalidRowLog()
-    assert len(ids(stream(source=source([llava("what ?")]), log=log))) == 2 * len(WORDS)
-    assert [fault.where for fault in log.faults()] == [f"hub (row {len(WORDS)})"]
-    with pytest.raises(InvalidRow):
-        ids(stream(source=source([llava("what ?")]), log=InvalidRowLog("raise")))
-
-
 def test_hub_rows_carry_their_media(media):
     image, clip = media
     row = llava("<video><image>\nwhat ?", "x", image={"bytes": image, "path": "a.jpg"}, video=[clip])
@@ -269,16 +191,3 @@ def test_hub_rows_carry_their_media(media):
 def test_wrong_use():
     with pytest.raises(ImportError, match="Hub datasets need the package datasets: pip install"):
         open_hub(HubName("someone/something"))
-    for settings in ({"window": 0}, {"rank": 2, "world": 2}):
-        with pytest.raises(ValueError, match=r"window must be at least 1 and rank in 0\.\.world - 1, got"):
-            stream(**settings)
-    with pytest.raises(ValueError, match="share 0 of 1 must hold rows, got none: use fewer workers"):
-        next(iter(stream(source=HubSource([], "hub"))))
-
-
-def test_a_stream_of_bad_rows_only_is_an_error_and_no_endless_search():
-    bad = HubSource([llava("what ?", " ")] * 5, "hub")
-    with pytest.raises(
-        ValueError, match="must hold a row that can be learned from, got none in a whole epoch"
-    ):
-        next(iter(RowStream(bad, Encoder(tiny.processor()), window=4)))

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.hub import HubSource
-from bvllm.data.stream_order import StreamOrder
+from bvllm.data.streams import StreamOrder
 from bvllm.data.training_set import OrderSampler, TrainingSet
 from tests.data.rows import llava
 from tests.model import tiny

@@ -3,11 +3,10 @@
 import json
 import os
 import signal
-from threading import Event
 
 import pytest
 
-from bvllm.training.checkpoints import Background, atomic_folder, clean, damage, newest, remove
+from bvllm.training.checkpoints import atomic_folder, clean, damage, newest, remove
 
 FILES = {"weights.safetensors": b"w" * 900, "state.json": b'{"a": 1}'}
 
@@ -117,29 +116,3 @@ def test_the_mark_lists_every_file(tmp_path):
     remove(folder)
     assert not list(tmp_path.iterdir())
     assert damage(folder) == "COMPLETE.json is missing"
-
-
-def test_work_runs_beside_the_caller_and_one_after_the_other():
-    background, may_end, done = Background(), Event(), []
-
-    def first():
-        assert may_end.wait(60)
-        done.append(1)
-
-    background.start(first)
-    assert not done
-    may_end.set()
-    background.start(lambda: done.append(2))
-    background.wait()
-    assert done == [1, 2]
-
-
-def test_an_error_is_raised_once_where_the_caller_waits():
-    def fail():
-        raise OSError("disk")
-
-    background = Background()
-    background.start(fail)
-    with pytest.raises(OSError, match="disk"):
-        background.start(lambda: None)
-    background.wait()

@@ -1,22 +1,17 @@
 """A run that was stopped, by whatever, ends as the one that was not: the same losses, the same weights."""
 
-import json
 import multiprocessing
 import os
 import resource
 import shutil
 import signal
-import time
 from dataclasses import replace
-from threading import Event
 
 import pytest
 
 from bvllm.training import checkpoints
-from bvllm.training.checkpoints import damage
 from bvllm.training.run import train
 from bvllm.training.settings import override
-from bvllm.training.snapshot import Snapshot
 from bvllm.training.stage import Interrupted
 from tests.test_messages import HOUSE
 from tests.training.rows import open_drawn
@@ -65,46 +60,6 @@ def test_a_second_signal_stops_at_once(short, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(short, tmp_path / "run", log=ask_twice)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_checkpoint_is_written_while_training_goes_on_and_holds_its_own_step(
-    whole, short, tmp_path, monkeypatch
-):
-    later, write, seen = Event(), Snapshot.write, []
-
-    def write_late(snapshot, folder):
-        seen.append(later.wait(60))
-        write(snapshot, folder)
-
-    monkeypatch.setattr(Snapshot, "write", write_late)
-    go(short, tmp_path / "run", log=lambda line: later.set() if line.startswith("alignment 2/3") else None)
-    assert all(seen)
-    assert files(tmp_path / "run") == files(whole[0])
-    for name in ("checkpoint-2", "checkpoint-3"):
-        ours, wanted = (run / "alignment" / name for run in (tmp_path / "run", whole[0]))
-        assert damage(ours) is None
-        assert json.loads((ours / "trainer_state.json").read_text())["global_step"] == int(name[-1])
-        for file in ("weights.safetensors", "optimizer.safetensors", "rng.safetensors", "rates.json"):
-            assert (ours / file).read_bytes() == (wanted / file).read_bytes()
-
-
-def test_an_error_of_the_training_leaves_the_checkpoint_that_was_being_written(short, tmp_path, monkeypatch):
-    later, write = Event(), Snapshot.write
-
-    def write_late(snapshot, folder):
-        assert later.wait(60)
-        time.sleep(0.2)
-        write(snapshot, folder)
-
-    def fail(line):
-        if line.startswith("alignment 2/3"):
-            later.set()
-            raise RuntimeError("something else")
-
-    monkeypatch.setattr(Snapshot, "write", write_late)
-    with pytest.raises(RuntimeError, match="something else"):
-        go(short, tmp_path / "run", log=fail)
-    assert damage(tmp_path / "run/alignment/checkpoint-1") is None
 
 
 def killed_at(settings, out, sync):

@@ -64,23 +64,17 @@ class HubSource:
     the Hub stores them.
 
     Args:
-        rows: what to iterate over, anew each epoch; `open_hub` makes one.
+        given: what to iterate over, anew each epoch; `open_hub` makes one.
         name: for messages.
-        shards: files it consists of, where `rows.shard` can share them out; otherwise every share reads all
-            rows and keeps its own.
     """
 
-    def __init__(self, rows: Any, name: str, shards: int = 1) -> None:
-        self.rows, self.name, self.shards = rows, name, shards
+    def __init__(self, given: Any, name: str) -> None:
+        self.given, self.name = given, name
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
-        name, rows = self.name, self.rows
-        if of > 1 and self.shards >= of:
-            rows, name = rows.shard(num_shards=of, index=index), f"{name}, share {index} of {of}"
-            index, of = 0, 1
-        for number, row in enumerate(rows):
-            if number % of == index:
-                yield attempt(hub_row, row, f"{name} (row {number})")
+    def rows(self, order: int) -> Iterator[Dialogue | InvalidRow]:
+        """Each row once, as they come: the Hub's streams have no other order."""
+        for number, row in enumerate(self.given):
+            yield attempt(hub_row, row, f"{self.name} (row {number})")
 
 
 @dataclass(frozen=True)
@@ -104,10 +98,6 @@ class StreamedRows:
         except Exception as error:  # files, parsers and two clients of the network, each with its own kinds
             raise _unreadable(self.name, error) from error
 
-    def shard(self, num_shards: int, index: int) -> "StreamedRows":
-        """Every so many-th file of it."""
-        return StreamedRows(self.dataset.shard(num_shards=num_shards, index=index), self.name)
-
 
 def open_hub(name: HubName) -> HubSource:
     """A dataset of the Hub in streaming form, its images and videos left as they are stored.
@@ -127,7 +117,7 @@ def open_hub(name: HubName) -> HubSource:
         rows = rows if rows.features is None else rows.decode(False)  # nested images and videos, too
     except Exception as error:  # as above
         raise _unreadable(str(name), error) from error
-    return HubSource(StreamedRows(rows, str(name)), str(name), rows.num_shards)
+    return HubSource(StreamedRows(rows, str(name)), str(name))
 
 
 def hub_row(row: dict[str, Any], where: str) -> Dialogue:

@@ -1,15 +1,17 @@
-"""Read rows from front to back: shards behind a pipe, compressed ones, any iterable."""
+"""Read rows from front to back, for sets that fit no disk: shards behind a pipe, compressed ones, the Hub.
 
+`StreamOrder` gives each row of such a source a place in a run, as `Mixture` does for files.
+"""
+
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
-from torch.utils.data import IterableDataset, get_worker_info
-
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.encode import Encoder, Example
-from bvllm.data.faults import InvalidRow, InvalidRowLog
+from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import mix, shuffled
 from bvllm.data.shards import MOST_BYTES, read_samples, sample_to_dialogue
 
@@ -18,21 +20,15 @@ WINDOW, SHARDS = 5, 6  # what a shuffle is for: part of its key
 
 
 class RowSource(Protocol):
-    """Something that can be read through, in shares."""
+    """A set that can be read through, again and again."""
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
-        """Every `of`-th row or shard from `index` on; all shares together are the set, each row once.
-
-        `order` is a key: another one, another order of shards.
-        """
+    def rows(self, order: int) -> Iterator[Dialogue | InvalidRow]:
+        """Each row once; `order` is a key: another one, another order of shards where there are any."""
         ...
 
 
 class TarSource:
     """Shards that are opened one after the other, also compressed ones.
-
-    Whole shards are shared out where there are enough for everyone, else every share reads all of them and
-    keeps its rows.
 
     Args:
         open_shards: one function per shard that opens it; paths will do.
@@ -44,13 +40,11 @@ class TarSource:
     ) -> None:
         self.open_shards, self.max_bytes = tuple(open_shards), max_bytes
 
-    def share(self, order: int, index: int, of: int) -> Iterator[Dialogue | InvalidRow]:
+    def rows(self, order: int) -> Iterator[Dialogue | InvalidRow]:
+        """Each row once, shards in the order of the key."""
         size = len(self.open_shards)
-        shards = [shuffled(k, size, order, SHARDS) for k in range(size)]
-        if size >= of:
-            yield from (row for shard in shards[index::of] for row in self._rows(shard))
-        else:
-            yield from islice((row for shard in shards for row in self._rows(shard)), index, None, of)
+        for k in range(size):
+            yield from self._rows(shuffled(k, size, order, SHARDS))
 
     def _rows(self, shard: int) -> Iterator[Dialogue | InvalidRow]:
         opener = self.open_shards[shard]
@@ -63,112 +57,116 @@ class TarSource:
                     yield attempt(sample_to_dialogue, sample, f"{name}:{sample.key} (sample {number})")
 
 
-class RowStream(IterableDataset[Example]):
-    """Examples from a source, shuffled within windows, epoch after epoch without end.
+class StreamOrder:
+    """A source by position: place p holds the p-th row of it, shuffled within windows, epoch after epoch.
 
-    Ranks and loader workers read shares of their own. Invalid rows are noted and passed over. Where workers
-    fetch ahead, only they know how far they are: `state_dict` is in the form that torchdata's
-    StatefulDataLoader collects from each. Sets that are files here are better read with `TarRows` in a
-    `Mixture`, which goes on anywhere without reading up to there.
+    For sets that fit no disk. Whoever asks reads the source through and passes over what it was not asked
+    for, undecoded: so all ranks and loader workers agree on every place, and each of them reads everything.
+    Places are to be asked for in rising order; a lower one begins again at the front, and a run that goes on
+    reads up to where it was. An invalid row's place is taken by the next good row, which stands at its own
+    place as well.
 
     Args:
-        source: what to read.
-        encoder: reads media and tokenizes.
-        log: where invalid rows go.
-        window: rows that are shuffled together and held in memory; 1 keeps the order.
+        source: read anew each epoch.
+        name: of the source.
+        rows: that the run will take; how long the source is cannot be known.
+        window: rows that are shuffled together and held in memory with their media; 1 keeps the order.
         seed: of the order.
-        rank, world: of this process.
-        epochs: None for no end; iterating again goes on behind them, so that nothing comes twice.
+
+    Raises:
+        ValueError: a window or a number of rows below 1, and where the source turns out to be empty.
+
+    Example:
+        >>> from bvllm.data.hub import HubSource
+        >>> turns = [{"from": "human", "value": "who?"}, {"from": "gpt", "value": "a cat"}]
+        >>> source = HubSource([{"id": name, "conversations": turns} for name in "abc"], "letters")
+        >>> order = StreamOrder(source, "letters", rows=8, window=1)
+        >>> [next(order.candidates(place)).id for place in (0, 2, 3, 7, 1)]
+        ['a', 'c', 'a', 'b', 'b']
     """
 
-    def __init__(
-        self,
-        source: RowSource,
-        encoder: Encoder,
-        log: InvalidRowLog | None = None,
-        *,
-        window: int = 256,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        epochs: int | None = None,
-    ) -> None:
-        if window < 1 or not 0 <= rank < world:
+    def __init__(self, source: RowSource, name: str, rows: int, *, window: int = 256, seed: int = 0) -> None:
+        if window < 1 or rows < 1:
             raise ValueError(
-                f"window must be at least 1 and rank in 0..world - 1, got {window}, {rank} of {world}: "
-                "count ranks from 0"
+                f"window and rows of a stream must be at least 1, got {window} and {rows}: rows are steps x "
+                "rows of a step"
             )
-        self.source, self.encoder, self.log = source, encoder, log or InvalidRowLog()
-        self.window, self.seed, self.rank, self.world, self.epochs = window, seed, rank, world, epochs
-        self._epoch = self._row = 0
+        self.source, self.name, self.rows, self.window, self.seed = source, name, rows, window, seed
+        self._stream: Iterator[Dialogue | InvalidRow] = iter(())
+        self._ahead: deque[Dialogue | InvalidRow] = deque()  # read, from the place on that was last asked for
+        self._place, self._reader = 0, 0  # that place, and the process that reads
 
-    def __iter__(self) -> Iterator[Example]:
-        worker = get_worker_info()
-        index, of = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        index, of = self.rank * of + index, self.world * of
-        for epoch in count(self._epoch):
-            if self.epochs is not None and epoch >= self.epochs:
-                break
-            found = good = False
-            begun = self._row
-            for row, what in self._shuffled(epoch, index, of):
+    def __len__(self) -> int:
+        """Rows of the whole run."""
+        return self.rows
+
+    def candidates(self, position: int) -> Iterator[Dialogue | InvalidRow]:
+        """The row at a position, then those after it, without end."""
+        self._go_to(position)
+        for number in count():
+            while len(self._ahead) <= number:
+                self._ahead.append(next(self._stream))
+            yield self._ahead[number]
+
+    def name_at(self, position: int) -> str:
+        """The source's name."""
+        return self.name
+
+    def state_dict(self) -> dict[str, object]:
+        """What the order follows from, beside what the source holds."""
+        return {"stream": self.name, "seed": self.seed, "window": self.window}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Make sure that a run goes on in the order it began with.
+
+        Raises:
+            ValueError: name, seed or window differ.
+        """
+        if state != self.state_dict():
+            raise ValueError(
+                f"the stream must be the one that the run began with, {state}, got {self.state_dict()}: "
+                "restore its settings, or begin a new run"
+            )
+
+    def _go_to(self, position: int) -> None:
+        # A forked worker must not share the file that its parent reads.
+        if position < self._place or self._reader != os.getpid():
+            self._stream, self._place, self._reader = self._endless(), 0, os.getpid()
+            self._ahead.clear()
+        while self._place < position:
+            if self._ahead:
+                self._ahead.popleft()
+            else:
+                next(self._stream)
+            self._place += 1
+
+    def _endless(self) -> Iterator[Dialogue | InvalidRow]:
+        for epoch in count():
+            found = False
+            rows = self.source.rows(mix(self.seed, epoch))
+            for row in in_windows(rows, self.window, self.seed, epoch):
                 found = True
-                self._epoch, self._row = epoch, row + 1
-                example = self._example(what)
-                if example is not None:
-                    good = True
-                    yield example
-            if found and not good and not begun:
-                raise ValueError(
-                    f"share {index} of {of} must hold a row that can be learned from, got none in a whole "
-                    "epoch: see the faults"
-                )
-            if not found and not self._row:
-                raise ValueError(f"share {index} of {of} must hold rows, got none: use fewer workers")
-            self._epoch, self._row = epoch + 1, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """How far this share has come: epochs, and rows of the epoch, bad ones counted."""
-        return {"epoch": self._epoch, "row": self._row}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on there; rows up to it are read, but neither decoded nor tokenized."""
-        self._epoch, self._row = state["epoch"], state["row"]
-
-    def _shuffled(self, epoch: int, index: int, of: int) -> Iterator[tuple[int, Dialogue | InvalidRow]]:
-        rows = self.source.share(mix(self.seed, epoch), index, of)
-        return in_windows(rows, self.window, self.seed, epoch, index, begin=self._row)
-
-    def _example(self, row: Dialogue | InvalidRow) -> Example | None:
-        try:
-            if isinstance(row, InvalidRow):
-                raise row
-            return self.encoder(row)
-        except InvalidRow as error:
-            self.log.add(error)
-            return None
+                yield row
+            if not found:
+                raise ValueError(f"stream {self.name!r} must hold rows, got none: name another")
 
 
-def in_windows(
-    rows: Iterator[R], window: int, seed: int, epoch: int, index: int = 0, *, begin: int = 0
-) -> Iterator[tuple[int, R]]:
-    """Rows with their places, shuffled within windows.
+def in_windows(rows: Iterator[R], window: int, seed: int, epoch: int) -> Iterator[R]:
+    """Rows shuffled within windows.
 
     Args:
         rows: in the order they lie in.
         window: rows that are shuffled together and held in memory; 1 keeps the order.
-        seed, epoch, index: name the shuffle; `index` is the share's.
-        begin: the first place that is wanted; rows before it are read all the same.
+        seed, epoch: name the shuffle.
 
     Example:
-        >>> [row for _, row in in_windows(iter("abcdef"), 3, seed=0, epoch=0)]
+        >>> list(in_windows(iter("abcdef"), 3, seed=0, epoch=0))
         ['b', 'a', 'c', 'd', 'e', 'f']
     """
     for number in count():
-        first = number * window
         held = list(islice(rows, window))
-        for k in range(max(0, begin - first), len(held)):
-            yield first + k, held[shuffled(k, len(held), seed, WINDOW, epoch, index, number)]
+        # The 0 was the number of a share: kept, so that runs that were begun before go on in their order.
+        yield from (held[shuffled(k, len(held), seed, WINDOW, epoch, 0, number)] for k in range(len(held)))
         if len(held) < window:
             return
 

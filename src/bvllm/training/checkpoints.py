@@ -2,7 +2,6 @@
 
 A folder counts where `COMPLETE.json` lists every file with its size and SHA-256, and all of it is true. So a
 kill at any moment, a full disk or a flipped bit leaves the folder before it as the newest one that counts.
-`Background` writes one beside the training.
 """
 
 import errno
@@ -13,7 +12,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 MARK = "COMPLETE.json"
 PREFIX = "checkpoint-"
@@ -165,50 +163,3 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-class Background:
-    """Runs what it is given on a thread of its own, one after the other.
-
-    The thread ends with the process: what is half-done when a process is told to end at once stays half-done.
-
-    Example:
-        >>> done = []
-        >>> background = Background()
-        >>> background.start(lambda: done.append(1))
-        >>> background.wait()
-        >>> done
-        [1]
-    """
-
-    def __init__(self) -> None:
-        self._thread: Thread | None = None
-        self._error: BaseException | None = None
-
-    def start(self, work: Callable[[], None]) -> None:
-        """Begin, as soon as what was begun before has ended.
-
-        Raises:
-            BaseException: whatever the work before raised.
-        """
-        self.wait()
-        self._thread = Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Return when nothing is being done.
-
-        Raises:
-            BaseException: whatever the work raised, once.
-        """
-        if self._thread is not None:
-            self._thread.join()
-        error, self._thread, self._error = self._error, None, None
-        if error is not None:
-            raise error
-
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # the caller's to handle: raised by the next `wait`
-            self._error = error

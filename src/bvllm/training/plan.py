@@ -11,7 +11,7 @@ import torch
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import Mixture
-from bvllm.data.stream_order import StreamOrder
+from bvllm.data.streams import StreamOrder
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
 from bvllm.training.checks import STAGES, check_settings, rows_per_process

@@ -17,8 +17,7 @@ from bvllm.data.hub import PREFIX, HubName, open_hub
 from bvllm.data.mixture import Mixture, Rows, RowSet
 from bvllm.data.readers import RowFile
 from bvllm.data.shards import TarRows
-from bvllm.data.stream_order import StreamOrder
-from bvllm.data.streams import RowSource, TarSource
+from bvllm.data.streams import RowSource, StreamOrder, TarSource
 from bvllm.data.training_set import TrainingSet
 from bvllm.model import BVLLMProcessor
 from bvllm.training.settings import DataSettings, Settings, StageSettings

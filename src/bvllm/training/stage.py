@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,14 +111,8 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log
     if start is not None and _has_ended(start, trainer.args.max_steps, stage.own.patience):
         trainer._load_from_checkpoint(os.fspath(_final(start, stage.own.patience)))
     else:
-        try:
-            with _readers_watched():
-                trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
-        except Exception:  # whatever it was: a checkpoint that is being written is worth the wait
-            with suppress(Exception):
-                trainer.saving.wait()
-            raise
-        trainer.saving.wait()
+        with _readers_watched():
+            trainer.train(resume_from_checkpoint=None if start is None else os.fspath(start))
         if stop.signal is not None:
             raise _interrupted(stage, trainer, stop.signal)
     weights = gather_weights(trainer.model, trainer.kept)

@@ -21,7 +21,6 @@ from bvllm.data.training_set import OrderSampler
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.checkpoints import (
     PREFIX,
-    Background,
     atomic_folder,
     check_complete,
     checkpoints,
@@ -96,7 +95,6 @@ class StageTrainer(Trainer):
         learned = {name for name, weight in own.items() if weight.requires_grad}
         self.kept = policy.names & own.keys() | learned  # an adapter renames what it stands beside
         self.rng_state_before_step: Named | None = None
-        self.saving = Background()
         super().__init__(
             model,
             arguments,
@@ -151,11 +149,7 @@ class StageTrainer(Trainer):
         return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": loss}, rows)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        """As upstream, but all or nothing, and written while training goes on.
-
-        A disk that is full costs a warning, not the run.
-        """
-        self.saving.wait()
+        """As upstream, but all or nothing; a disk that is full costs a warning, not the run."""
         step = self.state.global_step
         folder = Path(self.args.output_dir) / f"{PREFIX}{step}"
         # The first process alone waited for the one that writes, so it alone can tell.
@@ -166,22 +160,17 @@ class StageTrainer(Trainer):
             self.state.best_model_checkpoint = str(folder.with_name(f"{PREFIX}{self.state.best_global_step}"))
         if not self.args.should_save:
             return
-        state = copy.deepcopy(self.state)  # as it is now; training goes on while it is written
-        self.saving.start(lambda: self._write(folder, snapshot, state))
-
-    def _write(self, folder: Path, snapshot: Snapshot, state: TrainerState) -> None:
         try:
             with atomic_folder(folder) as inside:
                 snapshot.write(inside)
-                state.save_to_json(os.fspath(inside / STATE))
+                self.state.save_to_json(os.fspath(inside / STATE))
         except (OSError, SafetensorError) as error:
             self.policy.warn(
-                f"the checkpoint of step {state.global_step} could not be written, training goes on without "
-                f"it: {error}"
+                f"the checkpoint of step {step} could not be written, training goes on without it: {error}"
             )
             return
         for older in checkpoints(folder.parent)[: -self.policy.count]:
-            if step_of(older) != state.best_global_step:
+            if step_of(older) != self.state.best_global_step:
                 remove(older)
 
     def _snapshot(self) -> Snapshot:
@@ -212,7 +201,6 @@ class StageTrainer(Trainer):
             self.policy.warn("the run had fewer processes: noise of the new ones starts afresh")
 
     def _load_best_model(self) -> None:
-        self.saving.wait()
         self.accelerator.wait_for_everyone()  # one process writes, all read
         best = Path(str(self.state.best_model_checkpoint))
         check_complete(best)
