@@ -50,7 +50,7 @@ class Clip:
 
 
 class Step(NamedTuple):
-    """One reduction that tokens went through, kept until somebody asks where they come from.
+    """One reduction that tokens went through, kept so that `origin` can trace them.
 
     Attributes:
         plan: what was decided; a tensor (F, R, N) says how much of each of N patches went into each of the R
@@ -331,7 +331,7 @@ class Signals:
         keys: (K, d) keys of the tower's attention, one for each token.
         grid: rows and columns of the patches of a frame.
         seconds: (K,) or (T,) presentation times.
-        tokens_per_frame: (F,) how many tokens each frame may keep, where a budget policy said so.
+        tokens_per_frame: (F,) how many tokens each frame may keep, where a budget policy set it.
         state: what a method left for its next call in the same stream; any type of the method's own.
         seed: of whatever is drawn at random.
 
@@ -429,7 +429,7 @@ class Budget:
 
 
 def square(patches: int) -> int:
-    """Width of a grid of patches where nobody says: a square's, or all of them where they are no square.
+    """Width of a grid of patches where none is given: a square's, or all of them where they are no square.
 
     Example:
         >>> square(16), square(10)

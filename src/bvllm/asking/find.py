@@ -51,7 +51,7 @@ def find_moments(
     top: int = 10,
     near_seconds: float = NEAR_SECONDS,
 ) -> SearchResult:
-    """The moments of some videos that are most like a query: every frame is looked at, exactly.
+    """The moments of some videos that are most like a query: every frame is compared, exactly.
 
     Args:
         videos: entries of the index, made with this model.

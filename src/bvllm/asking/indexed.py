@@ -67,10 +67,10 @@ def indexed_video(
         video: a file.
         loaded: the model that will be asked.
         folder: the index.
-        fps: frames to look at per second of video.
+        fps: frames to sample per second of video.
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any number.
-        progress: told about "decode and encode", if that is done.
+        progress: called with "decode and encode", if that is done.
 
     Raises:
         VideoError: the video cannot be read to its end within the limits: an entry stands for all of it.

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: s
 
     Returns:
         The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted,
-        143 where a training was told to end. Whatever is not 0 comes with exactly one line on stderr.
+        143 where SIGTERM ended a training. Any other than 0 comes with exactly one line on stderr.
     """
     deliver_lost_interrupts()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
@@ -103,7 +103,7 @@ def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
 
 
 def _unheard(error: OSError) -> int:
-    """Nobody takes what we print: the reader of a pipe is gone, or the disk is full.
+    """Report output that cannot be written: the reader of a pipe is gone, or the disk is full.
 
     Raises:
         OSError: again, where it was about something else.

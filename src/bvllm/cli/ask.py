@@ -56,11 +56,9 @@ class AskRequest:
     stock_tower: bool
 
 
-NoIndexOption = Annotated[
-    bool, typer.Option("--no-index", help="Neither look into the index nor leave anything there.")
-]
+NoIndexOption = Annotated[bool, typer.Option("--no-index", help="Neither read nor write the index.")]
 StockTowerOption = Annotated[
-    bool, typer.Option("--stock-tower", help="Look at frames with transformers' own tower: slower.")
+    bool, typer.Option("--stock-tower", help="Encode frames with transformers' own tower: slower.")
 ]
 
 
@@ -73,7 +71,7 @@ def ask(
     ],
     budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
-    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model answers.")] = "nano",
     select_frames: SelectFramesOption = None,
     merge_frames: MergeFramesOption = None,
@@ -90,7 +88,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = 48,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="That decode and look at frames; one per core if left out."),
+        typer.Option(min=1, help="Threads that decode and encode frames; one per core if left out."),
     ] = None,
     evidence: Annotated[
         Path | None,
@@ -231,7 +229,7 @@ def _text(answer: "Answer") -> str:
     from bvllm.common.text import shown
     from bvllm.inference.results import cost_line, times_line
 
-    said = "\n".join(map(shown, answer.text.splitlines()))  # a model may say what a terminal takes for orders
+    said = "\n".join(map(shown, answer.text.splitlines()))  # a model may write control characters
     return "\n".join([said, cost_line(answer), times_line(answer)])
 
 

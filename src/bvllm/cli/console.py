@@ -47,14 +47,14 @@ class Stopped(typer.TyperException):
 
 
 def check_fps(fps: float) -> None:
-    """Refuses a rate at which nothing can be looked at; to be called in `wrong_use`."""
+    """Refuse a rate at which no frame is sampled; call it inside `wrong_use`."""
     if not (fps > 0 and math.isfinite(fps)):
-        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 looks at one frame a second")
+        raise ValueError(f"--fps must be above 0, got {fps:g}: 1 samples one frame a second")
 
 
 @contextmanager
 def unwritten(file: Path) -> Iterator[None]:
-    """An OSError in here is about a file that was to be written: said with its name."""
+    """Turn an OSError in this block into one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -65,7 +65,7 @@ def unwritten(file: Path) -> Iterator[None]:
 
 
 def note(what: object) -> None:
-    """One line on stderr about something that stops nobody."""
+    """Print one line on stderr about something that does not stop the command."""
     print("note: " + " ".join(str(what).split()), file=sys.stderr, flush=True)
 
 
@@ -80,7 +80,7 @@ def wrong_use() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(*, remaining: bool = False) -> Iterator[Report | None]:
-    """A function to be told (step, done, of how many or None); None where stderr is no terminal.
+    """A function to call with (step, done, of how many or None); None where stderr is no terminal.
 
     Args:
         remaining: show the time that is left beside the time that is gone.
@@ -132,7 +132,7 @@ def deliver_lost_interrupts() -> None:
     """Let an interrupt that was raised where nothing can be raised come again a moment later.
 
     Compiled libraries call us back (FFmpeg for bytes, the collector for what is thrown away); an exception
-    that begins there ends there, with a stack trace. A hook that somebody else has set stays.
+    that begins there ends there, with a stack trace. A hook that the program has set stays.
     """
     if sys.unraisablehook is sys.__unraisablehook__ and hasattr(signal, "pthread_kill"):
         sys.unraisablehook = _again

@@ -18,7 +18,7 @@ def doctor(
         str,
         typer.Argument(metavar="VIDEO|FOLDER", help="A video, or a folder of them.", show_default=False),
     ],
-    fps: Annotated[float, typer.Option(help="Frames per second that a question would look at.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames per second that a question would sample.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is odd or broken in a video, and what an answer about it would rest on."""

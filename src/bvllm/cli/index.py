@@ -59,7 +59,7 @@ def index(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as there are cores if left out.")
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
     model: Annotated[
         str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model will be asked.")
     ] = "nano",
@@ -78,7 +78,7 @@ def index(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at videos once, so that every question about them comes quickly."""
+    """Encode videos once, so that every question about them is answered quickly."""
     from bvllm.inference.model_name import resolve_model
     from bvllm.video.videos_in import videos_of
 

@@ -14,7 +14,7 @@ def plan(
     ],
     budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
     frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
-    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model to plan for.")] = "nano",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

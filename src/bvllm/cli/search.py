@@ -60,14 +60,14 @@ def search(
     ],
     top: Annotated[int, typer.Option(min=1, help="Moments to show at most.")] = 10,
     where: IndexOption = None,
-    fps: Annotated[float, typer.Option(help="Frames to look at per second of video.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
     model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model searches.")] = "nano",
     no_index_missing: Annotated[
         bool, typer.Option("--no-index-missing", help="Refuse videos that are not indexed yet.")
     ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Every frame is looked at anyway: kept for one release.", hidden=True),
+        typer.Option("--exact", help="Search is always exact: kept for one release.", hidden=True),
     ] = False,
     evidence: Annotated[
         Path | None,

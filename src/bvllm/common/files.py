@@ -42,7 +42,7 @@ def check_folder_of(target: Path, what: str) -> Path:
 
 
 def replace_file(target: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that nobody ever reads half a file."""
+    """Write beside the target and rename, so that a reader never gets half a file."""
     beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with beside.open("xb") as file:

@@ -18,8 +18,8 @@ CANCELLING_SECONDS = 2.0  # it takes a few milliseconds
 def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Fresh processes with one kernel thread each.
 
-    Ctrl-C reaches the parent alone: whatever is raised in here ends the workers at once, and nobody prints a
-    stack trace of theirs.
+    Ctrl-C reaches the parent alone: an exception in this block ends the workers at once, and no worker prints
+    a stack trace of theirs.
 
     Raises:
         ChildProcessError: a worker died by itself.
@@ -46,7 +46,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _wait_for_the_cancelling(pool: ProcessPoolExecutor) -> None:
-    """The pool's own thread lets go of what was cancelled, as it is told to, a moment later.
+    """The pool's own thread lets go of what was cancelled, a moment after the call.
 
     If it found its workers dead before, it would call the cancelled work failed, and end in a stack trace.
     """

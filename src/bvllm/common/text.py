@@ -16,7 +16,7 @@ class Question:
     """What a user asks, taken apart once.
 
     Attributes:
-        stem: the question proper; the only part that tells which frames to look for.
+        stem: the question proper; the only part that the frame selector reads.
         options: what to choose from, without letters; empty for an open question.
 
     Example:
@@ -62,7 +62,7 @@ class Question:
 def split_options(text: str) -> tuple[str, list[str]]:
     """Cut off the options: the last lines, where they read "A. ...", "B. ..." or "(A) ...", "(B) ...".
 
-    Options name what might be seen, so a frame selector that read them would look for the wrong answers,
+    Options name what might be shown, so a frame selector that read them would choose frames of wrong answers,
     too. Letters must begin with A and follow the alphabet; anything else is part of the question.
 
     Returns:

@@ -23,7 +23,7 @@ Out = TypeVar("Out")
 
 @contextmanager
 def one_kernel_thread() -> Iterator[None]:
-    """Run torch's CPU kernels on a single thread in here, whoever else does so at the same time.
+    """Run torch's CPU kernels on a single thread in this block; blocks may overlap between threads.
 
     Threads may overlap in any order, and one thread may nest. After the last has left, the setting of each
     thread that was in here, and the one that new threads start with, is what it was before.
@@ -78,14 +78,14 @@ class _Setting:
 
     With OpenMP, the usual build, `torch.set_num_threads` sets two things: the number of the calling thread,
     and the one that threads start with which have not used torch yet. Threads that have keep theirs. Other
-    builds have one number for the process. So whoever enters sets 1 himself, and the first one keeps what
-    new threads start with until the last one has left.
+    builds have one number for the process. So every block sets 1 for its own thread, and the first one keeps
+    what new threads start with until the last one has left.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._holders = 0
-        self._usual = 1  # what new threads start with while nobody holds
+        self._usual = 1  # what new threads start with outside of all blocks
         self._per_thread = "parallel backend: OpenMP" in torch.__config__.parallel_info()
 
     def enter(self) -> None:
@@ -102,7 +102,7 @@ class _Setting:
             _HERE.depth += 1
 
     def leave(self) -> None:
-        """Give the calling thread its number back, and new threads theirs if nobody else holds."""
+        """Give the calling thread its number back, and new threads theirs once no other block is left."""
         with self._lock:
             _HERE.depth -= 1
             if _HERE.depth:
@@ -120,7 +120,7 @@ class _Setting:
         """Keep a thread at 1 for all its life: that of a pool whose owner holds."""
         with self._lock:
             _HERE.depth += 1
-            torch.get_num_threads()  # a thread's first look would undo what was set before it
+            torch.get_num_threads()  # a thread's first call would undo what was set before it
             torch.set_num_threads(1)
 
 

@@ -31,7 +31,7 @@ class Fault:
     Attributes:
         where: file and line, and which row.
         kind: one of `FaultKind`.
-        reason: one line for whoever made the file.
+        reason: one line for the author of the file.
     """
 
     where: str

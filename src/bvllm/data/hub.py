@@ -81,8 +81,8 @@ class HubSource:
 class StreamedRows:
     """A streaming dataset of the package `datasets`, row by row.
 
-    By `iter(batch_size=...)`: plain iteration gives each worker of a loader other rows, and here whoever
-    reads decides which rows are whose.
+    By `iter(batch_size=...)`: plain iteration gives each worker of a loader other rows, and here the
+    caller decides which worker reads which rows.
 
     Raises:
         OSError: from reading, for whatever the network and its libraries raise.

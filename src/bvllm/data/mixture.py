@@ -52,7 +52,7 @@ class Pick:
 
 
 class Mixture:
-    """Parts by weight, shuffled; position p is answered without looking at any other.
+    """Parts by weight, shuffled; position p is computed without any other.
 
     An epoch holds the same number of rows of each part, in another order every time. A part gives all its
     rows before it gives one again, also across epochs.
@@ -180,7 +180,7 @@ def _shares(weights: list[float], total: int) -> list[int]:
 
 
 def mix(*numbers: int) -> int:
-    """64 bits that look random, from whole numbers; the same on every machine.
+    """64 pseudo-random bits from whole numbers; the same on every machine.
 
     Source: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), chained.
 

@@ -110,7 +110,7 @@ def read_samples(
                     continue
                 data = archive.extractfile(member)
                 files[os.path.basename(member.name)] = data.read() if data else b""
-            # An archive ends with a block of zeros; with a span, the index has looked for it.
+            # An archive ends with a block of zeros; with a span, the index has checked it.
             cut = span is None and archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE
     except (tarfile.TarError, EOFError, OSError) as error:
         yield InvalidRow(f"{name}:{key}", "truncated", f"a shard must be whole, got {type(error).__name__}")

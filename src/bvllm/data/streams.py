@@ -60,7 +60,7 @@ class TarSource:
 class StreamOrder:
     """A source by position: place p holds the p-th row of it, shuffled within windows, epoch after epoch.
 
-    For sets that fit no disk. Whoever asks reads the source through and passes over what it was not asked
+    For sets that fit no disk. Each reader reads the source through and skips the rows that it was not asked
     for, undecoded: so all ranks and loader workers agree on every place, and each of them reads everything.
     Places are to be asked for in rising order; a lower one begins again at the front, and a run that goes on
     reads up to where it was. An invalid row's place is taken by the next good row, which stands at its own

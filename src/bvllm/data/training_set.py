@@ -165,7 +165,7 @@ def check_rows(rows: Rows, log: InvalidRowLog, encoder: Encoder | None = None) -
         rows: the set.
         log: see its `summary`.
         encoder: with one, media are decoded and texts tokenized as well, which takes as long as an epoch of
-            loading; without, only the rows are read and their files looked for.
+            loading; without, only the rows are read and their files checked for existence.
 
     Returns:
         How many rows are good.

@@ -192,7 +192,7 @@ def evaluate(
         model: `nano`, a folder or a hub id.
         budget: the token budget of every question.
         select: the older way to name `select_frames`; "learned" is the model's own.
-        fps: frames a second that are looked at.
+        fps: frames to sample per second.
         circular: also ask under every rotation of the options.
         progress: called with (questions done, all questions).
         media_root: folder that the questions name their videos from; the benchmark's own where None. A video
@@ -202,7 +202,7 @@ def evaluate(
     Raises:
         ValueError: a task or a method is unknown, a method does not go with the model, or the data are not as
             the benchmark's layout says.
-        FileNotFoundError: a video is missing; said before anything is asked.
+        FileNotFoundError: a video is missing; raised before any question is asked.
     """
     items = task_of(task).read(data, media_root)
     budget = budget or Budget()

@@ -73,13 +73,13 @@ def index_video(
         video: a file.
         folder: where the index lies.
         encoder: the vision tower.
-        fps: frames to look at per second of video.
+        fps: frames to sample per second of video.
         limits: what the video may cost. One that ends the reading is an error here: an entry stands for all
             of a file that can be read.
-        workers: threads that decode, and chunks looked at in parallel on a CPU; None takes one per core. The
+        workers: threads that decode, and chunks encoded in parallel on a CPU; None takes one per core. The
             result is the same with any number.
-        progress: told about "index".
-        cache: receives the pixels of the frames that are looked at here, which are not all where an earlier
+        progress: called with "index".
+        cache: receives the pixels of the frames that are encoded here, which are not all where an earlier
             run, or another process, did a part of the work.
 
     Raises:
@@ -120,8 +120,8 @@ def find_or_index(
     """As `index_video`, and says whether the entry was there before; the file's identity is worked out once.
 
     Args:
-        plan: which frames to look at; its rate is part of the key, a cap on frames is not.
-        cache: makes what receives the pixels; called where frames are looked at here.
+        plan: which frames to sample; its rate is part of the key, a cap on frames is not.
+        cache: makes what receives the pixels; called where frames are encoded here.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: leave it out for one per core")
@@ -137,12 +137,12 @@ def find_or_index(
             return Indexed(found, was_there=True)
         # The last chunk may be a short one, or end with a frame that stood in for those which were not read.
         partial.rewind(max(0, partial.count - 1))
-        look = _Look(video, file_hash, encoder, plan, partial, progress, cache())
-        return Indexed(look.through(limits, workers or usable_cores()), was_there=False)
+        run = _IndexRun(video, file_hash, encoder, plan, partial, progress, cache())
+        return Indexed(run.through(limits, workers or usable_cores()), was_there=False)
 
 
 @dataclass(frozen=True)
-class _Look:
+class _IndexRun:
     """One walk over a video's frames, from where the journal ends."""
 
     video: str | Path

@@ -10,7 +10,7 @@ from bvllm.inference.model import VideoModel
 
 
 class FrameEncoder(Protocol):
-    """A vision tower that can be told apart from every other."""
+    """A vision tower with a fingerprint that differs from every other tower's."""
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -22,7 +22,7 @@ class FrameEncoder(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs; on a CPU, chunks are looked at in parallel."""
+        """Device of the tower; on a CPU, chunks are encoded in parallel."""
 
     @property
     def chunk(self) -> int:

@@ -1,7 +1,7 @@
 """What an entry of the index holds, and the safetensors file it is written to and read from.
 
 Any safetensors reader opens the file. The SHA-256 in its header covers every byte, with its own 64 digits
-taken as zeros. A header is read as if an enemy had written it: at most 1 MB is parsed; every size is compared
+taken as zeros. A header is untrusted input: at most 1 MB is parsed; every size is compared
 with the file's own before anything is mapped or allocated; the key in it must be the one in the name; the
 checksum must be that of the bytes. What fails is damage, and damage costs one thing only: the entry is made
 again.
@@ -44,7 +44,7 @@ FEATURES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ITEM_BYTES = {**{name: np.dtype(code).itemsize for name, code in NUMBERS.items()}, "BF16": 2}
 BLOCK_BYTES = 1 << 20
 Size = Annotated[int, Field(ge=0, lt=1 << 62)]
-# Arrays of the frame map, by name: the index keeps them and does not look into them.
+# Arrays of the frame map, by name: the index keeps them and does not interpret them.
 FrameMapArrays = Mapping[str, NDArray[Any]]
 
 
@@ -54,7 +54,7 @@ class IndexMeta:
 
     Attributes:
         source: the path as it was given.
-        fps: frames looked at per second of video; None where every frame was taken.
+        fps: frames sampled per second of video; None where every frame was taken.
         made_at: seconds since 1970.
         version: of bvllm.
         info, report: what the video is, and what reading it gave.

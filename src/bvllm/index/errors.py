@@ -52,7 +52,7 @@ Tell = Callable[[FolderFault], None]
 
 
 def warn(finding: FolderFault) -> None:
-    """What happens to findings if nobody asked to be told: a Python warning."""
+    """Report a fault as a Python warning: the default of `IndexFolder(tell=)`."""
     kind = UserWarning if finding.kind in ("over_limit", "busy") else DamagedIndexWarning
     warnings.warn(f"index entry {finding.name}: {finding.why}", kind, stacklevel=2)
 

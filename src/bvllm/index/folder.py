@@ -42,7 +42,7 @@ class IndexFolder:
         path: the folder; made when something is written.
         max_bytes: above it, what was not used for the longest time is removed after each write; None takes
             `default_max_bytes()`.
-        tell: told about entries that turned out damaged, and are removed to be made again, about those that
+        tell: called about entries that turned out damaged, and are removed to be made again, about those that
             were removed for their size, and about another process that is waited for.
 
     Raises:
@@ -77,7 +77,7 @@ class IndexFolder:
     def find(self, key: IndexKey) -> IndexedVideo | None:
         """The entry of a key, every byte of it verified, or None.
 
-        A damaged entry is told of, removed, and counts as none.
+        A damaged entry is reported, removed, and counts as none.
         """
         video = self._open(self.path / (key.name + SUFFIX))
         if video is not None:
@@ -87,7 +87,7 @@ class IndexFolder:
         return video
 
     def videos(self, tower: str | None = None) -> Iterator[IndexedVideo]:
-        """All sound entries, verified one after another; with `tower`, those that it looked at."""
+        """All sound entries, verified one after another; with `tower`, those that it encoded."""
         for path in files_of(self.path, SUFFIX):
             if tower is None or _tower(path) == tower:
                 video = self._open(path)
@@ -131,7 +131,7 @@ class IndexFolder:
     def partial(self, key: IndexKey) -> Iterator[PartialEntry]:
         """The journal of a video, to begin or to go on; waits for another writer of the same key.
 
-        Look with `find` once it is yours: the other one may have finished.
+        Call `find` once the lock is yours: the other process may have finished.
 
         Raises:
             IndexFailure: the folder cannot be written to
@@ -172,7 +172,7 @@ class IndexFolder:
                 lock = wait_for_lock(self.path, key.name, lambda: self._tell(_busy(key)))
                 descriptor = stack.enter_context(lock)
             yield descriptor
-        with suppress(OSError):  # room that cannot be made, among files of others, stops nobody
+        with suppress(OSError):  # failing to make room is no reason to stop
             for finding in upkeep.make_room(self.path, self.max_bytes, spare=key.name):
                 self._tell(finding)
 

@@ -114,7 +114,7 @@ def _meta_of(said: dict[str, Any]) -> IndexMeta:
 
 
 def _shape(header: Header) -> tuple[int, int]:
-    """(T, C), after a look at what tensors there are."""
+    """(T, C), after checking which tensors the header lists."""
     tensors = header.tensors
     features, seconds = tensors.get(FEATURES_NAME), tensors.get(SECONDS_NAME)
     unknown = [name for name in tensors if not name.startswith(MAP_PREFIX)]

@@ -107,7 +107,7 @@ class PartialEntry:
             return open_entry(path)
 
     def close(self) -> None:
-        """Make sure of what is there, for whoever goes on."""
+        """Sync the rows written so far, so that another process can go on from them."""
         if self.count and not self.finished:
             with failing_clearly():
                 self._sync()

@@ -18,7 +18,7 @@ OURS = re.compile("[0-9a-f]{64}(" + "|".join(map(re.escape, (SUFFIX, JOURNAL, TE
 
 def check(folder: Path) -> list[FolderFault]:
     """Everything in the folder that is not a sound entry; every byte is read, nothing is changed."""
-    found = [finding for path in files_of(folder, SUFFIX) if (finding := look(path))]
+    found = [finding for path in files_of(folder, SUFFIX) if (finding := fault_of(path))]
     found += [finding_of("partial", path, "not finished, can go on") for path in files_of(folder, JOURNAL)]
     found += [finding_of("leftover", path, "not finished writing") for path in files_of(folder, TEMPORARY)]
     return found + [
@@ -65,7 +65,7 @@ def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[FolderFa
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left behind and nobody can go on with."""
+    """Remove files of killed writers that cannot be continued."""
     with suppress(OSError):  # what belongs to others is theirs to remove
         for path in files_of(folder, TEMPORARY):
             remove(folder, finding_of("leftover", path, "its writer is gone"))
@@ -88,7 +88,7 @@ def drop_needless(journal: Path) -> None:
 def _is_needless(journal: Path) -> bool:
     entry = journal.with_suffix(SUFFIX)
     try:
-        return not journal.lstat().st_size or (entry.exists() and look(entry) is None)
+        return not journal.lstat().st_size or (entry.exists() and fault_of(entry) is None)
     except FileNotFoundError:
         return False
 
@@ -97,13 +97,13 @@ def remove(folder: Path, finding: FolderFault) -> bool:
     """Take a file away, unless another is writing its key, or has put a sound entry there meanwhile."""
     path = folder / finding.name
     with holding(folder, path.stem) as descriptor:
-        if descriptor is None or (finding.kind == "damaged" and look(path) is None):
+        if descriptor is None or (finding.kind == "damaged" and fault_of(path) is None):
             return False
         disk.remove(path)
     return True
 
 
-def look(path: Path) -> FolderFault | None:
+def fault_of(path: Path) -> FolderFault | None:
     """What is wrong with an entry, if anything is."""
     try:
         open_entry(path)

@@ -13,7 +13,7 @@ from bvllm.index.errors import HeldElsewhere
 
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 2.0
-SILENT_SECONDS = 30.0  # a holder that is at work touches its journal more often, whatever it is doing
+SILENT_SECONDS = 30.0  # an active holder touches its log every HEARTBEAT_SECONDS
 
 
 @contextmanager
@@ -21,14 +21,14 @@ def wait_for_lock(folder: Path, name: str, tell: Callable[[], None]) -> Iterator
     """Wait for the lock of a key; the journal, locked, until the end of the block.
 
     Args:
-        tell: told, once, that there is one.
+        tell: called once if another process holds the lock.
 
     Raises:
-        HeldElsewhere: the holder does not stir: it was suspended, or hangs.
+        HeldElsewhere: the holder showed no activity for SILENT_SECONDS: it was suspended, or hangs.
         OSError: the folder cannot be written to.
     """
     journal = folder / (name + JOURNAL)
-    seen, silent = _look(journal), 0.0
+    seen, silent = _state(journal), 0.0
     told = False
     while True:
         with holding(folder, name) as descriptor:
@@ -41,14 +41,14 @@ def wait_for_lock(folder: Path, name: str, tell: Callable[[], None]) -> Iterator
             told = True
         started = time.monotonic()
         time.sleep(POLL_SECONDS)
-        now = _look(journal)
+        now = _state(journal)
         # Where we were suspended together with the holder, that was no silence.
         silent = 0.0 if now != seen else silent + min(time.monotonic() - started, 2 * POLL_SECONDS)
         seen = now
         if silent > SILENT_SECONDS:
             raise HeldElsewhere(
-                f"video must not be held by a process that sleeps, got one that has not stirred for "
-                f"{SILENT_SECONDS:.0f} s: let it go on, or end it"
+                f"video must not be locked by an inactive process, got one without activity for "
+                f"{SILENT_SECONDS:.0f} s: resume it or end it"
             )
 
 
@@ -96,7 +96,7 @@ def _heartbeat(descriptor: int) -> Iterator[None]:
             thread.join()  # before the descriptor may become another file's
 
 
-def _look(journal: Path) -> tuple[int, int] | None:
+def _state(journal: Path) -> tuple[int, int] | None:
     try:
         status = os.stat(journal)
     except OSError:

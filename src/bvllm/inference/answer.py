@@ -47,7 +47,7 @@ def answer(
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind; cheaper, and never another answer.
         threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
-        progress: told about each step.
+        progress: called with the step, how much is done, and of how much.
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 

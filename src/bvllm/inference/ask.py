@@ -59,7 +59,7 @@ def ask(
     Nothing is left on disk. `indexed_video` in the place of `encode_video` keeps what was seen for the next
     time.
     """
-    # What is wrong with the question or a method is said before the long work.
+    # What is wrong with the question or a method is raised before the long work.
     parsed, names = Question.parse(question, options), method_names(select, methods, slots)
     loaded.methods(names)
     encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)

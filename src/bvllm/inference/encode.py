@@ -22,7 +22,7 @@ from bvllm.video import (
     read_video,
 )
 
-# Told the step, how much of it is done, and how much there is, if known.
+# Called with the step, how much of it is done, and of how much (None if unknown).
 Progress = Callable[[str, int, int | None], None]
 
 DECODE_AND_ENCODE = "decode and encode"
@@ -31,7 +31,7 @@ GPU_WORKERS = 2  # one chunk is on its way to the GPU while it works on another
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """A video that was looked at once and can be asked about many times.
+    """A video after its first pass: it can be asked about many times.
 
     Attributes:
         frame_features: (T, C) float32, one feature per sampled frame.
@@ -55,7 +55,7 @@ class EncodedVideo:
         return len(self.seconds)
 
     def close(self) -> None:
-        """Give the disk space back; also happens when nobody holds the video any more."""
+        """Free the disk space; also happens when the last reference to the video is gone."""
         self.store.close()
 
 
@@ -68,16 +68,16 @@ def encode_video(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> EncodedVideo:
-    """Decode a video, look at every sampled frame, and keep little: memory does not grow with the video.
+    """Decode a video and encode every sampled frame to one feature: memory does not grow with the video.
 
     Args:
-        source: whatever `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
+        source: anything that `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
         loaded: the model that will be asked.
-        fps: frames to look at per second of video.
+        fps: frames to sample per second of video.
         limits: what the video may cost; None takes the safe defaults.
-        threads: that decode, and look at chunks; None takes one per core. The result is the same with any
+        threads: that decode and encode; None takes one per core. The result is the same with any
             number.
-        progress: told about "decode and encode".
+        progress: called with "decode and encode".
 
     Raises:
         VideoError: the video cannot be read.

@@ -23,8 +23,8 @@ def encode_frames(
     Args:
         video: read in chunks that the tower takes.
         features_of: (t, 3, H, W) uint8 -> (t, C); called in several threads.
-        threads: chunks looked at in parallel.
-        cpu_slots: the one that `video` was opened with: decoding and looking take turns on the cores.
+        threads: chunks encoded in parallel.
+        cpu_slots: the one that `video` was opened with: decoding and encoding share the cores.
         cache: receives the pixels on their way.
     """
     seconds: deque[Tensor] = deque()

@@ -14,7 +14,7 @@ from torch import Tensor
 class FrameSlots:
     """A file of places of one frame each. It has no name, so nothing is left behind, however a process ends.
 
-    A place is used again once nobody holds it: the file grows with what is held at the same time only.
+    A place is used again once no snapshot holds it: the file grows only with what is held at the same time.
 
     Args:
         size: (height, width) of every frame.

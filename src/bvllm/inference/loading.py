@@ -39,7 +39,7 @@ NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label"
 class LoadedModel:
     """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
 
-    Without `fast` the stock tower looks at frames.
+    Without `fast` the stock tower encodes frames.
     """
 
     model: BVLLMForConditionalGeneration
@@ -262,7 +262,7 @@ def load_model(
     Args:
         name: "nano" (inside the package), a folder in `save_pretrained` layout, or a hub id.
         device: where it runs; None takes CUDA if there is any, else the CPU.
-        fast: look at frames with the tower's fast form where there is one (`model/fast_tower.py`); a wide
+        fast: encode frames with the tower's fast form where there is one (`model/fast_tower.py`); a wide
             tower then runs in bfloat16 on a CPU that has it.
         compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
             video that follow. What it gains has not been measured.

@@ -27,7 +27,7 @@ class QuestionPlan:
         source, model, fps: as asked for.
         info: what the video is.
         seconds_of_video: from the first picture to the end of the last, by its packets.
-        frames: how many would be looked at.
+        frames: how many would be sampled.
         packets, groups: what the file holds: packets, and groups of pictures that begin with a key picture.
         packets_needed, groups_needed: what must be decoded at most for these frames.
         patches_per_frame: pieces that the vision tower cuts a frame into.
@@ -72,7 +72,7 @@ def plan_question(
     Args:
         source: the video's file.
         model: "nano", a folder or a hub id, of which the configuration alone is read.
-        fps: frames to look at per second of video.
+        fps: frames to sample per second of video.
         budget: what the language model may be given; None is 512 tokens from 32 frames.
         limits: what the video may cost.
 

@@ -19,7 +19,7 @@ class ChosenFrame(NamedTuple):
         score: how sure the selection was of it, in [0, 1]; not the probability that the answer is right.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a frame
+    index: int  # type: ignore[assignment]  # hides tuple.index, which frames do not need
     seconds: float
     score: float
 
@@ -57,7 +57,7 @@ class Answer:
         frames: the frames it rests on, oldest first.
         tokens: visual tokens that the language model was given.
         patches_per_frame: patches the vision tower cuts a frame into.
-        frames_total: frames that were sampled and looked at.
+        frames_total: frames that were sampled and encoded.
         timings: seconds per step.
         asked, used: settings as asked for, and as they were after the limits of model and video.
         visual: the visual tokens themselves, each traceable to its frame and patch.
@@ -129,7 +129,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
-    """A count with its noun; thousands are set apart by a space: nobody takes that for a decimal point."""
+    """A count with its noun; thousands are separated by a space, which cannot be read as a decimal point."""
     noun = one if number == 1 else many or one + "s"
     return f"{number:,} {noun}".replace(",", " ")
 

@@ -27,12 +27,12 @@ class PatchCache:
         ValueError: most_bytes is negative.
 
     Example:
-        >>> cache, looked = PatchCache(), []
+        >>> cache, encoded = PatchCache(), []
         >>> def encode(frames):
-        ...     looked.extend(frames)
+        ...     encoded.extend(frames)
         ...     return [torch.full((2, 3), float(k)) for k in frames]
         >>> _ = cache.get([4, 7], encode)
-        >>> cache.get([7, 4, 9], encode)[:, 0, 0].tolist(), looked
+        >>> cache.get([7, 4, 9], encode)[:, 0, 0].tolist(), encoded
         ([7.0, 4.0, 9.0], [4, 7, 9])
     """
 

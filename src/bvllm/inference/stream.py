@@ -49,7 +49,7 @@ class StreamBuffer:
     Args:
         loaded: the model that will be asked.
         max_frames: to be remembered; about 50 KB of disk and 1 KB of memory each for nano.
-        fps: frames to look at per second; None takes all that come.
+        fps: frames to sample per second; None takes all that come.
         recent: the newest frames, none of which is thinned; None takes a quarter of `max_frames`.
 
     Raises:
@@ -147,10 +147,10 @@ class StreamBuffer:
 
         Args:
             path: the file; it may not be there yet.
-            poll_seconds: time between two looks at its size.
+            poll_seconds: time between two checks of its size.
             patience_seconds: without growth, the file counts as finished.
             limits: what it may cost: a day of video, if left out. The time spent waiting does not count.
-            until: asked before each look at the size and after each frame; True ends the following.
+            until: called before each check of the size and after each frame; True ends the following.
 
         Raises:
             VideoError: the finished file cannot be read, the file has shrunk, or a limit was met.

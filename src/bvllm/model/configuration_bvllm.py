@@ -87,7 +87,7 @@ class BVLLMConfig(PreTrainedConfig):
 
     Sub-configurations may be given as objects, as dictionaries with a `model_type`, or left out (CLIP
     ViT-B/32, InstructBLIP's Q-Former, Qwen2). What is given is copied, never changed; both Q-Formers are
-    then told the width of the tower, which is what they read.
+    given the width of the tower, whose features they read.
 
     Args:
         vision_config: one of the towers of `bvllm.model.vision_tower.TOWERS`.
@@ -343,7 +343,7 @@ class BVLLMConfig(PreTrainedConfig):
 
 
 def _sub_config(given: dict | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
-    """A configuration of its own: ours are told the tower's width, and the caller's must stay as it is."""
+    """A configuration of its own: ours get the tower's width, and the caller's stays unchanged."""
     if isinstance(given, PreTrainedConfig):
         return copy.deepcopy(given)
     settings = dict(given or {})

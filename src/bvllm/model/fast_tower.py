@@ -74,7 +74,7 @@ def fast_tower(
 class FastTower:
     """What `vision_tower.frame_features` and `patch_features` give, straight from bytes; see `fast_tower`.
 
-    Always `step` frames are looked at together, the last ones filled up, so that what a frame gives never
+    Always `step` frames are encoded together, the last ones filled up, so that the feature of a frame never
     depends on its company. Frames may lie anywhere; what comes back lies where the tower does.
     """
 
@@ -187,7 +187,7 @@ class _Layer:
         self._qkv, self._out, self._fc1, self._fc2 = (_packed(x, rows, dtype) for x in products)
 
     def __call__(self, x: Tensor, *, first_only: bool = False) -> Tensor:
-        """(t, tokens, C) -> the same, or (t, 1, C): all look, but only the first token is wanted."""
+        """(t, tokens, C) -> the same, or (t, 1, C): all attend, but only the first token is returned."""
         t, tokens, width = x.shape
         qkv = self._qkv(self._norm1(x)).view(t, tokens, 3, self._heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
@@ -249,7 +249,7 @@ def in_steps(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def upload(frames: Tensor, device: torch.device) -> Tensor:
-    """Frames on a device; to a GPU through page-locked memory, so that nobody waits for the copy.
+    """Frames on a device; to a GPU through page-locked memory, so that the copy does not block the caller.
 
     Example:
         >>> upload(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("cpu")).device.type

@@ -1,8 +1,8 @@
 """Fill placeholders with visual tokens, close the gaps that unused ones leave, and undo it.
 
 A prompt holds as many placeholders as a clip could need. Only after selection and merging is it known how
-many are used. The language model must run on a row without gaps: positions then count what is there, and
-an unused slot costs nothing.
+many are used. The language model must run on a row without gaps: positions then count the tokens of the row,
+and an unused slot costs nothing.
 """
 
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Packing:
 
     @property
     def positions(self) -> Tensor:
-        """(B, P) positions that count what is there."""
+        """(B, P) positions that skip padding."""
         return positions_of(self.mask)
 
     def pack(self, x: Tensor, fill: float = 0) -> Tensor:

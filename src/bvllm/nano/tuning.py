@@ -90,7 +90,7 @@ def tune(
     """Train one stage in place.
 
     Args:
-        checkpoint: folder that receives the model every few minutes, to be looked at meanwhile: a stage that
+        checkpoint: folder that receives the model every few minutes, to be tried meanwhile: a stage that
             was killed begins again.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU

@@ -42,7 +42,7 @@ def choose(
     if bool(logits.isnan().any()) or not bool(logits.isfinite().any(dim=-1).all()):
         raise ValueError(
             "logits must be numbers, a finite one in every row, got NaN or a row without: "
-            "unmask at least one column, and look for NaN in the frame features"
+            "unmask at least one column, and check the frame features for NaN"
         )
     if mode == "hard":
         return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)

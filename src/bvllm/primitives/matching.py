@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MOST_SCORES = 1 << 26  # 256 MB in float32: what merging looks at together
+MOST_SCORES = 1 << 26  # 256 MB in float32: scores that merging computes together
 ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
@@ -65,7 +65,7 @@ def match_earlier(x: Tensor, threshold: float) -> Tensor:
 def match_bipartite(x: Tensor, pairs: int) -> Tensor:
     """Deal rows alternately into two sets and join the `pairs` most similar couples across.
 
-    Every even row looks for its best odd row; the `pairs` even rows that found the closest one join it.
+    Every even row finds its best odd row; the `pairs` even rows that found the closest one join it.
     Ties go to the earlier row, so the same rows always give the same matching.
 
     Args:

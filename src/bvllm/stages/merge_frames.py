@@ -99,7 +99,7 @@ class SimilarFrameMerging(Method):
 
 
 def _follow_leaders(alike: Tensor) -> Tensor:
-    """For each row the leader it follows: the earliest row like it that follows nobody."""
+    """For each row the leader it follows: the earliest similar row that is itself a leader."""
     rows = alike.tolist()  # at most L* of them: cheaper here than as a tensor loop on an accelerator
     into = list(range(len(rows)))
     for leader, row in enumerate(rows):

@@ -19,13 +19,13 @@ from transformers.models.instructblip.modeling_instructblip import InstructBlipQ
 QUERY_STD = 0.02  # BERT's initializer_range (arXiv 1810.04805), which the Q-Former starts from
 STATES_AT_A_TIME = 4096  # over an hour at a frame a second: shorter videos are read in one piece
 
-# Where the maps of the call in progress go; None while nobody asked. One per thread, so that a server may
-# answer two questions at once.
+# Where the maps of the call in progress go; None where they are not collected. One per thread, so that a
+# server may answer two questions at once.
 _maps: ContextVar[list[Tensor] | None] = ContextVar("bvllm_attention_maps", default=None)
 
 
 class QFormerOutput(NamedTuple):
-    """What the queries have become, and where they looked.
+    """The queries' outputs and their attention.
 
     Attributes:
         queries: (B, n, H).
@@ -106,7 +106,7 @@ class QFormer(nn.Module):
             states_mask: (B, S) True where there is something to read; None reads all.
             question_ids: (B, Q) token ids; what exceeds the position table is cut off.
             question_mask: (B, Q) True where there is text.
-            output_attentions: also return where the queries looked.
+            output_attentions: also return the queries' attention.
         """
         check_states(states, states_mask)
         queries = self.queries(len(states))

@@ -225,7 +225,7 @@ def decide_in_groups(
         tokens: of one clip.
         group: (K,) which of F frames each token belongs to, ascending.
         keep: (F,) how many each frame may keep; a frame of 0 is left out.
-        signals: of the clip; what is there for each token is cut to those of the frame.
+        signals: of the clip; entries for each token are cut to those of the frame.
 
     Raises:
         ValueError: no frame may keep any.
@@ -252,7 +252,7 @@ def decide_in_groups(
 
 
 def every_patch(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """No sampling: each token is its patch, and looks at it alone."""
+    """No sampling: each token is its patch, with attention on it alone."""
     count = patches.shape[1]
     return patches, torch.eye(count, device=patches.device).expand(len(patches), -1, -1)
 
@@ -310,7 +310,7 @@ def tokens_of_clips(
 def sampled_tokens(
     tokens: Tensor, attention: Tensor, seconds: Tensor, frames: Tensor, columns: int
 ) -> Tokens:
-    """R tokens of each of F frames as one bag, each with the place it looked at most.
+    """R tokens of each of F frames as one bag, each with the place of its highest attention.
 
     Args:
         tokens: (F, R, H) what was sampled.
@@ -343,7 +343,7 @@ def sampled_tokens(
 
 
 def most_attended(attention: Tensor, columns: int) -> tuple[Tensor, Tensor]:
-    """The patch that each token looked at most: (F, R, N) -> its row (F, R) and column (F, R).
+    """The patch of each token's highest attention: (F, R, N) -> its row (F, R) and column (F, R).
 
     Example:
         >>> import torch

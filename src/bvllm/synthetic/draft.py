@@ -26,7 +26,7 @@ class Question:
         task: name from `TASKS`.
         stem: the question without options.
         options: possible answers; the right one is `options[right]`.
-        evidence: what the answer rests on, said before it (times, counts); may be empty.
+        evidence: what the answer rests on, written before it (times, counts); may be empty.
         needles: numbers of the asked events on the timeline; empty where nothing is there to be found.
     """
 
@@ -91,7 +91,7 @@ class Draft:
         return shape
 
     def is_new(self, needle: Needle) -> bool:
-        """Whether nothing of its name is on the plan, and nobody was promised that nothing will be."""
+        """True if no planned needle has this name and no question relies on its absence."""
         return needle.name not in {n.name for n in self.needles} and _absent(needle) not in self.claimed
 
     def unclaimed_needle(self) -> Needle | None:

@@ -43,7 +43,7 @@ class FootageHaystack:
             )
 
     def frame(self, time: float) -> Image.Image:
-        """The picture at `time`, the same whoever asks for it."""
+        """The picture at `time`, the same in every process."""
         piece = int(time // CUT_SECONDS)
         rng = np.random.default_rng((self.seed, 23, piece))
         clip = _load(self.clips[int(rng.integers(len(self.clips)))], self.size)

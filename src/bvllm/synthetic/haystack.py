@@ -2,7 +2,7 @@
 
 A haystack is cut into scenes. A scene is one large texture over which a camera pans and zooms, with a few
 sprites that wander about. Scenes are drawn on demand from the seed, so an hour takes no more memory
-than a minute, and frame k of scene s is the same whoever asks for it.
+than a minute, and frame k of scene s is the same in every process.
 """
 
 from collections.abc import Callable

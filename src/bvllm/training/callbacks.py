@@ -21,7 +21,7 @@ Log = Callable[[str], None]
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop, and how."""
+    """Record a request to stop the run: by which signal, if any."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

@@ -89,7 +89,7 @@ def newest(place: Path, warn: Callable[[str], None]) -> Path | None:
 
     Args:
         place: folder of the stage.
-        warn: is told of every later one that is damaged, and why.
+        warn: called with one line for every later one that is damaged.
     """
     for folder in reversed(checkpoints(place)):
         wrong = damage(folder)

@@ -100,11 +100,11 @@ def _check_stream(name: str, rows: StageData, settings: Settings) -> None:
     if len(files) > 1:
         raise ValueError(
             f"data.{rows} must name one stream or else files and .tar shards, got {', '.join(files)}: a "
-            "stream cannot be mixed, since nobody knows its length"
+            "stream cannot be mixed, since its length is unknown"
         )
     if own.max_steps is None:
         raise ValueError(
-            f"{name}.max_steps must be given for a stream, got none for {streams[0]!r}: nobody knows its "
+            f"{name}.max_steps must be given for a stream, got none for {streams[0]!r}: its "
             f"length; add for example {name}.max_steps=1000"
         )
 

@@ -40,7 +40,7 @@ class StagePlan:
         name: of the stage.
         trained: weights that learn, by part.
         frozen: weights that do not.
-        rows: of one epoch; None for a stream, which nobody has counted.
+        rows: of one epoch; None for a stream, whose length is unknown.
         steps, batch, accumulation: optimizer steps, rows of one, and batches of one process that make it up.
         tokens_per_row: placeholders at their most, and text, on average.
         weights, optimizer, activations: bytes of one process.

@@ -1,4 +1,4 @@
-"""Type everything that a training run can be told: recipes, and words that change one.
+"""Define the typed settings of a training run: recipes, and `name=value` overrides.
 
 `override` reads `alignment.lr=1e-4` and the like: dotted names to typed settings.
 """

@@ -58,7 +58,7 @@ class CheckpointPolicy:
     Attributes:
         names: weights beside those that learn: what no released checkpoint has.
         count: checkpoints that stay.
-        warn: is told where one cannot be written.
+        warn: called with one line where a checkpoint cannot be written.
     """
 
     names: frozenset[str]

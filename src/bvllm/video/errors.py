@@ -23,7 +23,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 class VideoError(Exception):
     """A video that cannot be read, and why.
 
-    The message is one line made of our own words: nothing that FFmpeg said about the file reaches it, since
+    The message is one line made of our own words: no text of FFmpeg's reaches it, since
     that may hold addresses and paths.
 
     Args:

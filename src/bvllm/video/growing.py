@@ -22,7 +22,7 @@ HEAD_BYTES = 1024  # enough to tell what a file is
 
 
 class Abandoned(Exception):
-    """Nobody wants to wait for the file any longer."""
+    """Reading a growing file was stopped by the caller."""
 
 
 class GrowingFile:
@@ -32,16 +32,16 @@ class GrowingFile:
 
     Args:
         path: the file; it may not be there yet.
-        poll_seconds: time between two looks at its size.
+        poll_seconds: time between two checks of its size.
         patience_seconds: without growth, the file counts as finished.
-        until: asked before each look; True ends the reading with `Abandoned`.
+        until: called before each check; True ends the reading with `Abandoned`.
 
     Attributes:
         finished: there will be no more.
         waited: seconds that were spent waiting.
 
     Raises:
-        Abandoned: while it is read, `until` said so.
+        Abandoned: `until` returned True.
         VideoError: while it is read, as for `read_video`; of kind "changed" where the file has shrunk.
     """
 
@@ -62,7 +62,7 @@ class GrowingFile:
 
     @property
     def size(self) -> int:
-        """Bytes that were there at the last look."""
+        """Size in bytes at the last check."""
         return self._size
 
     def waiting(self) -> Callable[[], float]:
@@ -91,7 +91,7 @@ class GrowingFile:
             self.poll(limits)
 
     def poll(self, limits: Limits) -> None:
-        """Looks at the file, and pauses where it has not grown: its bytes may have changed all the same."""
+        """Check the file's size, and pause where it has not grown: its bytes may still have changed."""
         started, before = time.monotonic(), self._size
         try:
             if self._until():

@@ -1,7 +1,7 @@
 """Check a file before FFmpeg sees it: does it end where it says, can its bytes hold what mp4 tables claim?
 
-FFmpeg reads a cut file to its end without a word, so `inspect_structure` looks. Formats that do not say where
-they end (Ogg, MPEG program streams, raw H.264) are taken as whole.
+FFmpeg reads a cut file to its end without a word, so `inspect_structure` checks. Formats that do not say
+where they end (Ogg, MPEG program streams, raw H.264) are taken as whole.
 
 FFmpeg builds an index from an mp4's sample tables while it opens the file, and believes them: 600 bytes that
 claim 40 million samples cost 1.4 GB, and no option of FFmpeg stops it. `inspect_mp4` adds the claims up and
@@ -77,7 +77,7 @@ class Structure:
 
     Args:
         ends_early: the container announces more bytes than there are.
-        counts_frames: the header's number of frames can be compared with what is there.
+        counts_frames: the header's number of frames can be compared with the frames in the file.
         readable: bytes worth reading, where what follows would only make FFmpeg give up; None for all.
         is_mp4: FFmpeg may use its mp4 reader, whose tables were checked.
         described: no header is missing without which nothing can be made of the rest.

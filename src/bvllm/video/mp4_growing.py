@@ -6,7 +6,7 @@ from .mp4 import READERS, File, Mp4, box_lengths, inspect_mp4, judge, walk_boxes
 class WholeBoxes:
     """How much of an mp4 that is being written may be read: boxes that are whole and hold what they claim.
 
-    Each box is looked at once.
+    Each box is parsed once.
     """
 
     def __init__(self, file: File) -> None:
@@ -33,7 +33,7 @@ class WholeBoxes:
         while self._end + 8 <= size:
             self._file.seek(self._end)
             left = size - self._end
-            # One without a length ends where the file will: beyond what is there.
+            # One without a length ends where the file will: beyond the bytes written so far.
             head = self._file.read(16)
             length, header = box_lengths(head, left + 1)
             if not header <= length <= left:

@@ -33,7 +33,7 @@ class InOrder(Generic[Task]):
     What goes wrong in a task is raised here after the pictures before it, as if there were one thread.
 
     Args:
-        make: a worker for each thread; it is told how to ask whether it should stop.
+        make: a worker for each thread; it gets a function that says whether to stop.
         cpu_slots: entered around the making of each picture, so that other work can take turns with it.
     """
 

@@ -72,7 +72,7 @@ class VideoReport:
     `asked` targets were met by `got` frames; the other `skipped` ones fell on a frame that was kept
     already, or on nothing that could be decoded. `substituted` of the `decoded` frames had no usable time
     of their own. `sparse` says that only those were decoded that the kept ones need: the same frames, but
-    damage in the others was not looked for.
+    damage in the others was not checked.
     """
 
     asked: int = 0

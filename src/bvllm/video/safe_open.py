@@ -46,7 +46,7 @@ CODECS = (
     "h264,hevc,libdav1d,av1,vp8,vp9,mpeg4,mpeg1video,mpeg2video,mjpeg,gif,webp,png,apng,prores,h263,flv1,flv,"
     "wmv1,wmv2,wmv3,vc1,msmpeg4v3,msmpeg4,ffv1,qtrle,theora,rawvideo"
 )
-PROBED_AUDIO = "aac,mp3,mp3float,opus,vorbis,ac3,flac,pcm_s16le"  # looked at while probing, never decoded
+PROBED_AUDIO = "aac,mp3,mp3float,opus,vorbis,ac3,flac,pcm_s16le"  # read while probing, never decoded
 PROBING = {
     "protocol_whitelist": "none",  # no protocol has this name: our reader needs none
     "max_streams": "32",
@@ -205,7 +205,8 @@ class NamelessReader:
     """Reads from a file and has no name: nothing is guessed from it, no relative path starts at it.
 
     Its methods never raise: PyAV would keep the exception and raise it later, out of place and without a
-    type, or lose it. What is no fault of the file waits in `caught`, for whoever called FFmpeg to `check`.
+    type, or lose it. An error that is no fault of the file waits in `caught` until the caller of FFmpeg calls
+    `check`.
     """
 
     def __init__(self, file: BinaryIO | View, end: int | None = None) -> None:
@@ -250,7 +251,7 @@ class NamelessReader:
 def open_container(
     reader: NamelessReader, *, max_pixels: int, threads: int, mp4_checked: bool, in_time: bool = True
 ) -> InputContainer:
-    """An opened container of an allowed format; mp4 only if its tables were looked at first.
+    """An opened container of an allowed format; mp4 only if its tables were checked first.
 
     Args:
         in_time: a disk that takes seconds to answer is an error.

@@ -142,7 +142,7 @@ class RowOffsets:
             except _RowTooLong as error:
                 raise ValueError(
                     f"{path}: a row must have at most {MOST_ROW_BYTES} bytes, got more from byte "
-                    f"{error.args[0]} on: look for a missing quote or bracket there"
+                    f"{error.args[0]} on: check for a missing quote or bracket there"
                 ) from None
         spans = np.frombuffer(found, dtype=np.int64).reshape(-1, 3)
         if not len(spans):

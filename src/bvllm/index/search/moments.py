@@ -69,7 +69,7 @@ def best_moments(
 
 
 def check_top(top: int) -> None:
-    """Refuse to look for no moments.
+    """Refuse a number of moments below 1.
 
     Raises:
         ValueError: `top` is below 1.

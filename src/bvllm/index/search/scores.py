@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 
-# Frames that are looked at together: a few megabytes, so that the second look finds them in the cache.
+# Frames that are compared together: a few megabytes, so that the second pass finds them in the cache.
 BLOCK = 8192
 
 

@@ -1,4 +1,4 @@
-"""Write what an answer rests on: the chosen frames, their times, and where the model looked in them."""
+"""Write what an answer rests on: the chosen frames, their times, and which patches the model attended to."""
 
 from bvllm.inference.evidence.write import check_evidence_path, write_evidence, write_sheet
 

@@ -27,7 +27,8 @@ class Tile:
 
     Attributes:
         picture: what the model saw, in the video's own proportions.
-        heat: (rows, columns) in 0..1, where the tokens looked; None where no token was sampled by attention.
+        heat: (rows, columns) in 0..1, how much attention each patch got; None where no token was sampled by
+            attention.
         index, seconds: place in the sampled sequence, and time.
         reason: why it is here, in a few words.
     """
@@ -104,14 +105,14 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
 
 
 def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
-    """Where the tokens of each frame come from: by attention where a sampler looked, else by their origin."""
+    """Where the tokens of each frame come from: by a sampler's attention, else by their origin."""
     if visual.attention and visual.attention[0] is not None:
-        looks = visual.attention[0]
+        weights = visual.attention[0]
     elif visual.tokens and visual.tokens[0].steps:
-        looks = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
+        weights = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
     else:
         return None
-    return heat_maps(looks, grid_shape(looks.shape[-1]))
+    return heat_maps(weights, grid_shape(weights.shape[-1]))
 
 
 def _reason(score: float, agree: int) -> str:

@@ -21,7 +21,7 @@ def heat_maps(attention: Tensor, grid: tuple[int, int] | None = None) -> np.ndar
         grid: rows and columns of patches; None takes N as a square.
 
     Returns:
-        (F, rows, columns) float32; all zero where a frame was looked at evenly.
+        (F, rows, columns) float32; all zero where attention was even.
 
     Raises:
         ValueError: N patches do not fill the grid.

@@ -51,7 +51,7 @@ def _controls(sheet: ContactSheet) -> str:
         return ""
     return (
         '<div class="controls legend"><label><input type="checkbox" id="heat" checked> '
-        "heat map of where the model looked</label>"
+        "heat map of where the tokens come from</label>"
         '<span>less <span class="ramp"></span> more</span></div>'
     )
 
@@ -65,7 +65,7 @@ def _figure(tile: Tile) -> str:
     )
     width, height = tile.picture.size
     alt = (
-        f"Frame at {tile.clock}, with a heat map of where the model looked"
+        f"Frame at {tile.clock}, with a heat map of where the tokens come from"
         if heat
         else f"Frame at {tile.clock}"
     )

@@ -1,4 +1,4 @@
-"""Write the evidence for an answer: chosen frames, their times, and where the model looked."""
+"""Write the evidence for an answer: chosen frames, their times, and what the model attended to."""
 
 from pathlib import Path
 

@@ -32,7 +32,7 @@ def connector_stage(
     projector.
 
     Args:
-        config: by which the kind is told: adapters and shards put wrappers around the module.
+        config: decides the kind: adapters and shards put wrappers around the module.
         connector: the module.
         frames: of a block.
         patches: N of a frame, without what the tower puts before them.

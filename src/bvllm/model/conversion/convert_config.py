@@ -33,7 +33,7 @@ NUM_FRAMES = 8  # where the release does not say
 
 
 def connected_config(kind: str, settings: Settings, shapes: Shapes, video_token_id: int) -> BVLLMConfig:
-    """The configuration under which a release's weights say what they said.
+    """The configuration under which a release's weights give the outputs that they gave.
 
     Args:
         kind: "llama-vid" or "videollama2".

@@ -127,7 +127,9 @@ def _about_pictures(
     found = []
     picture = packets.picture
     if picture is not None and picture.hdr:
-        text = f"{picture.hdr} colours of {picture.bits} bits are taken as ordinary ones: pictures look pale"
+        text = (
+            f"{picture.hdr} colours of {picture.bits} bits are taken as ordinary ones: pictures appear pale"
+        )
         found.append(Finding("doubt", "HDR", text))
     if picture is not None and picture.interlaced:
         text = "two half pictures are woven into one: what moves has comb-like edges"
@@ -149,12 +151,12 @@ def _about_pictures(
 def _about_cost(info: VideoInfo, report: VideoReport, packets: PacketStats) -> list[Finding]:
     found = []
     if packets.keys <= 1 and packets.seconds > FAR_KEYS_SECONDS:
-        text = "only the first picture can be begun with: every look into the middle decodes from the start"
+        text = "only the first picture can be begun with: every seek decodes from the start"
         found.append(Finding("cost", "no key pictures", text))
     elif packets.key_steps is not None and packets.key_steps.greatest > FAR_KEYS_SECONDS:
         text = (
             f"they lie {packets.key_steps.middle:.1f} s apart, {packets.key_steps.greatest:.1f} s at most: a "
-            "look into the middle decodes as much"
+            "seek decodes as much"
         )
         found.append(Finding("cost", "rare key pictures", text))
     if packets.frame_steps is not None and 0 < packets.frame_steps.middle < 1 / FAST_FRAMES:
