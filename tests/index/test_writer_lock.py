@@ -1,4 +1,4 @@
-"""Who waits for another writer says so, and does not wait for one that sleeps."""
+"""Who waits for another writer says so, and does not wait for an inactive one."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_one_that_was_suspended_is_not(tmp_path):
     os.kill(child.pid, signal.SIGSTOP)
     folder = IndexFolder(tmp_path, tell=lambda finding: None)
     started = time.monotonic()
-    with pytest.raises(HeldElsewhere, match="must not be held by a process that sleeps, got one"):
+    with pytest.raises(HeldElsewhere, match="must not be locked by an inactive process, got one"):
         folder.write(key_of(1), entry_of(1))
     assert 1.0 <= time.monotonic() - started < 10.0
     folder.write(key_of(2), entry_of(2))  # only that video is held

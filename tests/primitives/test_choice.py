@@ -79,7 +79,7 @@ def test_soft_choices_have_gradients_even_beside_masked_columns(mode):
         (lambda: choose(LOGITS, tau=math.nan), "tau must be above 0, got nan"),
         (lambda: choose(LOGITS, mode="soft"), "mode must be 'hard', 'gumbel' or 'softmax', got 'soft'"),
         (lambda: choose(torch.full((1, 2), -torch.inf)), "unmask at least one column"),
-        (lambda: choose(torch.tensor([[0.0, torch.nan]])), "look for NaN"),
+        (lambda: choose(torch.tensor([[0.0, torch.nan]])), "check the frame features for NaN"),
     ],
 )
 def test_messages(wrong, says):

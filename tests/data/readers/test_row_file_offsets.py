@@ -84,7 +84,7 @@ def test_a_row_that_never_ends_is_refused(tmp_path, monkeypatch, data):
     assert len(RowOffsets.of(write(tmp_path / "rows.json", data % ("x" * 900)))) == 1
     path = write(tmp_path / "rows.json", data % ("x" * 2000))
     with pytest.raises(
-        ValueError, match=r"a row must have at most 1000 bytes, got more from byte [01] on: look"
+        ValueError, match=r"a row must have at most 1000 bytes, got more from byte [01] on: check"
     ):
         RowOffsets.of(path, 64)
 
