@@ -218,3 +218,28 @@ def test_the_rule_about_broad_handlers(source, lines):
 )
 def test_the_rule_about_machine_paths(line, caught):
     assert bool(MACHINE_PATHS.search(line)) is caught
+
+
+def untrusting_loads(path: Path) -> Iterator[str]:
+    """Loads of files from a model folder that leave the decision about its code to transformers."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and dotted(node.func).endswith(
+            (".from_pretrained", ".get_config_dict")
+        ):
+            given = [
+                dotted(word.value.func)
+                for word in node.keywords
+                if word.arg is None and isinstance(word.value, ast.Call)
+            ]
+            passed_on = any(word.arg is None and isinstance(word.value, ast.Name) for word in node.keywords)
+            if not passed_on and not {"loading", "loading_weights"} & set(given):
+                yield f":{node.lineno} must pass **loading() or **loading_weights()"
+
+
+def test_every_load_says_whether_a_folder_may_run_code():
+    assert not offenders(untrusting_loads)
+
+
+def test_one_option_alone_allows_remote_code():
+    users = [name(path) for path in SOURCES if "allow_remote_code()" in path.read_text(encoding="utf-8")]
+    assert users == ["src/bvllm/cli/options.py"]

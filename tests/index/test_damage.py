@@ -183,3 +183,48 @@ def test_a_thousand_mutants_in_little_memory(entry_file):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("opened ")
+
+
+def a_later_version(path):
+    """The same entry as a coming version would write it: another format, and so another name."""
+    data = path.read_bytes().replace(b"bvllm-index-1", b"bvllm-index-2")
+    other = path.with_name("ab" * 32 + ".safetensors")
+    other.write_bytes(data)
+    path.unlink()
+    return other
+
+
+def test_an_entry_of_another_version_is_left_alone_and_named(folder, entry_file):
+    other, told = a_later_version(entry_file), []
+    again = IndexFolder(folder.path, max_bytes=0, tell=told.append)
+    assert list(again.videos()) == []
+    assert again.entries() == []
+    assert [f.kind for f in told] == ["other_version"]
+    assert "bvllm-index-2" in told[0].why
+    assert [f.kind for f in again.check()] == ["other_version"]
+    assert again.prune() == []
+    assert other.exists()
+
+
+def test_a_flipped_version_of_our_own_entry_is_damage(folder, entry_file):
+    entry_file.write_bytes(entry_file.read_bytes().replace(b"bvllm-index-1", b"bvllm-index-2"))
+    assert [f.kind for f in folder.check()] == ["damaged"]
+
+
+def test_features_that_are_no_numbers_are_damage(folder):
+    entry = entry_of(3, frames=2)
+    entry.features[0, 0] = float("nan")
+    path = folder.write(key_of(3), entry).path
+    with pytest.raises(DamageFound, match="features of its frames are no numbers"):
+        open_entry(path)
+
+
+def test_a_header_of_many_tensors_is_refused_before_they_are_parsed(folder, entry_file):
+    sound = entry_file.read_bytes()
+    length = int.from_bytes(sound[:8], "little")
+    header = json.loads(sound[8 : 8 + length])
+    header |= {f"x{k}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for k in range(5000)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    entry_file.write_bytes(len(text).to_bytes(8, "little") + text + sound[8 + length :])
+    with pytest.raises(DamageFound, match="its header names 5002 tensors, at most 64 are read"):
+        open_entry(entry_file)

@@ -10,7 +10,7 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
-from bvllm.cli.console import WrongUse, deliver_lost_interrupts
+from bvllm.cli.console import Termination, WrongUse, deliver_lost_interrupts, show
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
@@ -62,10 +62,10 @@ def root(
 ) -> None:
     """Questions about long videos, answered on a fixed budget of visual tokens."""
     if version:
-        print(f"bvllm {__version__}")
+        show(f"bvllm {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        show(context.get_help())
 
 
 def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: str = "bvllm") -> int:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: s
 
     Returns:
         The exit status: 0, 2 for wrong use, 1 for an input that cannot be answered, 130 where interrupted,
-        143 where SIGTERM ended a training. Any other than 0 comes with exactly one line on stderr.
+        143 where SIGTERM ended it. Any other than 0 comes with exactly one line on stderr.
     """
     deliver_lost_interrupts()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
@@ -91,14 +91,16 @@ def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: s
 
 
 def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
+    termination = Termination()
     try:
-        code = typer.main.get_command(commands).main(argv, prog_name=name, standalone_mode=False)
+        with termination.listening():
+            code = typer.main.get_command(commands).main(argv, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message() + _advice(error), error.exit_code)
-    except typer.Abort:
-        return _fail("interrupted", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
     if code == 130:
-        return _fail("interrupted", 130)
+        return _fail("terminated", 143) if termination.received else _fail("interrupted", 130)
     return code or 0
 
 
@@ -122,5 +124,5 @@ def _advice(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    show("error: " + " ".join(message.split()), to_stderr=True)
     return code

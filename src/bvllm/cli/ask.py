@@ -12,20 +12,26 @@ from bvllm.cli.console import (
     check_fps,
     note,
     progress_bar,
+    show,
     silence_libraries,
     unwritten,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
-from bvllm.cli.methods import (
+from bvllm.cli.options import (
+    BudgetOption,
     ForceOption,
+    FpsOption,
+    FramesOption,
     MergeFramesOption,
     MergeTokensOption,
+    ModelOption,
     PolicyOption,
     SampleTokensOption,
     SeedOption,
     SelectFramesOption,
     SelectOption,
+    TrustOption,
     method_names,
 )
 
@@ -69,10 +75,11 @@ def ask(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],
-    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
-    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
-    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model answers.")] = "nano",
+    budget: BudgetOption = 512,
+    frames: FramesOption = 32,
+    fps: FpsOption = 1.0,
+    model: ModelOption = "nano",
+    trust_remote_code: TrustOption = False,
     select_frames: SelectFramesOption = None,
     merge_frames: MergeFramesOption = None,
     sample_tokens: SampleTokensOption = None,
@@ -127,7 +134,7 @@ def ask(
     encoded, answer = _work(request)
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
-    print(_json(request, encoded, answer) if as_json else _text(answer), flush=True)
+    show(_json(request, encoded, answer) if as_json else _text(answer))
     if request.methods.force:
         note("--force: the projector may never have seen such tokens; the answer is no evidence of anything")
     if request.evidence is not None:

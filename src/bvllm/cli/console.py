@@ -16,6 +16,8 @@ from pathlib import Path
 
 import typer
 
+from bvllm.common.text import printable
+
 try:
     import resource
 except ImportError:  # pragma: no cover - not a POSIX system
@@ -64,9 +66,45 @@ def unwritten(file: Path) -> Iterator[None]:
         ) from error
 
 
+def show(text: object, *, to_stderr: bool = False) -> None:
+    """Print what may hold words of others (rows, file names, a model's answer) without control characters.
+
+    The one way in which the commands print.
+    """
+    print(printable(str(text)), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
 def note(what: object) -> None:
     """Print one line on stderr about something that does not stop the command."""
-    print("note: " + " ".join(str(what).split()), file=sys.stderr, flush=True)
+    show("note: " + " ".join(str(what).split()), to_stderr=True)
+
+
+class Termination:
+    """Turn SIGTERM into an interrupt, so that a progress bar gives the cursor back and files are closed.
+
+    A second SIGTERM ends the process at once. Only the main thread can listen; elsewhere nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+
+    @contextmanager
+    def listening(self) -> Iterator["Termination"]:
+        """SIGTERM raises KeyboardInterrupt in this block."""
+
+        def stop(number: int, frame: object) -> None:
+            self.received = True
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            raise KeyboardInterrupt
+
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, silence_libraries
+from bvllm.cli.console import Unanswerable, show, silence_libraries
 
 
 class Kind(StrEnum):
@@ -37,4 +37,4 @@ def convert(
         made = convert_release(kind.value, source, target, tower=tower, question_tokenizer=bert)
     except (ValueError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    print(f"{made.folder}: {made.weights} weights; {len(made.computed)} computed ones left out")
+    show(f"{made.folder}: {made.weights} weights; {len(made.computed)} computed ones left out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, show, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.video.inspection.doctor import Diagnosis
@@ -37,13 +37,13 @@ def doctor(
         with progress_bar() as bar:
             seen.append(examine(path, fps=fps, limits=LOCAL_LIMITS, progress=bar))
         if not as_json and not single:
-            print(_line(seen[-1]), flush=True)
+            show(_line(seen[-1]))
     broken = sum(not one.answerable for one in seen)
     if as_json:
         counts = {"answerable": len(seen) - broken, "not_answerable": broken}
-        print(json.dumps({"files": [as_object(one) for one in seen], **counts}))
+        show(json.dumps({"files": [as_object(one) for one in seen], **counts}))
     else:
-        print(_page(seen[0]) if single else _summary(seen))
+        show(_page(seen[0]) if single else _summary(seen))
     if broken:
         raise Unanswerable(
             seen[0].findings[0].text if single else f"{broken} of {len(seen)} files cannot be answered"

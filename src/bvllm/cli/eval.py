@@ -5,16 +5,20 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, silence_libraries, wrong_use
-from bvllm.cli.methods import (
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, show, silence_libraries, wrong_use
+from bvllm.cli.options import (
+    BudgetOption,
     ForceOption,
+    FramesOption,
     MergeFramesOption,
     MergeTokensOption,
+    ModelOption,
     PolicyOption,
     SampleTokensOption,
     SeedOption,
     SelectFramesOption,
     SelectOption,
+    TrustOption,
     method_names,
 )
 
@@ -35,9 +39,10 @@ def evaluate_model(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="nano, a folder, or a hub id.")] = "nano",
-    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
+    model: ModelOption = "nano",
+    trust_remote_code: TrustOption = False,
+    budget: BudgetOption = 512,
+    frames: FramesOption = 32,
     select_frames: SelectFramesOption = None,
     merge_frames: MergeFramesOption = None,
     sample_tokens: SampleTokensOption = None,
@@ -79,7 +84,7 @@ def evaluate_model(
                 progress=tell,
                 media_root=media_root,
             )
-        print(report.table(), flush=True)  # first: it was long work, and the disk may be full
+        show(report.table())  # first: it was long work, and the disk may be full
         if json_file is not None:
             report.save(json_file)
     except ValueError as error:

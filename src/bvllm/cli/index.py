@@ -16,10 +16,12 @@ from bvllm.cli.console import (
     check_fps,
     note,
     progress_bar,
+    show,
     silence_libraries,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
+from bvllm.cli.options import FpsOption, ModelOption, TrustOption
 
 if TYPE_CHECKING:
     from bvllm.index import IndexFolder, TowerEncoder
@@ -59,10 +61,9 @@ def index(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as there are cores if left out.")
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
-    model: Annotated[
-        str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model will be asked.")
-    ] = "nano",
+    fps: FpsOption = 1.0,
+    model: ModelOption = "nano",
+    trust_remote_code: TrustOption = False,
     show: Annotated[bool, typer.Option("--list", help="List what is indexed, the last used first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Verify every byte of the index.")] = False,
     prune: Annotated[
@@ -130,7 +131,7 @@ def _index(request: IndexRequest, folder: "IndexFolder") -> None:
         raise Unanswerable(str(error)) from error
     if request.as_json:
         found = {"index": str(folder.path), "videos": [asdict(outcome) for outcome in outcomes]}
-        print(json.dumps(found))
+        show(json.dumps(found))
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         alone = len(outcomes) == 1 and failed[0].error is not None
@@ -174,4 +175,4 @@ def _tell(outcome: Outcome, request: IndexRequest) -> None:
         took = f" in {outcome.took:.1f} s" if outcome.state == "indexed" else ""
         frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
         line = f"{outcome.state:<7} {name}: {frames} of {format_clock(outcome.seconds)}"
-        print(f"{line}, {size(outcome.bytes)}{took}", flush=True)
+        show(f"{line}, {size(outcome.bytes)}{took}")

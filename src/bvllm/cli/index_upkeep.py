@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bvllm.cli.console import Unanswerable, note, wrong_use
+from bvllm.cli.console import Unanswerable, note, show, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.index import EntrySummary, FolderFault, IndexFolder
@@ -55,7 +54,7 @@ def _note(finding: "FolderFault") -> None:
         note(finding.why)
         return
     what = "was removed" if finding.kind == "over_limit" else "is not used"
-    print(f"note: index entry {finding.name[:12]}… {what}: {finding.why}", file=sys.stderr)
+    show(f"note: index entry {finding.name[:12]}… {what}: {finding.why}", to_stderr=True)
 
 
 def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
@@ -64,14 +63,14 @@ def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
 
     entries = _without_failing(folder.entries)
     if as_json:
-        print(json.dumps({"index": str(folder.path), "videos": [_listed(entry) for entry in entries]}))
+        show(json.dumps({"index": str(folder.path), "videos": [_listed(entry) for entry in entries]}))
         return
     for entry in entries:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.meta.made_at))
         numbers = f"{format_clock(entry.meta.duration):>9} {entry.frames:>8} frames {size(entry.bytes):>9}"
-        print(f"{made} {numbers}  {shown(entry.meta.name)}")
+        show(f"{made} {numbers}  {shown(entry.meta.name)}")
     total = sum(entry.bytes for entry in entries)
-    print(f"{len(entries)} {'video' if len(entries) == 1 else 'videos'}, {size(total)}, in {folder.path}")
+    show(f"{len(entries)} {'video' if len(entries) == 1 else 'videos'}, {size(total)}, in {folder.path}")
 
 
 def _listed(entry: "EntrySummary") -> dict[str, object]:
@@ -114,12 +113,12 @@ def _print_findings(
     kept = sum(entry.key.name not in bad for entry in _without_failing(folder.entries))
     if as_json:
         found = {"index": str(folder.path), "entries": kept, "findings": [asdict(f) for f in findings]}
-        print(json.dumps(found))
+        show(json.dumps(found))
         return
     for finding in findings:
-        print(f"{word or finding.kind:<10} {finding.name}: {finding.why}, {size(finding.bytes)}")
+        show(f"{word or finding.kind:<10} {finding.name}: {finding.why}, {size(finding.bytes)}")
     entries = "1 entry" if kept == 1 else f"{kept} entries"
-    print(f"{entries}, {len(findings)} {word or 'findings'}, in {folder.path}")
+    show(f"{entries}, {len(findings)} {word or 'findings'}, in {folder.path}")
 
 
 def size(count: float) -> str:

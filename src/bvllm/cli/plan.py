@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, silence_libraries, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, show, silence_libraries, wrong_use
+from bvllm.cli.options import BudgetOption, FpsOption, FramesOption, ModelOption, TrustOption
 
 
 def plan(
     video: Annotated[
         str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
     ],
-    budget: Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")] = 512,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")] = 32,
-    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
-    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model to plan for.")] = "nano",
+    budget: BudgetOption = 512,
+    frames: FramesOption = 32,
+    fps: FpsOption = 1.0,
+    model: ModelOption = "nano",
+    trust_remote_code: TrustOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count what a question about a video would cost: frames, packets, tokens and memory."""
@@ -34,4 +36,4 @@ def plan(
         found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=LOCAL_LIMITS)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    print(json.dumps(plan_json(found)) if as_json else plan_text(found))
+    show(json.dumps(plan_json(found)) if as_json else plan_text(found))

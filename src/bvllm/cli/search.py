@@ -15,11 +15,13 @@ from bvllm.cli.console import (
     check_fps,
     note,
     progress_bar,
+    show,
     silence_libraries,
     unwritten,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
+from bvllm.cli.options import FpsOption, ModelOption, TrustOption
 
 if TYPE_CHECKING:
     from bvllm.asking.find import SearchResult
@@ -60,8 +62,9 @@ def search(
     ],
     top: Annotated[int, typer.Option(min=1, help="Moments to show at most.")] = 10,
     where: IndexOption = None,
-    fps: Annotated[float, typer.Option(help="Frames to sample per second of video.")] = 1.0,
-    model: Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model searches.")] = "nano",
+    fps: FpsOption = 1.0,
+    model: ModelOption = "nano",
+    trust_remote_code: TrustOption = False,
     no_index_missing: Annotated[
         bool, typer.Option("--no-index-missing", help="Refuse videos that are not indexed yet.")
     ] = False,
@@ -97,7 +100,7 @@ def search(
         tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
     )
     searched, found = _work(request)
-    print(_json(request, searched, found) if as_json else _text(searched.files, found))
+    show(_json(request, searched, found) if as_json else _text(searched.files, found))
 
 
 def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:

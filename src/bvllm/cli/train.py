@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Stopped, Unanswerable, WrongUse, silence_libraries, wrong_use
+from bvllm.cli.console import Stopped, Unanswerable, WrongUse, show, silence_libraries, wrong_use
+from bvllm.cli.options import TrustOption
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
@@ -39,7 +40,7 @@ def nano(
         raise WrongUse(str(error)) from error
     except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
         raise Unanswerable(str(error)) from error
-    print(path)
+    show(path)
 
 
 SettingsArgument = Annotated[
@@ -61,6 +62,7 @@ def paper_7b(
     resume: ResumeOption = False,
     dry_run: DryOption = False,
     processes: ProcessesOption = 1,
+    trust_remote_code: TrustOption = False,
 ) -> None:
     """Train as the paper does: EVA ViT-g, InstructBLIP's Q-Formers, Qwen2-7B-Instruct, in two stages.
 
@@ -76,6 +78,7 @@ def tiny(
     resume: ResumeOption = False,
     dry_run: DryOption = False,
     processes: ProcessesOption = 1,
+    trust_remote_code: TrustOption = False,
 ) -> None:
     """The paper's run in a minute, on a model made from random numbers: for tests and first steps."""
     _run("tiny", settings or [], out or Path("runs/tiny"), resume, processes if dry_run else 0)
@@ -101,9 +104,9 @@ def _run(
 
     try:
         if planned:
-            print("\n".join(plan(settings, planned).lines()))
+            show("\n".join(plan(settings, planned).lines()))
             return
-        print(train_stages(settings, out, resume=resume, log=_log))
+        show(train_stages(settings, out, resume=resume, log=_log))
     except Interrupted as error:
         raise Stopped(str(error), error.signal) from error
     except ValueError as error:
@@ -113,4 +116,4 @@ def _run(
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    show(line)

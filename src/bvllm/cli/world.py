@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, silence_libraries, wrong_use
+from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, show, silence_libraries, wrong_use
 
 world = typer.Typer(help="Videos with questions, made from a seed.", add_completion=False)
 
@@ -60,7 +60,7 @@ def make(
         raise WrongUse(str(error)) from error
     except (VideoError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    print(path)
+    show(path)
 
 
 def duration_range(text: str) -> tuple[float, float]:

@@ -151,5 +151,17 @@ def shown(path: str | Path) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 
+def printable(text: str) -> str:
+    """A text without what a terminal or a log would take for orders: only letters, spaces and line breaks.
+
+    Control characters, escapes and marks that turn the direction of writing are shown as escapes.
+
+    Example:
+        >>> printable("red\\x1b[2J\\u202estar\\n")
+        'red\\\\x1b[2J\\\\u202estar\\n'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
 def _plain_words(text: str) -> str:
     return " ".join(text.casefold().strip(" .").split())

@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from bvllm.index import disk
-from bvllm.index.key import FORMAT, IndexKey
+from bvllm.index.key import FORMAT, FORMAT_PREFIX, IndexKey
 from bvllm.video import VideoInfo, VideoReport
 
 SUFFIX = ".safetensors"
 MAX_HEADER_BYTES = 1 << 20
+MAX_TENSORS = 64  # features, seconds and the arrays of the frame map: about ten
 ALIGNMENT = 64  # of the data, so that it can be used where it lies
 # The header begins with these bytes, always; the digits follow, at a place that is known.
 BEGINNING = b'{"__metadata__":{"sha256":"'
@@ -245,6 +246,10 @@ class DamageFound(Exception):
     """A file that is not the entry its name promises; the message is why."""
 
 
+class OtherVersion(DamageFound):
+    """A file that another version of bvllm wrote: it is left alone."""
+
+
 class StoredTensor(BaseModel):
     """What a header says of one tensor."""
 
@@ -305,7 +310,10 @@ def read_header(descriptor: int, name: str) -> Header:
         raise DamageFound("it does not begin as an index entry does")
     try:
         said = json.loads(text)
+        _check_version(said, name)
         about = StoredMetadata.model_validate(said.pop("__metadata__"))
+        if len(said) > MAX_TENSORS:
+            raise DamageFound(f"its header names {len(said)} tensors, at most {MAX_TENSORS} are read")
         tensors = TENSORS.validate_python(said)
         key = IndexKey(about.content, about.sampling, about.tower)
         made_for = key.name
@@ -316,6 +324,18 @@ def read_header(descriptor: int, name: str) -> Header:
     header = Header(key, about.sha256, about.meta, tensors, LENGTH_BYTES + length, size)
     _check_sizes(header)
     return header
+
+
+def _check_version(said: dict[str, Any], name: str) -> None:
+    """Refuse what another version wrote; a flipped letter in an entry whose name is ours is damage."""
+    about = said["__metadata__"]
+    version = str(about["format"])
+    if version == FORMAT or not version.startswith(FORMAT_PREFIX):
+        return
+    if IndexKey(about["content"], about["sampling"], about["tower"]).name != name:
+        raise OtherVersion(
+            f"it was written by another version of bvllm, as {version[:40]!r}; this one reads {FORMAT}"
+        )
 
 
 def _check_sizes(header: Header) -> None:

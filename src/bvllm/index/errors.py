@@ -22,6 +22,7 @@ class DamagedIndexWarning(UserWarning):
 
 FindingKind = Literal[
     "damaged",  # an entry whose bytes are not those that were written, or that belongs to another name
+    "other_version",  # an entry that another version of bvllm wrote; never touched
     "unreadable",  # an entry that the system does not let us read
     "partial",  # a video whose indexing was stopped and can go on
     "leftover",  # a file that a writer left behind when it was killed

@@ -182,10 +182,11 @@ class IndexFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except DamageFound as damage:
-            finding = upkeep.finding_of("damaged", path, str(damage))
+            finding = upkeep.finding_of(upkeep.kind_of(damage), path, str(damage))
             self._tell(finding)
-            with suppress(OSError):
-                upkeep.remove(self.path, finding)
+            if finding.kind == "damaged":
+                with suppress(OSError):
+                    upkeep.remove(self.path, finding)
         except OSError as error:
             if error.errno in NO_FILES:  # not the entry's fault, and the next one would fail as well
                 raise IndexFailure(

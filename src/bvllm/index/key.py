@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 # Part of every name, so that a change of the file's layout meets no old file.
-FORMAT = "bvllm-index-1"
+FORMAT_PREFIX = "bvllm-index-"
+FORMAT = f"{FORMAT_PREFIX}1"
 # Goes up whenever the same file and settings would give other frames or other pixels than before.
 DECODE_RECIPE = 1
 NAME = re.compile(r"[0-9a-f]{64}")

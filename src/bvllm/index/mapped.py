@@ -65,6 +65,8 @@ def open_entry(path: Path) -> IndexedVideo:
         check_rows(features, seconds)
     except ValueError:
         raise DamageFound("the times of its frames do not ascend") from None
+    if not bool(features.isfinite().all()):
+        raise DamageFound("features of its frames are no numbers")
     frame_map = {
         name.removeprefix(MAP_PREFIX): _array(data, header, stored)
         for name, stored in header.tensors.items()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bvllm.index import disk
 from bvllm.index.commit import JOURNAL, TEMPORARY
-from bvllm.index.entry import SUFFIX, DamageFound
+from bvllm.index.entry import SUFFIX, DamageFound, OtherVersion
 from bvllm.index.errors import FindingKind, FolderFault
 from bvllm.index.hashes import LOG, NEW_LOG
-from bvllm.index.mapped import open_entry
+from bvllm.index.mapped import open_entry, summarise
 from bvllm.index.writer_lock import holding
 
 OURS = re.compile("[0-9a-f]{64}(" + "|".join(map(re.escape, (SUFFIX, JOURNAL, TEMPORARY))) + ")")
@@ -35,7 +35,11 @@ def prune(folder: Path, max_bytes: int) -> list[FolderFault]:
     Raises:
         OSError: the folder cannot be written to.
     """
-    found = [f for f in check(folder) if f.kind not in ("unknown", "unreadable") and remove(folder, f)]
+    found = [
+        f
+        for f in check(folder)
+        if f.kind not in ("unknown", "unreadable", "other_version") and remove(folder, f)
+    ]
     return found + make_room(folder, max_bytes)
 
 
@@ -58,10 +62,20 @@ def make_room(folder: Path, max_bytes: int, *, spare: str = "") -> list[FolderFa
         if excess <= 0:
             break
         finding = finding_of("over_limit", path, "above the size limit, and not used for the longest time")
-        if path.stem != spare and remove(folder, finding):
+        if path.stem != spare and not _is_of_another_version(path) and remove(folder, finding):
             removed.append(finding)
             excess -= size
     return removed
+
+
+def _is_of_another_version(path: Path) -> bool:
+    if path.suffix == SUFFIX:
+        with suppress(OSError, DamageFound):
+            try:
+                summarise(path)
+            except OtherVersion:
+                return True
+    return False
 
 
 def sweep(folder: Path) -> None:
@@ -110,10 +124,15 @@ def fault_of(path: Path) -> FolderFault | None:
     except FileNotFoundError:
         return None
     except DamageFound as damage:
-        return finding_of("damaged", path, str(damage))
+        return finding_of(kind_of(damage), path, str(damage))
     except OSError as error:
         return finding_of("unreadable", path, error.strerror or str(error))
     return None
+
+
+def kind_of(damage: DamageFound) -> FindingKind:
+    """Damage costs an entry its place; another version's entry keeps it."""
+    return "other_version" if isinstance(damage, OtherVersion) else "damaged"
 
 
 def finding_of(kind: FindingKind, path: Path, why: str) -> FolderFault:

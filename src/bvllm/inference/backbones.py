@@ -10,15 +10,12 @@ from typing import Protocol
 import torch
 
 from bvllm.inference.model import VideoModel
+from bvllm.model.folder import ModelError as ModelError
 
 # `model_type` of config.json -> "module:function"; imported when a model of the family is loaded.
 BACKBONES: dict[str, str] = {
     "bvllm": "bvllm.inference.loading:load_bvllm",
 }
-
-
-class ModelError(Exception):
-    """A model that is named rightly but cannot be loaded; the message is one line."""
 
 
 class Loader(Protocol):

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    DynamicCache,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
+from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
@@ -21,6 +28,7 @@ from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
+from bvllm.model.folder import check_finite, check_folder, check_weights
 from bvllm.model.vision_tower import config_of, hidden_size, patch_count
 from bvllm.stages.pipeline import mixed
 from bvllm.types import Budget, FrameSelection, Questions
@@ -80,10 +88,18 @@ class LoadedModel:
 
         Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
         """
-        found = self._look_at(frames)
+        found = self._encode(frames)
+        self._check_numbers(found, "features of frames")
         return found.to(self.feature_dtype(found.shape[1])).float()
 
-    def _look_at(self, frames: Tensor) -> Tensor:
+    def _check_numbers(self, values: Tensor, what: str) -> None:
+        if not bool(values.isfinite().all()):
+            raise ModelError(
+                f"model {self.name!r} must give finite numbers, got NaN or infinity in {what}: its "
+                "weights are damaged, or do not fit its configuration"
+            )
+
+    def _encode(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
             return self.fast.frame_features(frames).cpu()
         with torch.inference_mode():
@@ -153,6 +169,7 @@ class LoadedModel:
         """Choose frames of one video; see `VideoModel.select`."""
         config = self._with(methods)
         seen = features.to(self.device, self.model.dtype)
+        self._check_numbers(seen, "features of frames")
         return self.model.select_frames(
             [seen], [seconds.to(self.device)], asked.tokens, budget=budget, config=config, seed=methods.seed
         )[0]
@@ -166,6 +183,7 @@ class LoadedModel:
         methods: MethodNames = OWN,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
+        self._check_numbers(patches, "patches of frames")
         rows = mixed(lambda _: patches.to(self.device), selection)
         return self.model.reduce_to_budget(
             rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
@@ -192,6 +210,7 @@ class LoadedModel:
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
+            logits_processor=LogitsProcessorList([_Finite(self)]),
         )
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
@@ -250,6 +269,18 @@ class LoadedModel:
         return states
 
 
+class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Refuse logits that are no numbers: their arg-max would be an answer made of nothing."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        # Suppressed tokens are minus infinity on purpose.
+        self.loaded._check_numbers(scores.amax(dim=-1), "logits")
+        return scores
+
+
 def load_model(
     name: str = "nano",
     *,
@@ -274,7 +305,8 @@ def load_model(
     where = resolve_model(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with _one_line(name):
-        told, _ = PreTrainedConfig.get_config_dict(where)
+        check_folder(where)
+        told, _ = PreTrainedConfig.get_config_dict(where, **loading())
     return loader_of(told.get("model_type"), name)(where, name, device=target, fast=fast, compile=compile)
 
 
@@ -293,9 +325,20 @@ def load_bvllm(
         ModelError: the configuration or the weights cannot be read.
     """
     dtype = torch.float32 if device.type == "cpu" else "auto"
+    with _one_line(name, "config.json: "):
+        config = BVLLMConfig.from_pretrained(where, **loading())
     with _one_line(name):
-        model = BVLLMForConditionalGeneration.from_pretrained(where, dtype=dtype)
-        processor = BVLLMProcessor.from_pretrained(where)
+        model, report = BVLLMForConditionalGeneration.from_pretrained(
+            where,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, with their names
+            **loading_weights(),
+        )
+        check_weights(report)
+        check_finite(model)
+        processor = BVLLMProcessor.from_pretrained(where, **loading())
     model = model.to(device).eval()
     quick = _fast_form(model, processor) if fast else None
     if compile:
@@ -310,13 +353,13 @@ def load_bvllm(
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
+def _one_line(name: str, file: str = "") -> Iterator[None]:
     try:
         yield
     except (
         Exception
     ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
-        raise ModelError(f"model {name!r} cannot be loaded: {_first_sentence(error)}") from error
+        raise ModelError(f"model {name!r} cannot be loaded: {file}{_first_sentence(error)}") from error
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
@@ -347,8 +390,8 @@ def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def tower_fingerprint(

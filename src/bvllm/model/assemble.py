@@ -35,6 +35,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from bvllm.common.trust import loading, loading_weights
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration
@@ -82,7 +83,7 @@ def assemble(
     """
     with _quietly():
         tower = _load_tower(vision)
-        decoder = AutoModelForCausalLM.from_pretrained(language_model)
+        decoder = AutoModelForCausalLM.from_pretrained(language_model, **loading_weights())
         reader, queries = (None, None) if qformer is None else _load_qformer(qformer)
     full = _configuration(config or BVLLMConfig(), tower, decoder, reader)
     state = _prefixed("model.vision_tower", tower.state_dict())
@@ -95,7 +96,12 @@ def assemble(
     del tower, decoder, reader
     with _quietly():
         model, report = BVLLMForConditionalGeneration.from_pretrained(
-            None, config=full, state_dict=state, dtype=dtype or torch.float32, output_loading_info=True
+            None,
+            config=full,
+            state_dict=state,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            **loading(),
         )
     if report["unexpected_keys"]:
         raise ValueError(
@@ -125,14 +131,14 @@ def _quietly() -> Iterator[None]:
 
 
 def _load_tower(path: str | Path) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, **loading())
     whole = isinstance(config, WHOLE_MODELS)
     config = config.vision_config if whole else config
     return _load(tower_of(config).model, path, config, r"^vision_model\.")
 
 
 def _load_qformer(path: str | Path) -> tuple[PreTrainedModel, Tensor]:
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, **loading())
     if not isinstance(config, InstructBlipConfig):
         raise ValueError(
             f"qformer must be an InstructBLIP checkpoint, got {config.model_type!r}: "
@@ -159,7 +165,9 @@ def _load(
 ) -> PreTrainedModel:
     """One part of a checkpoint; everything else in it is left alone."""
     renaming = None if prefix is None else {prefix: ""}
-    part, report = model.from_pretrained(path, config=config, key_mapping=renaming, output_loading_info=True)
+    part, report = model.from_pretrained(
+        path, config=config, key_mapping=renaming, output_loading_info=True, **loading_weights()
+    )
     if report["missing_keys"]:
         raise ValueError(
             f"{path} must hold all weights of {model.__name__}, got none for "

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from bvllm.common.text import split_options
+from bvllm.model.chat_template import render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
 from bvllm.video import FrameList
@@ -296,9 +296,9 @@ class BVLLMProcessor(ProcessorMixin):
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
         chats: list[Any] = [conversation] if single else list(conversation)
-        prompts, spans = render_jinja_template(
-            conversations=chats,
-            chat_template=chat_template or self.chat_template,
+        prompts, spans = render_chats(
+            chats,
+            chat_template or self.chat_template,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
             return_assistant_tokens_mask=return_assistant_tokens_mask,

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
+from bvllm.common.trust import loading_weights
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
@@ -117,7 +118,9 @@ def train_nano(
     bank = FeatureCache.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
     folder = out / "alignment"
     if resume and _is_done(folder):
-        model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        model = BVLLMForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, **loading_weights()
+        )
     else:
         align(
             model,
@@ -133,7 +136,9 @@ def train_nano(
     for number, stage in enumerate(recipe.stages):
         folder = out / stage.name
         if resume and _is_done(folder):
-            model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            model = BVLLMForConditionalGeneration.from_pretrained(
+                folder, dtype=torch.float32, **loading_weights()
+            )
             continue
         tune(model, tokenizer, bank, stage, seed=recipe.seed * 100 + number, checkpoint=folder, log=log)
         _finish(folder)
@@ -163,7 +168,7 @@ def language_stage(
         save_file(clock.state_dict(), folder / CLOCK)
         _finish(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
-    return Qwen2Model.from_pretrained(folder), clock
+    return Qwen2Model.from_pretrained(folder, **loading_weights()), clock
 
 
 def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -197,7 +202,7 @@ def _tower(
         tower.save_pretrained(folder)
         words.save(folder)
         _finish(folder)
-    return CLIPVisionModel.from_pretrained(folder), TextEncoder.load(folder)
+    return CLIPVisionModel.from_pretrained(folder, **loading_weights()), TextEncoder.load(folder)
 
 
 def _is_done(folder: Path) -> bool:
@@ -206,3 +211,8 @@ def _is_done(folder: Path) -> bool:
 
 def _finish(folder: Path) -> None:
     (folder / "done").touch()
+
+
+def _stage_model(folder: Path) -> BVLLMForConditionalGeneration:
+    """What an earlier stage left."""
+    return BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())

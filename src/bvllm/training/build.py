@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from bvllm.common.trust import loading
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.assemble import add_video_token, assemble
 from bvllm.model.presets import tiny
@@ -80,7 +81,7 @@ def _random(settings: Settings) -> Built:
 
 def _from_parts(settings: Settings) -> Built:
     parts = settings.model
-    tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
+    tokenizer = AutoTokenizer.from_pretrained(parts.language_model, **loading())
     assembly = assemble(
         str(parts.vision),  # named, or this would be the tiny model
         str(parts.language_model),
@@ -89,9 +90,9 @@ def _from_parts(settings: Settings) -> Built:
         dtype=torch.bfloat16 if settings.run.precision == "bf16" else torch.float32,
     )
     questions = (
-        AutoTokenizer.from_pretrained(parts.qformer, subfolder=QFORMER_TOKENIZER)
+        AutoTokenizer.from_pretrained(parts.qformer, subfolder=QFORMER_TOKENIZER, **loading())
         if parts.qformer_tokenizer is None
-        else AutoTokenizer.from_pretrained(parts.qformer_tokenizer)
+        else AutoTokenizer.from_pretrained(parts.qformer_tokenizer, **loading())
     )
     _end_turns(assembly.model, tokenizer)
     processor = BVLLMProcessor.for_model(assembly.model.config, tokenizer, questions, fps=settings.data.fps)

@@ -3,6 +3,7 @@
 import torch
 from transformers import AutoConfig, InstructBlipConfig, PreTrainedConfig
 
+from bvllm.common.trust import loading
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.assemble import WHOLE_MODELS
 from bvllm.model.presets import paper_7b
@@ -29,10 +30,10 @@ def _from_parts(parts: ModelSettings) -> BVLLMConfig:
     vision = known.vision_config if parts.vision == paper.vision else _tower(str(parts.vision))
     text = known.text_config
     if parts.language_model != paper.language_model:
-        text = AutoConfig.from_pretrained(parts.language_model)
+        text = AutoConfig.from_pretrained(parts.language_model, **loading())
     reader = known.frame_qformer_config
     if parts.qformer != paper.qformer:
-        found = AutoConfig.from_pretrained(parts.qformer)
+        found = AutoConfig.from_pretrained(parts.qformer, **loading())
         if not isinstance(found, InstructBlipConfig):
             raise ValueError(
                 f"model.qformer must be an InstructBLIP checkpoint, got {found.model_type!r}: "
@@ -49,5 +50,5 @@ def _from_parts(parts: ModelSettings) -> BVLLMConfig:
 
 
 def _tower(path: str) -> PreTrainedConfig:
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, **loading())
     return config.vision_config if isinstance(config, WHOLE_MODELS) else config

@@ -113,7 +113,7 @@ def _claim(out: Path, settings: Settings, resume: bool) -> None:
             raise ValueError(
                 f"--out must hold no run, got {os.fspath(out)!r}: add --resume to go on, or name another"
             )
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = _settings_of(file)
         changed = [name for name in told if name not in FREE and before.get(name) != told[name]]
         if changed:
             name = changed[0]
@@ -124,6 +124,25 @@ def _claim(out: Path, settings: Settings, resume: bool) -> None:
     elif _is_main():
         out.mkdir(parents=True, exist_ok=True)
         write_whole_file(file, json.dumps(told, indent=1))
+
+
+def _settings_of(file: Path) -> dict[str, object]:
+    """The settings that a run was started with.
+
+    Raises:
+        ValueError: the file is damaged; names it.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+        reason = type(found).__name__
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise ValueError(
+        f"{os.fspath(file)!r} must hold the settings of the run as a JSON object, got {reason}: "
+        "bring it back, or start another run"
+    )
 
 
 def _is_main() -> bool:

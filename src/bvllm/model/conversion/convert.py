@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from bvllm.common.trust import loading
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.assemble import add_video_token
 from bvllm.model.connectors.released import TOWER, Recipe, eva_norm, recipes
@@ -91,7 +92,7 @@ def convert(
         raise ConvertError(f"target must be a new or empty folder, got {target}: choose another")
     where = _weights(source) | ({} if tower is None else _tower_weights(tower))
     settings, shapes = _settings(source), {name: _shape(*place) for name, place in where.items()}
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, **loading())
     try:
         plan = recipes(where) | (eva_norm(where) if f"{TOWER}cls_token" in where else {})
         config = connected_config(kind, settings, shapes, add_video_token(tokenizer))
@@ -238,7 +239,7 @@ def _processor(
     reader = tokenizer
     if question_tokenizer is not None:
         reader = AutoTokenizer.from_pretrained(
-            question_tokenizer, local_files_only=True, truncation_side="left"
+            question_tokenizer, local_files_only=True, truncation_side="left", **loading()
         )
     template = TEMPLATES.get(config.text_config.model_type)
     return BVLLMProcessor.for_model(config, tokenizer, reader, chat_template=template)

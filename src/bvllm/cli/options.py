@@ -1,14 +1,37 @@
-"""Define the options that fill the pipeline's slots by a method's name, the same for every command."""
+"""Define the options that several commands share, each once: models, budgets, methods by name."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bvllm.cli.console import WrongUse
+from bvllm.cli.console import WrongUse, note
 
 if TYPE_CHECKING:
     from bvllm.methods.names import MethodNames
 
+
+def _trusted(given: bool) -> bool:
+    """Allow remote code, and say so: nothing else in the package does."""
+    if given:
+        from bvllm.common.trust import allow_remote_code
+
+        allow_remote_code()
+        note("--trust-remote-code: Python code from model folders and the hub may run with your rights")
+    return given
+
+
+BudgetOption = Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")]
+FramesOption = Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")]
+FpsOption = Annotated[float, typer.Option(help="Frames to sample per second of video.")]
+ModelOption = Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used.")]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Let a model's folder run its own Python code: only for a source you trust.",
+        callback=_trusted,
+    ),
+]
 _PANEL = "Methods (names in bvllm.METHODS; the model's own if left out)"
 
 
