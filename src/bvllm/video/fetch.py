@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from .errors import VideoError
 from .file_frames import FileFrames
 from .frame_map import FrameMap
 from .frames import FrameList, resize
+from .jobs import Job, decoding_process
 from .limits import Limits
 from .list_frames import ListFrames
 from .opening import VideoFile
@@ -60,6 +62,10 @@ def fetch_frames(
             f"wanted must be numbers of sampled frames, got {wrong[:8]} of {last}: use what was read"
         )
     order = sorted(set(wanted))
+    process = decoding_process()
+    if process is not None and isinstance(source, str | Path):
+        job = Job(plan, limits, size, 0, threads, wanted=tuple(wanted), frame_map=frame_map)
+        return process.fetch(source, job)
     if isinstance(source, FrameList) or frame_map is None:
         pictures = _from_the_start(source, order, plan, limits, size, threads)
     else:

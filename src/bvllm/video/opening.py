@@ -10,6 +10,7 @@ from .errors import VideoError
 from .frames import Orientation, photo_orientation
 from .growing import GrowingFile, GrowingReader
 from .limits import Limits
+from .memory import admit_pictures
 from .mp4 import Structure, inspect_structure
 from .safe_open import (
     STILL_FORMATS,
@@ -106,6 +107,7 @@ class VideoFile:
             stream = choose_stream(container)
             still = container.format.name in STILL_FORMATS
             max_pixels = limits.max_image_pixels if still else limits.max_pixels
+            admit_pictures(stream.codec_context.width * stream.codec_context.height)
             prepare_decoder(stream, max_pixels=max_pixels, threads=threads)
         except BaseException:  # as above
             container.close()

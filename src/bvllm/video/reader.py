@@ -1,6 +1,7 @@
 """`read_video`: read any source as frames with seconds, a chunk at a time."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
@@ -12,6 +13,7 @@ from .file_frames import Decode, FileFrames
 from .frame_map import FrameMap
 from .frames import FrameChunk, FrameList, resize
 from .growing import GrowingFile
+from .jobs import Job, decoding_process
 from .limits import Limits
 from .list_frames import ListFrames
 from .parallel import NO_GATE, CpuSlots
@@ -84,6 +86,9 @@ def read_video(
         threads = 1  # FFmpeg's own would hold frames back
     if isinstance(source, FrameList):
         return VideoStream(ListFrames(source, plan, first), size, chunk)
+    process = decoding_process() if isinstance(source, str | Path) else None
+    if process is not None and isinstance(source, str | Path):
+        return process.read(source, Job(plan, limits, size, chunk, threads, decode, first))
     frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, cpu_slots=cpu_slots)
     return VideoStream(frames, size, chunk)
 

@@ -1,0 +1,422 @@
+"""Decode videos in processes of their own, so that a crash, a hang or a bomb costs one error for one video.
+
+    start_decoding_process()        # early: before torch runs a kernel, the process is forked once
+    read_video("talk.mp4")          # from now on decoded elsewhere; as before for the caller
+
+The forked process waits. For each video it forks a worker, which gets the open file, a shared buffer for
+frames and a socket, closes itself (`sandbox`), and is killed when it takes too long. What a worker says is
+untrusted: it is JSON and numbers, checked here, never a pickle. Paths only: bytes, file objects and growing
+files are decoded in the caller's process.
+"""
+
+import gc
+import json
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from .errors import KINDS, VideoError
+from .fetch import fetch_frames
+from .frame_map import FrameMap
+from .frames import FrameChunk
+from .jobs import Job, decode_in, decoding_process
+from .reader import VideoStream, read_video
+from .report import VideoInfo, VideoReport
+from .safe_open import open_source
+from .sandbox import close_process, die_with_parent
+
+OPEN_SECONDS = 8.0  # to the first frame, by the wall clock
+SILENT_SECONDS = 600.0  # between two chunks; `Limits.max_wall_seconds` bounds the whole
+BUFFER_BYTES = 256 << 20  # of address space; pages are taken as they are written
+MOST_MESSAGE_BYTES = 64 << 20
+SUPPORTED = sys.platform == "linux" and hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
+INFO, REPORT = TypeAdapter(VideoInfo), TypeAdapter(VideoReport)
+
+
+class DecodingProcess:
+    """The process that forks a worker for each video; one for the whole program."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.pid = os.fork()
+        if not self.pid:
+            ours.close()
+            _serve(theirs)
+        theirs.close()
+        self._socket = ours
+        self._lock = threading.Lock()
+
+    def start(self, path: str | Path, job: Job) -> "Worker":
+        """A worker for one job; errors of opening the file are raised here, by name."""
+        with open_source(path, job.limits) as file:
+            memory = os.memfd_create("frames", os.MFD_CLOEXEC)
+            try:
+                os.ftruncate(memory, BUFFER_BYTES)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                with theirs, self._lock:
+                    try:
+                        socket.send_fds(self._socket, [b"j"], [theirs.fileno(), file.fileno(), memory])
+                    except OSError:
+                        ours.close()
+                        raise VideoError(
+                            "io",
+                            "the decoding process must be there, got one that has ended: run the command again",
+                        ) from None
+                return Worker(ours, mmap.mmap(memory, BUFFER_BYTES), job)
+            finally:
+                os.close(memory)
+
+    def read(self, path: str | Path, job: Job) -> "IsolatedStream":
+        """`read_video` by a worker; errors as for it."""
+        return IsolatedStream(self.start(path, job), job)
+
+    def fetch(self, path: str | Path, job: Job) -> Tensor:
+        """`fetch_frames` by a worker; errors as for it."""
+        worker = self.start(path, job)
+        try:
+            parts = []
+            while "shape" in (said := worker.message(SILENT_SECONDS)):
+                parts.append(worker.frames(said).pixels)
+            return torch.cat(parts)
+        finally:
+            worker.close()
+
+    def stop(self) -> None:
+        """End the process and its workers."""
+        self._socket.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def start_decoding_process() -> bool:
+    """Decode paths in processes of their own from now on, in this program.
+
+    To be called once, before torch has run a kernel: threads of a kernel do not survive the fork.
+
+    Returns:
+        Whether the system can do it (Linux); elsewhere everything is decoded in this process.
+    """
+    if SUPPORTED and decoding_process() is None:
+        decode_in(DecodingProcess())
+    return decoding_process() is not None
+
+
+def stop_decoding_process() -> None:
+    """Decode in this process again."""
+    process = decoding_process()
+    decode_in(None)
+    if isinstance(process, DecodingProcess):
+        process.stop()
+
+
+class Worker:
+    """The other end of one worker: its messages, checked."""
+
+    def __init__(self, channel: socket.socket, memory: mmap.mmap, job: Job) -> None:
+        self._channel, self._memory, self.job = channel, memory, job
+        self._pidfd: int | None = None
+        try:
+            _send(channel, pickle.dumps(job))
+            channel.settimeout(OPEN_SECONDS)
+            _, fds, _, _ = socket.recv_fds(channel, 1, 1)
+            self._pidfd = fds[0] if fds else None
+        except OSError as error:
+            self.close()
+            raise _died(error) from None
+
+    def message(self, seconds: float) -> dict[str, Any]:
+        """The worker's next message.
+
+        Raises:
+            VideoError: the worker's own; or of kind "corrupt" where it crashed, "limit" where it was
+                killed for its time or memory.
+        """
+        try:
+            self._channel.settimeout(seconds)
+            said = json.loads(_receive(self._channel))
+            if not isinstance(said, dict):
+                raise ValueError
+        except (OSError, ValueError, RecursionError) as error:
+            self.close()
+            raise _died(error) from None
+        if "error" in said:
+            self.close()
+            raise _error_of(said["error"])
+        return said
+
+    def frames(self, said: dict[str, Any]) -> FrameChunk:
+        """Copy a chunk out of the shared buffer, and let the worker go on."""
+        try:
+            shape = tuple(int(n) for n in said["shape"])
+            seconds = torch.tensor([float(s) for s in said["seconds"]], dtype=torch.float64)
+            count = prod(shape)
+            size = self.job.size
+            fits = len(shape) == 4 and shape[1] == 3 and min(shape) > 0 and count <= BUFFER_BYTES
+            if not fits or len(seconds) != shape[0] or (size is not None and shape[2:] != size):
+                raise ValueError
+        except (KeyError, TypeError, ValueError, OverflowError):
+            self.close()
+            raise _died(ValueError()) from None
+        pixels = torch.frombuffer(self._memory, dtype=torch.uint8, count=count).view(shape).clone()
+        with suppress(OSError):  # it may have ended: its next message says so
+            self._channel.sendall(b"n")
+        return FrameChunk(pixels, seconds)
+
+    def arrays(self, said: dict[str, Any]) -> dict[str, NDArray[np.int64]] | None:
+        """Whole numbers that follow a message."""
+        shapes = said.get("arrays")
+        if shapes is None:
+            return None
+        found = {}
+        try:
+            for name, shape in shapes.items():
+                flat = np.frombuffer(_receive(self._channel), np.int64)
+                found[str(name)] = flat.reshape([int(n) for n in shape]).copy()
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            self.close()
+            raise _died(error) from None
+        return found
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing."""
+        if self._pidfd is not None:
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.close(self._pidfd)
+            self._pidfd = None
+        self._channel.close()
+
+
+class IsolatedStream(VideoStream):
+    """Frames that a worker decodes."""
+
+    def __init__(self, worker: Worker, job: Job) -> None:
+        self._worker, self._size, self._chunk = worker, job.size, job.chunk
+        self._report = VideoReport()
+        self._frame_map: FrameMap | None = None
+        self._started = self._closed = False
+        self._info: VideoInfo = _valid(INFO, self._worker.message(OPEN_SECONDS).get("info"))
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the video is."""
+        return self._info
+
+    @property
+    def report(self) -> VideoReport:
+        """What was read; there once everything was."""
+        return self._report
+
+    @property
+    def frame_map(self) -> FrameMap | None:
+        """As `VideoStream.frame_map`."""
+        return self._frame_map
+
+    def __iter__(self) -> Iterator[FrameChunk]:
+        if self._started:
+            raise VideoError(
+                "usage", "a video stream must be read once, got a second loop: call read_video again"
+            )
+        self._started = True
+        self._check_open()
+        with suppress(OSError):
+            self._worker._channel.sendall(b"n")
+        while "shape" in (said := self._worker.message(SILENT_SECONDS)):
+            yield self._worker.frames(said)
+            self._check_open()
+        self._report = _valid(REPORT, said.get("report"))
+        arrays = self._worker.arrays(said)
+        if arrays is not None:
+            try:
+                self._frame_map = FrameMap.from_arrays(arrays)
+            except ValueError as error:
+                raise _died(error) from None
+        self._worker.close()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._closed = True
+        self._worker.close()
+
+
+def _serve(channel: socket.socket) -> None:
+    """Fork a worker for each job, until the program closes its end; never returns."""
+    try:
+        die_with_parent()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries workers
+        gc.freeze()
+        while True:
+            word, fds, _, _ = socket.recv_fds(channel, 1, 3)
+            if not word:
+                break
+            if not os.fork():
+                channel.close()
+                _work(*fds)
+            for fd in fds:
+                os.close(fd)
+    finally:
+        os._exit(0)
+
+
+def _work(channel_fd: int, file_fd: int, memory_fd: int) -> None:
+    """Do one job and end; never returns."""
+    try:
+        die_with_parent()
+        channel = socket.socket(fileno=channel_fd)
+        job: Job = pickle.loads(_receive(channel))  # from the program, which trusts itself
+        socket.send_fds(channel, [b"p"], [os.pidfd_open(os.getpid())])
+        memory = mmap.mmap(memory_fd, BUFFER_BYTES)
+        file = os.fdopen(file_fd, "rb")
+        torch.set_num_threads(1)
+        close_process()
+        try:
+            _read(channel, memory, file, job) if job.wanted is None else _fetch(channel, memory, file, job)
+        except VideoError as error:
+            _say(channel, error={"kind": error.kind, "text": str(error)})
+        except ValueError as error:
+            _say(channel, error={"kind": "value", "text": str(error)})
+        except MemoryError:
+            _say(channel, error={"kind": "limit", "text": _MEMORY})
+    except (OSError, EOFError):
+        pass  # the program has gone, or closed its end
+    finally:
+        os._exit(0)
+
+
+def _read(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> None:
+    decode: Any = job.decode
+    with read_video(
+        file, job.plan, job.limits, job.size, job.chunk, job.threads, decode=decode, first=job.first
+    ) as video:
+        _say(channel, info=video.info.__dict__)
+        for chunk in video:
+            _hand_on(channel, memory, chunk.pixels, chunk.seconds.tolist())
+        _wait(channel)
+        report, frame_map = video.report, video.frame_map
+    told = {**report.__dict__, "warnings": [warning.__dict__ for warning in report.warnings]}
+    arrays = None if frame_map is None else frame_map.to_arrays()
+    _say(channel, report=told, arrays=None if arrays is None else {k: v.shape for k, v in arrays.items()})
+    for array in (arrays or {}).values():
+        _send(channel, np.ascontiguousarray(array, np.int64).tobytes())
+
+
+def _fetch(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> None:
+    frames = fetch_frames(
+        file,
+        list(job.wanted or ()),
+        job.frame_map,
+        plan=job.plan,
+        limits=job.limits,
+        size=job.size,
+        threads=job.threads,
+    )
+    step = max(1, BUFFER_BYTES // max(1, frames[0].numel()))
+    for number, part in enumerate(torch.split(frames, step)):
+        if number:
+            _wait(channel)
+        _write(channel, memory, part, [0.0] * len(part))
+    _wait(channel)
+    _say(channel, done=True)
+
+
+def _hand_on(channel: socket.socket, memory: mmap.mmap, pixels: Tensor, seconds: Sequence[float]) -> None:
+    """Put a chunk into the buffer once the one before was taken: the next is decoded meanwhile."""
+    step = max(1, BUFFER_BYTES // max(1, pixels[0].numel()))
+    for start in range(0, len(pixels), step):
+        _wait(channel)
+        _write(channel, memory, pixels[start : start + step], seconds[start : start + step])
+
+
+def _write(channel: socket.socket, memory: mmap.mmap, pixels: Tensor, seconds: Sequence[float]) -> None:
+    if pixels.numel() > BUFFER_BYTES:
+        raise VideoError("limit", "a frame must fit into 256 MB, got a larger one: pass a size")
+    view = torch.frombuffer(memory, dtype=torch.uint8, count=pixels.numel())
+    view.copy_(pixels.reshape(-1))
+    _say(channel, shape=list(pixels.shape), seconds=list(seconds))
+
+
+def _wait(channel: socket.socket) -> None:
+    if not channel.recv(1):
+        raise EOFError
+
+
+def _say(channel: socket.socket, **said: object) -> None:
+    _send(channel, json.dumps(said).encode())
+
+
+def _send(channel: socket.socket, data: bytes) -> None:
+    channel.sendall(struct.pack("<Q", len(data)) + data)
+
+
+def _receive(channel: socket.socket) -> bytes:
+    """One message of at most MOST_MESSAGE_BYTES.
+
+    Raises:
+        EOFError: the other end is closed. It is an OSError for the callers here: see `_Closed`.
+    """
+    size = struct.unpack("<Q", _exactly(channel, 8))[0]
+    if size > MOST_MESSAGE_BYTES:
+        raise ValueError
+    return _exactly(channel, size)
+
+
+class _Closed(ConnectionError):
+    """The other end is gone."""
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        part = channel.recv(min(size, 1 << 20))
+        if not part:
+            raise _Closed
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+_MEMORY = "video must be decodable within the memory of a worker, got one that needs more: convert it first"
+
+
+def _died(error: Exception) -> VideoError:
+    """What a worker's end means."""
+    if isinstance(error, TimeoutError):
+        return VideoError(
+            "limit",
+            f"video must open within {OPEN_SECONDS:g} s and go on, got one that does not: convert it first",
+        )
+    return VideoError("corrupt", "video must not crash its decoder, got one that does: convert it first")
+
+
+def _error_of(said: Any) -> Exception:
+    kind, text = (said.get("kind"), said.get("text")) if isinstance(said, dict) else (None, None)
+    if not isinstance(text, str):
+        return _died(ValueError())
+    if kind == "value":
+        return ValueError(text)
+    return VideoError(kind, text) if kind in KINDS else _died(ValueError())
+
+
+def _valid(adapter: "TypeAdapter[Any]", said: object) -> Any:
+    try:
+        return adapter.validate_python(said)
+    except ValidationError:
+        raise _died(ValueError()) from None

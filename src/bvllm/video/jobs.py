@@ -1,0 +1,55 @@
+"""Hand decoding to another process where the program started one; see `isolation`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from .frame_map import FrameMap
+from .limits import Limits
+from .sampling import SamplingPlan
+
+if TYPE_CHECKING:
+    from .reader import VideoStream
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to do with the file: everything that `read_video` or `fetch_frames` was asked for."""
+
+    plan: SamplingPlan
+    limits: Limits
+    size: tuple[int, int] | None
+    chunk: int
+    threads: int
+    decode: str = "auto"
+    first: int = 0
+    wanted: tuple[int, ...] | None = None
+    frame_map: FrameMap | None = None
+
+
+class Decoder(Protocol):
+    """What decodes files in place of this process."""
+
+    def read(self, path: str | Path, job: Job) -> "VideoStream":
+        """`read_video`; errors as for it."""
+        ...
+
+    def fetch(self, path: str | Path, job: Job) -> Tensor:
+        """`fetch_frames`; errors as for it."""
+        ...
+
+
+_decoder: Decoder | None = None
+
+
+def decode_in(decoder: Decoder | None) -> None:
+    """Let `read_video` and `fetch_frames` hand paths to a decoder from now on; None decodes here."""
+    global _decoder
+    _decoder = decoder
+
+
+def decoding_process() -> Decoder | None:
+    """What decodes paths; None where this process does."""
+    return _decoder
