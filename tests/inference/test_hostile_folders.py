@@ -48,7 +48,8 @@ def test_code_in_a_folder_never_runs_whatever_stdin_says(folder, tmp_path, owner
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, input="y\n" * 50, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "custom code" in done.stderr.splitlines()[-1]
+    assert "ModelError" in done.stderr.splitlines()[-1]
+    assert "code" in done.stderr.splitlines()[-1]
     assert "[y/N]" not in done.stdout + done.stderr
     assert not (tmp_path / "ran").exists()
 

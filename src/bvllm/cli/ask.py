@@ -10,6 +10,7 @@ import typer
 from bvllm.cli.console import (
     Unanswerable,
     check_fps,
+    isolate_decoding,
     note,
     progress_bar,
     show,
@@ -165,6 +166,7 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
+        isolate_decoding()
         check_readable(request.video, LOCAL_LIMITS)  # report a missing file before loading the model
         loaded = load_model(request.model, fast=not request.stock_tower)
         with wrong_use():

@@ -79,6 +79,23 @@ def note(what: object) -> None:
     show("note: " + " ".join(str(what).split()), to_stderr=True)
 
 
+_isolates = False
+
+
+def isolate_commands() -> None:
+    """Let the commands of this process decode in processes of their own: it belongs to the command line."""
+    global _isolates
+    _isolates = True
+
+
+def isolate_decoding() -> None:
+    """Start the decoding process; call it when torch may be imported, and before it runs a kernel."""
+    if _isolates:
+        from bvllm.video.isolation import start_decoding_process
+
+        start_decoding_process()
+
+
 class Termination:
     """Turn SIGTERM into an interrupt, so that a progress bar gives the cursor back and files are closed.
 

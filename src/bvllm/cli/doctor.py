@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, note, progress_bar, show, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, note, progress_bar, show, wrong_use
 
 if TYPE_CHECKING:
     from bvllm.video.inspection.doctor import Diagnosis
@@ -31,6 +31,7 @@ def doctor(
     from bvllm.video.inspection.doctor import as_json as as_object
     from bvllm.video.inspection.doctor import examine
 
+    isolate_decoding()
     single = not os.path.isdir(video)
     seen = []
     for path in videos:

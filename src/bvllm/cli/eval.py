@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, show, silence_libraries, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    WrongUse,
+    isolate_decoding,
+    progress_bar,
+    show,
+    silence_libraries,
+    wrong_use,
+)
 from bvllm.cli.options import (
     BudgetOption,
     ForceOption,
@@ -73,6 +81,7 @@ def evaluate_model(
     from bvllm.video import VideoError
 
     try:
+        isolate_decoding()
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
             report = evaluate(

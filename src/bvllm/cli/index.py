@@ -14,6 +14,7 @@ from bvllm.cli.console import (
     Stopped,
     Unanswerable,
     check_fps,
+    isolate_decoding,
     note,
     progress_bar,
     show,
@@ -120,6 +121,7 @@ def _index(request: IndexRequest, folder: "IndexFolder") -> None:
 
     outcomes: list[Outcome] = []
     try:
+        isolate_decoding()
         encoder = TowerEncoder.of(load_model(request.model))
         for number in range(len(request.videos)):
             outcomes.append(_index_one(request, number, folder, encoder))

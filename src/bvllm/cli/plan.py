@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, show, silence_libraries, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, show, silence_libraries, wrong_use
 from bvllm.cli.options import BudgetOption, FpsOption, FramesOption, ModelOption, TrustOption
 
 
@@ -33,6 +33,7 @@ def plan(
     from bvllm.video import LOCAL_LIMITS, VideoError
 
     try:
+        isolate_decoding()
         found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=LOCAL_LIMITS)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error

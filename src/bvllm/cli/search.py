@@ -13,6 +13,7 @@ from bvllm.cli.console import (
     WrongUse,
     allow_many_files,
     check_fps,
+    isolate_decoding,
     note,
     progress_bar,
     show,
@@ -115,6 +116,7 @@ def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:
     folder = index_folder(request.index)
     allow_many_files()
     try:
+        isolate_decoding()
         loaded = load_model(request.model)
         videos, left_out = _entries(request, folder, TowerEncoder.of(loaded))
         tower = text_encoder_of(request.model)

@@ -64,7 +64,7 @@ def fetch_frames(
     order = sorted(set(wanted))
     process = decoding_process()
     if process is not None and isinstance(source, str | Path):
-        job = Job(plan, limits, size, 0, threads, wanted=tuple(wanted), frame_map=frame_map)
+        job = Job(limits, plan, size, threads=threads, wanted=tuple(wanted), frame_map=frame_map)
         return process.fetch(source, job)
     if isinstance(source, FrameList) or frame_map is None:
         pictures = _from_the_start(source, order, plan, limits, size, threads)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,7 +41,11 @@ from .report import VideoInfo, VideoReport
 from .safe_open import open_source
 from .sandbox import close_process, die_with_parent
 
+if TYPE_CHECKING:
+    from .inspection.packet_stats import PacketStats
+
 OPEN_SECONDS = 8.0  # to the first frame, by the wall clock
+WALK_SECONDS = 120.0  # over all packets of a file
 SILENT_SECONDS = 600.0  # between two chunks; `Limits.max_wall_seconds` bounds the whole
 BUFFER_BYTES = 256 << 20  # of address space; pages are taken as they are written
 MOST_MESSAGE_BYTES = 64 << 20
@@ -76,7 +80,7 @@ class DecodingProcess:
                         ours.close()
                         raise VideoError(
                             "io",
-                            "the decoding process must be there, got one that has ended: run the command again",
+                            "the decoding process must be there, got one that ended: run the command again",
                         ) from None
                 return Worker(ours, mmap.mmap(memory, BUFFER_BYTES), job)
             finally:
@@ -94,6 +98,19 @@ class DecodingProcess:
             while "shape" in (said := worker.message(SILENT_SECONDS)):
                 parts.append(worker.frames(said).pixels)
             return torch.cat(parts)
+        finally:
+            worker.close()
+
+    def packets(self, path: str | Path, job: Job) -> "PacketStats":
+        """`packet_stats` by a worker; errors as for it."""
+        from .inspection.packet_stats import PacketStats  # which knows this room
+
+        worker = self.start(path, job)
+        try:
+            said = worker.message(WALK_SECONDS)
+            return PacketStats.from_parts(said["stats"], worker.arrays(said) or {})
+        except (KeyError, ValueError) as error:
+            raise _died(error) from None
         finally:
             worker.close()
 
@@ -288,7 +305,12 @@ def _work(channel_fd: int, file_fd: int, memory_fd: int) -> None:
         torch.set_num_threads(1)
         close_process()
         try:
-            _read(channel, memory, file, job) if job.wanted is None else _fetch(channel, memory, file, job)
+            if job.packets:
+                _walk(channel, file, job)
+            elif job.wanted is None:
+                _read(channel, memory, file, job)
+            else:
+                _fetch(channel, memory, file, job)
         except VideoError as error:
             _say(channel, error={"kind": error.kind, "text": str(error)})
         except ValueError as error:
@@ -312,10 +334,7 @@ def _read(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> Non
         _wait(channel)
         report, frame_map = video.report, video.frame_map
     told = {**report.__dict__, "warnings": [warning.__dict__ for warning in report.warnings]}
-    arrays = None if frame_map is None else frame_map.to_arrays()
-    _say(channel, report=told, arrays=None if arrays is None else {k: v.shape for k, v in arrays.items()})
-    for array in (arrays or {}).values():
-        _send(channel, np.ascontiguousarray(array, np.int64).tobytes())
+    _say_with_arrays(channel, None if frame_map is None else frame_map.to_arrays(), report=told)
 
 
 def _fetch(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> None:
@@ -335,6 +354,13 @@ def _fetch(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> No
         _write(channel, memory, part, [0.0] * len(part))
     _wait(channel)
     _say(channel, done=True)
+
+
+def _walk(channel: socket.socket, file: Any, job: Job) -> None:
+    from .inspection.packet_stats import packet_stats
+
+    stats = packet_stats(file, job.limits)
+    _say_with_arrays(channel, stats.to_arrays(), stats=stats.summary())
 
 
 def _hand_on(channel: socket.socket, memory: mmap.mmap, pixels: Tensor, seconds: Sequence[float]) -> None:
@@ -360,6 +386,14 @@ def _wait(channel: socket.socket) -> None:
 
 def _say(channel: socket.socket, **said: object) -> None:
     _send(channel, json.dumps(said).encode())
+
+
+def _say_with_arrays(
+    channel: socket.socket, arrays: dict[str, NDArray[np.int64]] | None, **said: object
+) -> None:
+    _say(channel, **said, arrays=None if arrays is None else {k: v.shape for k, v in arrays.items()})
+    for array in (arrays or {}).values():
+        _send(channel, np.ascontiguousarray(array, np.int64).tobytes())
 
 
 def _send(channel: socket.socket, data: bytes) -> None:

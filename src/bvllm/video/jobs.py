@@ -11,21 +11,23 @@ from .limits import Limits
 from .sampling import SamplingPlan
 
 if TYPE_CHECKING:
+    from .inspection.packet_stats import PacketStats
     from .reader import VideoStream
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do with the file: everything that `read_video` or `fetch_frames` was asked for."""
+    """What a worker does with a file: what `read_video`, `fetch_frames` or `packet_stats` was asked for."""
 
-    plan: SamplingPlan
     limits: Limits
-    size: tuple[int, int] | None
-    chunk: int
-    threads: int
+    plan: SamplingPlan = SamplingPlan()  # noqa: RUF009 - frozen
+    size: tuple[int, int] | None = None
+    chunk: int = 1
+    threads: int = 1
     decode: str = "auto"
     first: int = 0
     wanted: tuple[int, ...] | None = None
+    packets: bool = False
     frame_map: FrameMap | None = None
 
 
@@ -34,6 +36,10 @@ class Decoder(Protocol):
 
     def read(self, path: str | Path, job: Job) -> "VideoStream":
         """`read_video`; errors as for it."""
+        ...
+
+    def packets(self, path: str | Path, job: Job) -> "PacketStats":
+        """`packet_stats`; errors as for it."""
         ...
 
     def fetch(self, path: str | Path, job: Job) -> Tensor:

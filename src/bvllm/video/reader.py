@@ -88,7 +88,7 @@ def read_video(
         return VideoStream(ListFrames(source, plan, first), size, chunk)
     process = decoding_process() if isinstance(source, str | Path) else None
     if process is not None and isinstance(source, str | Path):
-        return process.read(source, Job(plan, limits, size, chunk, threads, decode, first))
+        return process.read(source, Job(limits, plan, size, chunk, threads, decode, first))
     frames = FileFrames(source, plan, limits, size, threads, decode=decode, first=first, cpu_slots=cpu_slots)
     return VideoStream(frames, size, chunk)
 

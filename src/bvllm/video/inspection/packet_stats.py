@@ -5,8 +5,11 @@ keeps nine bytes of each.
 """
 
 from array import array
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +20,7 @@ from av.video.stream import VideoStream as AvVideoStream
 from numpy.typing import NDArray
 
 from bvllm.video.decode import MICROSECONDS, Clock, FrameClock, rate_of
+from bvllm.video.jobs import Job, decoding_process
 from bvllm.video.limits import Limits
 from bvllm.video.opening import VideoFile
 from bvllm.video.safe_open import FileSource
@@ -102,6 +106,33 @@ class PacketStats:
         single = {field.name for field in fields(self) if not field.repr}
         return {name: value for name, value in asdict(self).items() if name not in single}
 
+    def to_arrays(self) -> dict[str, NDArray[np.int64]]:
+        """The single packets as whole numbers, bit for bit."""
+        flags = self.is_key | self.is_hidden.astype(np.int64) << 1
+        return {"pts": self.pts.astype(np.float64).view(np.int64), "flags": flags.astype(np.int64)}
+
+    @classmethod
+    def from_parts(cls, summary: Mapping[str, Any], arrays: Mapping[str, NDArray[np.int64]]) -> "PacketStats":
+        """What `summary` and `to_arrays` gave, checked.
+
+        Raises:
+            ValueError: they are not of this form.
+        """
+        try:
+            told = dict(summary)
+            for name, kind in (("frame_steps", Spread), ("key_steps", Spread), ("picture", Picture)):
+                told[name] = None if told[name] is None else kind(**told[name])
+            told["streams"] = Streams(**told["streams"])
+            flags = arrays["flags"]
+            pts = arrays["pts"].view(np.float64)
+            if not len(flags) == len(pts) == told["packets"]:
+                raise ValueError("of another length")
+            return cls(**told, pts=pts, is_key=flags & 1 == 1, is_hidden=flags >> 1 == 1)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"packet statistics must hold what they promise, got {error!r}: walk again"
+            ) from error
+
     def decoded_for(self, fps: float | None) -> tuple[int, int]:
         """(packets, groups of pictures) that must be decoded at most to sample at `fps`.
 
@@ -129,6 +160,9 @@ def packet_stats(source: FileSource, limits: Limits = Limits()) -> PacketStats: 
         VideoError: as for `read_video`, where the file cannot be opened. A file that ends early or is
         damaged on the way is walked as far as it goes.
     """
+    process = decoding_process()
+    if process is not None and isinstance(source, str | Path):
+        return process.packets(source, Job(limits, packets=True))
     with closing(VideoFile(source, limits)) as video, closing(video.open()) as opened:
         streams, walk = _streams(opened.container), _Walk(opened.container, opened.stream, limits)
         opened.check()
