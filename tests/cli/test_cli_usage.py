@@ -1,15 +1,18 @@
 """Wrong use: exit status 2, one clear line on stderr, nothing on stdout, and no long work before it."""
 
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import bvllm
-from bvllm.cli import main
+from bvllm.cli import console, main
 from bvllm.cli.world import duration_range
 from bvllm.video.videos_in import videos_of
 
@@ -164,3 +167,35 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     assert videos_of([tmp_path], told.append) == [tmp_path / "a.mp4"]
     assert told == [f"folder {tmp_path / 'closed'} is left out: Permission denied"]
+
+
+def test_control_characters_of_others_are_printed_as_escapes(tmp_path, capsys):
+    (tmp_path / "test.jsonl").write_text('{"id": "\\u001b[2J\\u202e"}')
+    assert main(["eval", "--data", str(tmp_path / "test.jsonl")]) == 2
+    said = "".join(capsys.readouterr())
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert console.printable("a\x1b[31mb\u202ec\n\td") == "a\\x1b[31mb\\u202ec\n\td"
+
+
+def test_only_one_place_prints():
+    sources = Path(console.__file__).parent.glob("*.py")
+    assert [p.name for p in sources if re.search(r"(?<![\w.])print\(", p.read_text())] == ["console.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number, status, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_in_the_middle_is_one_line(number, status, word, tmp_path):
+    words = ["world", "make", "--out", str(tmp_path / "w"), "--count", "50", "--seconds", "60"]
+    words += ["--seed", "1", "--split", "test"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bvllm", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(6)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err.splitlines()[-1] == f"error: {word}"
+    assert "Traceback" not in err

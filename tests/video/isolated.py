@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from bvllm.video import SamplingPlan, VideoError, isolation, read_video
+from bvllm.video import SamplingPlan, VideoError, isolation, read_video, wire, worker
 from bvllm.video.fetch import fetch_frames
 from bvllm.video.inspection.packet_stats import packet_stats
 
@@ -48,7 +48,7 @@ def attack(path, what):
         raise VideoError("usage", f"attack: {found}")
 
     isolation.OPEN_SECONDS = 2.0
-    isolation._read = taken_over
+    worker.read = taken_over
     assert isolation.start_decoding_process()
     started = time.monotonic()
     try:
@@ -70,12 +70,12 @@ def tried(action):
 
 
 def garbage(channel):
-    isolation._send(channel, b"\x80\x04not json")
+    wire.send(channel, b"\x80\x04not json")
     time.sleep(5)
 
 
 def lies(channel):
-    isolation._say(channel, info={"container": 7})
+    wire.say(channel, info={"container": 7})
     time.sleep(5)
 
 

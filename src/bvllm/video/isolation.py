@@ -9,17 +9,14 @@ untrusted: it is JSON and numbers, checked here, never a pickle. Paths only: byt
 files are decoded in the caller's process.
 """
 
-import gc
 import json
 import mmap
 import os
-import pickle
 import signal
 import socket
-import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -32,14 +29,14 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from .errors import KINDS, VideoError
-from .fetch import fetch_frames
 from .frame_map import FrameMap
 from .frames import FrameChunk
-from .jobs import Job, decode_in, decoding_process
-from .reader import VideoStream, read_video
+from .jobs import Job, decode_in, decoding_process, send_job
+from .reader import VideoStream
 from .report import VideoInfo, VideoReport
 from .safe_open import open_source
-from .sandbox import close_process, die_with_parent
+from .wire import BUFFER_BYTES, receive, receive_arrays
+from .worker import serve
 
 if TYPE_CHECKING:
     from .inspection.packet_stats import PacketStats
@@ -47,8 +44,6 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 8.0  # to the first frame, by the wall clock
 WALK_SECONDS = 120.0  # over all packets of a file
 SILENT_SECONDS = 600.0  # between two chunks; `Limits.max_wall_seconds` bounds the whole
-BUFFER_BYTES = 256 << 20  # of address space; pages are taken as they are written
-MOST_MESSAGE_BYTES = 64 << 20
 SUPPORTED = sys.platform == "linux" and hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
 INFO, REPORT = TypeAdapter(VideoInfo), TypeAdapter(VideoReport)
 
@@ -61,7 +56,7 @@ class DecodingProcess:
         self.pid = os.fork()
         if not self.pid:
             ours.close()
-            _serve(theirs)
+            serve(theirs)
         theirs.close()
         self._socket = ours
         self._lock = threading.Lock()
@@ -149,7 +144,7 @@ class Worker:
         self._channel, self._memory, self.job = channel, memory, job
         self._pidfd: int | None = None
         try:
-            _send(channel, pickle.dumps(job))
+            send_job(channel, job)
             channel.settimeout(OPEN_SECONDS)
             _, fds, _, _ = socket.recv_fds(channel, 1, 1)
             self._pidfd = fds[0] if fds else None
@@ -166,7 +161,7 @@ class Worker:
         """
         try:
             self._channel.settimeout(seconds)
-            said = json.loads(_receive(self._channel))
+            said = json.loads(receive(self._channel))
             if not isinstance(said, dict):
                 raise ValueError
         except (OSError, ValueError, RecursionError) as error:
@@ -200,15 +195,11 @@ class Worker:
         shapes = said.get("arrays")
         if shapes is None:
             return None
-        found = {}
         try:
-            for name, shape in shapes.items():
-                flat = np.frombuffer(_receive(self._channel), np.int64)
-                found[str(name)] = flat.reshape([int(n) for n in shape]).copy()
+            return receive_arrays(self._channel, shapes)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             self.close()
             raise _died(error) from None
-        return found
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
@@ -270,164 +261,6 @@ class IsolatedStream(VideoStream):
         """End the worker."""
         self._closed = True
         self._worker.close()
-
-
-def _serve(channel: socket.socket) -> None:
-    """Fork a worker for each job, until the program closes its end; never returns."""
-    try:
-        die_with_parent()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries workers
-        gc.freeze()
-        while True:
-            word, fds, _, _ = socket.recv_fds(channel, 1, 3)
-            if not word:
-                break
-            if not os.fork():
-                channel.close()
-                _work(*fds)
-            for fd in fds:
-                os.close(fd)
-    finally:
-        os._exit(0)
-
-
-def _work(channel_fd: int, file_fd: int, memory_fd: int) -> None:
-    """Do one job and end; never returns."""
-    try:
-        die_with_parent()
-        channel = socket.socket(fileno=channel_fd)
-        job: Job = pickle.loads(_receive(channel))  # from the program, which trusts itself
-        socket.send_fds(channel, [b"p"], [os.pidfd_open(os.getpid())])
-        memory = mmap.mmap(memory_fd, BUFFER_BYTES)
-        file = os.fdopen(file_fd, "rb")
-        torch.set_num_threads(1)
-        close_process()
-        try:
-            if job.packets:
-                _walk(channel, file, job)
-            elif job.wanted is None:
-                _read(channel, memory, file, job)
-            else:
-                _fetch(channel, memory, file, job)
-        except VideoError as error:
-            _say(channel, error={"kind": error.kind, "text": str(error)})
-        except ValueError as error:
-            _say(channel, error={"kind": "value", "text": str(error)})
-        except MemoryError:
-            _say(channel, error={"kind": "limit", "text": _MEMORY})
-    except (OSError, EOFError):
-        pass  # the program has gone, or closed its end
-    finally:
-        os._exit(0)
-
-
-def _read(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> None:
-    decode: Any = job.decode
-    with read_video(
-        file, job.plan, job.limits, job.size, job.chunk, job.threads, decode=decode, first=job.first
-    ) as video:
-        _say(channel, info=video.info.__dict__)
-        for chunk in video:
-            _hand_on(channel, memory, chunk.pixels, chunk.seconds.tolist())
-        _wait(channel)
-        report, frame_map = video.report, video.frame_map
-    told = {**report.__dict__, "warnings": [warning.__dict__ for warning in report.warnings]}
-    _say_with_arrays(channel, None if frame_map is None else frame_map.to_arrays(), report=told)
-
-
-def _fetch(channel: socket.socket, memory: mmap.mmap, file: Any, job: Job) -> None:
-    frames = fetch_frames(
-        file,
-        list(job.wanted or ()),
-        job.frame_map,
-        plan=job.plan,
-        limits=job.limits,
-        size=job.size,
-        threads=job.threads,
-    )
-    step = max(1, BUFFER_BYTES // max(1, frames[0].numel()))
-    for number, part in enumerate(torch.split(frames, step)):
-        if number:
-            _wait(channel)
-        _write(channel, memory, part, [0.0] * len(part))
-    _wait(channel)
-    _say(channel, done=True)
-
-
-def _walk(channel: socket.socket, file: Any, job: Job) -> None:
-    from .inspection.packet_stats import packet_stats
-
-    stats = packet_stats(file, job.limits)
-    _say_with_arrays(channel, stats.to_arrays(), stats=stats.summary())
-
-
-def _hand_on(channel: socket.socket, memory: mmap.mmap, pixels: Tensor, seconds: Sequence[float]) -> None:
-    """Put a chunk into the buffer once the one before was taken: the next is decoded meanwhile."""
-    step = max(1, BUFFER_BYTES // max(1, pixels[0].numel()))
-    for start in range(0, len(pixels), step):
-        _wait(channel)
-        _write(channel, memory, pixels[start : start + step], seconds[start : start + step])
-
-
-def _write(channel: socket.socket, memory: mmap.mmap, pixels: Tensor, seconds: Sequence[float]) -> None:
-    if pixels.numel() > BUFFER_BYTES:
-        raise VideoError("limit", "a frame must fit into 256 MB, got a larger one: pass a size")
-    view = torch.frombuffer(memory, dtype=torch.uint8, count=pixels.numel())
-    view.copy_(pixels.reshape(-1))
-    _say(channel, shape=list(pixels.shape), seconds=list(seconds))
-
-
-def _wait(channel: socket.socket) -> None:
-    if not channel.recv(1):
-        raise EOFError
-
-
-def _say(channel: socket.socket, **said: object) -> None:
-    _send(channel, json.dumps(said).encode())
-
-
-def _say_with_arrays(
-    channel: socket.socket, arrays: dict[str, NDArray[np.int64]] | None, **said: object
-) -> None:
-    _say(channel, **said, arrays=None if arrays is None else {k: v.shape for k, v in arrays.items()})
-    for array in (arrays or {}).values():
-        _send(channel, np.ascontiguousarray(array, np.int64).tobytes())
-
-
-def _send(channel: socket.socket, data: bytes) -> None:
-    channel.sendall(struct.pack("<Q", len(data)) + data)
-
-
-def _receive(channel: socket.socket) -> bytes:
-    """One message of at most MOST_MESSAGE_BYTES.
-
-    Raises:
-        EOFError: the other end is closed. It is an OSError for the callers here: see `_Closed`.
-    """
-    size = struct.unpack("<Q", _exactly(channel, 8))[0]
-    if size > MOST_MESSAGE_BYTES:
-        raise ValueError
-    return _exactly(channel, size)
-
-
-class _Closed(ConnectionError):
-    """The other end is gone."""
-
-
-def _exactly(channel: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        part = channel.recv(min(size, 1 << 20))
-        if not part:
-            raise _Closed
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-_MEMORY = "video must be decodable within the memory of a worker, got one that needs more: convert it first"
 
 
 def _died(error: Exception) -> VideoError:

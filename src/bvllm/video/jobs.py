@@ -1,6 +1,8 @@
 """Hand decoding to another process where the program started one; see `isolation`."""
 
-from dataclasses import dataclass
+import json
+import socket
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +11,7 @@ from torch import Tensor
 from .frame_map import FrameMap
 from .limits import Limits
 from .sampling import SamplingPlan
+from .wire import receive, receive_arrays, say_with_arrays
 
 if TYPE_CHECKING:
     from .inspection.packet_stats import PacketStats
@@ -29,6 +32,27 @@ class Job:
     wanted: tuple[int, ...] | None = None
     packets: bool = False
     frame_map: FrameMap | None = None
+
+
+def send_job(channel: socket.socket, job: Job) -> None:
+    """Tell a worker what to do."""
+    told = {
+        f.name: getattr(job, f.name) for f in fields(job) if f.name not in ("limits", "plan", "frame_map")
+    }
+    limits = {**asdict(job.limits), "root": None}  # what lies where was checked when the file was opened
+    arrays = None if job.frame_map is None else job.frame_map.to_arrays()
+    say_with_arrays(channel, arrays, job=told, limits=limits, plan=asdict(job.plan))
+
+
+def receive_job(channel: socket.socket) -> Job:
+    """What `send_job` sent; the program is trusted, its worker is not."""
+    said = json.loads(receive(channel))
+    arrays = None if said["arrays"] is None else receive_arrays(channel, said["arrays"])
+    told = said["job"]
+    for name in ("size", "wanted"):
+        told[name] = None if told[name] is None else tuple(told[name])
+    frame_map = None if arrays is None else FrameMap.from_arrays(arrays)
+    return Job(Limits(**said["limits"]), SamplingPlan(**said["plan"]), frame_map=frame_map, **told)
 
 
 class Decoder(Protocol):

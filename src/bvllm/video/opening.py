@@ -107,7 +107,8 @@ class VideoFile:
             stream = choose_stream(container)
             still = container.format.name in STILL_FORMATS
             max_pixels = limits.max_image_pixels if still else limits.max_pixels
-            admit_pictures(stream.codec_context.width * stream.codec_context.height)
+            if (codec := stream.codec_context) is not None:  # None: no decoder for it, said below
+                admit_pictures(codec.width * codec.height)
             prepare_decoder(stream, max_pixels=max_pixels, threads=threads)
         except BaseException:  # as above
             container.close()

@@ -126,7 +126,7 @@ class PacketStats:
             flags = arrays["flags"]
             pts = arrays["pts"].view(np.float64)
             if not len(flags) == len(pts) == told["packets"]:
-                raise ValueError("of another length")
+                raise KeyError("packets")
             return cls(**told, pts=pts, is_key=flags & 1 == 1, is_hidden=flags >> 1 == 1)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
