@@ -163,6 +163,7 @@ def progress_bar(*, remaining: bool = False) -> Iterator[Report | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def report(step: str, done: int, total: int | None) -> None:
+            step = printable(step)
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=total, completed=done)
             bars.update(tasks[step], completed=done, total=total)
@@ -171,7 +172,12 @@ def progress_bar(*, remaining: bool = False) -> Iterator[Report | None]:
 
 
 def silence_libraries() -> None:
-    """Silence what libraries print by themselves; to be called before they are imported."""
+    """Silence what libraries print, and let their idle threads sleep; call it before they are imported.
+
+    Threads of a kernel that wait by spinning fight a busy neighbour for the core. Only a command decides that
+    for its process, a library never does.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

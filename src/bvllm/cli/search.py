@@ -148,6 +148,7 @@ def _entries(
     left_out: dict[Path, str] = {}
     first: dict[str, Path] = {}
     missing = copies = 0
+    last = ""
     for file in request.files:
         try:
             entry = find_indexed(file, folder, encoder, fps=request.fps)
@@ -157,7 +158,7 @@ def _entries(
         except (VideoError, IndexFailure) as error:
             if len(request.files) == 1:
                 raise
-            left_out[file] = str(error)
+            left_out[file] = last = str(error)
             note(f"{shown(file)}: {error}")
             continue
         if entry is None:
@@ -177,7 +178,7 @@ def _entries(
         words += [] if request.model == "nano" else ["--model", shlex.quote(shown(request.model))]
         raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
-        raise Unanswerable(f"none of the {len(request.files)} videos can be read")
+        raise Unanswerable(f"none of the {len(request.files)} videos can be read; the last: {last}")
     if copies:
         note(f"{copies} of the {len(request.files)} files hold a video that another holds as well")
     return found, left_out
