@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bvllm.index import DamagedIndexWarning, IndexFolder
@@ -185,17 +186,35 @@ def test_a_thousand_mutants_in_little_memory(entry_file):
     assert done.stdout.startswith("opened ")
 
 
-def a_later_version(path):
+def of_format_2(metadata):
+    return {**metadata, "format": "bvllm-index-2"}
+
+
+LATER = {
+    "the same fields": of_format_2,
+    "one field more": lambda metadata: {**of_format_2(metadata), "extra": "x"},
+    "one field less": lambda metadata: {k: v for k, v in of_format_2(metadata).items() if k != "tower"},
+    "another type": lambda metadata: {**of_format_2(metadata), "content": [1]},
+    "another order": lambda metadata: dict(reversed(of_format_2(metadata).items())),
+}
+
+
+def a_later_version(path, change):
     """The same entry as a coming version would write it: another format, and so another name."""
-    data = path.read_bytes().replace(b"bvllm-index-1", b"bvllm-index-2")
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = change(header["__metadata__"])
+    text = json.dumps(header, separators=(",", ":")).encode()
     other = path.with_name("ab" * 32 + ".safetensors")
-    other.write_bytes(data)
+    other.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
     path.unlink()
     return other
 
 
-def test_an_entry_of_another_version_is_left_alone_and_named(folder, entry_file):
-    other, told = a_later_version(entry_file), []
+@pytest.mark.parametrize("change", LATER)
+def test_an_entry_of_another_version_is_left_alone_and_named(folder, entry_file, change):
+    other, told = a_later_version(entry_file, LATER[change]), []
     again = IndexFolder(folder.path, max_bytes=0, tell=told.append)
     assert list(again.videos()) == []
     assert again.entries() == []
@@ -212,18 +231,38 @@ def test_a_flipped_version_of_our_own_entry_is_damage(folder, entry_file):
 
 
 def test_features_that_are_no_numbers_are_damage(folder):
-    entry = entry_of(3, frames=2)
-    entry.features[0, 0] = float("nan")
+    seconds, features = np.zeros(1).tobytes(), np.full(1, np.nan, "<f4").tobytes()
+    text = metadata() + tensors(seconds=SECONDS, features=FEATURES)
+    path = folder.path / (key_of(1).name + ".safetensors")
+    path.write_bytes(forged(text, seconds + features))
     with pytest.raises(DamageFound, match="features of its frames are no numbers"):
+        open_entry(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_never_written(folder, value):
+    entry = entry_of(3, frames=2)
+    entry.features[0, 0] = value
+    with pytest.raises(ValueError, match="features must be finite, got infinity or NaN: check the model"):
         folder.write(key_of(3), entry)
+    with folder.partial(key_of(3)) as partial, pytest.raises(ValueError, match="features must be finite"):
+        partial.append(entry.features, entry.seconds)
+    assert names(folder.path) == []
 
 
-def test_a_header_of_many_tensors_is_refused_before_they_are_parsed(folder, entry_file):
+@pytest.mark.parametrize(
+    "count, says",
+    [
+        (5000, "its header names 5004 tensors, at most 64 are read"),
+        (100_000, "its header is longer than it may be"),
+    ],
+)
+def test_a_header_of_many_tensors_is_refused_before_they_are_parsed(folder, entry_file, count, says):
     sound = entry_file.read_bytes()
     length = int.from_bytes(sound[:8], "little")
     header = json.loads(sound[8 : 8 + length])
-    header |= {f"x{k}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for k in range(5000)}
+    header |= {f"x{k}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for k in range(count)}
     text = json.dumps(header, separators=(",", ":")).encode()
     entry_file.write_bytes(len(text).to_bytes(8, "little") + text + sound[8 + length :])
-    with pytest.raises(DamageFound, match=r"its header names 500[0-9] tensors, at most 64 are read"):
+    with pytest.raises(DamageFound, match=says):
         open_entry(entry_file)

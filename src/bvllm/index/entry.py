@@ -156,6 +156,18 @@ def check_rows(features: Tensor, seconds: Tensor) -> None:
         )
 
 
+def check_finite(features: Tensor) -> None:
+    """Refuse features that could be written but never opened again.
+
+    Raises:
+        ValueError: one is infinite or not a number.
+    """
+    if not bool(features.isfinite().all()):
+        raise ValueError(
+            "features must be finite, got infinity or NaN: check the model's weights, or run it in float32"
+        )
+
+
 @dataclass(frozen=True)
 class Block:
     """One tensor on its way into a file: its bytes come in pieces, so that it never has to be in memory."""
@@ -306,11 +318,11 @@ def read_header(descriptor: int, name: str) -> Header:
     if size < LENGTH_BYTES or LENGTH_BYTES + length > size:
         raise DamageFound("it ends inside its header")
     text = disk.read(descriptor, length, LENGTH_BYTES)
-    if not text.startswith(BEGINNING):
-        raise DamageFound("it does not begin as an index entry does")
     try:
         said = json.loads(text)
-        _check_version(said, name)
+        _check_version(said, name)  # first: another version may begin, and name its fields, in another way
+        if not text.startswith(BEGINNING):
+            raise DamageFound("it does not begin as an index entry does")
         about = StoredMetadata.model_validate(said.pop("__metadata__"))
         if len(said) > MAX_TENSORS:
             raise DamageFound(f"its header names {len(said)} tensors, at most {MAX_TENSORS} are read")
@@ -327,12 +339,16 @@ def read_header(descriptor: int, name: str) -> Header:
 
 
 def _check_version(said: dict[str, Any], name: str) -> None:
-    """Refuse what another version wrote; a flipped letter in an entry whose name is ours is damage."""
+    """Refuse what another version wrote; a flipped letter in an entry whose name is ours is damage.
+
+    Of another version only this is known: its `__metadata__` holds a `format` that begins as ours does.
+    """
     about = said["__metadata__"]
     version = str(about["format"])
     if version == FORMAT or not version.startswith(FORMAT_PREFIX):
         return
-    if IndexKey(about["content"], about["sampling"], about["tower"]).name != name:
+    key = [part for part in map(about.get, ("content", "sampling", "tower")) if isinstance(part, str)]
+    if len(key) != 3 or IndexKey(*key).name != name:
         raise OtherVersion(
             f"it was written by another version of bvllm, as {version[:40]!r}; this one reads {FORMAT}"
         )

@@ -14,6 +14,7 @@ from bvllm.index.entry import (
     EntrySummary,
     IndexedVideo,
     IndexEntry,
+    check_finite,
     check_rows,
     feature_bytes,
     feature_dtype,
@@ -115,10 +116,11 @@ class IndexFolder:
             The entry, read back from the disk.
 
         Raises:
-            ValueError: shapes or types do not fit
+            ValueError: shapes or types do not fit, or a feature is not finite
             IndexFailure: the disk does not take it: what was there before stays.
         """
         check_rows(entry.features, entry.seconds)
+        check_finite(entry.features)
         word, seconds = feature_dtype(entry.features), entry.seconds.cpu().double().numpy()
         pieces = [feature_bytes(entry.features)]
         blocks = entry_blocks(word, entry.features.shape[1], seconds, pieces, entry.frame_map)

@@ -10,7 +10,7 @@ from torch import Tensor
 from bvllm.index import disk
 from bvllm.index.append_log import beginning, pack, read_records
 from bvllm.index.commit import JOURNAL, commit, entry_blocks
-from bvllm.index.entry import FrameMapArrays, IndexedVideo, IndexMeta, check_rows, feature_dtype
+from bvllm.index.entry import FrameMapArrays, IndexedVideo, IndexMeta, check_finite, check_rows, feature_dtype
 from bvllm.index.errors import IndexFailure, failing_clearly
 from bvllm.index.key import IndexKey
 from bvllm.index.mapped import open_entry
@@ -54,10 +54,11 @@ class PartialEntry:
             seconds: (t,) float64.
 
         Raises:
-            ValueError: they do not fit
+            ValueError: they do not fit, or a feature is not finite
             IndexFailure: the disk does not take them: what was there before stays.
         """
         check_rows(features, seconds)
+        check_finite(features)
         kind = feature_dtype(features), features.shape[1]
         if self._type not in (None, kind):
             raise ValueError(
