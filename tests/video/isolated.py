@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from bvllm.video import SamplingPlan, VideoError, isolation, read_video, wire, worker
+from bvllm.video import SamplingPlan, VideoError, isolation, read_video, sandbox, wire, worker
 from bvllm.video.fetch import fetch_frames
 from bvllm.video.inspection.packet_stats import packet_stats
 
@@ -89,7 +89,27 @@ def spin(_):
         pass
 
 
+def shrink(_):
+    """Cut the shared buffer short: the program would end at its next read of it."""
+    descriptors = [fd for fd in range(3, 256) if is_memory(fd)]
+    assert descriptors
+    for descriptor in descriptors:
+        try:
+            os.ftruncate(descriptor, 0)
+        except OSError as error:
+            return f"refused by {type(error).__name__}"
+    return "succeeded"
+
+
+def is_memory(descriptor):
+    try:
+        return os.fstat(descriptor).st_size == wire.BUFFER_BYTES
+    except OSError:
+        return False
+
+
 ATTACKS = {
+    "shrink": shrink,
     "crash": lambda _: os.abort(),
     "hang": lambda _: time.sleep(60),
     "spin": spin,
@@ -123,8 +143,12 @@ def leaves_nothing(path):
     return "nothing"
 
 
+def layers(_):
+    """What the kernel has to close a worker with."""
+    return sandbox.close_process()
+
+
 if __name__ == "__main__":
     name, path, *rest = sys.argv[1:]
-    print(
-        json.dumps({"found": {"same": same, "attack": attack, "leaves": leaves_nothing}[name](path, *rest)})
-    )
+    modes = {"same": same, "attack": attack, "leaves": leaves_nothing, "layers": layers}
+    print(json.dumps({"found": modes[name](path, *rest)}))

@@ -81,7 +81,7 @@ def indexed_video(
     plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
     cache: list[FrameCache] = []
 
-    def new_spool() -> FrameCache:
+    def new_cache() -> FrameCache:
         cache.append(FrameCache(loaded.frame_size))
         return cache[-1]
 
@@ -93,7 +93,7 @@ def indexed_video(
         limits=limits,
         workers=decoders,
         progress=None if progress is None else lambda _, done, all_: progress(DECODE_AND_ENCODE, done, all_),
-        cache=new_spool,
+        cache=new_cache,
     )
     step = FROM_INDEX if was_there else DECODE_AND_ENCODE
     if cache and len(cache[0]) == len(found):

@@ -172,7 +172,7 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
         with wrong_use():
             loaded.methods(request.methods)
         with progress_bar() as bar:
-            encoded = _look(request, loaded, bar)
+            encoded = _encode(request, loaded, bar)
             result = answer(
                 encoded,
                 request.question,
@@ -199,7 +199,7 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
         raise Unanswerable(str(error)) from error
 
 
-def _look(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
+def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
     from bvllm.asking.indexed import indexed_video
     from bvllm.index import IndexFailure

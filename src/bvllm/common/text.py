@@ -148,11 +148,11 @@ def shown(path: str | Path) -> str:
         >>> shown("a\\nb.mp4")
         'a\\\\nb.mp4'
     """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+    return printable(str(path), keep="")
 
 
-def printable(text: str) -> str:
-    """A text without what a terminal or a log would take for orders: only letters, spaces and line breaks.
+def printable(text: str, keep: str = "\n\t") -> str:
+    """A text without what a terminal or a log would take for orders: letters, spaces, what `keep` lists.
 
     Control characters, escapes and marks that turn the direction of writing are shown as escapes.
 
@@ -160,7 +160,7 @@ def printable(text: str) -> str:
         >>> printable("red\\x1b[2J\\u202estar\\n")
         'red\\\\x1b[2J\\\\u202estar\\n'
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def _plain_words(text: str) -> str:

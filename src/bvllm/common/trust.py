@@ -27,11 +27,6 @@ def allow_remote_code() -> None:
     _allowed = True
 
 
-def remote_code_is_allowed() -> bool:
-    """Whether `allow_remote_code` was called."""
-    return _allowed
-
-
 def loading() -> Loading:
     """Arguments for a configuration, a tokenizer or a processor."""
     return {"trust_remote_code": _allowed}

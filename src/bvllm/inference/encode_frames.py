@@ -29,11 +29,11 @@ def encode_frames(
     """
     seconds: deque[Tensor] = deque()
 
-    def look(pixels: Tensor) -> Tensor:
+    def encode(pixels: Tensor) -> Tensor:
         with cpu_slots:
             return features_of(pixels)
 
-    for features in map_in_order(look, _pixels(video, seconds, cache), threads):
+    for features in map_in_order(encode, _pixels(video, seconds, cache), threads):
         yield features, seconds.popleft()
 
 

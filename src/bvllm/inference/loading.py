@@ -306,8 +306,8 @@ def load_model(
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with _one_line(name):
         check_folder(where)
-        told, _ = PreTrainedConfig.get_config_dict(where, **loading())
-    return loader_of(told.get("model_type"), name)(where, name, device=target, fast=fast, compile=compile)
+        config, _ = PreTrainedConfig.get_config_dict(where, **loading())
+    return loader_of(config.get("model_type"), name)(where, name, device=target, fast=fast, compile=compile)
 
 
 def load_bvllm(

@@ -36,7 +36,7 @@ from bvllm.video.frames import resize
 
 Picture = Tensor | Image.Image | NDArray[np.uint8]
 
-LOOKING = "look"
+ENCODING = "look"  # a key of the timings, kept for those who read them
 
 
 class StreamBuffer:
@@ -176,7 +176,7 @@ class StreamBuffer:
         with self._lock:
             if self._info is None or not self._frames:
                 raise VideoError("empty", "stream must have given a frame, got none yet: ask again later")
-            self._look()
+            self._encode_waiting()
             kept = [self._frames[number] for number in self._thinning.kept]
             seconds = torch.tensor([frame.seconds for frame in kept], dtype=torch.float64)
             features = torch.stack([frame.feature for frame in kept if frame.feature is not None])
@@ -198,7 +198,7 @@ class StreamBuffer:
             store = HeldFrames(self._slots, [frame.place for frame in kept])
             fps = self._plan.fps
             return EncodedVideo(
-                features, seconds, store, fps or 0.0, fps, self._info, report, {LOOKING: self._spent}
+                features, seconds, store, fps or 0.0, fps, self._info, report, {ENCODING: self._spent}
             )
 
     def close(self) -> None:
@@ -226,9 +226,9 @@ class StreamBuffer:
         if gone is not None:
             self._slots.let_go([self._frames.pop(gone).place])
         if len(self._pending) >= self._loaded.chunk:
-            self._look()
+            self._encode_waiting()
 
-    def _look(self) -> None:
+    def _encode_waiting(self) -> None:
         """Give every frame that waits its feature; those let go meanwhile need none.
 
         What was interrupted waits on.

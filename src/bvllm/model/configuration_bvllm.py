@@ -259,14 +259,14 @@ class BVLLMConfig(PreTrainedConfig):
         Raises:
             ValueError: a slot or a method is unknown, or does not go with the rest.
         """
-        told = {name: value for name, value in methods.items() if value is not None}
+        given = {name: value for name, value in methods.items() if value is not None}
         known = (*METHODS, "tokens_policy")
-        for name in told:
+        for name in given:
             _check_option("a slot", name, known)
-        if all(getattr(self, name) == value for name, value in told.items()):
+        if all(getattr(self, name) == value for name, value in given.items()):
             return self
-        settings = self.to_dict() | told
-        if told.get("sample_tokens") == "pool" and self.sample_tokens not in ("qformer", "pool"):
+        settings = self.to_dict() | given
+        if given.get("sample_tokens") == "pool" and self.sample_tokens not in ("qformer", "pool"):
             # Whole patches have no R of their own to go by: the paper's.
             settings["tokens_per_frame"] = min(TOKENS_PER_FRAME, patch_count(self.vision_config))
         return type(self)(**settings)

@@ -101,7 +101,7 @@ class FastTower:
         self._after = _Norm.of(tower.get_submodule(family.last), dtype)
         # SigLIP's, in the tower's own dtype.
         self._head: nn.Module | None = None if record.classes else tower.head
-        self._look: Callable[[Tensor], Tensor] = self._frames
+        self._first_pass: Callable[[Tensor], Tensor] = self._frames
 
     @property
     def feature_dtype(self) -> torch.dtype:
@@ -110,14 +110,14 @@ class FastTower:
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, C) float32: what stands for each frame."""
-        return self._by_steps(frames, self._look)
+        return self._by_steps(frames, self._first_pass)
 
     def compile(self, backend: str = "inductor") -> None:
         """Compile the first pass with `torch.compile`, and run it once: tens of seconds, once a process.
 
         Features then differ in their last bits from those of the tower that is not compiled.
         """
-        self._look = torch.compile(self._frames, fullgraph=True, dynamic=False, backend=backend)
+        self._first_pass = torch.compile(self._frames, fullgraph=True, dynamic=False, backend=backend)
         self.compiled = True
         self.frame_features(torch.zeros(1, 3, *self._size, dtype=torch.uint8))
 

@@ -54,8 +54,8 @@ def configured(config: BVLLMConfig, settings: Settings) -> BVLLMConfig:
 
 def shared(settings: Settings) -> dict[str, object]:
     """The settings that a configuration has, by its names for them."""
-    told = {name: getattr(settings.model, name) for name in SHARED}
-    return told | ({"tokens_policy": "even"} if settings.model.adaptive_tokens else {})
+    shared_settings = {name: getattr(settings.model, name) for name in SHARED}
+    return shared_settings | ({"tokens_policy": "even"} if settings.model.adaptive_tokens else {})
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerBase) -> BVLLMConfig:

@@ -107,23 +107,23 @@ def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
 
 def _claim(out: Path, settings: Settings, resume: bool) -> None:
     """Make sure that `out` is this run's."""
-    file, told = out / SETTINGS, flat(settings)
+    file, values = out / SETTINGS, flat(settings)
     if file.is_file():
         if not resume and _is_main():
             raise ValueError(
                 f"--out must hold no run, got {os.fspath(out)!r}: add --resume to go on, or name another"
             )
         before = _settings_of(file)
-        changed = [name for name in told if name not in FREE and before.get(name) != told[name]]
+        changed = [name for name in values if name not in FREE and before.get(name) != values[name]]
         if changed:
             name = changed[0]
             raise ValueError(
                 f"{name} must be what the run in {os.fspath(out)!r} was started with, {before.get(name)!r}, "
-                f"got {told[name]!r}: leave it as it was, or start another run"
+                f"got {values[name]!r}: leave it as it was, or start another run"
             )
     elif _is_main():
         out.mkdir(parents=True, exist_ok=True)
-        write_whole_file(file, json.dumps(told, indent=1))
+        write_whole_file(file, json.dumps(values, indent=1))
 
 
 def _settings_of(file: Path) -> dict[str, object]:

@@ -15,7 +15,7 @@ from .growing import GrowingFile
 from .limits import Limits
 from .opening import Opened, VideoFile
 from .packet_map import PacketMap
-from .parallel import NO_GATE, CpuSlots
+from .parallel import UNLIMITED, CpuSlots
 from .ranges import Stopped, Unproven
 from .read_warnings import ReadFacts
 from .report import VideoReport
@@ -41,7 +41,7 @@ class FileFrames:
         *,
         decode: Decode = "auto",
         first: int = 0,
-        cpu_slots: CpuSlots = NO_GATE,
+        cpu_slots: CpuSlots = UNLIMITED,
     ) -> None:
         growing = source if isinstance(source, GrowingFile) else None
         self._clock = Clock() if growing is None else Clock(growing.waiting())
@@ -126,7 +126,7 @@ class FileFrames:
             self._asked = self._picker.asked
             ordinal += 1
             last, frame = frame, next(self._frames, None)
-        self._video.look_again()
+        self._video.inspect_again()
         if self._picker.close(self._end, can_stand_in=not kept):
             yield from self._take(last, seconds, known)
         self._asked = self._picker.asked

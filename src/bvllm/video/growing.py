@@ -96,13 +96,13 @@ class GrowingFile:
         try:
             if self._until():
                 raise Abandoned
-            self._look(limits)
+            self._check_size(limits)
             if self._size == before and not self.finished:
                 time.sleep(self._poll)
         finally:
             self.waited += time.monotonic() - started
 
-    def _look(self, limits: Limits) -> None:
+    def _check_size(self, limits: Limits) -> None:
         now = self._now()
         if now < self._size:
             raise VideoError(

@@ -9,6 +9,7 @@ untrusted: it is JSON and numbers, checked here, never a pickle. Paths only: byt
 files are decoded in the caller's process.
 """
 
+import fcntl
 import json
 import mmap
 import os
@@ -64,9 +65,12 @@ class DecodingProcess:
     def start(self, path: str | Path, job: Job) -> "Worker":
         """A worker for one job; errors of opening the file are raised here, by name."""
         with open_source(path, job.limits) as file:
-            memory = os.memfd_create("frames", os.MFD_CLOEXEC)
+            memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
                 os.ftruncate(memory, BUFFER_BYTES)
+                # A worker that cut the buffer short would end this process at its next read of it.
+                seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+                fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 with theirs, self._lock:
                     try:
@@ -119,7 +123,8 @@ class DecodingProcess:
 def start_decoding_process() -> bool:
     """Decode paths in processes of their own from now on, in this program.
 
-    To be called once, before torch has run a kernel: threads of a kernel do not survive the fork.
+    To be called once, from the main thread (the process ends with the thread that started it), before torch
+    has run a kernel: threads of a kernel do not survive the fork.
 
     Returns:
         Whether the system can do it (Linux); elsewhere everything is decoded in this process.

@@ -36,23 +36,23 @@ class Job:
 
 def send_job(channel: socket.socket, job: Job) -> None:
     """Tell a worker what to do."""
-    told = {
+    settings = {
         f.name: getattr(job, f.name) for f in fields(job) if f.name not in ("limits", "plan", "frame_map")
     }
     limits = {**asdict(job.limits), "root": None}  # what lies where was checked when the file was opened
     arrays = None if job.frame_map is None else job.frame_map.to_arrays()
-    say_with_arrays(channel, arrays, job=told, limits=limits, plan=asdict(job.plan))
+    say_with_arrays(channel, arrays, job=settings, limits=limits, plan=asdict(job.plan))
 
 
 def receive_job(channel: socket.socket) -> Job:
     """What `send_job` sent; the program is trusted, its worker is not."""
     said = json.loads(receive(channel))
     arrays = None if said["arrays"] is None else receive_arrays(channel, said["arrays"])
-    told = said["job"]
+    settings = said["job"]
     for name in ("size", "wanted"):
-        told[name] = None if told[name] is None else tuple(told[name])
+        settings[name] = None if settings[name] is None else tuple(settings[name])
     frame_map = None if arrays is None else FrameMap.from_arrays(arrays)
-    return Job(Limits(**said["limits"]), SamplingPlan(**said["plan"]), frame_map=frame_map, **told)
+    return Job(Limits(**said["limits"]), SamplingPlan(**said["plan"]), frame_map=frame_map, **settings)
 
 
 class Decoder(Protocol):

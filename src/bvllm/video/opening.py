@@ -67,15 +67,15 @@ class VideoFile:
         self._lock = Lock()
         self._readers: list[NamelessReader] = []
         try:
-            self.structure, self.photo = self._look()
+            self.structure, self.photo = self._inspect()
         except BaseException:  # also on an interrupt: a descriptor must not leak
             self.close()
             raise
 
-    def look_again(self) -> None:
+    def inspect_again(self) -> None:
         """Once a growing file was read to its end: where that end was to be, its bytes say only now."""
         if self.growing is not None:
-            self.structure, self.photo = self._look()
+            self.structure, self.photo = self._inspect()
 
     @property
     def failed(self) -> bool:
@@ -100,7 +100,7 @@ class VideoFile:
             )
         except VideoError as error:
             if error.kind == "corrupt":
-                self.look_again()
+                self.inspect_again()
                 raise error if self.structure.described else _unfinished() from None
             raise
         try:
@@ -126,7 +126,7 @@ class VideoFile:
             return NamelessReader(View(self._file, self._lock), structure.readable)
         return GrowingReader(self.growing, self._file, self._lock, self._limits, is_mp4=structure.is_mp4)
 
-    def _look(self) -> tuple[Structure, Orientation]:
+    def _inspect(self) -> tuple[Structure, Orientation]:
         """What can be learnt from the bytes before FFmpeg sees them."""
         try:
             return inspect_structure(self._file), photo_orientation(self._file)

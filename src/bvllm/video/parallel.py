@@ -11,7 +11,7 @@ from torch import Tensor
 Task = TypeVar("Task", contravariant=True)
 # May be entered by many threads at once, of which it lets in as many as are to work: a semaphore.
 CpuSlots = AbstractContextManager[object]
-NO_GATE: CpuSlots = nullcontext()
+UNLIMITED: CpuSlots = nullcontext()
 AHEAD = 2  # tasks in hand for each thread
 HEAD_HOLDS = 2  # pictures of the task that is being handed on; more would only wait
 MOST_BYTES = 128 << 20  # of pictures of later tasks; a single larger one is let through when its turn comes
@@ -42,7 +42,7 @@ class InOrder(Generic[Task]):
         tasks: Sequence[Task],
         make: Callable[[Callable[[], bool]], Worker[Task]],
         threads: int,
-        cpu_slots: CpuSlots = NO_GATE,
+        cpu_slots: CpuSlots = UNLIMITED,
     ) -> None:
         self._tasks = tasks
         self._make = make

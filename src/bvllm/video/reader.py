@@ -16,7 +16,7 @@ from .growing import GrowingFile
 from .jobs import Job, decoding_process
 from .limits import Limits
 from .list_frames import ListFrames
-from .parallel import NO_GATE, CpuSlots
+from .parallel import UNLIMITED, CpuSlots
 from .report import VideoInfo, VideoReport
 from .safe_open import FileSource
 from .sampling import SamplingPlan
@@ -37,7 +37,7 @@ def read_video(
     *,
     decode: Decode = "auto",
     first: int = 0,
-    cpu_slots: CpuSlots = NO_GATE,
+    cpu_slots: CpuSlots = UNLIMITED,
 ) -> "VideoStream":
     """Opens a video; iterate over what comes back to read it.
 

@@ -15,7 +15,7 @@ from .limits import Limits
 from .opening import Opened, VideoFile
 from .packet_map import PacketMap, PacketRange, prove
 from .packets import walk
-from .parallel import NO_GATE, CpuSlots, InOrder
+from .parallel import UNLIMITED, CpuSlots, InOrder
 from .ranges import Guide, RangeDecoder
 from .sampling import SamplingPlan
 from .wanted_frames import WantedFrames, choose_frames
@@ -100,7 +100,7 @@ class Pictures:
         limits: Limits,
         clock: Clock,
         threads: int,
-        cpu_slots: CpuSlots = NO_GATE,
+        cpu_slots: CpuSlots = UNLIMITED,
     ) -> None:
         self._ranges = ranges
         self._size = size

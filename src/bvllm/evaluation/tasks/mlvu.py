@@ -26,8 +26,8 @@ def read_mlvu(data: Path, media: Path | None) -> list[Item]:
     """Every multiple-choice question of the released development set.
 
     Layout: `json/1_plotQA.json` ... `json/7_*.json`, each a list, and `video/<number>_<task>/<file>`. The two
-    open tasks are left out. An answer is the text of an option; two released questions offer no right one and
-    count as wrong, as they do for the authors. The mean over tasks (M-Avg) is the table's rows averaged.
+    open tasks are left out. An answer is the text of an option; two released questions are said to offer
+    no right one; such a question counts as wrong. The mean over tasks (M-Avg) is the table's rows averaged.
 
     Not checked: the released files were not at hand; the layout is that of a review of them.
 

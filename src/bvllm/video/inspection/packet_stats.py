@@ -119,15 +119,15 @@ class PacketStats:
             ValueError: they are not of this form.
         """
         try:
-            told = dict(summary)
+            facts = dict(summary)
             for name, kind in (("frame_steps", Spread), ("key_steps", Spread), ("picture", Picture)):
-                told[name] = None if told[name] is None else kind(**told[name])
-            told["streams"] = Streams(**told["streams"])
+                facts[name] = None if facts[name] is None else kind(**facts[name])
+            facts["streams"] = Streams(**facts["streams"])
             flags = arrays["flags"]
             pts = arrays["pts"].view(np.float64)
-            if not len(flags) == len(pts) == told["packets"]:
+            if not len(flags) == len(pts) == facts["packets"]:
                 raise KeyError("packets")
-            return cls(**told, pts=pts, is_key=flags & 1 == 1, is_hidden=flags >> 1 == 1)
+            return cls(**facts, pts=pts, is_key=flags & 1 == 1, is_hidden=flags >> 1 == 1)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"packet statistics must hold what they promise, got {error!r}: walk again"
