@@ -81,10 +81,14 @@ def video(
     ratio: Fraction | None = None,
     turned: str | None = None,
     b_frames: int = 0,
+    noise: bool = False,
     options: dict[str, str] | None = None,
     **movie: str,
 ) -> bytes:
-    """Numbered frames; `times` are in ticks of 1/fps, `options` go to the encoder, `movie` to the muxer."""
+    """Numbered frames; `times` are in ticks of 1/fps, `options` go to the encoder, `movie` to the muxer.
+
+    With `noise` their lower half is noise that moves, so that most bytes of the file are pixels.
+    """
     tick = tick or Fraction(1, fps)
     with (
         tempfile.TemporaryDirectory() as folder
@@ -101,7 +105,7 @@ def video(
             if ratio:
                 context.sample_aspect_ratio = ratio
             for number in range(frames):
-                frame = _frame(number, width, height, pixels, turned)
+                frame = _frame(number, width, height, pixels, turned, noise)
                 frame.pts, frame.time_base = times[number] if times else number, tick
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -109,9 +113,14 @@ def video(
     return with_matrix(data, MATRICES[turned]) if turned else data
 
 
-def _frame(number: int, width: int, height: int, pixels: str, turned: str | None) -> av.VideoFrame:
+def _frame(
+    number: int, width: int, height: int, pixels: str, turned: str | None, noise: bool
+) -> av.VideoFrame:
     sideways = turned in ("rot90", "rot270")
     upright = picture(number, *((height, width) if sideways else (width, height)))
+    if noise:
+        drawn = np.random.default_rng(number // 15).integers(0, 256, upright.shape, dtype=np.uint8)
+        upright[height // 2 :] = np.roll(drawn, 2 * number, axis=1)[height // 2 :]
     stored = UNDO[turned](upright) if turned else upright
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(stored), format="rgb24").reformat(format=pixels)
 

@@ -30,6 +30,7 @@ from bvllm.video import VideoInfo, VideoReport
 SUFFIX = ".safetensors"
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 64  # features, seconds and the arrays of the frame map: about ten
+LATEST = 1 << 40  # seconds since 1970 that a clock can still print
 ALIGNMENT = 64  # of the data, so that it can be used where it lies
 # The header begins with these bytes, always; the digits follow, at a place that is known.
 BEGINNING = b'{"__metadata__":{"sha256":"'
@@ -59,6 +60,9 @@ class IndexMeta:
         made_at: seconds since 1970.
         version: of bvllm.
         info, report: what the video is, and what reading it gave.
+
+    Raises:
+        ValueError: made_at or the report's seconds cannot be: an entry with them would count as damaged.
     """
 
     source: str
@@ -67,6 +71,13 @@ class IndexMeta:
     version: str
     info: VideoInfo
     report: VideoReport
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.made_at < LATEST and 0 <= self.duration < LATEST):
+            raise ValueError(
+                f"made_at and report.seconds must lie from 0 to {LATEST}, got {self.made_at:g} and "
+                f"{self.duration:g}: give seconds since 1970 and the seconds of the video"
+            )
 
     @property
     def name(self) -> str:

@@ -34,7 +34,6 @@ from bvllm.video import VideoWarning
 
 # From Python 3.13 on a map need not keep its file open: a search has one for each video.
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-LATEST = 1 << 40  # seconds since 1970 that a clock can still print
 FEATURES_NAME, SECONDS_NAME, MAP_PREFIX = "features", "seconds", "map."
 META = TypeAdapter(IndexMeta)
 
@@ -100,12 +99,9 @@ def _map(descriptor: int, header: Header) -> mmap.mmap:
 
 def _meta(header: Header) -> IndexMeta:
     try:
-        meta = _meta_of(json.loads(header.meta))
+        return _meta_of(json.loads(header.meta))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise DamageFound("its metadata cannot be read") from None
-    if not (0 <= meta.made_at < LATEST and 0 <= meta.duration < LATEST):
-        raise DamageFound("its metadata holds times that cannot be")
-    return meta
 
 
 def _meta_of(said: dict[str, Any]) -> IndexMeta:

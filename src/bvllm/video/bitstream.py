@@ -45,11 +45,13 @@ class CodecRules:
         parse_packet: (packet, codec's extra data) -> PacketInfo.
         nonref: FFmpeg can skip pictures that no other picture refers to, and still decodes the others alike.
         leading: an entry may be followed by pictures that are shown before it and need what came before it.
+        tells_b: B pictures are told from others, so that `PacketInfo.reorders` is exact.
     """
 
     parse_packet: PacketParser
     nonref: bool
     leading: bool
+    tells_b: bool = False
 
 
 def h264(data: bytes, extra: bytes) -> PacketInfo:
@@ -213,10 +215,10 @@ def _units(data: bytes, prefix: int | None) -> Iterator[slice]:
 
 
 CODEC_RULES: dict[str, CodecRules] = {
-    "h264": CodecRules(h264, nonref=True, leading=False),
+    "h264": CodecRules(h264, nonref=True, leading=False, tells_b=True),
     "hevc": CodecRules(hevc, nonref=True, leading=True),
-    "mpeg2video": CodecRules(mpeg2, nonref=True, leading=True),
-    "mpeg4": CodecRules(mpeg4, nonref=True, leading=True),
+    "mpeg2video": CodecRules(mpeg2, nonref=True, leading=True, tells_b=True),
+    "mpeg4": CodecRules(mpeg4, nonref=True, leading=True, tells_b=True),
     "vp9": CodecRules(
         vp9, nonref=False, leading=False
     ),  # a skipped frame would leave its probabilities behind

@@ -44,6 +44,7 @@ class Packets:
     reorders: bool = False
     whole: bool = False
     _dts: int | None = None
+    _latest: int | None = None
     _settings: bytes | None = None
 
     def add(self, packet: "Packet[AvVideoStream]") -> None:
@@ -58,7 +59,7 @@ class Packets:
         lasts = packet.duration or 0
         if rules is None or pts is None or not 0 <= lasts <= LONGEST:
             return
-        if not (self._sound(packet, pts) and self._plain(packet, rules)):
+        if not (self._sound(packet, pts) and self._plain(packet, pts, rules)):
             return
         self.rules = rules
         self.pts.append(pts)
@@ -84,8 +85,12 @@ class Packets:
         strange = packet.is_discard or packet.is_corrupt or new
         return ordered and not strange
 
-    def _plain(self, packet: "Packet[AvVideoStream]", rules: CodecRules) -> bool:
-        """True if the parser knows the form and parameter sets are the first ones: a seek may skip any."""
+    def _plain(self, packet: "Packet[AvVideoStream]", pts: int, rules: CodecRules) -> bool:
+        """True if the parser knows the form and parameter sets are the first ones: a seek may skip any.
+
+        Where B pictures are known, only they may be shown before a picture that was decoded earlier: else the
+        times are damaged, and the decoder's order is another than theirs.
+        """
         try:
             info = rules.parse_packet(bytes(packet), self.extra)
         except IndexError:
@@ -96,6 +101,10 @@ class Packets:
             self.entries.append(len(self.pts))
         self.layered = self.layered or info.layered
         self.reorders = self.reorders or info.reorders
+        late = self._latest is not None and pts < self._latest
+        self._latest = pts if self._latest is None else max(pts, self._latest)
+        if rules.tells_b and late != info.reorders:
+            return False
         return info.known and (not info.settings or info.settings == self._settings)
 
 

@@ -15,6 +15,8 @@ from .opening import Opened
 from .packet_map import PacketRange
 
 SEEK_OVER = 256  # packets; fewer are read past faster than a seek takes
+# The decoder fails where it would otherwise conceal damage: it conceals with frames that a range leaves out.
+STRICT = "explode+crccheck+bitstream+buffer"
 LOOK_AHEAD = 4096  # packets to read in search of the wanted one, where a seek came out early
 
 
@@ -174,6 +176,8 @@ class RangeDecoder:
     def _open(self) -> Opened:
         self.close()
         opened = self._opened = self._reopen()
+        context = opened.stream.codec_context
+        context.options = {**context.options, "err_detect": STRICT}
         self._packets, self._next, self._held = opened.container.demux(opened.stream), 0, None
         self._show_the_first(opened)
         return opened

@@ -22,6 +22,7 @@ from .wanted_frames import WantedFrames, choose_frames
 
 SHORTEST_SECONDS = 60.0  # below, everything is decoded: it costs a second or two and sees all damage
 TASK_FRAMES = 8
+RATE_TOLERANCE = 0.005  # rates in headers are rounded: 30 for 29.97 is off by a thousandth
 WORTH = 3  # frames in the video for each one that is wanted, below which there is little to leave out
 
 
@@ -68,7 +69,11 @@ def plan_decoding(
     finally:
         opened.close()
     planned = _planned(plan, packets.shown, packets.seconds(period, tick), limits) if measured else None
-    missing = structure.counts_frames and packets.shown < frames
+    if structure.counts_frames:
+        missing = packets.shown < frames
+    else:  # by the rate: after a lost stretch decoders may give frames in another order than their times'
+        span = packets.seconds(period, tick)
+        missing = packets.shown + 1 < (1 - RATE_TOLERANCE) * span / period
     packet_map = None if missing else prove(packets, tick, depth)
     if packet_map is None or packet_map.seconds[-1] < SHORTEST_SECONDS:
         return DecodePlan(planned)
