@@ -2,13 +2,14 @@
 
 import io
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from bvllm.video import FrameList, SamplingPlan, VideoError, probe, read_video
-from bvllm.video.frames import Orientation, from_matrix, resize
+from bvllm.video.frames import FrameConverter, Orientation, from_matrix, resize
 from tests.video import make
 
 
@@ -105,3 +106,10 @@ def test_resizing_agrees_with_pillow():
 def test_display_matrices(matrix, want):
     a, b, c, d = (value << 16 for value in matrix)
     assert from_matrix(np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()) == want
+
+
+@pytest.mark.parametrize("colour_space", range(16))
+def test_colours_that_ffmpeg_cannot_convert_are_read_as_the_usual_ones(colour_space):
+    frame = av.VideoFrame.from_ndarray(np.full((24, 16), 128, np.uint8), format="yuv420p")
+    frame.colorspace = colour_space
+    assert FrameConverter(None, 1.0, None, 1 << 20).convert(frame).shape == (3, 16, 16)

@@ -34,6 +34,7 @@ PREFIX = b"Exif\0\0"
 # The fast converter, in its form that gives the same bytes on every machine. ACCURATE_RND would cost fifteen
 # times as much for less than one grey level on average.
 REPEATABLE = Interpolation.BICUBIC | Interpolation.BITEXACT
+UNSPECIFIED = 2  # a colour space, in the numbers of ISO 23091-2
 
 
 @dataclass(frozen=True)
@@ -274,12 +275,28 @@ class FrameConverter:
         return (width, frame.height) if self.orientation(frame).sideways else (frame.height, width)
 
     def convert(self, frame: av.VideoFrame) -> Tensor:
-        """(3, h, w) uint8 RGB, full range."""
-        rgb = self._reformatter.reformat(
-            frame, format="rgb24", interpolation=REPEATABLE, dst_color_range=ColorRange.JPEG, threads=1
-        )
+        """(3, h, w) uint8 RGB, full range.
+
+        Raises:
+            VideoError: of kind corrupt, where FFmpeg does not know the form of the picture.
+        """
+        try:
+            rgb = self._to_rgb(frame)
+        except av.FFmpegError:
+            # The file names colours that its pixels cannot have, as damaged ones do: go by the pixels.
+            frame.colorspace = UNSPECIFIED
+            try:
+                rgb = self._to_rgb(frame)
+            except av.FFmpegError:
+                form = f"picture must be in a form that can be converted, got {frame.format.name}"
+                raise VideoError("corrupt", f"{form}: convert the video") from None
         upright = self.orientation(frame).apply(to_planes(cast(NDArray[np.uint8], rgb.to_ndarray())))
         return resize(upright, self._size or self.shown_size(frame))
+
+    def _to_rgb(self, frame: av.VideoFrame) -> av.VideoFrame:
+        return self._reformatter.reformat(
+            frame, format="rgb24", interpolation=REPEATABLE, dst_color_range=ColorRange.JPEG, threads=1
+        )
 
 
 def _usage(what: str, rule: str, got: str) -> VideoError:
