@@ -419,6 +419,15 @@ class Budget:
                     f"budget.{name} must be a whole number of at least 1, got {value!r}: ask for more"
                 )
 
+    def with_parts(self, tokens: int | None = None, frames: int | None = None) -> "Budget":
+        """This budget with another part; None keeps what is there.
+
+        Example:
+            >>> Budget(512, 32).with_parts(tokens=64)
+            Budget(tokens=64, frames=32)
+        """
+        return Budget(self.tokens if tokens is None else tokens, self.frames if frames is None else frames)
+
     def per_frame(self, frames: int) -> int:
         """Even share of one frame, at least 1: the fewer frames are left, the more tokens each may keep."""
         if frames < 1:

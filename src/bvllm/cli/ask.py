@@ -50,8 +50,8 @@ class AskRequest:
 
     video: str
     question: "Question"
-    budget: int
-    frames: int
+    budget: int | None
+    frames: int | None
     fps: float
     model: str
     methods: "MethodNames"
@@ -76,8 +76,8 @@ def ask(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],
-    budget: BudgetOption = 512,
-    frames: FramesOption = 32,
+    budget: BudgetOption = None,
+    frames: FramesOption = None,
     fps: FpsOption = 1.0,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
@@ -162,7 +162,6 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
 def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
     from bvllm.inference.ask import answer, load_model
     from bvllm.inference.loading import ModelError
-    from bvllm.types import Budget
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
@@ -177,7 +176,7 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
                 encoded,
                 request.question,
                 loaded,
-                budget=Budget(request.budget, request.frames),
+                budget=loaded.budget.with_parts(request.budget, request.frames),
                 methods=request.methods,
                 max_new_tokens=request.max_new_tokens,
                 threads=request.threads,
@@ -236,10 +235,14 @@ def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -
 
 def _text(answer: "Answer") -> str:
     from bvllm.common.text import shown
-    from bvllm.inference.results import cost_line, times_line
+    from bvllm.inference.results import answer_line, cost_line, doubt_line, own_words, times_line
 
-    said = "\n".join(map(shown, answer.text.splitlines()))  # a model may write control characters
-    return "\n".join([said, cost_line(answer), times_line(answer)])
+    lines = [doubt_line(answer), answer_line(answer)]
+    if own_words(answer):
+        lines.append(f"in its own words: {own_words(answer)}")
+    # A model may write control characters.
+    said = [shown(line) for text in lines for line in text.splitlines()]
+    return "\n".join([*said, cost_line(answer), times_line(answer)])
 
 
 def _json(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> str:

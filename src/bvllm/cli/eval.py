@@ -49,8 +49,8 @@ def evaluate_model(
     ] = None,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
-    budget: BudgetOption = 512,
-    frames: FramesOption = 32,
+    budget: BudgetOption = None,
+    frames: FramesOption = None,
     select_frames: SelectFramesOption = None,
     merge_frames: MergeFramesOption = None,
     sample_tokens: SampleTokensOption = None,
@@ -77,7 +77,6 @@ def evaluate_model(
     )
     from bvllm.evaluation.evaluate import evaluate
     from bvllm.inference.loading import ModelError
-    from bvllm.types import Budget
     from bvllm.video import VideoError
 
     try:
@@ -88,7 +87,8 @@ def evaluate_model(
                 data,
                 task=task,
                 model=model,
-                budget=Budget(budget, frames),
+                tokens=budget,
+                frames=frames,
                 methods=methods,
                 progress=tell,
                 media_root=media_root,

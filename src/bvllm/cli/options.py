@@ -20,8 +20,20 @@ def _trusted(given: bool) -> bool:
     return given
 
 
-BudgetOption = Annotated[int, typer.Option(min=1, help="Visual tokens that the model may be given.")]
-FramesOption = Annotated[int, typer.Option(min=1, help="Frames that may be chosen.")]
+BudgetOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Visual tokens that the model may be given; the model's own budget if left out.",
+        show_default=False,
+    ),
+]
+FramesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Frames that may be chosen; as many as the model can if left out.", show_default=False
+    ),
+]
 FpsOption = Annotated[float, typer.Option(help="Frames to sample per second of video.")]
 ModelOption = Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used.")]
 TrustOption = Annotated[

@@ -13,8 +13,8 @@ def plan(
     video: Annotated[
         str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
     ],
-    budget: BudgetOption = 512,
-    frames: FramesOption = 32,
+    budget: BudgetOption = None,
+    frames: FramesOption = None,
     fps: FpsOption = 1.0,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
@@ -29,12 +29,11 @@ def plan(
     silence_libraries()
     from bvllm.inference.loading import ModelError
     from bvllm.inference.plan import plan_json, plan_question, plan_text
-    from bvllm.types import Budget
     from bvllm.video import LOCAL_LIMITS, VideoError
 
     try:
         isolate_decoding()
-        found = plan_question(video, model=model, fps=fps, budget=Budget(budget, frames), limits=LOCAL_LIMITS)
+        found = plan_question(video, model=model, fps=fps, tokens=budget, frames=frames, limits=LOCAL_LIMITS)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     show(json.dumps(plan_json(found)) if as_json else plan_text(found))

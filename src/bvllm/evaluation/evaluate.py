@@ -37,6 +37,7 @@ class Scored:
         circular: right under every rotation of the options (VNBench); None where they were not rotated.
         recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
         frames: distinct frames that were chosen.
+        reply: what the model said in its own words.
     """
 
     id: str
@@ -176,6 +177,8 @@ def evaluate(
     task: str = "world",
     model: str = "nano",
     budget: Budget | None = None,
+    tokens: int | None = None,
+    frames: int | None = None,
     select: str = "learned",
     fps: float = 1.0,
     circular: bool = True,
@@ -190,7 +193,8 @@ def evaluate(
         data: the folder of the benchmark, or one of its files where it has several.
         task: which benchmark, by its name in `bvllm.evaluation.tasks.TASKS`.
         model: `nano`, a folder or a hub id.
-        budget: the token budget of every question.
+        budget: the token budget of every question; None takes the model's own.
+        tokens, frames: another part of that budget.
         select: the older way to name `select_frames`; "learned" is the model's own.
         fps: frames to sample per second.
         circular: also ask under every rotation of the options.
@@ -205,9 +209,9 @@ def evaluate(
         FileNotFoundError: a video is missing; raised before any question is asked.
     """
     items = task_of(task).read(data, media_root)
-    budget = budget or Budget()
     names = method_names(select, methods, slots)
     loaded = load_model(model)
+    budget = (budget or loaded.budget).with_parts(tokens, frames)
     filled = loaded.methods(names)
     scored: list[Scored] = []
     for video, group in groupby(items, key=lambda item: item.video):
@@ -262,4 +266,4 @@ def score(
     found = [any(start - 1e-3 <= s < end - 1e-3 for s in chosen) for start, end in item.needles]
     recall = sum(found) / len(found) if found else None
     rotated = all(right) if circular else None
-    return Scored(item.id, item.task, item.seconds, right[0], rotated, recall, len(chosen), first.text)
+    return Scored(item.id, item.task, item.seconds, right[0], rotated, recall, len(chosen), first.free_text)

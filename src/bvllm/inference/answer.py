@@ -9,10 +9,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from bvllm.common.text import Question, named_letter
+from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.encode import EncodedVideo, Progress
-from bvllm.inference.model import VideoModel
+from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.methods.names import MethodNames, Slots
@@ -41,8 +41,9 @@ def answer(
         encoded: what `encode_video` gave, from the same model.
         question: the user's text; options may stand below it, one a line, as `A. red`.
         loaded: the model.
-        budget: the most that the language model may be given; None is 512 tokens from 32 frames.
-        options: what to choose from, in place of options in the text.
+        budget: the most that the language model may be given; None takes the model's own.
+        options: what to choose from, in place of options in the text. The answer is then the likeliest of
+            them; what the model says when it is not held to them is kept as `free_text`.
         select: the older way to name `select_frames`; "learned" is the model's own.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind; cheaper, and never another answer.
@@ -60,7 +61,7 @@ def answer(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
     own, filled = loaded.methods(MethodNames()), loaded.methods(names)
-    budget, session = budget or Budget(), session or Session()
+    budget, session = budget or loaded.budget, session or Session()
     session.begin(encoded)
     clock = _Clock(progress)
     used = Budget(budget.tokens, min(budget.frames, loaded.most_frames))
@@ -73,13 +74,19 @@ def answer(
         with clock.step("sample and merge tokens"):
             visual = loaded.reduce(patches, selection, asked, used, names)
         with clock.step("answer"):
-            text = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+            said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+            likely = _likelihoods(asked, visual, said, loaded, session)
     how = "learned" if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
+    options = asked.question.options
+    chosen = max(range(len(options)), key=likely.__getitem__) if options else None
     return Answer(
         question=asked.question.stem,
-        options=asked.question.options,
-        text=text,
-        letter=named_letter(text, asked.question.options),
+        options=options,
+        text=said if chosen is None else options[chosen],
+        free_text=said,
+        letter=None if chosen is None else LETTERS[chosen],
+        likelihoods=likely,
+        doubts=loaded.doubts(asked, encoded.frame_features),
         frames=_chosen_frames(encoded, selection),
         tokens=sum(visual.lengths or []),
         patches_per_frame=patches.shape[1],
@@ -96,6 +103,16 @@ def answer(
         used=QuestionSettings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
         visual=visual,
     )
+
+
+def _likelihoods(
+    asked: AskedQuestion, visual: VisualTokens, said: str, loaded: VideoModel, session: Session
+) -> tuple[float, ...]:
+    """How likely each option is among all options; they sum to 1."""
+    if not asked.question.options:
+        return ()
+    scores = loaded.option_scores(asked, visual, said, session.prompt)
+    return tuple(torch.tensor(scores, dtype=torch.float64).softmax(dim=0).tolist())
 
 
 def method_names(select: str, methods: MethodNames | None, slots: Slots) -> MethodNames:

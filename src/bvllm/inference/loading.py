@@ -16,19 +16,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bvllm.common.text import Question
+from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
+from bvllm.inference.options import reply_forms, reply_scores
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.folder import check_finite, check_folder, check_weights
+from bvllm.model.knowledge import Knowledge
 from bvllm.model.vision_tower import config_of, hidden_size, patch_count
 from bvllm.stages.pipeline import mixed
 from bvllm.types import Budget, FrameSelection, Questions
@@ -47,13 +49,14 @@ NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label"
 class LoadedModel:
     """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
 
-    Without `fast` the stock tower encodes frames.
+    Without `fast` the stock tower encodes frames; without `knowledge` the model cannot tell what it knows.
     """
 
     model: BVLLMForConditionalGeneration
     processor: BVLLMProcessor
     name: str = ""
     fast: FastTower | None = None
+    knowledge: Knowledge | None = None
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +135,11 @@ class LoadedModel:
         return self.model.config.select_frames == "qformer"
 
     @property
+    def budget(self) -> Budget:
+        """The configuration's: theta tokens from L* frames."""
+        return self.model.config.budget
+
+    @property
     def fingerprint(self) -> str:
         """See `tower_fingerprint`: of the model as it is now, at the cost of reading all weights."""
         return tower_fingerprint(self.model, self.processor.video_processor, self.fast)
@@ -157,6 +165,10 @@ class LoadedModel:
         pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
         longest = max((len(tokenizer.decode([piece]).strip()) for piece in pieces), default=0)
         return tokenizer.unk_token_id not in pieces and longest >= min(2, len(word))
+
+    def doubts(self, asked: AskedQuestion, features: Tensor) -> tuple[str, ...]:
+        """What of the question or the video lies outside of the model's training; see `Knowledge`."""
+        return () if self.knowledge is None else self.knowledge.doubts(asked.question, features)
 
     def select(
         self,
@@ -197,15 +209,10 @@ class LoadedModel:
         prompt: PromptCache | None = None,
     ) -> str:
         """What the language model says, greedily, to one user turn that begins with one clip."""
-        text = _plain(asked.question.written, self.processor.tokenizer)
-        written = self.processor.prompt_ids(
-            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
-            visual.lengths or [],
-        )
-        ids = written["input_ids"].to(self.device)
+        ids = self._prompt(asked, visual)
         said = self.model.generate(
             ids,
-            attention_mask=written["attention_mask"].to(self.device),
+            attention_mask=torch.ones_like(ids),
             past_key_values=self._read_clip(ids, visual, prompt or PromptCache()),
             max_new_tokens=max_new_tokens,
             do_sample=False,
@@ -214,6 +221,44 @@ class LoadedModel:
         )
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
+
+    def option_scores(
+        self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
+    ) -> list[float]:
+        """Log-probability that the reply is an option, in any of its usual spellings; see `VideoModel`."""
+        options = asked.question.options
+        evidence = said[: said.rindex("=") + 1] + " " if "=" in said else ""
+        replies = [
+            evidence + form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])
+        ]
+        tokenizer, end = self.processor.tokenizer, self._end_of_reply()
+        written = [
+            [*tokenizer(_plain(reply, tokenizer), add_special_tokens=False)["input_ids"], end]
+            for reply in replies
+        ]
+        ids = self._prompt(asked, visual)
+        states = self._read_clip(ids, visual, prompt or PromptCache())
+        with torch.inference_mode():
+            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written)
+        self._check_numbers(scores, "logits")
+        return [float(scores.logsumexp(dim=0)) for scores in scores.chunk(len(options))]
+
+    def _end_of_reply(self) -> int:
+        """The token that closes a reply."""
+        end = self.model.generation_config.eos_token_id
+        return int(
+            end[0] if isinstance(end, list) else self.processor.tokenizer.eos_token_id if end is None else end
+        )
+
+    def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
+        """(1, S) one user turn that begins with one clip, ready for the reply."""
+        text = _plain(asked.question.written, self.processor.tokenizer)
+        written = self.processor.prompt_ids(
+            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
+            visual.lengths or [],
+        )
+        ids: Tensor = written["input_ids"].to(self.device)
+        return ids
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
@@ -338,6 +383,7 @@ def load_bvllm(
         )
         check_weights(report)
         check_finite(model)
+        knowledge = Knowledge.load(where, hidden_size(config.vision_config))
         processor = BVLLMProcessor.from_pretrained(where, **loading())
     model = model.to(device).eval()
     quick = _fast_form(model, processor) if fast else None
@@ -349,7 +395,7 @@ def load_bvllm(
             )
         with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
             quick.compile()
-    return LoadedModel(model, processor, name, quick)
+    return LoadedModel(model, processor, name, quick, knowledge)
 
 
 @contextmanager

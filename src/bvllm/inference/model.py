@@ -68,6 +68,7 @@ class VideoModel(Protocol):
         fingerprint: the same only where the same frames give the same features; may read all weights.
         most_frames: the most that its selector can choose.
         reads_question: whether frames are chosen by a selector that reads the question.
+        budget: what a question may cost where the caller names no budget.
     """
 
     @property
@@ -86,6 +87,8 @@ class VideoModel(Protocol):
     def most_frames(self) -> int: ...
     @property
     def reads_question(self) -> bool: ...
+    @property
+    def budget(self) -> Budget: ...
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
         """The name of the method in every slot, with other methods in some.
@@ -113,6 +116,17 @@ class VideoModel(Protocol):
 
     def knows_word(self, word: str) -> bool:
         """Whether a word means anything to the part that reads questions."""
+        ...
+
+    def doubts(self, asked: AskedQuestion, features: Tensor) -> tuple[str, ...]:
+        """Why an answer would be a guess: what of the question or the video the model was never trained on.
+
+        Args:
+            features: (T, C) of all sampled frames.
+
+        Returns:
+            Reasons, each a clause; nothing where the model cannot tell.
+        """
         ...
 
     def select(
@@ -147,6 +161,17 @@ class VideoModel(Protocol):
 
         Args:
             prompt: keys and values of an earlier question about the same visual tokens; used and kept.
+        """
+        ...
+
+    def option_scores(
+        self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
+    ) -> list[float]:
+        """How likely each option of the question is as the reply: log-probabilities, in the options' order.
+
+        Args:
+            said: what `generate` gave; evidence in front of its last "=" is kept in front of every option.
+            prompt: as for `generate`.
         """
         ...
 

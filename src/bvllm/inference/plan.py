@@ -63,6 +63,8 @@ def plan_question(
     model: str = "nano",
     fps: float = 1.0,
     budget: Budget | None = None,
+    tokens: int | None = None,
+    frames: int | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> QuestionPlan:
     """Count what a question would cost; no weights are read, and one frame is decoded.
@@ -74,7 +76,8 @@ def plan_question(
         source: the video's file.
         model: "nano", a folder or a hub id, of which the configuration alone is read.
         fps: frames to sample per second of video.
-        budget: what the language model may be given; None is 512 tokens from 32 frames.
+        budget: what the language model may be given; None takes the model's own.
+        tokens, frames: another part of that budget.
         limits: what the video may cost.
 
     Raises:
@@ -82,15 +85,15 @@ def plan_question(
         ModelError: the configuration cannot be read.
         ValueError: fps is out of range or the model's name means nothing.
     """
-    budget, sampling = budget or Budget(), SamplingPlan(fps=fps)
-    config = _config(model)
+    config, sampling = _config(model), SamplingPlan(fps=fps)
+    budget = (budget or config.budget).with_parts(tokens, frames)
     packets = packet_stats(source, limits)
     size = frame_size(config.vision_config)
     info = probe(source, limits)
-    frames = _frames(packets, sampling)
-    chosen, tokens = _spent(config, budget, frames)
+    sampled = _frames(packets, sampling)
+    chosen, spent = _spent(config, budget, sampled)
     weights = _weight_bytes(config)
-    features = frames * hidden_size(config.vision_config) * 4
+    features = sampled * hidden_size(config.vision_config) * 4
     needed, groups_needed = packets.decoded_for(fps)
     cores = usable_cores()
     return QuestionPlan(
@@ -99,16 +102,16 @@ def plan_question(
         fps=fps,
         info=info,
         seconds_of_video=packets.seconds,
-        frames=frames,
+        frames=sampled,
         packets=packets.packets,
         groups=packets.keys,
         packets_needed=needed,
         groups_needed=groups_needed,
         patches_per_frame=patch_count(config.vision_config),
         frames_chosen=chosen,
-        tokens=tokens,
+        tokens=spent,
         feature_bytes=features,
-        frame_bytes=frames * 3 * size[0] * size[1],
+        frame_bytes=sampled * 3 * size[0] * size[1],
         weight_bytes=weights,
         memory_bytes=_resident_bytes() + weights + features + cores * CHUNK * 3 * size[0] * size[1] * 4,
     )

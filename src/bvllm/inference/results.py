@@ -16,7 +16,8 @@ class ChosenFrame(NamedTuple):
     Attributes:
         index: its place in the sampled sequence.
         seconds: its presentation time.
-        score: how sure the selection was of it, in [0, 1]; not the probability that the answer is right.
+        score: share of the selector's weight that this frame got from the query that chose it, in [0, 1]. It
+            compares frames of this video and says nothing about whether the answer is right.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which frames do not need
@@ -52,8 +53,12 @@ class Answer:
     Attributes:
         question: the user's text, without its options.
         options: the options offered, empty for an open question.
-        text: the answer.
-        letter: the option it chooses, or None.
+        text: the answer; one of the options, word for word, where there are options.
+        free_text: what the model says when it is not held to the options, evidence included.
+        letter: of the option that is the answer; None where there are none.
+        likelihoods: how likely each option was as the reply, among all options; none is the probability of
+            being right.
+        doubts: why the answer is a guess, each a clause ("the model does not know ...").
         frames: the frames it rests on, oldest first.
         tokens: visual tokens that the language model was given.
         patches_per_frame: patches the vision tower cuts a frame into.
@@ -66,7 +71,10 @@ class Answer:
     question: str
     options: tuple[str, ...]
     text: str
+    free_text: str
     letter: str | None
+    likelihoods: tuple[float, ...]
+    doubts: tuple[str, ...]
     frames: tuple[ChosenFrame, ...]
     tokens: int
     patches_per_frame: int
@@ -94,6 +102,22 @@ def _tokens_of(frames: list[int], standing: list[int]) -> list[int]:
     return found
 
 
+def doubt_line(answer: Answer) -> str:
+    """Why the answer is a guess, in one line; empty where nothing speaks against it."""
+    return f"a guess: {'; '.join(answer.doubts)}" if answer.doubts else ""
+
+
+def answer_line(answer: Answer) -> str:
+    """The answer, with its letter where it is an option."""
+    return answer.text if answer.letter is None else f"{answer.text} ({answer.letter})"
+
+
+def own_words(answer: Answer) -> str:
+    """What the model says when it is not held to the options; empty where that is no more than the answer."""
+    same = not answer.options or answer.free_text in (answer.text, answer_line(answer))
+    return "" if same else answer.free_text
+
+
 def cost_line(answer: Answer) -> str:
     """What the answer cost, as `600 frames x 64 patches = 38 400 tokens -> 31 frames, 512 tokens`."""
     total, patches, chosen = answer.frames_total, answer.patches_per_frame, len(answer.frames)
@@ -111,10 +135,13 @@ def times_line(answer: Answer) -> str:
 def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict[str, object]:
     """The answer and what is known of its video as one JSON object: plain numbers, strings and lists."""
     return {
+        "doubts": list(answer.doubts),
         "answer": answer.text,
         "letter": answer.letter,
+        "free_text": answer.free_text,
         "question": answer.question,
         "options": list(answer.options),
+        "likelihoods": list(answer.likelihoods),
         "tokens": answer.tokens,
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,

@@ -10,7 +10,7 @@ from bvllm.common.text import LETTERS, format_clock
 from bvllm.inference.encode import EncodedVideo
 from bvllm.inference.evidence.heatmap import heat_maps
 from bvllm.inference.model import VisualTokens
-from bvllm.inference.results import Answer, cost_line
+from bvllm.inference.results import Answer, answer_line, cost_line, doubt_line, own_words
 from bvllm.primitives.pooling import grid_shape
 from bvllm.video import VideoInfo
 
@@ -18,6 +18,10 @@ TILE_HEIGHT = 180
 # Why a frame is there, where no selector chose it.
 REASONS = {"uniform": "evenly spaced", "random": "drawn at random", "none": "every frame is kept"}
 NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
+VOTES = (
+    "votes: how many of the selector's queries picked the frame; weight: the share that the surest of them "
+    "gave it. Neither says whether the answer is right."
+)
 CURVE_POINTS = 240  # the selection over time is drawn with at most this many points
 
 
@@ -55,6 +59,9 @@ class ContactSheet:
         tiles: the chosen frames, oldest first.
         duration: seconds that the timeline spans; None where the frames are of several videos.
         curve: how strongly any query wanted each stretch of the video, in 0..1; empty without a selector.
+        doubt: why the answer is a guess, in one line; empty where nothing speaks against it.
+        own_words: what the model said when it was not held to the options; empty without options.
+        explained: what the words under the frames mean; empty where they need no explanation.
     """
 
     question: str
@@ -66,20 +73,27 @@ class ContactSheet:
     tiles: tuple[Tile, ...]
     duration: float | None
     curve: tuple[float, ...]
+    doubt: str = ""
+    own_words: str = ""
+    explained: str = ""
 
 
 def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
     """Gather what is to be shown about an answer."""
+    learned = answer.used.select == "learned"
     return ContactSheet(
         question=answer.question,
         options=tuple(zip(LETTERS, answer.options, strict=False)),
-        answer=answer.text,
+        answer=answer_line(answer),
         letter=answer.letter,
         cost=cost_line(answer),
         notes=tuple(map(str, encoded.report.warnings)),
         tiles=_tiles(encoded, answer),
         duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
-        curve=_curve(answer) if answer.used.select == "learned" else (),
+        curve=_curve(answer) if learned else (),
+        doubt=doubt_line(answer),
+        own_words=own_words(answer),
+        explained=VOTES if learned else "",
     )
 
 
@@ -89,6 +103,7 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
     heats = _heats(answer.visual, len(answer.frames))
     [selection] = answer.visual.selections or []
     agree = selection.size.round().long().tolist()
+    voters = min(len(selection.logits), answer.used.frames) if answer.used.select == "learned" else 0
     learned = answer.used.select == "learned"
     return tuple(
         Tile(
@@ -96,7 +111,7 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
             None if heats is None else heats[k],
             frame.index,
             frame.seconds,
-            _reason(frame.score, agree[k])
+            votes_line(agree[k], voters, frame.score)
             if learned
             else REASONS.get(answer.used.select, answer.used.select),
         )
@@ -115,9 +130,14 @@ def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
     return heat_maps(weights, grid_shape(weights.shape[-1]))
 
 
-def _reason(score: float, agree: int) -> str:
-    """How sure the selection was of a frame, and how many of its queries agree."""
-    return f"confidence {score:.2f}, {agree} {'query' if agree == 1 else 'queries'}"
+def votes_line(votes: int, voters: int, weight: float) -> str:
+    """How strongly the selector wanted a frame; `VOTES` explains it.
+
+    Example:
+        >>> votes_line(29, 32, 0.94)
+        '29 of 32 votes, weight 0.94'
+    """
+    return f"{votes} of {voters} votes, weight {weight:.2f}"
 
 
 def tile_size(info: VideoInfo) -> tuple[int, int]:

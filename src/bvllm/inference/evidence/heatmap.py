@@ -6,11 +6,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-# Dark violet over red to pale yellow: rises in lightness throughout, so it reads without colour vision, too.
-RAMP = np.array(
-    [(20, 11, 52), (110, 24, 110), (200, 60, 70), (245, 135, 30), (252, 230, 150)], dtype=np.float32
-)
-STRONGEST = 0.72  # opacity of the hottest spot: the picture below stays visible
+# Blue over violet to red, all of them at least three times as light as black and as dark as white (WCAG 2.2,
+# 1.4.11), so that they are seen on any picture. More attention is also more opaque: it reads without colours.
+RAMP = np.array([(55, 110, 255), (140, 70, 250), (215, 40, 190), (235, 35, 70)], dtype=np.float32)
+STRONGEST = 0.8  # opacity of the hottest spot: the picture below stays visible
 
 
 def heat_maps(attention: Tensor, grid: tuple[int, int] | None = None) -> np.ndarray:

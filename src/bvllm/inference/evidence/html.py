@@ -23,13 +23,18 @@ def as_html(sheet: ContactSheet) -> bytes:
         title=escape(f"{sheet.answer} - {sheet.question}"),
         question=escape(sheet.question),
         options=_options(sheet),
+        doubt=f'<p class="doubt">{escape(sheet.doubt)}</p>' if sheet.doubt else "",
         answer=escape(sheet.answer),
+        own_words=f'<p class="own">in its own words: {escape(sheet.own_words)}</p>'
+        if sheet.own_words
+        else "",
         cost=escape(sheet.cost),
         notes="\n".join(f'<p class="note">{escape(note)}</p>' for note in sheet.notes),
         timeline="" if sheet.duration is None else _timeline(sheet, sheet.duration),
         ramp=", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in RAMP),
         controls=_controls(sheet),
-        tiles="\n".join(_figure(tile) for tile in sheet.tiles),
+        explained=f'<p class="legend">{escape(sheet.explained)}</p>' if sheet.explained else "",
+        tiles="\n".join(_figure(tile, place) for place, tile in enumerate(sheet.tiles)),
     )
     return text.encode("utf-8", errors="replace")
 
@@ -51,12 +56,13 @@ def _controls(sheet: ContactSheet) -> str:
         return ""
     return (
         '<div class="controls legend"><label><input type="checkbox" id="heat" checked> '
-        "heat map of where the tokens come from</label>"
+        "show where in each picture the model looked</label>"
         '<span>less <span class="ramp"></span> more</span></div>'
     )
 
 
-def _figure(tile: Tile) -> str:
+def _figure(tile: Tile, place: int) -> str:
+    """One frame; a click on its picture enlarges it, without a script: the picture labels a check box."""
     picture = _data_url(tile.picture, "JPEG")
     heat = (
         f'<img class="heat" alt="" src="{_data_url(paint(tile.heat, HEAT_SIZE), "PNG")}">'
@@ -65,13 +71,14 @@ def _figure(tile: Tile) -> str:
     )
     width, height = tile.picture.size
     alt = (
-        f"Frame at {tile.clock}, with a heat map of where the tokens come from"
+        f"Frame at {tile.clock}, with a heat map of where the model looked"
         if heat
         else f"Frame at {tile.clock}"
     )
     return (
-        '<figure><div class="picture">'
-        f'<img width="{width}" height="{height}" alt="{alt}" src="{picture}">{heat}</div>'
+        f'<figure><input type="checkbox" id="large{place}" class="large" aria-label="enlarge">'
+        f'<label class="picture" for="large{place}">'
+        f'<img width="{width}" height="{height}" alt="{alt}" src="{picture}">{heat}</label>'
         f'<figcaption><time datetime="PT{tile.seconds:.3f}S">{tile.clock}</time> '
         f"<span>frame {tile.index}</span> <span>{escape(tile.reason)}</span></figcaption></figure>"
     )

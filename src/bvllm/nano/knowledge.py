@@ -1,0 +1,53 @@
+"""Write down what nano knows: the world's words and wordings, and a probe for frames that show a needle."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bvllm.model.knowledge import Knowledge
+from bvllm.nano.examples import LIST_STEMS
+from bvllm.synthetic import phrases
+from bvllm.synthetic.tokenizer import world_words
+
+ABOUT = "it knows the shapes, words and pictures that bvllm world puts into videos"
+SMALL_WORDS = ("an", "of")
+DECAY = 1e-3
+STEPS = 200
+
+
+def knowledge_of(frames: Tensor, shows_needle: Tensor) -> Knowledge:
+    """What a nano knows that was trained on these frames.
+
+    Args:
+        frames: (n, C) features.
+        shows_needle: (n,) bool.
+    """
+    weights, bias = fit_probe(frames, shows_needle)
+    return Knowledge(
+        ABOUT,
+        tuple(dict.fromkeys([*world_words(), *SMALL_WORDS])),
+        tuple(dict.fromkeys([*phrases.all_stems(), *LIST_STEMS])),
+        tuple(round(float(w), 5) for w in weights),
+        round(float(bias), 5),
+    )
+
+
+def fit_probe(frames: Tensor, shows: Tensor) -> tuple[Tensor, Tensor]:
+    """Logistic regression with a little weight decay, on the features as they are: (C,) weights, a bias."""
+    mean, spread = frames.mean(dim=0), frames.std(dim=0) + 1e-6
+    seen, wanted = (frames - mean) / spread, shows.float()
+    weights = torch.zeros(frames.shape[1], requires_grad=True)
+    bias = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=STEPS)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(seen @ weights + bias, wanted)
+        value = value + DECAY * weights.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        plain = weights / spread
+        return plain, bias - plain @ mean
