@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bvllm.primitives.assignment import Assignment
-from bvllm.types import Budget, Clip, FrameSelection, Tokens, square
+from bvllm.primitives.pooling import square
+from bvllm.types import Budget, Clip, FrameSelection, Tokens
 
 
 def some_patches(frames=3, patches=4, channels=2):

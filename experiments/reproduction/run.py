@@ -12,6 +12,7 @@ from pathlib import Path
 from bvllm.common.processes import processes
 from bvllm.inference.loading import load_model
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.loop import Control
 from bvllm.nano.steps import TrainingClip
 from bvllm.nano.train import Recipe, language_stage, save_nano
 from bvllm.synthetic.vocabulary import Split
@@ -102,7 +103,9 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
         for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):
             shutil.copy(file, home / LANGUAGE)  # the mark comes last: a copy that was cut short is made again
     recipe = Recipe(language_steps=scale.language_steps, language_minutes=scale.language_minutes)
-    language_stage(home / LANGUAGE, load_model("nano").processor.tokenizer, recipe, resume=True, log=log)
+    language_stage(
+        home / LANGUAGE, load_model("nano").processor.tokenizer, recipe, resume=True, control=Control(log)
+    )
 
 
 def run(home: Path, scale: Scale, jobs: list[Job], *, workers: int, log: Log) -> None:

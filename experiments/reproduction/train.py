@@ -16,6 +16,7 @@ from bvllm.model.connectors import VideoLlama2Config
 from bvllm.nano.alignment import align
 from bvllm.nano.build import build_model
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.loop import Control
 from bvllm.nano.train import Recipe, language_stage
 from bvllm.nano.tuning import tune
 from experiments.reproduction.feature_caches import read_bank
@@ -71,7 +72,7 @@ class TrainingContext:
             block = isinstance(variant.config(self.tokenizer).connector, VideoLlama2Config)
             frames = self.scale.alignment_frames // (BLOCK if block else 1)
             limits = {"steps": self.scale.alignment_steps, "minutes": FOREVER, "frames": frames}
-            align(model, self.tokenizer, self.bank, **limits, seed=seed, log=log)
+            align(model, self.tokenizer, self.bank, **limits, seed=seed, control=Control(log))
             _keep(model, ("token_sampler", "multi_modal_projector"), checkpoint)
         return checkpoint
 
@@ -90,9 +91,9 @@ class TrainingContext:
                     steps=self.scale.reader_steps,
                     seconds=(8, 64),
                 )
-                tune(model, self.tokenizer, self.bank, early, seed=seed, log=log)
+                tune(model, self.tokenizer, self.bank, early, seed=seed, control=Control(log))
             bank = feature_bank(self.bank, model)
-            tune(model, self.tokenizer, bank, self.scale.selection, seed=seed, log=log)
+            tune(model, self.tokenizer, bank, self.scale.selection, seed=seed, control=Control(log))
             _keep(model, ("frame_selector", "frame_reader"), checkpoint)
         return checkpoint
 
@@ -106,7 +107,7 @@ class TrainingContext:
             if checkpoint is not None:
                 model.model.load_state_dict(load_file(checkpoint), strict=False)
         bank = feature_bank(self.bank, model)
-        tune(model, self.tokenizer, bank, self.scale.instruction, seed=seed + 1000, log=log)
+        tune(model, self.tokenizer, bank, self.scale.instruction, seed=seed + 1000, control=Control(log))
         return model
 
     def _shelf(self, variant: Variant, seed: int, *, alignment: bool) -> Path:

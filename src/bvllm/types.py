@@ -6,7 +6,6 @@ Letters used for shapes everywhere in this package:
     C vision channels, K tokens, Q text tokens, D language-model width.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.pooling import square
 from bvllm.primitives.reduction import Reduction
 
 
@@ -420,12 +420,7 @@ class Budget:
                 )
 
     def with_parts(self, tokens: int | None = None, frames: int | None = None) -> "Budget":
-        """This budget with another part; None keeps what is there.
-
-        Example:
-            >>> Budget(512, 32).with_parts(tokens=64)
-            Budget(tokens=64, frames=32)
-        """
+        """This budget with another part; None keeps what is there."""
         return Budget(self.tokens if tokens is None else tokens, self.frames if frames is None else frames)
 
     def per_frame(self, frames: int) -> int:
@@ -435,17 +430,6 @@ class Budget:
                 f"frames must be at least 1, got {frames}: share the budget among frames that are there"
             )
         return max(1, self.tokens // frames)
-
-
-def square(patches: int) -> int:
-    """Width of a grid of patches where none is given: a square's, or all of them where they are no square.
-
-    Example:
-        >>> square(16), square(10)
-        (4, 10)
-    """
-    side = math.isqrt(patches)
-    return side if side * side == patches else patches
 
 
 def _one_each(count: int, noun: str, **parts: Tensor) -> None:

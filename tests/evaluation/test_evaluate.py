@@ -39,7 +39,7 @@ def model_that(chooses, frames=()):
     def answer(encoded, question, loaded, *, budget, options, methods):
         letter = chooses(options)
         chosen = tuple(SimpleNamespace(seconds=second) for second in frames)
-        return SimpleNamespace(letter=letter, text=f"says {letter}", frames=chosen)
+        return SimpleNamespace(letter=letter, free_text=f"says {letter}", frames=chosen)
 
     return answer
 
@@ -218,6 +218,8 @@ class Encoded:
 
 
 class Model:
+    budget = Budget()
+
     def methods(self, names):
         own = dict(zip(("select_frames", "merge_frames", "sample_tokens"), ("qformer", "similar", "qformer")))
         return own | {"merge_tokens": "bipartite", "tokens_policy": "none"} | names.given

@@ -7,8 +7,10 @@ import os
 import pytest
 import torch
 
+from bvllm.common.text import Question
 from bvllm.inference.ask import answer, ask, encode_video
 from bvllm.inference.loading import CHUNK
+from bvllm.inference.options import reply_forms
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.model import tiny
@@ -130,23 +132,49 @@ def test_options_do_not_sway_the_selection_but_reach_the_language_model(encoded,
     assert (beside.question, beside.options) == (QUESTION, ("red", "blue"))
 
 
-@pytest.mark.parametrize(
-    "said, letter",
-    [
-        ("red star (B)", "B"),
-        ("a", "A"),
-        ("(D)", None),
-        ("blue", "B"),
-        ("Red.", "A"),
-        ("green", None),
-        ("", None),
-    ],
-)
-def test_the_letter_is_one_that_was_offered(said, letter, encoded, loaded, monkeypatch):
-    said = said.upper() if said == "a" else said
-    monkeypatch.setattr(type(loaded), "generate", lambda *_: said)
-    assert answer(encoded, QUESTION, loaded, options=["red", "blue"]).letter == letter
-    assert answer(encoded, QUESTION, loaded).letter is None
+@pytest.mark.parametrize("likely, letter", [((-3.0, -1.0), "B"), ((-1.0, -3.0), "A"), ((-2.0, -2.0), "A")])
+def test_the_answer_is_the_likeliest_option_whatever_the_model_says(
+    likely, letter, encoded, loaded, monkeypatch
+):
+    monkeypatch.setattr(type(loaded), "option_scores", lambda *_: list(likely))
+    monkeypatch.setattr(type(loaded), "generate", lambda *_: "purple (A)")
+    given = answer(encoded, QUESTION, loaded, options=["red", "blue"])
+    assert (given.letter, given.text) == (letter, {"A": "red", "B": "blue"}[letter])
+    assert given.free_text == "purple (A)"
+    assert sum(given.likelihoods) == pytest.approx(1.0)
+    free = answer(encoded, QUESTION, loaded)
+    assert (free.letter, free.text, free.likelihoods) == (None, "purple (A)", ())
+
+
+def test_an_option_is_as_likely_as_its_spellings_together(encoded, loaded):
+    """Against the language model run on each whole reply, one at a time, without a cache."""
+    asked = loaded.read(Question.parse("which ?", ["red", "blue"]))
+    selection = loaded.select(encoded.frame_features, encoded.seconds, asked, loaded.budget)
+    patches = torch.cat(
+        [loaded.patch_features(encoded.store.get([k])) for k in selection.frames.unique().tolist()]
+    )
+    visual = loaded.reduce(patches, selection, asked, loaded.budget)
+    found = loaded.option_scores(asked, visual, "00:01 = blue")
+    tokenizer = loaded.processor.tokenizer
+    prompt = loaded._prompt(asked, visual)
+    for option, letter, score in zip(("red", "blue"), "AB", found, strict=True):
+        total = []
+        for form in reply_forms(option, letter):
+            ids = [
+                *tokenizer(f"00:01 = {form}", add_special_tokens=False)["input_ids"],
+                loaded._end_of_reply(),
+            ]
+            whole = torch.cat([prompt, torch.tensor([ids])], dim=1)
+            with torch.inference_mode():
+                logits = (
+                    loaded.model(whole, mm_encoder_outputs={"video": visual})
+                    .logits[0]
+                    .float()
+                    .log_softmax(-1)
+                )
+            reply = range(prompt.shape[1], whole.shape[1])
+            total.append(sum(logits[place - 1, int(whole[0, place])] for place in reply))
+        assert score == pytest.approx(float(torch.stack(total).logsumexp(dim=0)), abs=1e-3)
 
 
 def test_the_users_words_cannot_pose_as_commands(encoded, loaded):

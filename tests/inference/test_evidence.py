@@ -63,10 +63,10 @@ def picture_of(source: str) -> Image.Image:
 def test_the_sheet_holds_what_was_chosen_in_the_videos_own_shape(encoded, given):
     sheet = contact_sheet(encoded, given)
     assert [(t.index, t.seconds) for t in sheet.tiles] == [tuple(f)[:2] for f in given.frames]
-    assert sheet.tiles[0].reason.startswith(f"confidence {given.frames[0].score:.2f}, ")
+    assert sheet.tiles[0].reason.endswith(f" of 4 votes, weight {given.frames[0].score:.2f}")
     assert all(t.picture.width / t.picture.height == pytest.approx(96 / 64, rel=0.02) for t in sheet.tiles)
     assert all(t.heat.shape == (4, 4) and t.heat.max() == 1 for t in sheet.tiles)
-    assert sum(int(t.reason.split()[2]) for t in sheet.tiles) == 4
+    assert sum(int(t.reason.split()[0]) for t in sheet.tiles) == 4
     shown = np.asarray(sheet.tiles[0].picture.resize((16, 16), Image.Resampling.BOX), dtype=float)
     stored = encoded.store.get([given.frames[0].index])[0].permute(1, 2, 0).numpy().astype(float)
     assert np.abs(shown - stored).mean() < 12
@@ -126,7 +126,7 @@ def test_without_attention_there_is_no_heat_and_no_switch_for_it(encoded, given)
     bare = dataclasses.replace(sheet, tiles=tuple(dataclasses.replace(t, heat=None) for t in sheet.tiles))
     html = as_html(bare).decode()
     assert 'class="heat"' not in html
-    assert 'type="checkbox"' not in html
+    assert 'id="heat"' not in html
     assert as_png(bare) != as_png(sheet)
 
 

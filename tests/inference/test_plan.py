@@ -33,7 +33,7 @@ def test_frames_and_what_they_take_are_those_of_the_real_run(plan, video, loaded
     assert plan.frame_bytes == len(encoded) * 3 * 16 * 16
     assert plan.packets == encoded.report.decoded
     assert plan.packets_needed <= plan.packets
-    assert (plan.patches_per_frame, plan.frames_chosen, plan.tokens) == (16, 4, 16)
+    assert (plan.patches_per_frame, plan.frames_chosen, plan.tokens) == (16, 4, 10)
     assert plan.weight_bytes == 4 * sum(p.numel() for p in loaded.model.parameters())
 
 

@@ -45,11 +45,11 @@ def test_the_same_visual_tokens_are_read_once(encoded, loaded):
     assert session.prompt.reused == 0
     options = ("red", "blue")
     again = answer(encoded, QUESTIONS[0], loaded, options=options, session=session)
-    assert session.prompt.reused == 1
+    assert session.prompt.reused == 2  # the free reply, and the options
     assert again == answer(encoded, QUESTIONS[0], loaded, options=options)
     assert answer(encoded, QUESTIONS[0], loaded, session=session) == plain
     answer(encoded, QUESTIONS[1], loaded, session=session)
-    assert session.prompt.reused == 2
+    assert session.prompt.reused == 3
 
 
 def test_the_least_recently_used_patches_are_forgotten_first():

@@ -6,8 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bvllm.common.stopping import Interrupted
 from bvllm.inference.ask import load_model
 from bvllm.nano import alignment
+from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import Recipe, train_nano
 from bvllm.nano.tuning import INSTRUCTION, SELECTION
 from tests.test_messages import HOUSE
@@ -18,6 +21,8 @@ STAGES = tuple(
 )
 TINY = Recipe(scenes=8, tower_epochs=1, language_steps=1, alignment_steps=1, stages=STAGES, workers=1)
 
+SILENT = Control(log=lambda line: None)
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -25,7 +30,7 @@ def trained(tmp_path_factory):
     log = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "QUESTIONS", 32)
-        train_nano(out, recipe=TINY, log=log.append)
+        train_nano(out, recipe=TINY, control=Control(log.append))
     return out, log
 
 
@@ -43,7 +48,7 @@ def changed(before, after):
 def test_every_stage_leaves_a_folder_and_its_mark(trained):
     out, log = trained
     done = {mark.parent.name for mark in out.glob("*/done")}
-    assert done == {"tower", "language", "alignment", "selection", "instruction"}
+    assert done == {"tower", "language", "alignment", "selection", "instruction", "model"}
     assert log[0] == "drawing 8 scenes"
 
 
@@ -81,45 +86,104 @@ def test_a_run_goes_on_after_the_last_complete_stage(trained, monkeypatch):
     (out / "instruction" / "done").unlink()
     ran = []
 
-    def tune(model, *_, checkpoint, **__):
-        ran.append((checkpoint, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
+    def tune(model, *_, control, **__):
+        ran.append((control.folder, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
 
     monkeypatch.setattr("bvllm.nano.train.tune", tune)
-    train_nano(out, recipe=TINY, resume=True, log=lambda line: None)
+    (out / "model" / "done").unlink()
+    train_nano(out, recipe=TINY, resume=True, control=SILENT)
     [(folder, state)] = ran
     assert folder == out / "instruction"
     assert all(torch.equal(tensor, state[name]) for name, tensor in before.items())
     assert (out / "instruction" / "done").is_file()
 
 
-def test_a_fresh_run_forgets_the_marks_of_an_old_one(tmp_path, monkeypatch):
-    (tmp_path / "language").mkdir()
-    (tmp_path / "language" / "done").touch()
+@pytest.mark.slow
+def test_the_model_carries_what_it_knows(trained):
+    out, _ = trained
+    knowledge = load_model(str(out / "model")).knowledge
+    assert "star" in knowledge.words
+    assert len(knowledge.sight) == 128
 
-    def stop(*args, **kwargs):
-        raise RuntimeError("stopped")
 
-    monkeypatch.setattr("bvllm.nano.train.draw_pool", stop)
-    with pytest.raises(RuntimeError, match="stopped"):
-        train_nano(tmp_path, recipe=TINY, resume=True, log=lambda line: None)
-    assert (tmp_path / "language" / "done").is_file()
-    with pytest.raises(RuntimeError, match="stopped"):
-        train_nano(tmp_path, recipe=TINY, log=lambda line: None)
-    assert not (tmp_path / "language" / "done").exists()
+@pytest.mark.slow
+def test_a_finished_run_says_so_and_stays_as_it_is(trained, monkeypatch):
+    out, log = trained
+    monkeypatch.setattr("bvllm.nano.train.draw_pool", None)
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.name != "run.json"}
+    with pytest.raises(ValueError, match="must hold no run"):
+        train_nano(out, recipe=TINY, control=SILENT)
+    assert train_nano(out, recipe=TINY, resume=True, control=Control(log.append)) == out / "model"
+    assert "the run is finished" in log[-1]
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    with pytest.raises(ValueError, match="a run of this recipe"):
+        train_nano(out, recipe=replace(TINY, seed=9), resume=True, control=SILENT)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_in_the_middle_of_a_stage(tmp_path):
+    """Stopped after every step of every stage, it still comes to its end, each time one step further."""
+    stops, lines = 0, []
+    recipe = replace(TINY, language_steps=3)
+    while True:
+        control = Control(lines.append)
+
+        def tell(what, done, total, control=control):
+            if what in ("language", "instruction"):
+                control.stop.signal = 15
+
+        try:
+            train_nano(tmp_path, recipe=recipe, resume=stops > 0, control=replace(control, tell=tell))
+            break
+        except Interrupted as stopped:
+            stops += 1
+            assert stopped.signal == 15
+            assert "--resume" in str(stopped)
+            assert stops < 8
+    assert stops == 4  # twice in three steps of language, once behind them, once in two of instruction
+    assert "language: going on after step 2" in lines
+    assert not list(tmp_path.glob("*/checkpoint.safetensors"))
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_the_time_limit_holds_for_everything(tmp_path, monkeypatch):
+    """A pool that takes long leaves less for the stages."""
+    given = []
+    monkeypatch.setattr("bvllm.nano.progress.time.monotonic", lambda: clock[0])
+    clock = [0.0]
+    record = RunRecord.claim(tmp_path, TINY, 10.0, resume=False)
+    with record.clocked(SILENT):
+        clock[0] += 4 * 60  # the pool
+        given.append(record.share(2, 8, reserved=1.0))
+        clock[0] += given[-1] * 60
+        given.append(record.share(2, 6, reserved=1.0))
+        clock[0] += given[-1] * 60 + 60  # and encoding
+        given.append(record.share(4, 4))
+    assert given == pytest.approx([5 / 4, 15 / 12, 10 - 4 - 2.5 - 1])
+    again = RunRecord.claim(tmp_path, TINY, None, resume=True)
+    assert (again.minutes, again.spent) == (10.0, pytest.approx(7.5))
+    with pytest.raises(ValueError, match="started with"):
+        RunRecord.claim(tmp_path, TINY, 11.0, resume=True)
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{}", b"nonsense"])
+def test_a_spoilt_checkpoint_or_record_is_named(tmp_path, spoilt):
+    (tmp_path / "run.json").write_bytes(spoilt)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        RunRecord.claim(tmp_path, TINY, None, resume=True)
+    (tmp_path / "checkpoint.safetensors").write_bytes(spoilt)
+    limits = {"steps": 1, "minutes": 1, "lr": 0.1, "warmup": 1, "decay": 0.0, "seed": 0}
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+        StageLoop("toy", [torch.nn.Parameter(torch.ones(1))], **limits, control=SILENT.within(tmp_path))
 
 
 def test_a_recipe_within_a_time():
-    half = Recipe().within(_minutes(Recipe()) / 2)
-    assert _minutes(half) == pytest.approx(_minutes(Recipe()) / 2)
+    half = Recipe().within(Recipe().minutes / 2)
+    assert half.minutes == pytest.approx(Recipe().minutes / 2)
     assert half.scenes == Recipe().scenes // 2
     assert [s.minutes for s in half.stages] == pytest.approx([s.minutes / 2 for s in Recipe().stages])
     assert Recipe().within(0.1).scenes == 20
     assert Recipe().within(1e6).scenes == Recipe().scenes
-
-
-def _minutes(recipe):
-    stages = sum(stage.minutes for stage in recipe.stages)
-    return recipe.tower_minutes + recipe.language_minutes + recipe.alignment_minutes + stages
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from bvllm.common.stopping import Interrupted
 from bvllm.training import checkpoints
 from bvllm.training.run import train
 from bvllm.training.settings import override
-from bvllm.training.stage import Interrupted
 from tests.test_messages import HOUSE
 from tests.training.rows import open_drawn
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from bvllm.common.stopping import Interrupted
 from bvllm.data.hub import HubSource
 from bvllm.data.streams import TarSource
 from bvllm.model import BVLLMForConditionalGeneration
@@ -18,7 +19,6 @@ from bvllm.training.plan import plan
 from bvllm.training.rows import open_corpus, random_budget
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, override
-from bvllm.training.stage import Interrupted
 from tests.data.rows import llava, picture, video, write
 from tests.data.test_shards import pack
 from tests.test_messages import HOUSE

@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Stopped, Unanswerable, WrongUse, show, silence_libraries, wrong_use
+from bvllm.cli.console import (
+    Stopped,
+    Unanswerable,
+    WrongUse,
+    progress_bar,
+    show,
+    silence_libraries,
+    wrong_use,
+)
 from bvllm.cli.options import TrustOption
 
 train = typer.Typer(help="Train a model.", add_completion=False)
@@ -22,20 +30,26 @@ def nano(
         Path, typer.Option(help="Folder for the model and its checkpoints.", file_okay=False)
     ] = Path("runs/nano"),
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="The most time for all stages together.")
+        float | None, typer.Option(min=0.1, help="The most time for everything, the pool of frames included.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last finished stage in --out.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train the embedded model from nothing, on the world's own videos."""
+    """Train the embedded model from nothing, on the world's own videos.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
     silence_libraries()
     from safetensors import SafetensorError
 
+    from bvllm.common.stopping import Interrupted
+    from bvllm.nano.loop import Control
     from bvllm.nano.train import train_nano
 
     try:
-        path = train_nano(out, minutes=minutes, resume=resume, log=_log)
+        with progress_bar(remaining=True) as bar:
+            path = train_nano(out, minutes=minutes, resume=resume, control=Control(_log, bar))
+    except Interrupted as error:
+        raise Stopped(str(error), error.signal) from error
     except ValueError as error:
         raise WrongUse(str(error)) from error
     except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
@@ -95,10 +109,11 @@ def _run(
     silence_libraries()
     from safetensors import SafetensorError
 
+    from bvllm.common.stopping import Interrupted
+
     try:
         from bvllm.training.plan import plan
         from bvllm.training.run import train as train_stages
-        from bvllm.training.stage import Interrupted
     except ModuleNotFoundError as error:
         raise Unanswerable(f"training needs {error.name}: pip install 'bvllm[train]'") from error
 

@@ -77,14 +77,13 @@ def answer(
             said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
             likely = _likelihoods(asked, visual, said, loaded, session)
     how = "learned" if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
-    options = asked.question.options
-    chosen = max(range(len(options)), key=likely.__getitem__) if options else None
+    text, letter = _likeliest(asked.question.options, likely) or (said, None)
     return Answer(
         question=asked.question.stem,
-        options=options,
-        text=said if chosen is None else options[chosen],
+        options=asked.question.options,
+        text=text,
         free_text=said,
-        letter=None if chosen is None else LETTERS[chosen],
+        letter=letter,
         likelihoods=likely,
         doubts=loaded.doubts(asked, encoded.frame_features),
         frames=_chosen_frames(encoded, selection),
@@ -113,6 +112,14 @@ def _likelihoods(
         return ()
     scores = loaded.option_scores(asked, visual, said, session.prompt)
     return tuple(torch.tensor(scores, dtype=torch.float64).softmax(dim=0).tolist())
+
+
+def _likeliest(options: tuple[str, ...], likely: tuple[float, ...]) -> tuple[str, str] | None:
+    """The option that is the answer, and its letter; None where there are no options."""
+    if not options:
+        return None
+    chosen = max(range(len(options)), key=likely.__getitem__)
+    return options[chosen], LETTERS[chosen]
 
 
 def method_names(select: str, methods: MethodNames | None, slots: Slots) -> MethodNames:

@@ -1,13 +1,11 @@
 """Load models by name, and put B-VLLM behind the interface `VideoModel`."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     DynamicCache,
     LogitsProcessor,
@@ -21,17 +19,18 @@ from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
+from bvllm.inference.fingerprint import tower_fingerprint
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import reply_forms, reply_scores
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
-from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.folder import check_finite, check_folder, check_weights
 from bvllm.model.knowledge import Knowledge
-from bvllm.model.vision_tower import config_of, hidden_size, patch_count
+from bvllm.model.vision_tower import hidden_size, patch_count
 from bvllm.stages.pipeline import mixed
 from bvllm.types import Budget, FrameSelection, Questions
 
@@ -39,10 +38,6 @@ from bvllm.types import Budget, FrameSelection, Questions
 CHUNK = 16
 # A float32 feature of more bytes is kept in bfloat16: below 4 KB a frame in an index, up to 2000 channels.
 FEATURE_BYTES = 4000
-# Goes up when the same tower gives other numbers: another attention, another type that features are kept in.
-RECIPE = 2
-# What a configuration says beside the architecture: where it came from, and how it is loaded.
-NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label", "label2id"}
 
 
 @dataclass(frozen=True)
@@ -438,43 +433,3 @@ def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 def _first_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
-
-
-def tower_fingerprint(
-    model: BVLLMForConditionalGeneration, normal: BVLLMVideoProcessor, fast: FastTower | None
-) -> str:
-    """SHA-256, as hex, of the tower's configuration and weights, its normalisation, and how it is run.
-
-    The type of the numbers and the form of the tower (stock or fast, on a CPU or not) are part of it: they
-    move the last bits of a feature, and with them, once in a while, the choice of a frame. Reads all weights
-    once, at gigabytes a second: ask for it once per model.
-    """
-    config, tower = model.config, model.vision_tower
-    said: list[object] = [RECIPE, _architecture(config_of(tower).to_dict()), config.frame_feature]
-    said += [normal.image_mean, normal.image_std, model.device.type, str(model.dtype)]
-    said += [None if fast is None else str(fast.dtype)]
-    said += ["compiled"] * (fast is not None and fast.compiled)
-    digest = hashlib.sha256()
-    _add_weights(digest, tower)
-    if config.frame_feature != "cls":
-        said += [config.vision_feature_layer]
-        if model.frame_reader is not None:
-            _add_weights(digest, model.frame_reader)
-    digest.update(json.dumps(said, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
-
-
-def _architecture(config: dict[str, object]) -> dict[str, object]:
-    return {k: v for k, v in config.items() if k not in NOT_ARCHITECTURE and not k.startswith("_")}
-
-
-def _add_weights(digest: "hashlib._Hash", module: nn.Module) -> None:
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        digest.update(_bytes_of(value))
-
-
-def _bytes_of(value: Tensor) -> memoryview:
-    if not value.numel():
-        return memoryview(b"")
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

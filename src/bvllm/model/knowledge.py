@@ -56,9 +56,11 @@ class Knowledge:
     def __post_init__(self) -> None:
         texts = (self.about, *self.words, *self.questions)
         if not all(isinstance(text, str) and text for text in texts) or not (self.words and self.questions):
-            raise ValueError(f"{FILE} must hold words and questions as texts: write it anew")
+            raise ValueError(
+                f"{FILE} must hold words and questions, got an empty list or no texts: write it anew"
+            )
         if not self.sight or not all(isinstance(x, float) for x in (*self.sight, self.bias)):
-            raise ValueError(f"{FILE} must hold the probe's weights as numbers: write it anew")
+            raise ValueError(f"{FILE} must hold the probe as numbers, got something else: write it anew")
 
     def doubts(self, question: Question, features: Tensor) -> tuple[str, ...]:
         """Why an answer would be a guess, each reason a clause.
@@ -131,7 +133,9 @@ class Knowledge:
                 found["bias"],
             )
         except (TypeError, KeyError, AttributeError, RecursionError, UnicodeDecodeError) as error:
-            raise ValueError(f"{FILE} must hold words, questions and a probe: write it anew") from error
+            raise ValueError(
+                f"{FILE} must hold words, questions and a probe, got {error!r}: write it anew"
+            ) from error
         if len(known.sight) != channels:
             raise ValueError(
                 f"{FILE} must hold {channels} weights, one for each channel, got {len(known.sight)}: "
@@ -142,7 +146,7 @@ class Knowledge:
 
 def _texts(found: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(found, list):
-        raise TypeError(f"must be a list, got {type(found).__name__}")
+        raise TypeError(type(found).__name__)
     return tuple(found)
 
 

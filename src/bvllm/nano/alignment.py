@@ -5,21 +5,18 @@ sampler and projector learn to give just that sum for the frame itself, under an
 fifty thousand frames cost a minute; the paper aligns on captions through the LLM instead.
 """
 
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.schedule import follow
+from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.steps import hard_selection
 from bvllm.nano.tuning import free_only
 from bvllm.synthetic.sampling import describe
@@ -37,42 +34,38 @@ def align(
     frames: int = 256,
     lr: float = 2e-3,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    log: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> None:
     """Train token sampler and projector in place.
 
     Args:
         frames: pool frames a step, each with a random question.
-        minutes: the most time; the learning rate follows whichever of steps and minutes runs out first.
+        steps, minutes: the most of each.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     parameters = free_only(model, ("token_sampler", "multi_modal_projector"))
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, betas=(0.9, 0.98))
+    loop = StageLoop(
+        "alignment",
+        parameters,
+        steps=steps,
+        minutes=minutes,
+        lr=lr,
+        warmup=100,
+        decay=0.01,
+        seed=seed,
+        control=control,
+    )
     targets = caption_targets(model, tokenizer, bank)
     ids, mask = random_questions(tokenizer, seed)
-    rng, started = np.random.default_rng((seed, 41)), time.monotonic()
-    recent: list[float] = []
-    for step in range(steps):
-        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
-        if share >= 1:
-            break
-        follow(optimizer, lr, step, share, warmup=100)
+    rng = np.random.default_rng((loop.seed, 41))
+    for _ in loop:
         rows = torch.from_numpy(rng.integers(0, len(bank.pool), frames))
         asked = torch.from_numpy(rng.integers(0, len(ids), frames))
         features = read_frames(model, bank.patches[rows].float(), ids[asked], mask[asked])
         loss = F.mse_loss(features, targets[rows][:, None].expand_as(features)) / targets.var()
-        optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        recent.append(loss.item())
-        if len(recent) == 50:
-            spent = time.monotonic() - started
-            log(f"alignment step {step + 1}/{steps} unexplained {np.mean(recent):.3f} {spent:.0f} s")
-            recent.clear()
-    if checkpoint is not None:
-        model.save_pretrained(checkpoint)
+        loop.descend()
+        loop.record(unexplained=loss.item())
 
 
 def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

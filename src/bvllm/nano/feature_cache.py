@@ -1,5 +1,6 @@
 """Cache the features of every frame of the dataset; a training clip of any length is a choice of its rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.warmup import normalise
 from bvllm.synthetic.needles import Caption, Event, Needle, Sticker
 
+CHUNK = 128  # frames that are encoded together
 SHORTEST_RUN, LONGEST_RUN = 2, 15  # frames of one scene in a row
 
 
@@ -40,15 +42,23 @@ class FeatureCache:
 
     @classmethod
     def encode(
-        cls, pool: FrameDataset, model: BVLLMModel, *, mean: tuple[float, ...], std: tuple[float, ...]
+        cls,
+        pool: FrameDataset,
+        model: BVLLMModel,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        tell: Callable[[str, int, int | None], None] | None = None,
     ) -> "FeatureCache":
-        """Run the tower once over every frame of the dataset."""
+        """Run the tower once over every frame of the dataset; `tell` hears (what, frames done, all)."""
         frames, patches = [], []
         with torch.inference_mode():
-            for chunk in pool.pixels.split(128):
+            for chunk in pool.pixels.split(CHUNK):
                 pixels = normalise(chunk, mean, std)
                 frames.append(model.encode_frames(pixels).float())
                 patches.append(model.encode_patches(pixels).bfloat16())
+                if tell is not None:
+                    tell("encoding", min(CHUNK * len(frames), len(pool)), len(pool))
         return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone())
 
     @classmethod

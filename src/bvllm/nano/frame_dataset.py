@@ -5,6 +5,8 @@ once at the tower's size; training then only chooses rows, so an hour of video c
 """
 
 import io
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +47,7 @@ class FrameDataset:
         return len(self.needles)
 
 
+_Drawn = tuple[np.ndarray, list[Needle | None], list[float], list[int]]
 # benchmarks/equal_dump.py reaches this class of older commits and of this one by its older name.
 Pool = FrameDataset
 
@@ -63,7 +66,15 @@ def random_needle(rng: np.random.Generator, split: Split) -> Needle:
     return random_picture(rng, split, landmark=bool(rng.random() < 0.4))
 
 
-def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers: int = 2) -> FrameDataset:
+def draw_pool(
+    scenes: int,
+    *,
+    split: Split,
+    seed: int,
+    image_size: int,
+    workers: int = 2,
+    tell: Callable[[str, int, int | None], None] | None = None,
+) -> FrameDataset:
     """Draw `scenes` scenes: of every moment, one bare frame and two with a needle.
 
     Args:
@@ -72,14 +83,21 @@ def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers:
         seed: decides everything.
         image_size: side of the square that the tower sees.
         workers: processes that draw; one draws in this process.
+        tell: called with (what, scenes drawn, all scenes).
     """
     chunks = np.array_split(np.arange(scenes), max(1, scenes // 20))
     jobs = [(chunk.tolist(), split, seed, image_size) for chunk in chunks]
-    if workers == 1:
-        parts = [_draw_scenes(job) for job in jobs]
-    else:
-        with processes(workers) as executor:
-            parts = list(executor.map(_draw_scenes, jobs))
+    parts: list[_Drawn] = []
+    with ExitStack() as stack:
+        drawn: Iterable[_Drawn]
+        if workers == 1:
+            drawn = map(_draw_scenes, jobs)
+        else:
+            drawn = stack.enter_context(processes(workers)).map(_draw_scenes, jobs)
+        for chunk, part in zip(chunks, drawn, strict=True):
+            parts.append(part)
+            if tell is not None:
+                tell("drawing", int(chunk[-1]) + 1, scenes)
     return FrameDataset(
         torch.from_numpy(np.concatenate([p[0] for p in parts])),
         tuple(needle for p in parts for needle in p[1]),
@@ -88,9 +106,7 @@ def draw_pool(scenes: int, *, split: Split, seed: int, image_size: int, workers:
     )
 
 
-def _draw_scenes(
-    job: tuple[list[int], Split, int, int],
-) -> tuple[np.ndarray, list[Needle | None], list[float], list[int]]:
+def _draw_scenes(job: tuple[list[int], Split, int, int]) -> _Drawn:
     numbers, split, seed, image_size = job
     pixels: list[np.ndarray] = []
     needles: list[Needle | None] = []

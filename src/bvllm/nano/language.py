@@ -6,8 +6,7 @@ counting, reading the clock, matching options) is what a pre-trained LLM brings 
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,7 +18,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from bvllm.model.modeling_bvllm import ClockEmbedding
 from bvllm.nano.examples import Example, examples
-from bvllm.nano.schedule import follow
+from bvllm.nano.loop import Control, StageLoop
 from bvllm.synthetic.sampling import describe
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
 from bvllm.synthetic.vocabulary import COLOURS
@@ -155,7 +154,7 @@ def warm_up_language(
     lr: float = 1.5e-3,
     seed: int = 0,
     minutes: float = math.inf,
-    log: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> tuple[Qwen2Model, ClockEmbedding]:
     """Train nano's LLM and clock on captioned videos of 8 s to an hour.
 
@@ -168,28 +167,24 @@ def warm_up_language(
     nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
     nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
     parameters = [*language_model.parameters(), *clock.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
-    stream, started = caption_batches(tokenizer, batch, seed), time.monotonic()
-    recent: list[tuple[float, float]] = []
-    for step in range(steps):
-        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
-        if share >= 1:
-            break
-        follow(optimizer, lr, step, share, warmup=200)
-        optimizer.zero_grad()
-        losses = []
+    loop = StageLoop(
+        "language",
+        parameters,
+        steps=steps,
+        minutes=minutes,
+        lr=lr,
+        warmup=200,
+        decay=0.05,
+        seed=seed,
+        control=control,
+    )
+    stream = caption_batches(tokenizer, batch, loop.seed)
+    for _ in loop:
         for part in next(stream):
             loss, right = caption_loss(language_model, clock, part)
             (loss / SPLITS).backward()
-            losses.append((loss.item(), right.item()))
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        recent += losses
-        if step % 50 == 49:
-            loss, right = np.array(recent).mean(axis=0)
-            spent = time.monotonic() - started
-            log(f"language step {step + 1}/{steps} loss {loss:.3f} right {right:.3f} {spent:.0f} s")
-            recent.clear()
+            loop.record(loss=loss.item(), right=right.item())
+        loop.descend()
     return language_model.eval(), clock
 
 

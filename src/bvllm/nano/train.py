@@ -7,11 +7,12 @@
     selection   the frame selector alone, on cached [CLS] features of videos up to an hour
     instruction everything but the tower
 
-Each stage leaves a folder; `resume` goes on after the last one that is complete. A folder is complete when
-its `done` file is there, which is written last.
+Each stage leaves a folder, and a checkpoint in it while it runs; `resume` goes on after the last stage
+that is complete, and in the middle of the next one. A folder is complete when its `done` file is there,
+which is written last. What a run was started with, and the time that it has spent, stand in `run.json`.
 """
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,11 +29,15 @@ from bvllm.nano.alignment import align
 from bvllm.nano.build import build_model, build_processor
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
+from bvllm.nano.knowledge import knowledge_of
 from bvllm.nano.language import warm_up_language
+from bvllm.nano.loop import CHECKPOINT, Control
+from bvllm.nano.progress import RunRecord
 from bvllm.nano.tuning import INSTRUCTION, SELECTION, TuningStage, tune
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
 
+POOL_MINUTES = 9.0  # drawing and encoding the whole recipe's pool on two cores, measured
 CLOCK = "clock.safetensors"  # beside the language model's own weights
 
 
@@ -58,24 +63,35 @@ class Recipe:
     seed: int = 1
     workers: int = 2
 
+    @property
+    def minutes(self) -> float:
+        """The most that the whole takes: the pool on two cores, and every stage."""
+        pool = POOL_MINUTES * self.scenes / Recipe.scenes
+        return (
+            pool + self.tower_minutes + self.language_minutes + self.alignment_minutes + self.tuning_minutes
+        )
+
+    @property
+    def tuning_minutes(self) -> float:
+        """The most that selection and instruction tuning take together."""
+        return sum(stage.minutes for stage in self.stages)
+
     def within(self, minutes: float) -> "Recipe":
-        """The same recipe, every stage shortened in proportion so that the whole takes `minutes`.
+        """The same recipe, pool and stages cut in proportion so that the whole takes `minutes`.
 
         Raises:
             ValueError: there is no time at all.
         """
         if not minutes > 0:
             raise ValueError(f"minutes must be above 0, got {minutes:g}: leave it out for the whole recipe")
-        stages = sum(s.minutes for s in self.stages)
-        whole = self.tower_minutes + self.language_minutes + self.alignment_minutes + stages
-        share = minutes / whole
+        share = minutes / self.minutes
         return replace(
             self,
             scenes=max(20, int(self.scenes * min(1.0, share))),
             tower_minutes=self.tower_minutes * share,
             language_minutes=self.language_minutes * share,
             alignment_minutes=self.alignment_minutes * share,
-            stages=tuple(replace(s, minutes=s.minutes * share) for s in self.stages),
+            stages=tuple(replace(stage, minutes=stage.minutes * share) for stage in self.stages),
         )
 
 
@@ -85,70 +101,99 @@ def train_nano(
     minutes: float | None = None,
     resume: bool = False,
     recipe: Recipe | None = None,
-    log: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> Path:
     """Train the embedded model.
 
     Args:
         out: folder for the stages; the finished model is in `out/model`.
-        minutes: the most time for all stages together; None takes the recipe's own.
-        resume: skip the stages that are complete in `out`.
+        minutes: the most time for everything, pool included; None takes the recipe's own. A run that goes on
+            has what it had left.
+        resume: go on with the run in `out`; a finished one stays as it is.
         recipe: another recipe than the shipped model's.
-        log: receives a line now and then.
+        control: who is told, and who may stop the run.
 
     Returns:
         The folder of the finished model, for `--model`.
 
     Raises:
-        ValueError: there is no time at all.
+        ValueError: there is no time at all, `out` holds a run and `resume` is False, or the run in `out` was
+            started with other settings.
+        Interrupted: the control's `stop` was asked; `resume` goes on.
     """
-    recipe = recipe or Recipe()
+    recipe, control = recipe or Recipe(), control or Control()
     if minutes is not None:
-        recipe = recipe.within(minutes)
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for mark in out.glob("*/done"):  # of an earlier run: it must not pass for this one's
-            mark.unlink()
+        recipe.within(minutes)  # refuses what is no time at all, before anything is written
+    record = RunRecord.claim(out, recipe, minutes, resume=resume)
+    if _is_done(out / "model"):
+        control.log(f"nothing left to do in {out}: the run is finished")
+        return out / "model"
+    if record.minutes is not None:
+        recipe = recipe.within(record.minutes)
+    with control.stop.listening(), record.clocked(control):
+        return _train(out, recipe, record, control)
+
+
+def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Path:
+    """Every stage that is not done yet; where a limit was set, each gets its share of what is left of it."""
     tokenizer = build_tokenizer()
-    pool = _pool(recipe, log)
-    tower, words = _tower(out / "tower", pool, recipe, resume, log)
-    language_model, clock = language_stage(out / "language", tokenizer, recipe, resume, log)
+    pool = _pool(recipe, control)
+    heads = recipe.alignment_minutes + recipe.tuning_minutes
+    reserved = 0.0 if record.minutes is None else _encoding_minutes(pool)
+    limit = record.share(
+        recipe.tower_minutes, recipe.tower_minutes + recipe.language_minutes + heads, reserved
+    )
+    tower, words = _tower(out / "tower", pool, recipe, limit, control)
+    limit = record.share(recipe.language_minutes, recipe.language_minutes + heads, reserved)
+    language_model, clock = language_stage(
+        out / "language", tokenizer, replace(recipe, language_minutes=limit), resume=True, control=control
+    )
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
-    log("encoding the pool")
-    bank = FeatureCache.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD)
+    control.log("encoding the pool")
+    bank = FeatureCache.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD, tell=control.progress)
     folder = out / "alignment"
-    if resume and _is_done(folder):
-        model = BVLLMForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, **loading_weights()
-        )
-    else:
+    if not _is_done(folder):
+        limit = record.share(recipe.alignment_minutes, heads)
+        own = control.within(folder)
         align(
-            model,
-            tokenizer,
-            bank,
-            steps=recipe.alignment_steps,
-            minutes=recipe.alignment_minutes,
-            seed=recipe.seed,
-            checkpoint=folder,
-            log=log,
+            model, tokenizer, bank, steps=recipe.alignment_steps, minutes=limit, seed=recipe.seed, control=own
         )
-        _finish(folder)
+        _finish(folder, model)
+    following = recipe.tuning_minutes
     for number, stage in enumerate(recipe.stages):
-        folder = out / stage.name
-        if resume and _is_done(folder):
-            model = BVLLMForConditionalGeneration.from_pretrained(
-                folder, dtype=torch.float32, **loading_weights()
-            )
-            continue
-        tune(model, tokenizer, bank, stage, seed=recipe.seed * 100 + number, checkpoint=folder, log=log)
-        _finish(folder)
-    save_nano(model, tokenizer, out / "model")
+        before, folder = folder, out / stage.name
+        if not _is_done(folder):
+            model = _stage_model(before)
+            limited = replace(stage, minutes=record.share(stage.minutes, following))
+            seed = recipe.seed * 100 + number
+            tune(model, tokenizer, bank, limited, seed=seed, control=control.within(folder))
+            _finish(folder, model)
+        following -= stage.minutes
+    save_nano(_stage_model(folder), tokenizer, out / "model")
     words.save(out / "model")
+    shows = torch.tensor([needle is not None for needle in pool.needles])
+    knowledge_of(bank.frames, shows).save(out / "model")
+    _mark(out / "model")
     return out / "model"
 
 
+def _encoding_minutes(pool: FrameDataset) -> float:
+    """How long encoding the pool will take, by its first frames through an untrained tower."""
+    tower, some = CLIPVisionModel(nano_vision()).eval(), pool.pixels[:64].float() / 255
+    with torch.inference_mode():
+        tower(pixel_values=some)  # the first run of a kernel is slow
+        started = time.monotonic()
+        tower(pixel_values=some)
+    passes = 2
+    return passes * (time.monotonic() - started) / 60 * len(pool) / len(some)
+
+
 def language_stage(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, resume: bool, log: Callable[[str], None]
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    resume: bool,
+    control: Control | None = None,
 ) -> tuple[Qwen2Model, ClockEmbedding]:
     """The LLM and its clock, warmed up on captioned videos; read where `resume` finds them done."""
     config = nano_text(
@@ -162,11 +207,11 @@ def language_stage(
             steps=recipe.language_steps,
             minutes=recipe.language_minutes,
             seed=recipe.seed,
-            log=log,
+            control=(control or Control()).within(folder),
         )
         language_model.save_pretrained(folder)
         save_file(clock.state_dict(), folder / CLOCK)
-        _finish(folder)
+        _mark(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
     return Qwen2Model.from_pretrained(folder, **loading_weights()), clock
 
@@ -178,30 +223,36 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
     model.float()
 
 
-def _pool(recipe: Recipe, log: Callable[[str], None]) -> FrameDataset:
+def _pool(recipe: Recipe, control: Control) -> FrameDataset:
     """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
-    log(f"drawing {recipe.scenes} scenes")
-    side = nano_vision().image_size
-    return draw_pool(recipe.scenes, split="train", seed=recipe.seed, image_size=side, workers=recipe.workers)
+    control.log(f"drawing {recipe.scenes} scenes")
+    return draw_pool(
+        recipe.scenes,
+        split="train",
+        seed=recipe.seed,
+        image_size=nano_vision().image_size,
+        workers=recipe.workers,
+        tell=control.progress,
+    )
 
 
 def _tower(
-    folder: Path, pool: FrameDataset, recipe: Recipe, resume: bool, log: Callable[[str], None]
+    folder: Path, pool: FrameDataset, recipe: Recipe, minutes: float, control: Control
 ) -> tuple[CLIPVisionModel, TextEncoder]:
-    if not (resume and _is_done(folder)):
+    if not _is_done(folder):
         tower, words = warm_up_tower(
             pool,
             nano_vision(),
             mean=NANO_MEAN,
             std=NANO_STD,
             epochs=recipe.tower_epochs,
-            minutes=recipe.tower_minutes,
+            minutes=minutes,
             seed=recipe.seed,
-            log=log,
+            control=control.within(folder),
         )
         tower.save_pretrained(folder)
         words.save(folder)
-        _finish(folder)
+        _mark(folder)
     return CLIPVisionModel.from_pretrained(folder, **loading_weights()), TextEncoder.load(folder)
 
 
@@ -209,10 +260,17 @@ def _is_done(folder: Path) -> bool:
     return (folder / "done").is_file()
 
 
-def _finish(folder: Path) -> None:
+def _finish(folder: Path, model: BVLLMForConditionalGeneration) -> None:
+    """Leave a stage's model, and its mark last."""
+    model.save_pretrained(folder)
+    _mark(folder)
+
+
+def _mark(folder: Path) -> None:
     (folder / "done").touch()
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _stage_model(folder: Path) -> BVLLMForConditionalGeneration:
-    """What an earlier stage left."""
+    """What a stage left."""
     return BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())

@@ -1,10 +1,8 @@
 """Tune nano's selection and instruction stages on cached features of the frozen tower."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,7 +14,7 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.visual import ClockEmbedding
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import caption_batches, caption_loss
-from bvllm.nano.schedule import follow
+from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.steps import StepLoss, TrainingClip, clips, question_tokens, select_batch, step_loss
 
 CAPTION_WEIGHT = 0.2  # of each of the three parts of a batch of captioned videos
@@ -84,56 +82,42 @@ def tune(
     stage: TuningStage,
     *,
     seed: int,
-    checkpoint: Path | None = None,
-    log: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> None:
-    """Train one stage in place.
-
-    Args:
-        checkpoint: folder that receives the model every few minutes, to be tried meanwhile: a stage that
-            was killed begins again.
-    """
+    """Train one stage in place."""
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     parameters = free_only(model, stage.trained)
-    optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=0.02, betas=(0.9, 0.98))
-    stream = batches(bank, stage, model.config.num_selected_frames, seed)
-    rng = np.random.default_rng((seed, 37))
-    stories = caption_batches(tokenizer, stage.told, seed)
-    torch.manual_seed(seed)
+    loop = StageLoop(
+        stage.name,
+        parameters,
+        steps=stage.steps,
+        minutes=stage.minutes,
+        lr=stage.lr,
+        warmup=100,
+        decay=0.02,
+        seed=seed,
+        control=control,
+    )
+    stream = batches(bank, stage, model.config.num_selected_frames, loop.seed)
+    rng = np.random.default_rng((loop.seed, 37))
+    stories = caption_batches(tokenizer, stage.told, loop.seed)
     model.train()
     model.model.vision_tower.eval()
-    started = saved = time.monotonic()
-    recent: list[tuple[float, float, float, float, float]] = []
-    for step in range(stage.steps):
-        share = max(step / stage.steps, (time.monotonic() - started) / 60 / stage.minutes)
-        if share >= 1:
-            break
-        follow(optimizer, stage.lr, step, share, warmup=100)
+    for share in loop:
         oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
-        optimizer.zero_grad()
         loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
         (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
         for part in next(stories) if stage.told else ():
             clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
             (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, part)[0]).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        recent.append(
-            (loss.answer.item(), loss.selection.item(), loss.right.item(), loss.recall.item(), loss.frames)
+        loop.descend()
+        loop.record(
+            answer=loss.answer.item(),
+            right=loss.right.item(),
+            selection=loss.selection.item(),
+            recall=loss.recall.item(),
+            frames=loss.frames,
         )
-        if len(recent) == 25:
-            answer, selection, right, recall, frames = np.nanmean(np.array(recent), axis=0)
-            log(
-                f"{stage.name} step {step + 1}/{stage.steps} answer {answer:.3f} right {right:.3f} "
-                f"selection {selection:.3f} recall {recall:.3f} frames {frames:.1f} "
-                f"{time.monotonic() - started:.0f} s"
-            )
-            recent.clear()
-        if checkpoint is not None and time.monotonic() - saved > 180:
-            model.save_pretrained(checkpoint)
-            saved = time.monotonic()
-    if checkpoint is not None:
-        model.save_pretrained(checkpoint)
     model.eval()
 
 

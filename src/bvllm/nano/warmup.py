@@ -1,8 +1,6 @@
 """Warm up nano's vision tower by contrast with text: the role of CLIP's pre-training in the paper."""
 
 import math
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.nano.frame_dataset import FrameDataset
-from bvllm.nano.schedule import follow
+from bvllm.nano.loop import Control, StageLoop
 from bvllm.synthetic.sampling import describe
 from bvllm.synthetic.vocabulary import COLOURS
 
@@ -47,7 +45,7 @@ def warm_up_tower(
     lr: float = 2e-3,
     seed: int = 0,
     minutes: float = math.inf,
-    log: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> tuple[CLIPVisionModel, TextEncoder]:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
@@ -64,16 +62,22 @@ def warm_up_tower(
     text = TextEncoder(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
     parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    steps = int(epochs * len(pool) / batch)
-    started, generator = time.monotonic(), torch.Generator().manual_seed(seed)
-    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(math.ceil(epochs) + 1)])
-    for step in range(steps):
-        share = max(step / steps, (time.monotonic() - started) / 60 / minutes)
-        if share >= 1:
-            break
-        follow(optimizer, lr, step, share, warmup=200)
-        rows = order[step * batch : (step + 1) * batch]
+    steps = max(1, int(epochs * len(pool) / batch))
+    loop = StageLoop(
+        "tower",
+        parameters,
+        steps=steps,
+        minutes=minutes,
+        lr=lr,
+        warmup=200,
+        decay=0.02,
+        seed=seed,
+        control=control,
+    )
+    shuffling, generator = (torch.Generator().manual_seed(s) for s in (seed, loop.seed))
+    order = torch.cat([torch.randperm(len(pool), generator=shuffling) for _ in range(math.ceil(epochs) + 1)])
+    for _ in loop:
+        rows = order[loop.step * batch : (loop.step + 1) * batch]
         mixing, recoloured = random_colours(len(rows), generator)
         pixels = normalise(augment(pool.pixels[rows], generator, mixing), mean, std)
         shown = zip(rows.tolist(), recoloured.tolist(), strict=True)
@@ -86,13 +90,9 @@ def warm_up_tower(
         said = text(distinct)
         loss, right = _contrast(seen.pooler_output.float(), said, text.scale, target)
         patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
-        optimizer.zero_grad()
         (loss + patch_loss).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if step % 50 == 0:
-            seen_right = f"right {right:.3f} patches {patch_right:.3f}"
-            log(f"tower step {step}/{steps} {seen_right} {time.monotonic() - started:.0f} s")
+        loop.descend()
+        loop.record(right=right, patches=patch_right)
     return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
 
 

@@ -38,6 +38,17 @@ def grid_shape(cells: int) -> tuple[int, int]:
     return rows, cells // rows
 
 
+def square(patches: int) -> int:
+    """Width of a grid of patches where none is given: a square's, or all of them where they are no square.
+
+    Example:
+        >>> square(16), square(10)
+        (4, 10)
+    """
+    side = math.isqrt(patches)
+    return side if side * side == patches else patches
+
+
 def grid_pooling_weights(cells: int, keep: int, device: torch.device | None = None) -> Tensor:
     """Adaptive average pooling of a grid of patches to a smaller grid, as a matrix.
 

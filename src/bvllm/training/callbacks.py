@@ -2,29 +2,24 @@
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from bvllm.common.stopping import StopRequest
 from bvllm.training.checkpoints import write_whole_file
 
 LOSSES = "losses.jsonl"
 Log = Callable[[str], None]
 
 
-class StopRequest:
-    """Record a request to stop the run: by which signal, if any."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
+class SharedStopRequest(StopRequest):
+    """A request to stop that all processes of a run agree on."""
 
     def agreed(self, device: torch.device) -> bool:
         """True on every process once it is true on one; all must ask."""
@@ -35,27 +30,11 @@ class StopRequest:
         self.signal = int(heard) or None
         return self.signal is not None
 
-    @contextmanager
-    def listening(self) -> Iterator["StopRequest"]:
-        """Ctrl-C and SIGTERM ask to stop; a second one means at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
 
 class Stopping(TrainerCallback):
     """Ends the loop, with a checkpoint, when it was asked for: after a batch, not only after a step."""
 
-    def __init__(self, request: StopRequest) -> None:
+    def __init__(self, request: SharedStopRequest) -> None:
         self.request = request
 
     def on_substep_end(

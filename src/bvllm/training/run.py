@@ -10,7 +10,7 @@ import torch
 
 from bvllm.model import BVLLMProcessor
 from bvllm.training.build import Built, build
-from bvllm.training.callbacks import Log, StopRequest
+from bvllm.training.callbacks import Log, SharedStopRequest
 from bvllm.training.checkpoints import atomic_folder, is_complete, write_whole_file
 from bvllm.training.checks import STAGES, check_settings
 from bvllm.training.rows import Corpus, StageData, open_corpus
@@ -34,7 +34,7 @@ def train(
     *,
     resume: bool = False,
     log: Log = print,
-    stop: StopRequest | None = None,
+    stop: SharedStopRequest | None = None,
     open_rows: OpenCorpus = open_corpus,
 ) -> Path:
     """Both stages, or what is left of them.
@@ -62,7 +62,7 @@ def train(
         log(f"nothing left to do in {out}")
         return model
     stages = _stages(settings, out)
-    asked = stop or StopRequest()
+    asked = stop or SharedStopRequest()
     with asked.listening():
         for number, (stage, (_, rows)) in enumerate(zip(stages, STAGES)):
             if not stage.is_done:

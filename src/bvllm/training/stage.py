@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
+from bvllm.common.stopping import Interrupted
 from bvllm.data.faults import InvalidRow
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.build import Built
@@ -20,8 +21,8 @@ from bvllm.training.callbacks import (
     EarlyStopping,
     Log,
     LossLogger,
+    SharedStopRequest,
     Stopping,
-    StopRequest,
     out_of_patience,
 )
 from bvllm.training.checkpoints import (
@@ -78,15 +79,7 @@ class Stage:
         return self.own.max_steps or max(1, round(len(rows) * self.own.epochs / self.own.batch))
 
 
-class Interrupted(Exception):
-    """The run was asked to stop and can go on; `signal` says how, the message where."""
-
-    def __init__(self, message: str, signal: int) -> None:
-        self.signal = signal
-        super().__init__(message)
-
-
-def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log: Log) -> None:
+def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopRequest, log: Log) -> None:
     """Train a stage to its end and leave its result.
 
     Args:
@@ -189,7 +182,7 @@ def _final(last: Path, patience: int | None) -> Path:
     return folder
 
 
-def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: StopRequest, log: Log) -> StageTrainer:
+def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopRequest, log: Log) -> StageTrainer:
     own, run = stage.own, stage.settings.run
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     main = int(os.environ.get("RANK", "0")) == 0
