@@ -14,6 +14,7 @@ from bvllm.training.callbacks import read_losses
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, StageSettings, override
 from bvllm.training.trainable import merge_adapters, part_of, prepare
+from bvllm.training.trainer import StageTrainer
 from tests.model import tiny
 from tests.model.test_assemble import instructblip
 from tests.training.rows import open_drawn
@@ -37,17 +38,24 @@ def words(tmp_path_factory, rows_file):
     ]  # fmt: skip
 
 
-def test_the_papers_recipe_runs_and_keeps_its_best(words, tmp_path):
-    # A rate of nonsense makes the loss rise at once, so that patience ends the stage.
-    told = "alignment.max_steps=2 instruction.max_steps=9 instruction.patience=2 instruction.lr=3"
+def test_the_papers_recipe_runs_and_keeps_its_best(words, tmp_path, monkeypatch):
+    real, losses = StageTrainer.evaluation_loop, iter((7.0, 6.0, 4.0, 2.0, 3.0, 5.0, 1.0))
+
+    def evaluation_loop(*args, **kwargs):  # the second of instruction tuning is its best
+        found = real(*args, **kwargs)
+        found.metrics["eval_loss"] = next(losses)
+        return found
+
+    monkeypatch.setattr(StageTrainer, "evaluation_loop", evaluation_loop)
+    told = "alignment.max_steps=2 instruction.max_steps=9 instruction.patience=2"
     every = "run.save_every=1 run.evaluate_every=1 instruction.warmup=0.3 run.print_every=1"
     settings = override(RECIPES["paper_7b"](), [*words, *told.split(), *every.split()])
     said, out = [], tmp_path / "run"
     train(settings, out, log=said.append, open_rows=open_drawn)
     record = read_losses(out / "instruction/losses.jsonl")
     seen = [entry["eval_loss"] for entry in record if "eval_loss" in entry]
-    best = seen.index(min(seen)) + 1
-    assert len(seen) == best + 2 < 9
+    assert seen == [4.0, 2.0, 3.0, 5.0]
+    best = 2
     kept = load_file(out / f"instruction/checkpoint-{best}/weights.safetensors")
     result = load_file(out / "instruction/result/weights.safetensors")
     assert all(torch.equal(kept[name], weight) for name, weight in result.items())
