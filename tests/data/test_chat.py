@@ -111,12 +111,15 @@ def test_a_row_ends_where_its_line_ends(tmp_path, separator):
 @pytest.mark.parametrize(
     "line, says",
     [
-        ("{not json", "Invalid JSON"),
-        (json.dumps({k: v for k, v in ROW.items() if k != "task"}), "task (Field required)"),
-        (json.dumps({**ROW, "seconds": "long"}), "seconds ("),
+        ("{not json", "one that must be JSON"),
+        (json.dumps({k: v for k, v in ROW.items() if k != "task"}), "one without task"),
+        (json.dumps({**ROW, "seconds": "long"}), "seconds must be a number"),
         (json.dumps({**ROW, "answer": "D"}), "got 'D' for 3 options"),
         (json.dumps({**ROW, "answer": ""}), "got '' for 3 options"),
-        (json.dumps({**ROW, "messages": [{"role": "user", "content": [], "x": 1}]}), "messages.0.x ("),
+        (
+            json.dumps({**ROW, "messages": [{"role": "user", "content": [], "x": 1}]}),
+            "messages.0.x is not known here",
+        ),
     ],
 )
 def test_a_line_that_is_no_row_is_named(tmp_path, line, says):

@@ -2,6 +2,10 @@
 
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 SUFFIXES = (".html", ".png")
@@ -50,3 +54,40 @@ def replace_file(target: Path, data: bytes) -> None:
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+class NoTemporarySpace(OSError):
+    """The folder for temporary files is full, or cannot be written to; the message names it."""
+
+
+def temporary_file(prefix: str) -> FileIO:
+    """An unbuffered file without a name, which vanishes with the process.
+
+    Raises:
+        NoTemporarySpace: it cannot be made.
+    """
+    with _naming_the_folder():
+        return tempfile.TemporaryFile(prefix=prefix, buffering=0)  # the caller closes it
+
+
+def write_all(file: FileIO, data: memoryview) -> None:
+    """Write every byte to a temporary file.
+
+    Raises:
+        NoTemporarySpace: the disk is full.
+    """
+    with _naming_the_folder():
+        while data:
+            data = data[file.write(data) :]
+
+
+@contextmanager
+def _naming_the_folder() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise NoTemporarySpace(
+            f"frames must fit into the temporary folder {tempfile.gettempdir()!r}, got: {why}: free "
+            "some space, or set TMPDIR to another folder"
+        ) from error

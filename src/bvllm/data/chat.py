@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from bvllm.common.form_faults import form_faults
 from bvllm.common.text import LETTERS, format_clock, join_options, parse_letter, split_options
 
 __all__ = [
@@ -80,7 +81,7 @@ def read_rows(path: Path) -> list[Row]:
     """Every row of a JSONL file; empty lines are passed over.
 
     Raises:
-        ValueError: a line is not a row; the message names the file, the line and the first wrong field.
+        ValueError: a line is not a row; the message names the file, the line and what is missing or wrong.
     """
     rows = []
     try:
@@ -96,13 +97,7 @@ def read_rows(path: Path) -> list[Row]:
             rows.append(Row.model_validate_json(line))
         except ValidationError as error:
             raise ValueError(
-                f"{path}:{number} must be a row of the chat schema, got {_first_fault(error)}: "
-                "mend the line, or make the file again with `bvllm world make`"
+                f"{path}:{number} must be a row of the chat schema, got {form_faults(error)}: "
+                "mend the line, make it again with `bvllm world make`, or name another benchmark with --task"
             ) from error
     return rows
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"{field} ({first['msg']})" if field else first["msg"]

@@ -5,7 +5,6 @@ is asked. Their pixels wait in a file that has no name: memory stays flat, and n
 behind, however the process ends.
 """
 
-import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+
+from bvllm.common.files import temporary_file, write_all
 
 
 class StoredFrames(Protocol):
@@ -47,7 +48,7 @@ class FrameCache:
         self.shape = (3, *size)
         self._bytes = 3 * size[0] * size[1]
         self._count = 0
-        self._file = tempfile.TemporaryFile(prefix="bvllm-frames-", buffering=0)  # noqa: SIM115
+        self._file = temporary_file("bvllm-frames-")
         self._lock = threading.Lock()
         weakref.finalize(self, self._file.close)
 
@@ -70,8 +71,7 @@ class FrameCache:
         data = frames.contiguous().cpu().numpy().reshape(-1).data.cast("B")
         with self._lock:
             self._file.seek(self._count * self._bytes)
-            while data:
-                data = data[self._file.write(data) :]
+            write_all(self._file, data)
             self._count += len(frames)
 
     def get(self, indices: Sequence[int]) -> Tensor:

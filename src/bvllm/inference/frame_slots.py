@@ -1,6 +1,5 @@
 """Store the pixels of a changing set of frames on disk, in places that are used again."""
 
-import tempfile
 import threading
 import weakref
 from collections import Counter
@@ -9,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+
+from bvllm.common.files import temporary_file, write_all
 
 
 class FrameSlots:
@@ -29,7 +30,7 @@ class FrameSlots:
         self._holders: Counter[int] = Counter()
         self._free: list[int] = []
         self._places = 0
-        self._file = tempfile.TemporaryFile(prefix="bvllm-stream-", buffering=0)  # noqa: SIM115
+        self._file = temporary_file("bvllm-stream-")
         # A snapshot that the garbage collector finds lets go at any time, in here, too.
         self._lock = threading.RLock()
         weakref.finalize(self, self._file.close)
@@ -50,8 +51,7 @@ class FrameSlots:
             self._places = max(self._places, place + 1)
             self._holders[place] = 1
             self._file.seek(place * self._bytes)
-            while data:
-                data = data[self._file.write(data) :]
+            write_all(self._file, data)
         return place
 
     def hold(self, places: Sequence[int]) -> None:

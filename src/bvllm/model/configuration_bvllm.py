@@ -37,6 +37,7 @@ SWITCHES: dict[Slot, tuple[str, str]] = {
     "merge_frames": ("similar", NONE),
     "merge_tokens": ("bipartite", NONE),
 }
+SPELLING = 0.8  # how alike a name must be to one of ours to be taken for a slip
 COUNTS = ("num_selected_frames", "tokens_per_frame", "budget_tokens")
 
 
@@ -200,13 +201,24 @@ class BVLLMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check methods by name wherever they come from: a constructor, a file, an update, an assignment."""
+        """Check names and methods, wherever they come from: a constructor, a file, an assignment."""
         slot = ALIASES.get(name, name)
+        self._check_spelling(slot)
         if slot in METHODS:
             value = check_name(slot, _method_name(slot, value))
         elif slot == "tokens_policy":
             _check_option(slot, value, OPTIONS[slot])
         super().__setattr__(slot, value)
+
+    @classmethod
+    def _check_spelling(cls, name: str) -> None:
+        """Refuse a name that is nearly one of ours; other names are left to transformers, which has many."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        if name in own or name.startswith("_") or hasattr(cls, name):
+            return
+        near = difflib.get_close_matches(name, own, n=1, cutoff=SPELLING)
+        if near:
+            raise ValueError(f"setting must be one that there is, got {name!r}: did you mean {near[0]!r}?")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -165,7 +165,7 @@ class BVLLMModel(BVLLMVisualModel):
         if ids is not None and bool((ids == self.config.video_token_id).any()):
             raise ValueError(
                 "pixel_values_videos must be given for a prompt with placeholders, got None: pass on all "
-                "that the processor gave"
+                "that BVLLMProcessor gave (`import bvllm.hf` first, or AutoProcessor gives a bare tokenizer)"
             )
 
     def used_placeholders(

@@ -60,6 +60,7 @@ def _selection(
     if name != own.select_frames or parts.frame_selector is None:
         raise _not_trained("select_frames", name, own.select_frames)
     choice: Any = config.choice if parts.training else "hard"  # one of its names: the configuration checks
+    _check_queries("num_selected_frames", config.num_selected_frames, parts.frame_selector, fewer=True)
     return LearnedSelection(
         parts.frame_selector, config.num_selected_frames, choice, config.tau, config.certainty
     )
@@ -73,12 +74,24 @@ def _sampling(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> TokenSta
     if name == NONE:
         return FrameSampling(None)
     if name == own.sample_tokens and parts.token_sampler is not None:
+        _check_queries("tokens_per_frame", config.tokens_per_frame, parts.token_sampler)
         return FrameSampling(parts.token_sampler)
     if name == "pool":
         return FrameSampling(PooledTokens(config.tokens_per_frame))
     if METHODS["sample_tokens"][name].learned:
         raise _not_trained("sample_tokens", name, own.sample_tokens)
     return PerClip(_untrained("sample_tokens", config))
+
+
+def _check_queries(name: str, asked: int, part: nn.Module, *, fewer: bool = False) -> None:
+    """Refuse a number in the configuration that the trained queries do not have: it would do nothing."""
+    queries = getattr(getattr(part, "reader", None), "queries", None)
+    built = asked if queries is None else len(queries.weight)
+    if asked > built or (asked < built and not fewer):
+        raise ValueError(
+            f"config.{name} must be what the model was built with, {built}, got {asked}: "
+            "spend less with a smaller budget, or build another model"
+        )
 
 
 def _untrained(slot: Slot, config: BVLLMConfig) -> Any:

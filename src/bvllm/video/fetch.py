@@ -47,8 +47,8 @@ def fetch_frames(
     Raises:
         ValueError: a number is out of range. VideoError as for `read_video`; of kind "changed" where the
             video is not the one that was read, of kind "limit" where it takes longer than
-            `limits.max_wall_seconds`, of kind "usage" where pictures of different sizes were asked for
-            without a size.
+            `limits.max_wall_seconds`, of kind "usage" where a number is beyond the end, or
+            pictures of different sizes were asked for without a size.
 
     Example:
         >>> frames = FrameList(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), (0.0, 0.5, 1.0, 1.5))
@@ -58,8 +58,9 @@ def fetch_frames(
     last = None if frame_map is None else len(frame_map)
     wrong = [number for number in wanted if number < 0 or (last is not None and number >= last)]
     if wrong or not wanted:
+        there = "0 or more" if last is None else f"below {last}, as many as were sampled"
         raise ValueError(
-            f"wanted must be numbers of sampled frames, got {wrong[:8]} of {last}: use what was read"
+            f"wanted must be numbers of sampled frames, {there}, got {wrong[:8]}: use what was read"
         )
     order = sorted(set(wanted))
     process = decoding_process()
@@ -73,8 +74,6 @@ def fetch_frames(
     found: dict[int, Tensor] = {}
     with closing(pictures):
         found.update(zip(order, pictures))
-    if len(found) < len(order):
-        raise _changed()
     if len({picture.shape for picture in found.values()}) > 1:
         raise VideoError("usage", "frames must be of one size to be one tensor, got several: pass a size")
     return torch.stack([found[number] for number in wanted])
@@ -124,9 +123,15 @@ def _from_the_start(
                 yield picture if size is None else resize(picture, size)
             if number == order[-1]:
                 return
-        met = frames.report.first("limit")
+        report = frames.report
+    met = report.first("limit")
     if met is not None:
         raise VideoError("limit", f"frames must be decoded within the limits, got {met}: raise that limit")
+    raise VideoError(
+        "usage",
+        f"frame must be one of the {report.got} that this plan takes of the video, got {order[-1]}: use "
+        "numbers that were read, or read the video again if it has changed",
+    )
 
 
 def _changed() -> VideoError:

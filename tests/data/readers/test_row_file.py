@@ -187,8 +187,8 @@ def chat_row(*content, role="user", answer="x"):
         (llava("<video>what?", "x", video="up", source=".."), "missing", "video must be an existing file"),
         (chat_row({"type": "video"}), "placeholder", "got {'<image>': 0, '<video>': 1}"),
         (chat_row({"type": "text"}), "schema", "a text part must have a text, got none"),
-        (chat_row({"type": "sound", "path": "a"}), "schema", "must fit the chat schema, got content.0.type"),
-        (chat_row({"type": "text", "text": "x"}, role="tool"), "roles", "must fit the chat schema, got role"),
+        (chat_row({"type": "sound", "path": "a"}), "schema", "got one whose content.0.type must be 'text'"),
+        (chat_row({"type": "text", "text": "x"}, role="tool"), "roles", "got one whose role must be 'system'"),
         (chat_row({"type": "text", "text": "x"}, answer=""), "no_answer", "an answer must say something"),
     ],
 )  # fmt: skip

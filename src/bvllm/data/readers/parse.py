@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bvllm.common.form_faults import field_of, form_faults
 from bvllm.data.chat import Message
 from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
@@ -103,11 +104,10 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
     try:
         read = Message.model_validate(message)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        kind: FaultKind = "roles" if field == "role" else "schema"
+        first = field_of(error.errors(include_url=False, include_input=False)[0])
+        kind: FaultKind = "roles" if first == "role" else "schema"
         raise InvalidRow(
-            where, kind, f"a message must fit the chat schema, got {field}: {first['msg']}"
+            where, kind, f"a message must fit the chat schema, got {form_faults(error)}"
         ) from None
     parts: list[str | Media | _Mark] = []
     for part in read.content:

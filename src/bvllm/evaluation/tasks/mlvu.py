@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from bvllm.common.form_faults import form_faults
 from bvllm.evaluation.tasks.base import Item, Task, video_inside
 
 OPEN_TASKS = ("sub_scene", "summary")  # replies in free words, which the authors let a language model judge
@@ -49,8 +50,8 @@ def read_mlvu(data: Path, media: Path | None) -> list[Item]:
 def _items(file: Path, root: Path) -> Iterator[Item]:
     try:
         rows = [MlvuRow.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, ValidationError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except (ValueError, TypeError) as error:
+        reason = form_faults(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise ValueError(
             f"{file} must be a list of MLVU's questions, got {reason}: download it again"
         ) from error
