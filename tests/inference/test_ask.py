@@ -270,3 +270,24 @@ def test_sampling_that_makes_no_sense_is_refused(arguments, video, loaded):
 def test_ask_looks_at_the_question_before_the_video(loaded):
     with pytest.raises(ValueError, match="question must hold words"):
         ask("there is no such file.mp4", " ", loaded)
+
+
+@pytest.mark.parametrize(
+    "wrong, says", [({"loaded": "nano"}, r"load_model\('nano'\)"), ({"budget": 64}, r"Budget\(tokens=64\)")]
+)
+def test_what_is_likely_to_be_passed_by_mistake_is_named(wrong, says, video, loaded):
+    with pytest.raises(TypeError, match=says):
+        ask(video, QUESTION, **{"loaded": loaded, **wrong})
+
+
+def test_the_models_own_budget_holds_where_none_is_named(encoded, loaded, monkeypatch):
+    monkeypatch.setattr(loaded.model.config, "budget_tokens", 3)
+    given = answer(encoded, QUESTION, loaded)
+    assert given.tokens == 3
+    assert given.asked.tokens == 3
+
+
+def test_a_number_that_the_weights_do_not_have_is_refused(encoded, loaded, monkeypatch):
+    monkeypatch.setattr(loaded.model.config, "tokens_per_frame", 2)
+    with pytest.raises(ValueError, match="tokens_per_frame must be what the model was built with"):
+        answer(encoded, QUESTION, loaded)

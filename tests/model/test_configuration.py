@@ -135,3 +135,21 @@ def test_the_number_of_tokens_follows_the_sampler():
     whole = config.with_methods(sample_tokens="divprune")
     assert whole.tokens_per_frame == 49
     assert whole.with_methods(sample_tokens="pool").tokens_per_frame == 32
+
+
+@pytest.mark.parametrize(
+    "slip, meant",
+    [("gama", "gamma"), ("token_per_frame", "tokens_per_frame"), ("budgettokens", "budget_tokens")],
+)
+def test_a_slip_of_the_pen_is_named_wherever_it_is_made(slip, meant):
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        BVLLMConfig(**{slip: 1})
+    config = BVLLMConfig()
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        setattr(config, slip, 1)
+
+
+def test_names_of_transformers_are_not_taken_for_slips():
+    assert (
+        BVLLMConfig(output_attentions=True, problem_type="regression", somebodys_note=3).somebodys_note == 3
+    )

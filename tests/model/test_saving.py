@@ -131,3 +131,17 @@ def test_a_family_with_a_rule_of_its_own_for_logits_is_refused_until_it_is_known
         build_head(capped)
     capped.final_logit_softcapping = None
     assert build_head(capped).out_features == capped.vocab_size
+
+
+def test_a_saved_model_says_how_it_is_loaded_and_keeps_what_it_says(tmp_path):
+    tiny.model().save_pretrained(tmp_path)
+    assert "import bvllm.hf" in (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text("measured: 90 %")
+    tiny.model().save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "measured: 90 %"
+
+
+def test_another_models_processor_is_refused_by_name(tmp_path):
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "Qwen2_5_VLProcessor"}')
+    with pytest.raises(ValueError, match="got Qwen2_5_VLProcessor"):
+        BVLLMProcessor.from_pretrained(tmp_path)

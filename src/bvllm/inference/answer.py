@@ -1,5 +1,6 @@
 """Answer a question about an encoded video: select frames, encode patches, reduce, generate."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,19 +48,17 @@ def answer(
         select: the older way to name `select_frames`; "learned" is the model's own.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind; cheaper, and never another answer.
-        threads: frames encoded in parallel on a CPU; None takes one per core. The answer is the same.
+        threads: frames encoded in parallel on a CPU; None takes one per core.
         progress: called with the step, how much is done, and of how much.
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
     Raises:
         ValueError: the question is empty, the options do not fit, a setting is out of range, or a method is
-            unknown or does not go with the model.
+            unknown or does not go with the model. TypeError as from `check_arguments`.
     """
-    asked = loaded.read(Question.parse(question, options))
-    names = method_names(select, methods, slots)
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
+    check_arguments(loaded, budget, max_new_tokens)
+    asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
     own, filled = loaded.methods(MethodNames()), loaded.methods(names)
     budget, session = budget or loaded.budget, session or Session()
     session.begin(encoded)
@@ -102,6 +101,21 @@ def answer(
         used=QuestionSettings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
         visual=visual,
     )
+
+
+def check_arguments(loaded: object, budget: object, max_new_tokens: int) -> None:
+    """Refuse what is likely to be passed by mistake, before the long work.
+
+    Raises:
+        TypeError: a model's name in place of the model, or a number in place of the budget.
+        ValueError: no token may be said.
+    """
+    if isinstance(loaded, str | os.PathLike):
+        raise TypeError(f"loaded must be a model, got {loaded!r}: pass bvllm.load_model({str(loaded)!r})")
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget must be a Budget, got {budget!r}: write bvllm.Budget(tokens={budget!r})")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
 
 
 def _likelihoods(

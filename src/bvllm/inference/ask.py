@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from bvllm.common.text import Question
-from bvllm.inference.answer import answer, method_names
+from bvllm.inference.answer import answer, check_arguments, method_names
 from bvllm.inference.encode import EncodedVideo, Progress, encode_video
 from bvllm.inference.loading import LoadedModel, ModelError, load_model
 from bvllm.inference.model import VideoModel
@@ -60,6 +60,7 @@ def ask(
     time.
     """
     # What is wrong with the question or a method is raised before the long work.
+    check_arguments(loaded, budget, max_new_tokens)
     parsed, names = Question.parse(question, options), method_names(select, methods, slots)
     loaded.methods(names)
     encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)

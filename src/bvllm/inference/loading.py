@@ -19,7 +19,7 @@ from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
-from bvllm.inference.fingerprint import tower_fingerprint
+from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import reply_forms, reply_scores
@@ -28,6 +28,7 @@ from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
+from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_weights
 from bvllm.model.knowledge import Knowledge
 from bvllm.model.vision_tower import hidden_size, patch_count
@@ -344,10 +345,12 @@ def load_model(
     """
     where = resolve_model(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with _one_line(name):
-        check_folder(where)
-        config, _ = PreTrainedConfig.get_config_dict(where, **loading())
-    return loader_of(config.get("model_type"), name)(where, name, device=target, fast=fast, compile=compile)
+    with reachable_hub(where):
+        with _one_line(name):
+            check_folder(where)
+            config, _ = PreTrainedConfig.get_config_dict(where, **loading())
+        load = loader_of(config.get("model_type"), name)
+        return load(where, name, device=target, fast=fast, compile=compile)
 
 
 def load_bvllm(

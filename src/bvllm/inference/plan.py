@@ -10,6 +10,7 @@ import torch
 from bvllm.common.text import format_clock
 from bvllm.common.threads import usable_cores
 from bvllm.common.trust import loading
+from bvllm.inference.hub import reachable_hub
 from bvllm.inference.loading import CHUNK, ModelError
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
@@ -153,7 +154,8 @@ def plan_json(plan: QuestionPlan) -> dict[str, object]:
 def _config(model: str) -> BVLLMConfig:
     where = resolve_model(model)
     try:
-        config: BVLLMConfig = BVLLMConfig.from_pretrained(where, **loading())
+        with reachable_hub(where):
+            config: BVLLMConfig = BVLLMConfig.from_pretrained(where, **loading())
         return config
     except (
         Exception

@@ -41,6 +41,24 @@ def check_folder(where: str) -> None:
             )
 
 
+def check_processor(said: Mapping[str, Any], wanted: str) -> None:
+    """Refuse the processor of another model.
+
+    Args:
+        said: what the folder's processor_config.json holds.
+        wanted: the name of the class that is loaded.
+
+    Raises:
+        ValueError: the file names another class.
+    """
+    named = said.get("processor_class", wanted)
+    if named != wanted:
+        raise ValueError(
+            f"processor must be a {wanted}, got {named}: name the folder of a B-VLLM, or load that one with "
+            "AutoProcessor"
+        )
+
+
 def check_weights(report: Mapping[str, Any]) -> None:
     """Refuse weights that do not fill the model exactly.
 

@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
+from bvllm.model.card import SavesCard
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
@@ -206,7 +207,7 @@ class BVLLMModel(BVLLMVisualModel):
         return Packing.of(there & ~unused, left=left)
 
 
-class BVLLMForConditionalGeneration(BVLLMPreTrainedModel, GenerationMixin):
+class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, GenerationMixin):
     """A B-VLLM that answers: the backbone `model` and the language model's head `lm_head`."""
 
     def __init__(self, config: BVLLMConfig) -> None:

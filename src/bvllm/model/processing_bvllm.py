@@ -4,6 +4,7 @@ Nothing here needs torchvision, without which transformers has no video processo
 that look sub-processors up by name are replaced.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from transformers.processing_utils import ProcessorMixin
 from bvllm.common.text import split_options
 from bvllm.model.chat_template import render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
+from bvllm.model.folder import check_processor
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
 from bvllm.video import FrameList
 
@@ -177,6 +179,17 @@ class BVLLMProcessor(ProcessorMixin):
         self.merge_frames = merge_frames
         template = chat_template or DEFAULT_CHAT_TEMPLATE
         super().__init__(video_processor, tokenizer, qformer_tokenizer, chat_template=template)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """As upstream, of a folder that holds a processor of this class.
+
+        Raises:
+            ValueError: it holds another processor.
+        """
+        said, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        check_processor(said, cls.__name__)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def for_model(

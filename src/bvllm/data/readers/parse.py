@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bvllm.common.form_faults import field_of, form_faults
 from bvllm.data.chat import Message
 from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
+from bvllm.data.form_faults import field_of, form_faults
 
 # (kind, name in the row, subfolder the row names) -> the media; raises InvalidRow.
 FindMedia = Callable[[MediaKind, str, str | None], Media]

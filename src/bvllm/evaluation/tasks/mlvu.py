@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from bvllm.common.form_faults import form_faults
+from bvllm.data.form_faults import form_faults
 from bvllm.evaluation.tasks.base import Item, Task, video_inside
 
 OPEN_TASKS = ("sub_scene", "summary")  # replies in free words, which the authors let a language model judge

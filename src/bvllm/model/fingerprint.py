@@ -6,8 +6,9 @@ import json
 import torch
 from torch import Tensor, nn
 
-from bvllm.model import BVLLMForConditionalGeneration, BVLLMVideoProcessor
 from bvllm.model.fast_tower import FastTower
+from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
 from bvllm.model.vision_tower import config_of
 
 # Goes up when the same tower gives other numbers: another attention, another type that features are kept in.
