@@ -22,6 +22,9 @@ TASKS = ("retrieval_edit", "retrieval_insert1", "when")
 def main() -> None:
     place = ["--out", FOLDER, "--split", SPLIT, "--count", 1, "--seconds", SECONDS, "--seed", SEED]
     bvllm("world", "make", *place, "--tasks", ",".join(TASKS))
+    shutil.copy(
+        FOLDER / read_rows(FOLDER / f"{SPLIT}.jsonl")[0].video, FOLDER / "video.mp4"
+    )  # a name to type
     rows = read_rows(FOLDER / f"{SPLIT}.jsonl")[: len(TASKS)]
     pages = [ask(row, FOLDER / f"evidence-{number}.html") for number, row in enumerate(rows, start=1)]
     say("\nwhat the answers rest on, to be opened in a browser:", *(f"  {page}" for page in pages))

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import math
 import os
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from bvllm.common.text import Question
 from bvllm.inference.ask import answer, ask, encode_video
 from bvllm.inference.loading import CHUNK
-from bvllm.inference.options import reply_forms
+from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.model import tiny
@@ -146,35 +147,33 @@ def test_the_answer_is_the_likeliest_option_whatever_the_model_says(
     assert (free.letter, free.text, free.likelihoods) == (None, "purple (A)", ())
 
 
-def test_an_option_is_as_likely_as_its_spellings_together(encoded, loaded):
-    """Against the language model run on each whole reply, one at a time, without a cache."""
+def test_an_option_is_as_likely_as_the_replies_that_name_it(encoded, loaded):
+    """Against the language model run on each reply, one at a time, without a cache."""
     asked = loaded.read(Question.parse("which ?", ["red", "blue"]))
     selection = loaded.select(encoded.frame_features, encoded.seconds, asked, loaded.budget)
-    patches = torch.cat(
-        [loaded.patch_features(encoded.store.get([k])) for k in selection.frames.unique().tolist()]
-    )
+    frames = selection.frames.unique().tolist()
+    patches = torch.cat([loaded.patch_features(encoded.store.get([k])) for k in frames])
     visual = loaded.reduce(patches, selection, asked, loaded.budget)
     found = loaded.option_scores(asked, visual, "00:01 = blue")
-    tokenizer = loaded.processor.tokenizer
     prompt = loaded._prompt(asked, visual)
     for option, letter, score in zip(("red", "blue"), "AB", found, strict=True):
         total = []
         for form in reply_forms(option, letter):
-            ids = [
-                *tokenizer(f"00:01 = {form}", add_special_tokens=False)["input_ids"],
-                loaded._end_of_reply(),
-            ]
+            ids = loaded._reply_ids(f"00:01 = {form.text}", ends=form.ends)
             whole = torch.cat([prompt, torch.tensor([ids])], dim=1)
             with torch.inference_mode():
-                logits = (
-                    loaded.model(whole, mm_encoder_outputs={"video": visual})
-                    .logits[0]
-                    .float()
-                    .log_softmax(-1)
-                )
-            reply = range(prompt.shape[1], whole.shape[1])
-            total.append(sum(logits[place - 1, int(whole[0, place])] for place in reply))
-        assert score == pytest.approx(float(torch.stack(total).logsumexp(dim=0)), abs=1e-3)
+                logits = loaded.model(whole, mm_encoder_outputs={"video": visual}).logits[0].float()
+            places = range(prompt.shape[1], whole.shape[1])
+            logs = logits.log_softmax(dim=-1)
+            total.append(sum(float(logs[k - 1, int(whole[0, k])]) for k in places))
+        assert score == pytest.approx(float(torch.tensor(total).logsumexp(dim=0)), abs=1e-3)
+
+
+def test_what_an_option_shares_with_a_longer_one_is_the_longer_ones():
+    shares = torch.tensor([0.6, 0.3, 0.2, 0.1])
+    replies = [[1], [1, 2], [1, 2, 3], [4]]
+    own = [math.exp(x) for x in option_log_probabilities(shares.log(), replies, 4)]
+    assert own == pytest.approx([0.3, 0.1, 0.2, 0.1])
 
 
 def test_the_users_words_cannot_pose_as_commands(encoded, loaded):

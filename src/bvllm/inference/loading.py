@@ -22,7 +22,7 @@ from bvllm.inference.backbones import loader_of
 from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
-from bvllm.inference.options import reply_forms, reply_scores
+from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
@@ -224,27 +224,23 @@ class LoadedModel:
         """Log-probability that the reply is an option, in any of its usual spellings; see `VideoModel`."""
         options = asked.question.options
         evidence = said[: said.rindex("=") + 1] + " " if "=" in said else ""
-        replies = [
-            evidence + form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])
-        ]
-        tokenizer, end = self.processor.tokenizer, self._end_of_reply()
-        written = [
-            [*tokenizer(_plain(reply, tokenizer), add_special_tokens=False)["input_ids"], end]
-            for reply in replies
-        ]
+        forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
+        written = [self._reply_ids(evidence + form.text, ends=form.ends) for form in forms]
         ids = self._prompt(asked, visual)
         states = self._read_clip(ids, visual, prompt or PromptCache())
         with torch.inference_mode():
             scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written)
         self._check_numbers(scores, "logits")
-        return [float(scores.logsumexp(dim=0)) for scores in scores.chunk(len(options))]
+        return option_log_probabilities(scores, written, len(options))
 
-    def _end_of_reply(self) -> int:
-        """The token that closes a reply."""
-        end = self.model.generation_config.eos_token_id
-        return int(
-            end[0] if isinstance(end, list) else self.processor.tokenizer.eos_token_id if end is None else end
-        )
+    def _reply_ids(self, text: str, *, ends: bool) -> list[int]:
+        """The tokens of what a reply begins with, or of a whole one."""
+        tokenizer, closing = self.processor.tokenizer, self.model.generation_config.eos_token_id
+        ids: list[int] = tokenizer(_plain(text, tokenizer), add_special_tokens=False)["input_ids"]
+        if not ends:
+            return ids
+        first = closing[0] if isinstance(closing, list) else closing
+        return [*ids, int(tokenizer.eos_token_id if first is None else first)]
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with one clip, ready for the reply."""
