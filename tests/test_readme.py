@@ -1,16 +1,19 @@
 """The README is run: Python blocks are executed, shell lines are parsed by make, pip and the command line."""
 
+import fcntl
 import re
+import runpy
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 import typer.main
 
-from bvllm.cli import app
+from bvllm.cli import app, main
+from bvllm.cli.json_output import with_value
+from bvllm.synthetic import make_world
 
 REPO = Path(__file__).parents[1]
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -33,22 +36,38 @@ def shell_lines() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """A folder in which `make demo` made its video, and the world that the README speaks of is empty."""
+    home = tmp_path_factory.getbasetemp().parent / "readme"  # shared by all processes that test
+    home.mkdir(exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "world").exists():
+            _make_demo(home)
+    return home
+
+
+def _make_demo(home: Path) -> None:
+    script = runpy.run_path(str(REPO / "examples/demo.py"))
+    make_world(
+        home / script["FOLDER"],
+        split=script["SPLIT"],
+        count=1,
+        seconds=(script["SECONDS"], script["SECONDS"]),
+        seed=script["SEED"],
+        tasks=list(script["TASKS"]),
+    )
+    [video] = (home / script["FOLDER"] / "videos").iterdir()
+    shutil.copy(video, home / script["FOLDER"] / "video.mp4")
+    (home / "world").mkdir()
+
+
 @pytest.fixture
-def folder_with_a_video(tmp_path, monkeypatch) -> Path:
-    """The README speaks of `video.mp4`, eight seconds of changing colour, and of a folder `world`."""
-    (tmp_path / "world").mkdir()
-    rng = np.random.default_rng(0)
-    with av.open(str(tmp_path / "video.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=4)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for _ in range(32):
-            picture = np.broadcast_to(rng.integers(0, 255, 3, dtype=np.uint8), (64, 96, 3))
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
-            )
-        container.mux(stream.encode())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def here(demo, monkeypatch) -> Path:
+    monkeypatch.chdir(demo)
+    monkeypatch.setenv("BVLLM_INDEX", str(demo / "index"))
+    return demo
 
 
 def test_every_block_has_a_known_language():
@@ -58,19 +77,41 @@ def test_every_block_has_a_known_language():
     )
 
 
-def test_the_python_blocks_run_in_order(folder_with_a_video, capsys):
+def test_the_python_blocks_run_in_order_and_say_what_is_written_behind_them(here, capsys):
     """One namespace for all of them, as a reader would paste them."""
     namespace: dict[str, object] = {"__name__": "readme"}
     for language, body in BLOCKS:
         if language == "python":
             exec(compile(body, "README.md", "exec"), namespace)
-    assert "frame " in capsys.readouterr().out
+            said = capsys.readouterr().out
+            for wanted in re.findall(r"print\(.*\)  # ([\w:]+)$", body, re.MULTILINE):
+                assert wanted in said, f"{wanted} is not in what is printed: {said}"
+    assert "frame " in said or "green" in said
+
+
+ANSWERED = [
+    match.groups()
+    for line in "\n".join(body for language, body in BLOCKS if language == "bash").splitlines()
+    if (match := re.fullmatch(r"(bvllm (?:ask|search) .*?)\s+# (.+)", line)) and "demo/video.mp4" in line
+]
+
+
+def test_the_first_page_shows_answers():
+    assert len(ANSWERED) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line, wanted", ANSWERED)
+def test_the_first_page_is_right(line, wanted, here, capsys):
+    """Each line as it is written, on what `make demo` leaves."""
+    assert main(shlex.split(line)[1:]) == 0
+    assert wanted in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("bvllm ")])
-def test_the_command_line_understands(line, folder_with_a_video):
+def test_the_command_line_understands(line, here):
     """Parsed for real, with types and files checked; only the command's body is not run."""
-    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    command, words = typer.main.get_command(app), with_value(shlex.split(line)[1:])
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     assert not hasattr(command, "commands"), f"{line}: no such command among {sorted(command.commands)}"

@@ -73,7 +73,7 @@ def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
         "merge_tokens": "bipartite", "tokens_policy": "none",
     }  # fmt: skip
     assert found["settings"]["used"]["frames"] == 4
-    steps = {"decode and encode", "select", "encode patches", "sample and merge tokens", "answer"}
+    steps = {"decode_and_encode", "select", "encode_patches", "sample_and_merge_tokens", "answer"}
     assert set(found["timings"]) == steps
     assert {"asked", "got", "skipped", "substituted", "warnings"} <= set(found["video"]["report"])
     assert (found["video"]["width"], found["video"]["report"]["got"]) == (96, 40)
@@ -199,9 +199,9 @@ def test_what_was_seen_is_kept_unless_one_says_no(model, video, capsys, tmp_path
     for _ in range(2):
         assert main(["ask", *ask]) == 0
         timings.append(json.loads(capsys.readouterr().out.splitlines()[-1])["timings"])
-    assert "decode and encode" in timings[0]
-    assert "decode and encode" not in timings[1]
-    assert "find in the index" in timings[1]
+    assert "decode_and_encode" in timings[0]
+    assert "decode_and_encode" not in timings[1]
+    assert "find_in_the_index" in timings[1]
 
 
 def test_an_index_that_cannot_be_written_costs_a_note_and_no_answer(model, video, capsys, tmp_path):

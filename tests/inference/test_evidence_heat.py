@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bvllm.inference.evidence.heatmap import STRONGEST, heat_maps, paint
 
@@ -39,3 +40,23 @@ def test_paint_is_clear_where_it_is_cold_and_strongest_where_it_is_hot():
     assert row < 10
     assert column >= 60
     assert alpha.max() == pytest.approx(255 * STRONGEST, abs=2)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_the_hottest_spot_is_seen_on_any_grey(level):
+    """3 : 1 in luminance on black and on white, as WCAG asks of graphics; on grey it is told by its colour."""
+    heat = np.zeros((4, 4), np.float32)
+    heat[1:3, 1:3] = 1.0
+    below = Image.new("RGBA", (64, 64), (level, level, level, 255))
+    seen = np.asarray(Image.alpha_composite(below, paint(heat, (64, 64))).convert("RGB"), float)
+    hot, cold = seen[32, 32], seen[0, 0]
+    light, dark = sorted((_luminance(hot), _luminance(cold)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 3 or np.abs(hot - cold).max() > 80
+    if level != 128:
+        assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def _luminance(colour):
+    share = np.asarray(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))

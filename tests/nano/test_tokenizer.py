@@ -91,3 +91,15 @@ def test_it_is_the_same_every_time_and_after_saving(tokenizer, tmp_path):
     again = type(tokenizer).from_pretrained(tmp_path)
     text = f"{USER}which word?\nA. river\nB. zebra{ASSISTANT}00:04 = river (A){END}"
     assert ids(again, text) == ids(tokenizer, text)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["00:04, 00:19 = river, candle (C)", "which colour is it?", "00:11, 01:06 = 2", "xylophone, 7", ", then"],
+)
+def test_what_is_decoded_first_stays_as_more_follows(tokenizer, said):
+    """A stream prints what is new at the end: it must never have to take anything back."""
+    pieces = ids(tokenizer, said)
+    decoded = [tokenizer.decode(pieces[:count]) for count in range(len(pieces) + 1)]
+    assert decoded[-1] == said
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(decoded))

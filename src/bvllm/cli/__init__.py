@@ -2,19 +2,20 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
-from bvllm.cli.console import Termination, WrongUse, deliver_lost_interrupts, show
+from bvllm.cli.console import Termination, WrongUse, deliver_lost_interrupts, example, show
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
+from bvllm.cli.json_output import with_value
 from bvllm.cli.plan import plan
 from bvllm.cli.search import search
 from bvllm.cli.train import train
@@ -26,18 +27,21 @@ UsageError = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="bvllm",
     help="Questions about long videos, answered on a fixed budget of visual tokens.",
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ask")(ask)
-app.command("convert")(convert)
-app.command("doctor")(doctor)
-app.command("index")(index)
-app.command("plan")(plan)
-app.command("search")(search)
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "ask": (ask, 'bvllm ask video.mp4 "which colour is the star?" --evidence page.html'),
+    "search": (search, 'bvllm search videos "a red star" --top 3'),
+    "index": (index, "bvllm index videos"),
+    "plan": (plan, "bvllm plan video.mp4 --budget 128"),
+    "doctor": (doctor, "bvllm doctor video.mp4"),
+    "eval": (evaluate_model, "bvllm eval --data world --json scores.json"),
+    "convert": (convert, "bvllm convert llama-vid release converted"),
+}
+for _name, (_command, _example) in COMMANDS.items():
+    app.command(_name, epilog=example(_example))(_command)
 app.add_typer(world, name="world")
 app.add_typer(train, name="train")
-app.command("eval")(evaluate_model)
 
 
 def _moved(command: str, where: str) -> None:
@@ -94,7 +98,8 @@ def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
     termination = Termination()
     try:
         with termination.listening():
-            code = typer.main.get_command(commands).main(argv, prog_name=name, standalone_mode=False)
+            words = with_value(sys.argv[1:] if argv is None else argv)
+            code = _plain_if_piped(commands).main(words, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message() + _advice(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -102,6 +107,15 @@ def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
     if code == 130:
         return _fail("terminated", 143) if termination.received else _fail("interrupted", 130)
     return code or 0
+
+
+def _plain_if_piped(commands: typer.Typer) -> Any:
+    """The commands, whose help has boxes and colours on a terminal only."""
+    if not sys.stdout.isatty():
+        for group in (commands, *(part.typer_instance for part in commands.registered_groups)):
+            if group is not None:
+                group.rich_markup_mode = None
+    return typer.main.get_command(commands)
 
 
 def _unheard(error: OSError) -> int:

@@ -1,6 +1,5 @@
 """`bvllm ask`: answer a question about a video, with what it cost and what it rests on."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +12,12 @@ from bvllm.cli.console import (
     isolate_decoding,
     note,
     progress_bar,
-    show,
     silence_libraries,
     unwritten,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
+from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import (
     BudgetOption,
     ForceOption,
@@ -105,7 +104,7 @@ def ask(
     index: IndexOption = None,
     no_index: NoIndexOption = False,
     stock_tower: StockTowerOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_target: JsonOption = None,
 ) -> None:
     """Answer a question about a video."""
     _check(question, option or [], fps, evidence, model)
@@ -135,7 +134,7 @@ def ask(
     encoded, answer = _work(request)
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
-    show(_json(request, encoded, answer) if as_json else _text(answer))
+    deliver(json_target, lambda: _text(answer), lambda: _as_object(request, encoded, answer))
     if request.methods.force:
         note("--force: the projector may never have seen such tokens; the answer is no evidence of anything")
     if request.evidence is not None:
@@ -245,7 +244,7 @@ def _text(answer: "Answer") -> str:
     return "\n".join([*said, cost_line(answer), times_line(answer)])
 
 
-def _json(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> str:
+def _as_object(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> dict[str, object]:
     from bvllm.inference.results import answer_as_json
 
     found = answer_as_json(answer, encoded.info, encoded.report)
@@ -256,4 +255,4 @@ def _json(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> str
         "index": request.use_index,
         "stock_tower": request.stock_tower,
     }
-    return json.dumps({**found, "command": {"video": request.video, **settings, "evidence": evidence}})
+    return {**found, "command": {"video": request.video, **settings, "evidence": evidence}}

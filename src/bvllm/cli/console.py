@@ -48,6 +48,11 @@ class Stopped(typer.TyperException):
         self.exit_code = 128 + signal
 
 
+def example(line: str) -> str:
+    """The last line of a command's help."""
+    return f"Example: {line}"
+
+
 def check_fps(fps: float) -> None:
     """Refuse a rate at which no frame is sampled; call it inside `wrong_use`."""
     if not (fps > 0 and math.isfinite(fps)):

@@ -1,6 +1,5 @@
 """`bvllm doctor`: report what is odd or broken in a video, and what an answer about it would rest on."""
 
-import json
 import os
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, note, progress_bar, show, wrong_use
+from bvllm.cli.json_output import JsonOption, deliver, replaces_text
 
 if TYPE_CHECKING:
     from bvllm.video.inspection.doctor import Diagnosis
@@ -19,7 +19,7 @@ def doctor(
         typer.Argument(metavar="VIDEO|FOLDER", help="A video, or a folder of them.", show_default=False),
     ],
     fps: Annotated[float, typer.Option(help="Frames per second that a question would sample.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_target: JsonOption = None,
 ) -> None:
     """Say what is odd or broken in a video, and what an answer about it would rest on."""
     from bvllm.video.videos_in import videos_of
@@ -37,14 +37,15 @@ def doctor(
     for path in videos:
         with progress_bar() as bar:
             seen.append(examine(path, fps=fps, limits=LOCAL_LIMITS, progress=bar))
-        if not as_json and not single:
+        if not single and not replaces_text(json_target):
             show(_line(seen[-1]))
     broken = sum(not one.answerable for one in seen)
-    if as_json:
-        counts = {"answerable": len(seen) - broken, "not_answerable": broken}
-        show(json.dumps({"files": [as_object(one) for one in seen], **counts}))
-    else:
-        show(_page(seen[0]) if single else _summary(seen))
+    counts = {"answerable": len(seen) - broken, "not_answerable": broken}
+    deliver(
+        json_target,
+        lambda: _page(seen[0]) if single else _summary(seen),
+        lambda: {"files": [as_object(one) for one in seen], **counts},
+    )
     if broken:
         raise Unanswerable(
             seen[0].findings[0].text if single else f"{broken} of {len(seen)} files cannot be answered"

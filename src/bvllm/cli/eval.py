@@ -10,10 +10,10 @@ from bvllm.cli.console import (
     WrongUse,
     isolate_decoding,
     progress_bar,
-    show,
     silence_libraries,
     wrong_use,
 )
+from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import (
     BudgetOption,
     ForceOption,
@@ -59,18 +59,13 @@ def evaluate_model(
     seed: SeedOption = 0,
     force: ForceOption = False,
     select: SelectOption = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the scores to this file.", dir_okay=False)
-    ] = None,
+    json_target: JsonOption = None,
 ) -> None:
     """Ask every question of a benchmark and count what is right."""
-    from bvllm.common.files import check_folder_of
     from bvllm.inference.model_name import resolve_model
 
     with wrong_use():
         resolve_model(model)
-        if json_file is not None:
-            check_folder_of(json_file, "--json")
     silence_libraries()
     methods = method_names(
         select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
@@ -93,9 +88,8 @@ def evaluate_model(
                 progress=tell,
                 media_root=media_root,
             )
-        show(report.table())  # first: it was long work, and the disk may be full
-        if json_file is not None:
-            report.save(json_file)
+        # The table first: it was long work, and the disk may be full.
+        deliver(json_target, report.table, report.as_json)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     except (VideoError, ModelError, OSError) as error:

@@ -1,6 +1,5 @@
 """`bvllm index`: encode videos once, so that every question about them comes quickly."""
 
-import json
 import math
 import signal
 import time
@@ -22,6 +21,7 @@ from bvllm.cli.console import (
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
+from bvllm.cli.json_output import JsonOption, JsonTarget, replaces_text, write
 from bvllm.cli.options import FpsOption, ModelOption, TrustOption
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class IndexRequest:
     model: str
     fps: float
     workers: int | None
-    as_json: bool
+    json_target: JsonTarget | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def index(
             show_default="$BVLLM_INDEX_MAX_GB, else 10",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_target: JsonOption = None,
 ) -> None:
     """Encode videos once, so that every question about them is answered quickly."""
     from bvllm.inference.model_name import resolve_model
@@ -92,13 +92,13 @@ def index(
     silence_libraries()
     folder = index_folder(where, max_size)
     if show:
-        print_list(folder, as_json=as_json)
+        print_list(folder, json_target)
     elif check:
-        print_check(folder, as_json=as_json)
+        print_check(folder, json_target)
     elif prune:
-        print_prune(folder, as_json=as_json)
+        print_prune(folder, json_target)
     else:
-        _index(IndexRequest(videos, model, fps, workers, as_json), folder)
+        _index(IndexRequest(videos, model, fps, workers, json_target), folder)
 
 
 def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
@@ -131,9 +131,9 @@ def _index(request: IndexRequest, folder: "IndexFolder") -> None:
         raise Stopped(f"{how_far}: the same command goes on from here", signal.SIGINT) from None
     except (ModelError, IndexFailure) as error:
         raise Unanswerable(str(error)) from error
-    if request.as_json:
+    if request.json_target is not None:
         found = {"index": str(folder.path), "videos": [asdict(outcome) for outcome in outcomes]}
-        show(json.dumps(found))
+        write(request.json_target, found)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         alone = len(outcomes) == 1 and failed[0].error is not None
@@ -173,7 +173,7 @@ def _tell(outcome: Outcome, request: IndexRequest) -> None:
         return
     if outcome.warnings:
         note(f"{name}: {'; '.join(outcome.warnings)}")
-    if not request.as_json:
+    if not replaces_text(request.json_target):
         took = f" in {outcome.took:.1f} s" if outcome.state == "indexed" else ""
         frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
         line = f"{outcome.state:<7} {name}: {frames} of {format_clock(outcome.seconds)}"

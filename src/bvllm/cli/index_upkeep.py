@@ -1,6 +1,5 @@
 """Name the index folder on the command line; `bvllm index --list`, `--check` and `--prune`."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from bvllm.cli.console import Unanswerable, note, show, wrong_use
+from bvllm.cli.json_output import JsonTarget, replaces_text, write
 
 if TYPE_CHECKING:
     from bvllm.index import EntrySummary, FolderFault, IndexFolder
@@ -57,13 +57,14 @@ def _note(finding: "FolderFault") -> None:
     show(f"note: index entry {finding.name[:12]}… {what}: {finding.why}", to_stderr=True)
 
 
-def print_list(folder: "IndexFolder", *, as_json: bool) -> None:
+def print_list(folder: "IndexFolder", target: JsonTarget | None) -> None:
     """What is indexed, the last used first."""
     from bvllm.common.text import format_clock, shown
 
     entries = _without_failing(folder.entries)
-    if as_json:
-        show(json.dumps({"index": str(folder.path), "videos": [_listed(entry) for entry in entries]}))
+    if target is not None:
+        write(target, {"index": str(folder.path), "videos": [_listed(entry) for entry in entries]})
+    if replaces_text(target):
         return
     for entry in entries:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.meta.made_at))
@@ -80,10 +81,10 @@ def _listed(entry: "EntrySummary") -> dict[str, object]:
     return {**said, **counts, "made_at": meta.made_at, "used_at": entry.used_at, "key": entry.key.name}
 
 
-def print_check(folder: "IndexFolder", *, as_json: bool) -> None:
+def print_check(folder: "IndexFolder", target: JsonTarget | None) -> None:
     """Every finding; exit status 1 where an entry cannot be used."""
     findings = _without_failing(folder.check)
-    _print_findings(findings, folder, as_json=as_json)
+    _print_findings(findings, folder, target)
     damaged, closed = (sum(f.kind == kind for f in findings) for kind in ("damaged", "unreadable"))
     advice = ["bvllm index --prune removes what is damaged"] * (damaged > 0)
     advice += ["see to the rights of what cannot be read"] * (closed > 0)
@@ -92,9 +93,9 @@ def print_check(folder: "IndexFolder", *, as_json: bool) -> None:
         raise Unanswerable(f"{count} of the index's entries cannot be used: {'; '.join(advice)}")
 
 
-def print_prune(folder: "IndexFolder", *, as_json: bool) -> None:
+def print_prune(folder: "IndexFolder", target: JsonTarget | None) -> None:
     """What was removed."""
-    _print_findings(_without_failing(folder.prune), folder, as_json=as_json, word="removed")
+    _print_findings(_without_failing(folder.prune), folder, target, word="removed")
 
 
 def _without_failing(work: Callable[[], T]) -> T:
@@ -107,13 +108,14 @@ def _without_failing(work: Callable[[], T]) -> T:
 
 
 def _print_findings(
-    findings: list["FolderFault"], folder: "IndexFolder", *, as_json: bool, word: str = ""
+    findings: list["FolderFault"], folder: "IndexFolder", target: JsonTarget | None, word: str = ""
 ) -> None:
     bad = {Path(finding.name).stem for finding in findings if finding.kind in ("damaged", "unreadable")}
     kept = sum(entry.key.name not in bad for entry in _without_failing(folder.entries))
-    if as_json:
+    if target is not None:
         found = {"index": str(folder.path), "entries": kept, "findings": [asdict(f) for f in findings]}
-        show(json.dumps(found))
+        write(target, found)
+    if replaces_text(target):
         return
     for finding in findings:
         show(f"{word or finding.kind:<10} {finding.name}: {finding.why}, {size(finding.bytes)}")

@@ -1,11 +1,11 @@
 """`bvllm plan`: count what a question about a video would cost, without a model."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, show, silence_libraries, wrong_use
+from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, silence_libraries, wrong_use
+from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import BudgetOption, FpsOption, FramesOption, ModelOption, TrustOption
 
 
@@ -18,7 +18,7 @@ def plan(
     fps: FpsOption = 1.0,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_target: JsonOption = None,
 ) -> None:
     """Count what a question about a video would cost: frames, packets, tokens and memory."""
     from bvllm.inference.model_name import resolve_model
@@ -36,4 +36,4 @@ def plan(
         found = plan_question(video, model=model, fps=fps, tokens=budget, frames=frames, limits=LOCAL_LIMITS)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
-    show(json.dumps(plan_json(found)) if as_json else plan_text(found))
+    deliver(json_target, lambda: plan_text(found), lambda: plan_json(found))

@@ -1,6 +1,5 @@
 """`bvllm search`: find where in a collection of videos something is shown."""
 
-import json
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from bvllm.cli.console import (
     isolate_decoding,
     note,
     progress_bar,
-    show,
     silence_libraries,
     unwritten,
     wrong_use,
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
+from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import FpsOption, ModelOption, TrustOption
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def search(
         Path | None,
         typer.Option(metavar="FILE.html|FILE.png", help="Write the frames of the moments here."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_target: JsonOption = None,
 ) -> None:
     """Find the moments that show something, in one video or many."""
     from bvllm.common.files import check_evidence_path
@@ -101,7 +100,7 @@ def search(
         tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
     )
     searched, found = _work(request)
-    show(_json(request, searched, found) if as_json else _text(searched.files, found))
+    deliver(json_target, lambda: _text(searched.files, found), lambda: _as_object(request, searched, found))
 
 
 def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:
@@ -194,7 +193,7 @@ def _text(kept: tuple[Path, ...], found: "SearchResult") -> str:
     )
 
 
-def _json(request: SearchRequest, searched: Searched, found: "SearchResult") -> str:
+def _as_object(request: SearchRequest, searched: Searched, found: "SearchResult") -> dict[str, object]:
     from bvllm.common.text import format_clock
 
     moments = [
@@ -207,15 +206,13 @@ def _json(request: SearchRequest, searched: Searched, found: "SearchResult") -> 
     ]
     settings = {"query": request.query, "fps": request.fps, "model": request.model, "top": request.top}
     evidence = None if request.evidence is None else str(request.evidence)
-    return json.dumps(
-        {
-            "moments": moments,
-            "how": found.how,
-            "unknown": list(found.unknown),
-            "frames": found.frames,
-            "exact": True,
-            "videos": len(searched.files),
-            "left_out": {str(file): why for file, why in searched.left_out.items()},
-            "command": {**settings, "evidence": evidence},
-        }
-    )
+    return {
+        "moments": moments,
+        "how": found.how,
+        "unknown": list(found.unknown),
+        "frames": found.frames,
+        "exact": True,
+        "videos": len(searched.files),
+        "left_out": [{"video": str(file), "why": why} for file, why in searched.left_out.items()],
+        "command": {**settings, "evidence": evidence},
+    }

@@ -9,6 +9,7 @@ from bvllm.cli.console import (
     Stopped,
     Unanswerable,
     WrongUse,
+    example,
     progress_bar,
     show,
     silence_libraries,
@@ -24,7 +25,7 @@ def root() -> None:
     """Train a model."""
 
 
-@train.command("nano")
+@train.command("nano", epilog=example("bvllm train nano --out runs/nano --minutes 60"))
 def nano(
     out: Annotated[
         Path, typer.Option(help="Folder for the model and its checkpoints.", file_okay=False)
@@ -69,7 +70,9 @@ DryOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan, trai
 ProcessesOption = Annotated[int, typer.Option(min=1, help="With --dry-run: plan for so many.")]
 
 
-@train.command("paper_7b")
+@train.command(
+    "paper_7b", epilog=example("bvllm train paper_7b data.pretrain=PATH data.finetune=PATH --dry-run")
+)
 def paper_7b(
     settings: SettingsArgument = None,
     out: OutOption = None,
@@ -85,7 +88,9 @@ def paper_7b(
     _run("paper_7b", settings or [], out or Path("runs/paper_7b"), resume, processes if dry_run else 0)
 
 
-@train.command("tiny")
+@train.command(
+    "tiny", epilog=example("bvllm train tiny data.pretrain=rows.json data.finetune=rows.json --out runs/tiny")
+)
 def tiny(
     settings: SettingsArgument = None,
     out: OutOption = None,

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from bvllm.cli.console import Unanswerable, WrongUse, progress_bar, show, silence_libraries, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    WrongUse,
+    example,
+    progress_bar,
+    show,
+    silence_libraries,
+    wrong_use,
+)
 
 world = typer.Typer(help="Videos with questions, made from a seed.", add_completion=False)
 
@@ -16,7 +24,9 @@ def root() -> None:
     """Videos with questions, made from a seed."""
 
 
-@world.command("make")
+@world.command(
+    "make", epilog=example("bvllm world make --out world --split test --count 4 --seconds 8..600 --seed 7")
+)
 def make(
     out: Annotated[Path, typer.Option(help="Folder for SPLIT.jsonl and videos/.", file_okay=False)],
     split: Annotated[

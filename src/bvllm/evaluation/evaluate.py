@@ -129,11 +129,25 @@ class Report:
             {name: of(r for r in self.rows if duration_name(r.seconds) == name) for name in lengths},
         )
 
+    def as_json(self) -> object:
+        """Plain numbers, strings, lists and dictionaries; means that do not exist are None.
+
+        Durations are keyed by the most seconds that a row of them has, or "longer".
+        """
+        keys = {name: f"{limit:g}" for limit, name in DURATIONS} | {LONGER: "longer"}
+        figures = {
+            name: {
+                "overall": asdict(figure.overall),
+                "by_task": {task: asdict(value) for task, value in figure.by_task.items()},
+                "by_duration": {keys[span]: asdict(value) for span, value in figure.by_duration.items()},
+            }
+            for name, figure in self.figures().items()
+        }
+        return _no_nan({**figures, "settings": self.settings, "rows": [asdict(r) for r in self.rows]})
+
     def to_json(self) -> str:
-        """One JSON object; means that do not exist are null."""
-        figures = {name: asdict(figure) for name, figure in self.figures().items()}
-        data = {**figures, "settings": self.settings, "rows": [asdict(r) for r in self.rows]}
-        return json.dumps(_no_nan(data), indent=1)
+        """The same as text."""
+        return json.dumps(self.as_json(), indent=1)
 
     def save(self, path: Path) -> None:
         """Write the JSON under a temporary name and rename it."""

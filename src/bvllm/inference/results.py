@@ -149,7 +149,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
             {**frame._asdict(), "time": format_clock(frame.seconds), "tokens": tokens}
             for frame, tokens in zip(answer.frames, answer.tokens_per_frame)
         ],
-        "timings": dict(answer.timings),
+        "timings": {step.replace(" ", "_"): seconds for step, seconds in answer.timings.items()},
         "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
         "video": {**asdict(info), "report": report.as_json()},
     }
