@@ -125,3 +125,21 @@ def test_the_card_says_how_transformers_learns_of_it():
     without = code.replace("import bvllm.hf", "")
     failed = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
     assert failed.returncode != 0
+
+
+def test_a_saved_copy_keeps_its_word_tower_and_its_knowledge_until_it_is_trained(nano, tmp_path):
+    model = type(nano.model).from_pretrained(nano.model.name_or_path)
+    model.save_pretrained(tmp_path / "same")
+    assert {"word_tower.safetensors", "knowledge.json"} <= {
+        file.name for file in (tmp_path / "same").iterdir()
+    }
+    with torch.no_grad():
+        model.lm_head.weight += 0.1
+    model.save_pretrained(tmp_path / "head")
+    found = {file.name for file in (tmp_path / "head").iterdir()}
+    assert "word_tower.safetensors" in found
+    assert "knowledge.json" not in found
+    with torch.no_grad():
+        next(model.model.vision_tower.parameters()).add_(0.1)
+    model.save_pretrained(tmp_path / "tower")
+    assert not (tmp_path / "tower" / "word_tower.safetensors").exists()

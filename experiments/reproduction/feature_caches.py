@@ -12,17 +12,20 @@ from bvllm.model import BVLLMModel
 from bvllm.model.presets import NANO_MEAN, NANO_STD
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
+from bvllm.nano.loop import Control
 from bvllm.synthetic.needles import Caption, Needle, Picture, Sticker
 from bvllm.synthetic.vocabulary import Split
 
 KINDS: dict[str, type[Needle]] = {kind.__name__: kind for kind in (Sticker, Caption, Picture)}
 
 
-def draw_bank(path: Path, model: BVLLMModel, *, split: Split, scenes: int, seed: int, workers: int) -> None:
+def draw_bank(
+    path: Path, model: BVLLMModel, *, split: Split, scenes: int, seed: int, workers: int, control: Control
+) -> None:
     """Draw a pool, encode it and write it; under a temporary name first."""
     side = model.config.vision_config.image_size
-    pool = draw_pool(scenes, split=split, seed=seed, image_size=side, workers=workers)
-    bank = FeatureCache.encode(pool, model, mean=NANO_MEAN, std=NANO_STD)
+    pool = draw_pool(scenes, split=split, seed=seed, image_size=side, workers=workers, tell=control.progress)
+    bank = FeatureCache.encode(pool, model, mean=NANO_MEAN, std=NANO_STD, tell=control.progress)
     needles = [None if n is None else [type(n).__name__, asdict(n)] for n in pool.needles]
     tensors = {"frames": bank.frames, "patches": bank.patches, "progress": pool.progress, "scene": pool.scene}
     scratch = path.with_suffix(".part")

@@ -97,7 +97,8 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
         if not (home / name).exists():
             log(f"drawing {scenes} scenes of the {split} split")
             model, seed = load_model("nano").model.float().model, scale.world_seed + place
-            draw_bank(home / name, model, split=split, scenes=scenes, seed=seed, workers=workers)
+            drawn = {"split": split, "scenes": scenes, "seed": seed, "workers": workers}
+            draw_bank(home / name, model, **drawn, control=Control(log))
     if taken:
         (home / LANGUAGE).mkdir(exist_ok=True)
         for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):

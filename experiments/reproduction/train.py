@@ -59,7 +59,7 @@ class TrainingContext:
         """Nano's tower, the warmed-up language model and clock; the rest from noise."""
         tower = load_model("nano").model.vision_tower.float()
         language_model, clock = language_stage(
-            self.home / LANGUAGE, self.tokenizer, Recipe(), resume=True, log=print
+            self.home / LANGUAGE, self.tokenizer, Recipe(), resume=True, control=Control()
         )
         config = variant.config(self.tokenizer)
         return build_model(self.tokenizer, tower, language_model, clock, seed=seed, config=config)

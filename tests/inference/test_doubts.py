@@ -92,18 +92,13 @@ def test_the_doubt_comes_first_on_the_page_in_json_and_on_the_screen(nano, foota
 @pytest.mark.parametrize(
     "spoil",
     [
-        {"words": "all"}, {"words": []}, {"questions": [1]}, {"sight": [0.5]}, {"sight": ["x"]}, {"bias": None},
-        {"about": ""},
+        {"words": "all"}, {"words": []}, {"questions": [1]}, {"sight": [0.5]}, {"sight": ["x"]},
+        {"bias": None}, {"about": ""},
     ],
 )  # fmt: skip
 def test_a_broken_file_is_named(spoil, tmp_path):
-    good = {
-        "about": "it knows",
-        "words": ["red"],
-        "questions": ["is it {}?"],
-        "sight": [0.5, 0.5],
-        "bias": 0.0,
-    }
+    good = {"about": "it knows", "words": ["red"], "questions": ["is it {}?"]}
+    good |= {"sight": [0.5, 0.5], "bias": 0.0}
     (tmp_path / FILE).write_text(json.dumps(good))
     assert Knowledge.load(tmp_path, 2).doubts(Question("is it red?"), torch.ones(1, 2)) == (
         'the model does not know the words "is", "it" (it knows)',

@@ -44,7 +44,7 @@ def test_paint_is_clear_where_it_is_cold_and_strongest_where_it_is_hot():
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_the_hottest_spot_is_seen_on_any_grey(level):
-    """3 : 1 in luminance on black and on white, as WCAG asks of graphics; on grey it is told by its colour."""
+    """3 : 1 in luminance on black and white, as WCAG asks of graphics; on grey it is told by its colour."""
     heat = np.zeros((4, 4), np.float32)
     heat[1:3, 1:3] = 1.0
     below = Image.new("RGBA", (64, 64), (level, level, level, 255))

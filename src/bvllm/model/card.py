@@ -1,10 +1,19 @@
-"""Write the README of a saved model: how it is loaded, since transformers alone does not know its type."""
+"""Complete a saved model's folder: a README that says how it is loaded, and the files beside its weights."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-NAME = "README.md"
+import torch
+from safetensors import safe_open
+
+from bvllm.model.knowledge import FILE as KNOWLEDGE
+from bvllm.model.text_encoder import WORD_TOWER
+
+NAME, WEIGHTS = "README.md", "model.safetensors"
+# Files beside the weights, and the part of the tensors' names whose weights they belong to.
+COMPANIONS = {WORD_TOWER: "vision_tower.", KNOWLEDGE: ""}
 CARD = """---
 library_name: bvllm
 pipeline_tag: video-text-to-text
@@ -37,12 +46,41 @@ def write_card(folder: str | os.PathLike[str]) -> None:
 
 
 class SavesCard:
-    """What a model class inherits, before those of transformers, so that saved folders explain themselves."""
+    """What a model class inherits, before those of transformers, so that saved folders are complete."""
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], is_main_process: bool = True, **kwargs: Any
     ) -> None:
-        """As upstream, with a README, unless there is one."""
+        """As upstream, with a README, and with what lay beside the weights where these did not change."""
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)  # type: ignore[misc]
         if is_main_process:
             write_card(save_directory)
+            keep_companions(Path(str(getattr(self, "name_or_path", ""))), Path(save_directory))
+
+
+def keep_companions(source: Path, target: Path) -> None:
+    """Copy the files that belong to a model's weights to where it was saved, if the weights are the same.
+
+    The word tower belongs to the vision tower; what the model knows belongs to all of it. After a training
+    neither would be true any more.
+    """
+    names = [name for name in COMPANIONS if (source / name).is_file() and not (target / name).exists()]
+    if not names or not (source / WEIGHTS).is_file() or not (target / WEIGHTS).is_file():
+        return
+    changed = _changed(source / WEIGHTS, target / WEIGHTS)
+    for name in names:
+        part = COMPANIONS[name]
+        if not any(part in tensor for tensor in changed):
+            shutil.copyfile(source / name, target / name)
+
+
+def _changed(source: Path, target: Path) -> list[str]:
+    """Names of tensors that are not the same in two files, numbers compared in the source's precision."""
+    with safe_open(source, "pt") as old, safe_open(target, "pt") as new:
+        names, others = set(old.keys()), set(new.keys())
+        differing = [
+            name
+            for name in names & others
+            if not torch.equal(old.get_tensor(name), new.get_tensor(name).to(old.get_tensor(name).dtype))
+        ]
+        return [*differing, *(names ^ others)]

@@ -28,6 +28,21 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 Tell = Callable[[str, int, int | None], None]
 
 
+class Paced:
+    """Tell when some seconds have passed since the last time, or since the beginning."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time again; starts to count anew if so."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
 @dataclass(frozen=True)
 class Control:
     """Who is told about a run, who may stop it, and where it leaves what it needs to go on.
@@ -43,6 +58,7 @@ class Control:
     tell: Tell | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     folder: Path | None = None
+    _paced: Paced = field(default_factory=lambda: Paced(LOG_SECONDS))
 
     def within(self, folder: Path) -> "Control":
         """The control of one stage, whose checkpoint lies in a folder of its own."""
@@ -57,6 +73,8 @@ class Control:
         """Tell of progress in work that has no lines of its own, and hear whether to stop."""
         if self.tell is not None:
             self.tell(what, done, total)
+        elif self._paced.due():
+            self.log(f"{what} {done}/{total}")
         self.check(what)
 
 
@@ -112,9 +130,8 @@ class StageLoop:
         self._recent: dict[str, list[float]] = {}
 
     def __iter__(self) -> Iterator[float]:
-        started, before = time.monotonic(), self._spent
-        logged = saved = started
-        lasted = 0.0
+        started, before, lasted = time.monotonic(), self._spent, 0.0
+        logging, saving = Paced(LOG_SECONDS), Paced(SAVE_SECONDS)
         while self.step < self.steps:
             now = time.monotonic()
             self._spent = before + now - started
@@ -122,9 +139,8 @@ class StageLoop:
             # The next step takes about as long as the one before: the limit is the most, not about the most.
             if share >= 1 or (lasted and self._spent + lasted > 60 * self.minutes):
                 break
-            if self.control.stop.signal is not None or now - saved > SAVE_SECONDS:
+            if saving.due() or self.control.stop.signal is not None:
                 self._save()
-                saved = now
                 self.control.check(f"{self.name}, after step {self.step}")
             self._follow(share)
             self.optimizer.zero_grad()
@@ -133,9 +149,8 @@ class StageLoop:
             lasted = time.monotonic() - now
             if self.control.tell is not None:
                 self.control.tell(self.name, int(1000 * share), 1000)
-            if time.monotonic() - logged > LOG_SECONDS:
+            if logging.due():
                 self._log(share)
-                logged = time.monotonic()
         self._log(1.0)
 
     def descend(self) -> None:
