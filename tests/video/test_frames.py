@@ -1,5 +1,6 @@
 """Pictures that are in memory already."""
 
+import gc
 import io
 
 import av
@@ -113,3 +114,19 @@ def test_colours_that_ffmpeg_cannot_convert_are_read_as_the_usual_ones(colour_sp
     frame = av.VideoFrame.from_ndarray(np.full((24, 16), 128, np.uint8), format="yuv420p")
     frame.colorspace = colour_space
     assert FrameConverter(None, 1.0, None, 1 << 20).convert(frame).shape == (3, 16, 16)
+
+
+def test_converting_frames_leaves_none_of_them_to_the_collector():
+    """A frame of eight megapixels takes 30 MB: a cycle would keep it for as long as nothing else is made."""
+    converter = FrameConverter((8, 8), 1.0, None, 1 << 20)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        for level in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((24, 16), level, np.uint8), format="yuv420p")
+            converter.convert(frame)
+        del frame
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) <= before + 1
+    finally:
+        gc.enable()
