@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.common.text import named_letter
+from bvllm.common.reply import named_letter
 from bvllm.data.chat import LETTERS
 from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration

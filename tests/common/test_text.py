@@ -20,10 +20,7 @@ WORDS = st.text("abc ?", min_size=1).map(str.strip).filter(bool)
         ("Which?\nA. red", ("Which?\nA. red", [])),
         ("Which?\nB. red\nC. blue", ("Which?\nB. red\nC. blue", [])),
         ("Which?\nA. red\nC. blue", ("Which?\nA. red\nC. blue", [])),
-        (
-            "Which?\nA. red\nB. blue\nAnswer with a letter.",
-            ("Which?\nA. red\nB. blue\nAnswer with a letter.", []),
-        ),
+        ("Which?\nA. red\nB. blue\nAnswer with a letter.", ("Which?", ["red", "blue"])),
         ("a. red\nb. blue", ("a. red\nb. blue", [])),
         ("", ("", [])),
     ],

@@ -14,7 +14,7 @@ from bvllm.evaluation.tasks import Item
 from bvllm.types import Budget
 from tests.test_messages import HOUSE
 
-FIGURES = {"accuracy", "circular", "selection_recall", "distinct_frames"}
+FIGURES = {"accuracy", "own_words", "circular", "selection_recall", "distinct_frames"}
 
 
 def row(name="a_0", video="videos/a.mp4", seconds=60.0, needles=((4, 5), (10, 12)), answer="B", split="test"):
@@ -39,7 +39,7 @@ def model_that(chooses, frames=()):
     def answer(encoded, question, loaded, *, budget, options, methods):
         letter = chooses(options)
         chosen = tuple(SimpleNamespace(seconds=second) for second in frames)
-        return SimpleNamespace(letter=letter, free_text=f"says {letter}", frames=chosen)
+        return SimpleNamespace(letter=letter, own_letter=letter, free_text=f"says {letter}", frames=chosen)
 
     return answer
 
@@ -161,9 +161,9 @@ def test_where_nothing_is_to_be_found_there_is_no_recall(monkeypatch):
 def report():
     return Report(
         (
-            Scored("a_0", "colour", 12.0, True, True, 1.0, 3, "blue (B)"),
-            Scored("a_1", "existence", 12.0, True, False, None, 5, "no (A)"),
-            Scored("b_0", "colour", 500.0, False, False, 0.5, 10, "red (A)"),
+            Scored("a_0", "colour", 12.0, True, True, True, 1.0, 3, "blue (B)"),
+            Scored("a_1", "existence", 12.0, True, None, False, None, 5, "no (A)"),
+            Scored("b_0", "colour", 500.0, False, True, False, 0.5, 10, "red (A)"),
         ),
         {"model": "nano", "tokens": 512},
     )
@@ -171,7 +171,7 @@ def report():
 
 def test_a_report_as_json():
     data = json.loads(report().to_json())
-    assert data.keys() == FIGURES | {"settings", "rows"}
+    assert data.keys() == FIGURES | {"unread_replies", "settings", "rows"}
     for name in FIGURES:
         assert data[name].keys() == {"overall", "by_task", "by_duration"}
         assert list(data[name]["by_task"]) == ["colour", "existence"]
@@ -184,6 +184,8 @@ def test_a_report_as_json():
     )
     assert data["distinct_frames"]["by_duration"]["600"]["mean"] == 10
     assert data["rows"][1]["recall"] is None
+    assert data["unread_replies"] == 1
+    assert data["own_words"]["overall"]["mean"] == pytest.approx(2 / 3)
     assert data["settings"] == {"model": "nano", "tokens": 512}
 
 
@@ -201,12 +203,14 @@ def test_a_report_is_saved_whole_or_not_at_all(tmp_path):
 
 
 def test_a_report_as_a_table():
-    lines = report().table().splitlines()
+    *lines, _, unread = report().table().splitlines()
+    assert unread.startswith("1 of 3 replies")
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "**overall**", "up to 16 s", "up to 10 min", "colour", "existence",
     ]  # fmt: skip
-    assert lines[2] == "| **overall** | 3 | 66.7 % (21-94) | 33.3 % (6-79) | 75.0 % (20-97) | 6.0 |"
-    assert lines[-1].split("|")[5].strip() == "-"
+    shares = "66.7 % (21-94) | 66.7 % (21-94) | 33.3 % (6-79) | 75.0 % (20-97)"
+    assert lines[2] == f"| **overall** | 3 | {shares} | 6.0 |"
+    assert lines[-1].split("|")[6].strip() == "-"
 
 
 class Encoded:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LETTERS = "ABCDEFGH"
-OPTION = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.)])\s+(\S.*)")
+OPTION = re.compile(r"(?:\(\s*([A-Z]|\d)\s*\)|([A-Z]|\d)\s*[.):])\s*(\S.*)")
 FEWEST_OPTIONS = 2  # one line that begins with "A. " may be prose
-_CLOSING_LETTER = re.compile(r"\(\s*[A-H]\s*\)\s*\.?\s*$")
+_HEADING = re.compile(r"(?:options?|choices?)\s*:?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,16 @@ class Question:
     Attributes:
         stem: the question proper; the only part that the frame selector reads.
         options: what to choose from, without letters; empty for an open question.
+        tail: an instruction below the options, which the language model reads.
 
     Example:
         >>> Question.parse("which colour?\\nA. red\\nB. blue")
-        Question(stem='which colour?', options=('red', 'blue'))
+        Question(stem='which colour?', options=('red', 'blue'), tail='')
     """
 
     stem: str
     options: tuple[str, ...] = ()
+    tail: str = ""
 
     @classmethod
     def parse(cls, text: "str | Question", options: Sequence[str] | None = None) -> "Question":
@@ -40,53 +42,95 @@ class Question:
         """
         if isinstance(text, Question) and not options:
             return text
-        stem, written = (text.stem, list(text.options)) if isinstance(text, Question) else split_options(text)
-        if options and written:
+        found = text if isinstance(text, Question) else split_prompt(text)
+        if options and found.options:
             raise ValueError(
-                f"options must come from one place, got {len(written)} in the question and {len(options)} "
-                "beside it: leave out one of the two"
+                f"options must come from one place, got {len(found.options)} in the question and "
+                f"{len(options)} beside it: leave out one of the two"
             )
-        stem, choices = stem.strip(), [" ".join(choice.split()) for choice in options or written]
+        stem, choices = found.stem.strip(), [" ".join(choice.split()) for choice in options or found.options]
         if not stem:
             raise ValueError(f"question must hold words, got {text!r}: write what you want to know")
         if choices and not (2 <= len(choices) <= len(LETTERS) and all(choices)):
             raise ValueError(f"options must be 2 to {len(LETTERS)} texts, got {choices}: add or remove some")
-        return cls(stem, tuple(choices))
+        return cls(stem, tuple(choices), found.tail)
 
     @property
     def written(self) -> str:
         """The question with its options below it, as the language model reads it."""
-        return join_options(self.stem, self.options)
+        written = join_options(self.stem, self.options)
+        return f"{written}\n{self.tail}" if self.tail else written
+
+
+@dataclass(frozen=True)
+class SplitPrompt:
+    """A prompt taken apart.
+
+    Attributes:
+        stem: the question proper.
+        options: what to choose from, without letters or numbers; empty where none were found.
+        tail: what stands below the options, as "Answer with the option's letter ... directly."
+    """
+
+    stem: str
+    options: tuple[str, ...] = ()
+    tail: str = ""
+
+
+def split_prompt(text: str) -> SplitPrompt:
+    """Find the options in a prompt: lines that read "A. ...", "A: ...", "(A) ..." or "1. ...", one for each.
+
+    Options name what might be shown, so a frame selector that read them would choose frames of wrong answers,
+    too. Letters must begin with A, numbers with 1, and follow one another, blank lines aside; instructions
+    may follow, but no question. Anything else is part of the question.
+
+    Example:
+        >>> split_prompt("Which colour?\\nA. red\\nB. blue\\nThe best answer is:")
+        SplitPrompt(stem='Which colour?', options=('red', 'blue'), tail='The best answer is:')
+        >>> split_prompt("What does the sign say?").options
+        ()
+    """
+    lines = text.strip().split("\n")
+    block = _option_lines(lines)
+    if len(block) < FEWEST_OPTIONS:
+        return SplitPrompt(text.strip())
+    above, below = lines[: block[0][0]], lines[block[-1][0] + 1 :]
+    while above and (not above[-1].strip() or _HEADING.fullmatch(above[-1].strip())):
+        above.pop()
+    tail = "\n".join(below).strip()
+    stem = "\n".join(above).strip()
+    numbered = not stem and lines[block[0][0]].strip()[:2].strip("(")[:1].isdigit()  # a list is no choice
+    if numbered or "?" in tail or len(block) > len(LETTERS):
+        return SplitPrompt(text.strip())
+    return SplitPrompt(stem, tuple(option for _, option in block), tail)
+
+
+def _option_lines(lines: list[str]) -> list[tuple[int, str]]:
+    """The last block of options: (number of the line, option without its mark) of each."""
+    block: list[tuple[int, str]] = []
+    marks: list[str] = []
+    for number in reversed(range(len(lines))):
+        match = OPTION.fullmatch(lines[number].strip())
+        if match:
+            marks.insert(0, match[1] or match[2])
+            block.insert(0, (number, match[3]))
+            if marks[0] in "A1":
+                break
+        elif block and lines[number].strip():
+            break  # prose between options
+    wanted = LETTERS if marks and marks[0] == "A" else "12345678"
+    return block if "".join(marks) == wanted[: len(marks)] else []
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """Cut off the options: the last lines, where they read "A. ...", "B. ..." or "(A) ...", "(B) ...".
-
-    Options name what might be shown, so a frame selector that read them would choose frames of wrong answers,
-    too. Letters must begin with A and follow the alphabet; anything else is part of the question.
-
-    Returns:
-        The question without its options, and the options without their letters.
+    """A question without its options, and the options: the older form of `split_prompt`, without the tail.
 
     Example:
         >>> split_options("Which colour?\\nA. red\\nB. blue")
         ('Which colour?', ['red', 'blue'])
-        >>> split_options("What does the sign say?")
-        ('What does the sign say?', [])
     """
-    lines = text.rstrip().split("\n")
-    options: list[str] = []
-    letters: list[str] = []
-    while lines and (match := OPTION.fullmatch(lines[-1].strip())):
-        letters.insert(0, match[1] or match[2])
-        options.insert(0, match[3])
-        lines.pop()
-        if letters[0] == "A":
-            break
-    in_order = letters == [chr(ord("A") + k) for k in range(len(letters))]
-    if len(options) < FEWEST_OPTIONS or not in_order:
-        return text.strip(), []
-    return "\n".join(lines).strip(), options
+    found = split_prompt(text)
+    return found.stem, list(found.options)
 
 
 def format_clock(seconds: float) -> str:
@@ -113,34 +157,6 @@ def join_options(stem: str, options: list[str] | tuple[str, ...]) -> str:
     return "\n".join([stem, *(f"{LETTERS[k]}. {option}" for k, option in enumerate(options))])
 
 
-def parse_letter(text: str) -> str | None:
-    """The letter that an answer chooses: the last one in brackets, or an answer that is a letter.
-
-    Example:
-        >>> parse_letter("00:04, 00:19 = 2 (C)"), parse_letter("B."), parse_letter("a red star")
-        ('C', 'B', None)
-    """
-    bracketed: list[str] = re.findall(r"\(\s*([A-H])\s*\)", text)
-    if bracketed:
-        return bracketed[-1]
-    alone = re.fullmatch(r"\s*([A-H])[.)]?\s*", text)
-    return alone[1] if alone else None
-
-
-def named_letter(text: str, choices: Sequence[str]) -> str | None:
-    """The option that an answer names: by its words where they are those of one option, else by its letter.
-
-    What follows the last "=" is the answer, what stands before it is evidence; a letter in brackets may
-    close it.
-    """
-    said = _plain_words(_CLOSING_LETTER.sub("", text.rpartition("=")[2]))
-    named = [letter for letter, choice in zip(LETTERS, choices) if _plain_words(choice) == said]
-    if len(named) == 1:
-        return named[0]
-    letter = parse_letter(text)
-    return letter if letter is not None and letter in LETTERS[: len(choices)] else None
-
-
 def shown(path: str | Path) -> str:
     """A file's name that keeps to its line, whatever it is made of.
 
@@ -161,7 +177,3 @@ def printable(text: str, keep: str = "\n\t") -> str:
         'red\\\\x1b[2J\\\\u202estar\\n'
     """
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
-
-
-def _plain_words(text: str) -> str:
-    return " ".join(text.casefold().strip(" .").split())

@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from bvllm.common.text import LETTERS, format_clock, join_options, parse_letter, split_options
+from bvllm.common.reply import parse_letter
+from bvllm.common.text import LETTERS, format_clock, join_options, split_options
 from bvllm.data.form_faults import form_faults
 
 __all__ = [

@@ -33,7 +33,8 @@ class Scored:
     """One row, answered.
 
     Attributes:
-        right: the right letter for the options as they stand.
+        right: the likeliest option is the right one, for the options as they stand.
+        own_words: the free words name the right option; None where they name none.
         circular: right under every rotation of the options (VNBench); None where they were not rotated.
         recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
         frames: distinct frames that were chosen.
@@ -44,6 +45,7 @@ class Scored:
     task: str
     seconds: float
     right: bool
+    own_words: bool | None
     circular: bool | None
     recall: float | None
     frames: int
@@ -106,9 +108,12 @@ class Report:
     settings: dict[str, str | int | float]
 
     def figures(self) -> dict[str, Figure]:
-        """`accuracy`, `circular`, `selection_recall` and `distinct_frames`."""
+        """`accuracy`, `own_words` (a reply that names no option is wrong), `circular`, `selection_recall`,
+        `distinct_frames`.
+        """
         return {
             "accuracy": self._cut(lambda r: float(r.right), Share.of),
+            "own_words": self._cut(lambda r: float(bool(r.own_words)), Share.of),
             "circular": self._cut(lambda r: None if r.circular is None else float(r.circular), Share.of),
             "selection_recall": self._cut(lambda r: r.recall, Share.of),
             "distinct_frames": self._cut(lambda r: float(r.frames), Mean.of),
@@ -143,7 +148,15 @@ class Report:
             }
             for name, figure in self.figures().items()
         }
-        return _no_nan({**figures, "settings": self.settings, "rows": [asdict(r) for r in self.rows]})
+        unread = sum(row.own_words is None for row in self.rows)
+        return _no_nan(
+            {
+                **figures,
+                "unread_replies": unread,
+                "settings": self.settings,
+                "rows": [asdict(r) for r in self.rows],
+            }
+        )
 
     def to_json(self) -> str:
         """The same as text."""
@@ -159,8 +172,15 @@ class Report:
         rows = [("**overall**", [f.overall for f in figures])]
         rows += [(name, [f.by_duration[name] for f in figures]) for name in figures[0].by_duration]
         rows += [(name, [f.by_task[name] for f in figures]) for name in figures[0].by_task]
-        lines = ["| | questions | accuracy | circular | needle found | frames |", "|---|---|---|---|---|---|"]
+        lines = [
+            "| | questions | accuracy | own words | circular | needle found | frames |",
+            "|---|---|---|---|---|---|---|",
+        ]
         lines += [f"| {title} | {cut[0].count} | {' | '.join(map(_cell, cut))} |" for title, cut in rows]
+        unread = sum(row.own_words is None for row in self.rows)
+        lines += [f"\n{unread} of {len(self.rows)} replies in the model's own words name no option."] * bool(
+            unread
+        )
         return "\n".join(lines)
 
 
@@ -280,4 +300,8 @@ def score(
     found = [any(start - 1e-3 <= s < end - 1e-3 for s in chosen) for start, end in item.needles]
     recall = sum(found) / len(found) if found else None
     rotated = all(right) if circular else None
-    return Scored(item.id, item.task, item.seconds, right[0], rotated, recall, len(chosen), first.free_text)
+    named = first.own_letter
+    own = None if named is None else place is not None and named == LETTERS[place]
+    return Scored(
+        item.id, item.task, item.seconds, right[0], own, rotated, recall, len(chosen), first.free_text
+    )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from bvllm.common.reply import named_letter
 from bvllm.common.text import format_clock
 from bvllm.inference.model import VisualTokens
 from bvllm.video import VideoInfo, VideoReport
@@ -85,6 +86,11 @@ class Answer:
     visual: VisualTokens = field(compare=False, repr=False)
 
     @property
+    def own_letter(self) -> str | None:
+        """The option that the free words name; None where they name none, or there are none."""
+        return named_letter(self.free_text, self.options)
+
+    @property
     def tokens_per_frame(self) -> list[int]:
         """How many of the visual tokens stand on each of `frames`: a merged token stands on one."""
         standing = self.visual.tokens[0].frame.tolist() if self.visual.tokens else []
@@ -139,6 +145,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "answer": answer.text,
         "letter": answer.letter,
         "free_text": answer.free_text,
+        "own_letter": answer.own_letter,
         "question": answer.question,
         "options": list(answer.options),
         "likelihoods": list(answer.likelihoods),

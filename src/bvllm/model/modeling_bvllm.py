@@ -17,23 +17,15 @@ from transformers.utils import can_return_tuple
 
 from bvllm.model.card import SavesCard
 from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.generation import PackedGeneration, remember_prompt
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.packing import Packing, positions_of, used_placeholders
+from bvllm.model.packing import Packing, infer_mask, positions_of, used_placeholders
 from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel, ClockEmbedding
 from bvllm.types import Budget, FrameSelection, Questions
 
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel", "ClockEmbedding"]
-
-PIXELS = (
-    "pixel_values_videos",
-    "video_num_frames",
-    "video_seconds",
-    "qformer_input_ids",
-    "qformer_attention_mask",
-    "video_budget",
-)
 
 
 class BVLLMModel(BVLLMVisualModel):
@@ -91,6 +83,8 @@ class BVLLMModel(BVLLMVisualModel):
             )
         elif visual is None and past_key_values is None and self._takes_part():
             zero = self.zero_of_everything()  # before the text, in the order of other processes
+        if attention_mask is None and past_key_values is None and input_ids is not None:
+            attention_mask = self.inferred_mask(input_ids)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         inputs_embeds, packing = self._fill(
@@ -114,6 +108,7 @@ class BVLLMModel(BVLLMVisualModel):
             use_cache=use_cache,
             **kwargs,
         )
+        remember_prompt(output.past_key_values, input_ids, packing)
         states = output.last_hidden_state
         return BaseModelOutputWithPast(
             last_hidden_state=states if packing is None else packing.unpack(states),
@@ -121,6 +116,12 @@ class BVLLMModel(BVLLMVisualModel):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
+
+    def inferred_mask(self, input_ids: Tensor) -> Tensor | None:
+        """The mask of prompts that came without one; see `infer_mask`."""
+        text = self.config.text_config
+        ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+        return infer_mask(input_ids, text.pad_token_id, ends)
 
     def zero_of_everything(self) -> Tensor:
         """Zero, from one black frame that went through all of the visual side: a batch of text alone adds it.
@@ -207,7 +208,7 @@ class BVLLMModel(BVLLMVisualModel):
         return Packing.of(there & ~unused, left=left)
 
 
-class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, GenerationMixin):
+class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGeneration, GenerationMixin):
     """A B-VLLM that answers: the backbone `model` and the language model's head `lm_head`."""
 
     def __init__(self, config: BVLLMConfig) -> None:
@@ -397,51 +398,3 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, GenerationM
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
-
-    @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """`GenerationMixin.generate` on the packed prompt; what comes back begins with the caller's own.
-
-        Pixels are encoded once, before anything else. Lengths are counted on the packed prompt, so use
-        `max_new_tokens`; a streamer that does not skip the prompt sees the packed one.
-
-        Args:
-            inputs: (B, S) prompts, or `input_ids` by name.
-            **kwargs: the processor's outputs, or `mm_encoder_outputs`, and generation settings.
-        """
-        ids = kwargs.pop("input_ids", None) if inputs is None else inputs
-        visual = (kwargs.get("mm_encoder_outputs") or {}).get("video")
-        budget = kwargs.get("video_budget")
-        if kwargs.get("pixel_values_videos") is not None:
-            visual = self.get_video_features(**{k: kwargs.pop(k) for k in PIXELS if k in kwargs})
-        kwargs["suppress_tokens"] = self._never_written(kwargs)
-        if visual is None:
-            if kwargs.get("past_key_values") is None:
-                self.model._check_nothing_to_see(ids)
-            return super().generate(ids, **{k: v for k, v in kwargs.items() if k not in PIXELS})
-        mask = kwargs.pop("attention_mask", None)
-        packing = self.model.packing(ids, mask, self.model.used_placeholders(ids, visual, budget), left=True)
-        packed = ids if packing is None else packing.pack(ids, self._padding_id())
-        # Only the features: what else the output holds is not ours to copy for every beam.
-        kwargs["mm_encoder_outputs"] = {"video": BVLLMVisualOutput(list(visual.pooler_output))}
-        if packing is not None or mask is not None:
-            kwargs["attention_mask"] = mask if packing is None else packing.mask
-        output = super().generate(packed, **kwargs)
-        sequences = output if isinstance(output, Tensor) else output.sequences
-        prompts = ids.repeat_interleave(len(sequences) // len(ids), dim=0)
-        sequences = torch.cat([prompts, sequences[:, packed.shape[1] :]], dim=1)
-        if isinstance(output, Tensor):
-            return sequences
-        output.sequences = sequences
-        return output
-
-    def _never_written(self, settings: dict) -> list[int]:
-        """Tokens that no answer may hold: a placeholder would wait for a clip that is not there."""
-        config = settings.get("generation_config") or self.generation_config
-        given = settings.get("suppress_tokens", config.suppress_tokens)
-        return sorted({*(given or ()), self.config.video_token_id, self.config.image_token_id})
-
-    def _padding_id(self) -> int:
-        """What stands in front of shorter prompts; attention never sees it."""
-        padding = self.generation_config.pad_token_id
-        return 0 if padding is None else int(padding)

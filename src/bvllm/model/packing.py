@@ -5,6 +5,7 @@ many are used. The language model must run on a row without gaps: positions then
 and an unused slot costs nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +94,39 @@ class Packing:
 def positions_of(mask: Tensor) -> Tensor:
     """(B, S) positions that count what the mask leaves; padding may be on either side."""
     return (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+
+
+def infer_mask(ids: Tensor, padding: int | None, ends: Sequence[int | None]) -> Tensor | None:
+    """(B, S) mask of prompts that came without one: padding at either end of a row is none of the text.
+
+    Args:
+        padding: id of padding; None where the model has none.
+        ends: ids that end a reply, which a prompt may hold as text.
+
+    Returns:
+        None where nothing is padded.
+
+    Raises:
+        ValueError: rows are padded with a token that is also text, so that nobody can tell.
+
+    Example:
+        >>> infer_mask(torch.tensor([[0, 0, 7], [7, 8, 9]]), 0, [2]).tolist()
+        [[0, 0, 1], [1, 1, 1]]
+    """
+    if padding is None:
+        return None
+    pads = ids == padding
+    edges = pads.cumprod(dim=1).bool() | pads.flip(1).cumprod(dim=1).flip(1).bool()
+    if not bool(edges.any()):
+        return None
+    if padding in ends:
+        if len(ids) == 1:
+            return None
+        raise ValueError(
+            "attention_mask must be given for a padded batch whose padding also ends replies, got None: pass "
+            "on all that the processor gave"
+        )
+    return (~edges).long()
 
 
 def _runs(placeholders: Tensor) -> list[int]:

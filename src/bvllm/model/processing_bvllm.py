@@ -18,7 +18,7 @@ from bvllm.common.text import split_options
 from bvllm.model.chat_template import render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
 from bvllm.model.folder import check_processor
-from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource, is_batch
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, TimedFeature, VideoSource, is_batch
 from bvllm.video import FrameList
 
 VIDEO_TOKEN = "<|video|>"
@@ -269,7 +269,7 @@ class BVLLMProcessor(ProcessorMixin):
         seen = self.video_processor(sources, **reading) if sources else {}
         questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
         prompts = Prompts(texts, add_special_tokens, padding, return_tensors)
-        return BatchFeature(self._assemble(prompts, len(sources), questions, seen))
+        return TimedFeature(self._assemble(prompts, len(sources), questions, seen))
 
     def apply_chat_template(
         self,
@@ -330,7 +330,7 @@ class BVLLMProcessor(ProcessorMixin):
             seen,
             visual_tokens,
         )
-        return BatchFeature(data) if return_dict else data["input_ids"]
+        return TimedFeature(data) if return_dict else data["input_ids"]
 
     def prompt_ids(self, chat: list[Message], visual_tokens: list[int]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask` of one chat whose clips are visual tokens already: (1, S).

@@ -17,7 +17,31 @@ from bvllm.video import FrameList, Limits, SamplingPlan, read_video
 
 Frames = Tensor | np.ndarray | list[Image.Image] | list[np.ndarray] | list[Tensor]
 VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames
+NO_FLOAT64 = ("mps",)  # devices
 FLOAT_CHUNK = 64  # frames turned to float at a time
+
+
+class TimedFeature(BatchFeature):
+    """A `BatchFeature` whose times no cast rounds: 700 whole seconds have 432 values in bfloat16.
+
+    Example:
+        >>> times, pixels = torch.tensor([85.25]), torch.zeros(1)
+        >>> inputs = TimedFeature({"video_seconds": times, "pixel_values_videos": pixels})
+        >>> cast = inputs.to(torch.bfloat16)
+        >>> cast["video_seconds"].tolist(), cast["pixel_values_videos"].dtype
+        ([85.25], torch.bfloat16)
+    """
+
+    def to(self, *args: Any, **kwargs: Any) -> "TimedFeature":
+        """As upstream, but for `video_seconds`: only moved, and float32 where there is no float64."""
+        seconds: Tensor | None = self.pop("video_seconds", None)
+        super().to(*args, **kwargs)
+        if seconds is not None:
+            device = next(
+                (value.device for value in self.values() if isinstance(value, Tensor)), seconds.device
+            )
+            self["video_seconds"] = (seconds.float() if device.type in NO_FLOAT64 else seconds).to(device)
+        return self
 
 
 class BVLLMVideosKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict
@@ -115,7 +139,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         plan = SamplingPlan(fps or self.fps, max_frames or self.max_frames)
         rows: Sequence[list[float] | None] = video_seconds or [None] * len(sources)
         clips = [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
-        return BatchFeature(
+        return TimedFeature(
             {
                 "pixel_values_videos": torch.cat([self.normalise(pixels) for pixels, _ in clips]),
                 "video_num_frames": torch.tensor([len(pixels) for pixels, _ in clips]),

@@ -258,6 +258,11 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
                 "video_num_frames and video_seconds must be given with pixel_values_videos, got None: "
                 "pass on all that the processor gave"
             )
+        if video_seconds.dtype in (torch.bfloat16, torch.float16):
+            raise ValueError(
+                f"video_seconds must be float32 or float64, got {video_seconds.dtype}: cast "
+                "with the `.to` of what the processor gave, or pixels alone"
+            )
         lengths = [int(n) for n in video_num_frames]
         if not sum(lengths) == len(pixel_values_videos) == len(video_seconds):
             raise ValueError(

@@ -101,7 +101,8 @@ class FrameSelector(nn.Module):
         del seen  # of a long video everything here is large
         if self.time_proj is not None:
             keys = torch.cat([keys, places], dim=-1)
-        logits: Tensor = self.proj(queries) @ keys.mT / self.channels**0.5
+        # In float32 whatever the weights are: in bfloat16 frames of a long video tie, and the earliest wins.
+        logits: Tensor = self.proj(queries).float() @ keys.float().mT / self.channels**0.5
         return logits.masked_fill(~mask[:, None], -torch.inf)
 
     def _check(self, frames: Tensor, mask: Tensor, seconds: Tensor) -> None:
