@@ -269,8 +269,8 @@ class FrameConverter:
     def orientation(self, frame: av.VideoFrame) -> Orientation:
         """How the frame has to be turned; a stream changes that with its size or its rotation.
 
-        Asking PyAV for side data ties the frame into a cycle, which keeps its picture until the collector comes
-        by: 30 MB for each frame of 8 megapixels. So it is asked once.
+        Asking PyAV for side data ties the frame into a cycle, which keeps its picture until the collector
+        comes by: 30 MB for each frame of 8 megapixels. So it is asked once.
         """
         if self._photo is not None:
             return self._photo
