@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 import bvllm
 from bvllm.cli import console, main
@@ -199,3 +200,18 @@ def test_a_signal_in_the_middle_is_one_line(number, status, word, tmp_path):
     assert process.returncode == status
     assert err.splitlines()[-1] == f"error: {word}"
     assert "Traceback" not in err
+
+
+def test_a_command_that_says_how_far_it_came_keeps_the_status_of_sigterm(capsys):
+    commands = typer.Typer()
+
+    @commands.command()
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise console.Stopped("2 of 9 are done: the same command goes on", signal.SIGINT) from None
+
+    assert main([], commands, "work") == 143
+    assert capsys.readouterr().err == "error: 2 of 9 are done: the same command goes on\n"

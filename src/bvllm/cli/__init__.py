@@ -101,7 +101,9 @@ def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
             words = with_value(sys.argv[1:] if argv is None else argv)
             code = _plain_if_piped(commands).main(words, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
-        return _fail(error.format_message() + _advice(error), error.exit_code)
+        # A command that says how far it came cannot tell which of the two signals it was.
+        stopped = termination.received and error.exit_code == 130
+        return _fail(error.format_message() + _advice(error), 143 if stopped else error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     if code == 130:
