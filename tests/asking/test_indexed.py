@@ -84,12 +84,12 @@ def test_an_ask_does_each_thing_once(video, loaded, folder, monkeypatch):
     indexed_video(video, loaded, folder).close()
     counted(IndexFolder, "content")
     counted(IndexFolder, "find")
-    counted(text, "split_options")
+    counted(text, "split_prompt")
     counted(type(loaded.processor), "question_ids")
     counted(reader, "read_video")
     seen = indexed_video(video, loaded, folder)
     answer(seen, QUESTION, loaded)
-    assert counts == {"content": 1, "find": 1, "split_options": 1, "question_ids": 1}
+    assert counts == {"content": 1, "find": 1, "split_prompt": 1, "question_ids": 1}
     counts.clear()
     indexed_video(video, loaded, IndexFolder(folder.path.with_name("other"))).close()
     assert counts["content"] == 1

@@ -133,3 +133,19 @@ def test_wrong_limits_are_refused(name):
     for value in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {value}"):
             Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "start, end", [(-1.0, None), (5.0, 5.0), (5.0, 4.0), (math.inf, None), (0.0, math.nan)]
+)
+def test_a_part_must_have_a_length(start, end):
+    with pytest.raises(ValueError, match="end must be after start"):
+        SamplingPlan(start=start, end=end)
+
+
+def test_targets_of_a_part_begin_at_its_start():
+    picker = Picker(SamplingPlan(fps=1.0, start=2.5, end=5.0))
+    times = [k / 2 for k in range(14)]
+    assert [time for k, time in enumerate(times) if picker.take(k, time)] == [2.5, 3.5, 4.5]
+    assert not picker.close(7.0, can_stand_in=True)
+    assert (picker.asked, picker.got) == (3, 3)

@@ -57,6 +57,8 @@ def indexed_video(
     folder: IndexFolder,
     *,
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -68,6 +70,7 @@ def indexed_video(
         loaded: the model that will be asked.
         folder: the index.
         fps: frames to sample per second of video.
+        start, end: seconds since the first frame between which frames are sampled; times stay the video's.
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any number.
         progress: called with "decode and encode", if that is done.
@@ -78,7 +81,7 @@ def indexed_video(
         ValueError: fps is out of range.
     """
     started, limits = time.perf_counter(), limits or Limits()
-    plan, decoders = SamplingPlan(fps=fps), threads or usable_cores()
+    plan, decoders = SamplingPlan(fps=fps, start=start, end=end), threads or usable_cores()
     cache: list[FrameCache] = []
 
     def new_cache() -> FrameCache:

@@ -1,5 +1,6 @@
 """`bvllm ask`: answer a question about a video, with what it cost and what it rests on."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import (
     BudgetOption,
+    EndOption,
     ForceOption,
     FpsOption,
     FramesOption,
@@ -31,6 +33,7 @@ from bvllm.cli.options import (
     SeedOption,
     SelectFramesOption,
     SelectOption,
+    StartOption,
     TrustOption,
     method_names,
 )
@@ -52,6 +55,8 @@ class AskRequest:
     budget: int | None
     frames: int | None
     fps: float
+    start: float
+    end: float | None
     model: str
     methods: "MethodNames"
     max_new_tokens: int
@@ -78,6 +83,8 @@ def ask(
     budget: BudgetOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,
+    start: StartOption = 0.0,
+    end: EndOption = None,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
     select_frames: SelectFramesOption = None,
@@ -107,7 +114,7 @@ def ask(
     json_target: JsonOption = None,
 ) -> None:
     """Answer a question about a video."""
-    _check(question, option or [], fps, evidence, model)
+    _check(question, option or [], fps, (start, end), evidence, model)
     silence_libraries()
     from bvllm.common.text import Question
 
@@ -122,6 +129,8 @@ def ask(
         budget,
         frames,
         fps,
+        start,
+        end,
         model,
         methods,
         max_new_tokens,
@@ -141,8 +150,16 @@ def ask(
         _show_evidence(request.evidence, encoded, answer)
 
 
-def _check(question: str, options: list[str], fps: float, evidence: Path | None, model: str) -> None:
+def _check(
+    question: str,
+    options: list[str],
+    fps: float,
+    part: tuple[float, float | None],
+    evidence: Path | None,
+    model: str,
+) -> None:
     """Everything that can be known to be wrong without a video or a model: before torch is imported."""
+    start, end = part
     from bvllm.common.files import check_evidence_path
     from bvllm.inference.model_name import resolve_model
 
@@ -153,6 +170,10 @@ def _check(question: str, options: list[str], fps: float, evidence: Path | None,
             if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps such bytes
                 raise ValueError("question must be text, got bytes that are not UTF-8: type it again")
         check_fps(fps)
+        if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
+            raise ValueError(
+                f"--end must be after --start, got {start:g} to {end}: give seconds since the first frame"
+            )
         if evidence is not None:
             check_evidence_path(evidence)
         resolve_model(model)
@@ -212,6 +233,8 @@ def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -
                 loaded,
                 folder,
                 fps=request.fps,
+                start=request.start,
+                end=request.end,
                 limits=LOCAL_LIMITS,
                 threads=request.threads,
                 progress=bar,
@@ -226,6 +249,8 @@ def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -
         request.video,
         loaded,
         fps=request.fps,
+        start=request.start,
+        end=request.end,
         limits=LOCAL_LIMITS,
         threads=request.threads,
         progress=bar,

@@ -35,6 +35,11 @@ FramesOption = Annotated[
     ),
 ]
 FpsOption = Annotated[float, typer.Option(help="Frames to sample per second of video.")]
+StartOption = Annotated[float, typer.Option(help="Seconds at which the part of the video begins.")]
+EndOption = Annotated[
+    float | None,
+    typer.Option(help="Seconds at which the part ends; the video's end if left out.", show_default=False),
+]
 ModelOption = Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used.")]
 TrustOption = Annotated[
     bool,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from bvllm.common.reply import parse_letter
 from bvllm.common.text import LETTERS, format_clock, join_options, split_options
 from bvllm.data.form_faults import form_faults
+from bvllm.video.part_words import PART_WORDS, check_keys
 
 __all__ = [
     "LETTERS",
@@ -24,12 +25,34 @@ __all__ = [
 
 
 class Part(BaseModel):
-    """One piece of a message."""
+    """One piece of a message; a video may say which part of it is meant (`bvllm.video.part_words`).
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        path, video, image, url: the file, by any of these names.
+    """
+
+    model_config = ConfigDict(extra="allow")
     type: Literal["text", "video", "image"]
     text: str | None = None
     path: str | None = None
+    video: str | None = None
+    image: str | None = None
+    url: str | None = None
+
+    @model_validator(mode="after")
+    def _keys_are_read(self) -> "Part":
+        extra = {key for key, value in (self.model_extra or {}).items() if value is not None}
+        check_keys(extra, PART_WORDS | set(type(self).model_fields), f"a {self.type} part")
+        if extra and self.type != "video":
+            raise ValueError(
+                f"a {self.type} part must name a file alone, got {sorted(extra)}: only videos have parts"
+            )
+        return self
+
+    @property
+    def file(self) -> str | None:
+        """The file that is named; None for a text, and where it stands beside the messages."""
+        return next((name for name in (self.path, self.video, self.image, self.url) if name), None)
 
 
 class Message(BaseModel):

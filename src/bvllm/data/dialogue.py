@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from bvllm.data.faults import InvalidRow
+from bvllm.video.part_words import VideoPart
 
 Role = Literal["system", "user", "assistant"]
 MediaKind = Literal["image", "video"]
@@ -18,11 +19,13 @@ class Media:
         kind: an image must turn out to be one frame.
         source: a file, or the bytes of one.
         root: the folder that the file must lie in, links resolved; None for bytes.
+        part: which part of a video is meant, and how it is sampled.
     """
 
     kind: MediaKind
     source: Path | bytes
     root: Path | None = None
+    part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True)

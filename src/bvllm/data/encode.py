@@ -233,7 +233,10 @@ def read_media(
         InvalidRow: the file cannot be read, ends early, or is no picture where one was promised.
     """
     limits = replace(limits or Limits(), root=media.root)
-    plan = SamplingPlan(fps=None) if media.kind == "image" else plan
+    try:
+        plan = SamplingPlan(fps=None) if media.kind == "image" else media.part.plan(plan)
+    except ValueError as error:
+        raise _bad(where, media, "schema", str(error)) from None
     pixels: list[Tensor] = []
     seconds: list[Tensor] = []
     try:

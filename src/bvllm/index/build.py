@@ -211,7 +211,8 @@ class _IndexRun:
 
 
 def _key(file_hash: FileHash, encoder: FrameEncoder, plan: SamplingPlan) -> IndexKey:
-    return IndexKey(file_hash.sha256, sampling_settings(plan.fps, encoder.frame_size), encoder.fingerprint)
+    sampling = sampling_settings(plan.fps, encoder.frame_size, plan.start, plan.end)
+    return IndexKey(file_hash.sha256, sampling, encoder.fingerprint)
 
 
 def _meta(video: str | Path, plan: SamplingPlan, stream: VideoStream) -> IndexMeta:

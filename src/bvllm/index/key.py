@@ -41,12 +41,19 @@ class IndexKey:
         return digest.hexdigest()
 
 
-def sampling_settings(fps: float | None, size: tuple[int, int]) -> str:
-    """How frames are taken, as one canonical line: rate, (height, width), and the recipe of decoding.
+def sampling_settings(
+    fps: float | None, size: tuple[int, int], start: float = 0.0, end: float | None = None
+) -> str:
+    """How frames are taken, as one canonical line: rate, (height, width), part, and the recipe of decoding.
 
     Example:
         >>> sampling_settings(1, (128, 96))
         '{"fps": 1.0, "height": 128, "width": 96, "recipe": 1}'
     """
     settings = {"fps": None if fps is None else float(fps), "height": size[0], "width": size[1]}
-    return json.dumps({**settings, "recipe": DECODE_RECIPE})
+    part = (
+        {}
+        if start == 0 and end is None
+        else {"start": float(start), "end": end if end is None else float(end)}
+    )
+    return json.dumps({**settings, **part, "recipe": DECODE_RECIPE})

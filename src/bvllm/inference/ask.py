@@ -44,6 +44,8 @@ def ask(
     loaded: VideoModel,
     *,
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     limits: Limits | None = None,
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
@@ -63,7 +65,9 @@ def ask(
     check_arguments(loaded, budget, max_new_tokens)
     parsed, names = Question.parse(question, options), method_names(select, methods, slots)
     loaded.methods(names)
-    encoded = encode_video(source, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
+    encoded = encode_video(
+        source, loaded, fps=fps, start=start, end=end, limits=limits, threads=threads, progress=progress
+    )
     try:
         return answer(
             encoded,

@@ -64,6 +64,8 @@ def encode_video(
     loaded: VideoModel,
     *,
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -74,6 +76,7 @@ def encode_video(
         source: anything that `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
         loaded: the model that will be asked.
         fps: frames to sample per second of video.
+        start, end: seconds since the first frame between which frames are sampled; times stay the video's.
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any
             number.
@@ -89,7 +92,9 @@ def encode_video(
     started = time.perf_counter()
     cores = threads or usable_cores()
     workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
-    plan = SamplingPlan(fps=fps)  # refuses what makes no sense, whether it will be used or not
+    plan = SamplingPlan(
+        fps=fps, start=start, end=end
+    )  # refuses what makes no sense, whether it will be used or not
     if isinstance(source, FrameList):
         plan = replace(plan, fps=None)  # frames that were picked are not sampled again
     store, cpu_slots = FrameCache(loaded.frame_size), CpuSlots(cores)

@@ -29,7 +29,7 @@ from bvllm.methods.names import OWN, MethodNames
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.fingerprint import tower_fingerprint
-from bvllm.model.folder import check_finite, check_folder, check_weights
+from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
 from bvllm.model.knowledge import Knowledge
 from bvllm.model.vision_tower import hidden_size, patch_count
 from bvllm.stages.pipeline import mixed
@@ -379,6 +379,7 @@ def load_bvllm(
         check_finite(model)
         knowledge = Knowledge.load(where, hidden_size(config.vision_config))
         processor = BVLLMProcessor.from_pretrained(where, **loading())
+        check_placeholder(processor.video_token_id, config.video_token_id)
     model = model.to(device).eval()
     quick = _fast_form(model, processor) if fast else None
     if compile:

@@ -59,6 +59,19 @@ def check_processor(said: Mapping[str, Any], wanted: str) -> None:
         )
 
 
+def check_placeholder(processor: int, config: int) -> None:
+    """Refuse a processor that writes another placeholder than the model looks for.
+
+    Raises:
+        ValueError: the ids of the video token differ.
+    """
+    if processor != config:
+        raise ValueError(
+            f"config.json: video_token_id must be the processor's, {processor}, got {config}: bring the "
+            "complete folder"
+        )
+
+
 def check_weights(report: Mapping[str, Any]) -> None:
     """Refuse weights that do not fill the model exactly.
 

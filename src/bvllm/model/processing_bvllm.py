@@ -14,12 +14,16 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from bvllm.common.text import split_options
 from bvllm.model.chat_template import render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
+from bvllm.model.conversation import Conversation, Message
 from bvllm.model.folder import check_processor
-from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, TimedFeature, VideoSource, is_batch
-from bvllm.video import FrameList
+from bvllm.model.video_processing_bvllm import (
+    BVLLMVideoProcessor,
+    TimedFeature,
+    VideoSource,
+    is_batch,
+)
 
 VIDEO_TOKEN = "<|video|>"
 LONGEST_QUESTION = 128  # tokens the Q-Formers read; longer ones lose their end
@@ -44,42 +48,7 @@ DEFAULT_CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
-PART_TYPES = ("text", "video", "image")
-SOURCE_KEYS = ("video", "image", "path", "url")
-Message = dict[str, object]
 Spans = list[list[tuple[int, int]]]
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """What the model needs to know of a chat beside its text.
-
-    Attributes:
-        clips: videos and images, in reading order; None where a part names no source.
-        question: what the last user turn asks, without options.
-    """
-
-    clips: tuple[VideoSource | None, ...]
-    question: str
-
-    @classmethod
-    def of(cls, messages: list[Message]) -> "Conversation":
-        """Read a chat of {"role", "content"} messages; content is text or a list of parts.
-
-        Raises:
-            ValueError: a part of an unknown type.
-
-        Example:
-            >>> Conversation.of([{"role": "user", "content": [{"type": "video", "path": "a.mp4"},
-            ...     {"type": "text", "text": "Which?\\nA. one\\nB. two"}]}])
-            Conversation(clips=('a.mp4',), question='Which?')
-        """
-        clips = [
-            _source(part) for message in messages for part in parts_of(message) if part["type"] != "text"
-        ]
-        asked = [message for message in messages if message["role"] == "user"]
-        words = [str(part["text"]) for part in parts_of(asked[-1]) if part["type"] == "text"] if asked else []
-        return cls(tuple(clips), split_options("\n".join(words))[0])
 
 
 @dataclass(frozen=True)
@@ -249,7 +218,8 @@ class BVLLMProcessor(ProcessorMixin):
         """Prepare prompts that hold one placeholder per clip.
 
         Args:
-            images: pictures, where there are no videos; put both into `videos` to mix them.
+            images: pictures, each with a placeholder of its own, where there are no videos; put both into
+                `videos` to mix them.
             text: prompts.
             videos: clips of all prompts, in reading order.
             qformer_text: one question per prompt, or one for all; needed with videos.
@@ -262,11 +232,17 @@ class BVLLMProcessor(ProcessorMixin):
             ValueError: placeholders and clips differ in number, or a question is missing.
         """
         texts = [text] if isinstance(text, str) else list(text or [])
+        if images is not None and videos is not None:
+            raise ValueError(
+                "videos must hold pictures, too, where there are both, got images= beside videos=: they "
+                "share one placeholder, so list all in reading order in videos="
+            )
         clips = videos if videos is not None else images
-        given: Any = clips  # a list of sources, or one source
-        sources = [] if given is None else list(given) if is_batch(given) else [given]
+        given: Any = clips  # a list of sources, or one source; of pictures each is a clip of its own
+        several = is_batch(given) or (isinstance(given, list | tuple) and images is not None)
+        sources = [] if given is None else list(given) if several else [given]
         reading = {"video_seconds": video_seconds, "fps": fps, "max_frames": max_frames}
-        seen = self.video_processor(sources, **reading) if sources else {}
+        seen = self.video_processor.prepare(sources, **reading) if sources else {}
         questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
         prompts = Prompts(texts, add_special_tokens, padding, return_tensors)
         return TimedFeature(self._assemble(prompts, len(sources), questions, seen))
@@ -348,7 +324,7 @@ class BVLLMProcessor(ProcessorMixin):
                 "every video and image part must name its source, got one that does not: "
                 'add "path", "video" or "image" to it, or pass visual_tokens'
             )
-        return self.video_processor(sources, **reading)
+        return self.video_processor.prepare(sources, **reading)
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """What the Q-Formers read: one row per question, cut to `LONGEST_QUESTION` tokens."""
@@ -411,21 +387,6 @@ class BVLLMProcessor(ProcessorMixin):
         asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
         encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
         return encoded | dict(seen) | self.question_ids(asked)
-
-
-def parts_of(message: Message) -> list[dict[str, Any]]:
-    """A message's content as a list of parts."""
-    content: Any = message["content"]
-    parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    for part in parts:
-        if part["type"] not in PART_TYPES:
-            raise ValueError(f"a part must be text, video or image, got {part['type']!r}: change its type")
-    return parts
-
-
-def _source(part: dict[str, Any]) -> VideoSource | None:
-    source = next((part[key] for key in SOURCE_KEYS if part.get(key) is not None), None)
-    return FrameList(source, part["seconds"]) if source is not None and "seconds" in part else source
 
 
 def _grow(text: str, token: str, counts: list[int]) -> tuple[str, list[tuple[int, int]]]:

@@ -1,8 +1,10 @@
 """Turn a video, a picture or frames into normalised pixels with seconds; no torchvision needed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard, cast
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
@@ -14,9 +16,19 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, Triple, frame_size, tower_of
 from bvllm.video import FrameList, Limits, SamplingPlan, read_video
+from bvllm.video.part_words import VideoPart
+
+
+@dataclass(frozen=True)
+class PartOfSource:
+    """A source of which a part is meant, or that is sampled in its own way."""
+
+    source: "VideoSource"
+    part: VideoPart
+
 
 Frames = Tensor | np.ndarray | list[Image.Image] | list[np.ndarray] | list[Tensor]
-VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames
+VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames | PartOfSource
 NO_FLOAT64 = ("mps",)  # devices
 FLOAT_CHUNK = 64  # frames turned to float at a time
 
@@ -130,7 +142,24 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             raise ValueError(
                 f"return_tensors must be 'pt', got {return_tensors!r}: outputs are torch tensors"
             )
-        sources: list[Any] = list(videos) if is_batch(videos) else [videos]
+        return self.prepare(
+            list(videos) if is_batch(videos) else [cast(VideoSource, videos)],
+            video_seconds=video_seconds,
+            fps=fps,
+            max_frames=max_frames,
+            limits=limits,
+        )
+
+    def prepare(
+        self,
+        sources: Sequence[VideoSource],
+        *,
+        video_seconds: list[list[float]] | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        limits: Limits | None = None,
+    ) -> BatchFeature:
+        """As `preprocess`, of a list of which every entry is one clip: pictures, too."""
         if video_seconds is not None and len(video_seconds) != len(sources):
             raise ValueError(
                 f"video_seconds must be given for {len(sources)} videos, got {len(video_seconds)}: "
@@ -155,7 +184,9 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         seconds: list[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One clip: (T, 3, h, w) uint8 at the tower's size, and (T,) seconds."""
-        found: Any = [source] if is_picture(source) else source
+        if isinstance(source, PartOfSource):
+            return self.read(source.source, source.part.plan(plan), limits, seconds)
+        found: Any = [source] if is_picture(source) else _plain_frames(source)
         if isinstance(found, Tensor | np.ndarray | list | tuple):
             found = self._with_seconds(found, seconds)
         if isinstance(found, FrameList):  # what the caller picked is not sampled again
@@ -179,6 +210,25 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         elif isinstance(frames, list | tuple) and frames and isinstance(frames[0], Tensor):
             frames = torch.stack(list(frames))
         return FrameList(frames, seconds)
+
+
+def _plain_frames(source: Any) -> Any:
+    """Frames as uint8, channels last or in a tensor; and the path that a `file://` address names."""
+    if isinstance(source, str) and source.startswith("file://"):
+        return unquote(urlsplit(source).path)
+    if isinstance(source, np.ndarray) and source.ndim == 4 and 3 == source.shape[1] != source.shape[3]:
+        source = torch.from_numpy(np.ascontiguousarray(source))
+    if isinstance(source, np.ndarray | Tensor) and source.ndim == 4:
+        values = torch.as_tensor(source)
+        if values.is_floating_point():
+            if not bool(((values >= 0) & (values <= 1)).all()):
+                raise ValueError(
+                    f"float frames must lie in [0, 1], got {float(values.min()):g} to "
+                    f"{float(values.max()):g}: scale them, or pass uint8"
+                )
+            whole = (values * 255).round().to(torch.uint8)
+            return whole if isinstance(source, Tensor) else whole.numpy()
+    return source
 
 
 def is_picture(source: object) -> TypeGuard[Image.Image | np.ndarray | Tensor]:

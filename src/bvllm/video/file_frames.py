@@ -117,6 +117,8 @@ class FileFrames:
             if seconds > self._limits.max_seconds:
                 self._limit = "max_seconds"
                 break
+            if self._plan.is_over(seconds):
+                break
             self._end = min(
                 seconds + (self._decoder.lasts(frame) or self._timeline.period), self._limits.max_seconds
             )
@@ -130,7 +132,16 @@ class FileFrames:
         if self._picker.close(self._end, can_stand_in=not kept):
             yield from self._take(last, seconds, known)
         self._asked = self._picker.asked
+        self._check_part()
         self._complete = True
+
+    def _check_part(self) -> None:
+        """Refuse a part of the video in which no frame lies."""
+        if self._plan.is_part and not self._got and not self._limit:
+            raise VideoError(
+                "usage",
+                f"video must show a frame from {self._plan.part}, got none: name another part of it",
+            )
 
     def _take(self, frame: av.VideoFrame, seconds: float, known: int) -> Iterator[tuple[Tensor, float]]:
         """Yield a frame unless the caller already has it; then check that it is the same frame."""
@@ -185,6 +196,7 @@ class FileFrames:
             for _ in pictures:
                 pass  # the check
             self._asked, self._end = wanted_frames.asked[-1], wanted_frames.end
+            self._check_part()
             self._limit = "max_seconds" if wanted_frames.too_long else None
         except Stopped as stopped:
             self._limit = str(stopped)
@@ -243,7 +255,7 @@ class FileFrames:
             seconds=self._end,
             claimed_frames=self.info.frames if self._video.structure.counts_frames else None,
             claimed_seconds=self._claimed,
-            complete=self._complete,
+            complete=self._complete and not self._plan.is_part,  # a part keeps no promises for the whole
         )
 
     def _let_go(self) -> None:

@@ -12,33 +12,72 @@ class SamplingPlan:
     """What to keep of a video.
 
     Targets lie at k / fps seconds after the first frame. Each target takes the first frame at or after it;
-    a frame that answers several targets (a slide that stays for a minute) is kept once.
+    a frame that answers several targets (a slide that stays for a minute) is kept once. Of a part of a video
+    the targets begin at its start; times stay those of the whole video.
 
     Args:
         fps: targets per second; None keeps every frame.
         max_frames: at most so many frames. A longer plan is thinned evenly: the middle targets of
             `max_frames` equal parts stay, so what a capped plan keeps is a part of what the plan alone
             would keep.
+        start, end: seconds since the first frame between which frames are kept, the end excluded; None is the
+            end of the video.
+
+    Raises:
+        ValueError: a number is out of range, or the part is empty.
 
     Example:
-        >>> SamplingPlan(fps=2.0, max_frames=64)
-        SamplingPlan(fps=2.0, max_frames=64)
+        >>> SamplingPlan(fps=2.0, max_frames=64).part
+        'the whole video'
+        >>> SamplingPlan(start=5.0, end=9.5).part
+        '5 to 9.5 s'
     """
 
     fps: float | None = 1.0
     max_frames: int | None = None
+    start: float = 0.0
+    end: float | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (self.fps > 0 and math.isfinite(self.fps)):
             raise ValueError(f"fps must be positive, got {self.fps}: use 1.0, or None for every frame")
         if self.max_frames is not None and self.max_frames < 1:
             raise ValueError(f"max_frames must be at least 1, got {self.max_frames}: use None for no cap")
+        if not (0 <= self.start < math.inf and (self.end is None or self.start < self.end < math.inf)):
+            raise ValueError(
+                f"end must be after start, and start at least 0, got {self.start} to {self.end}: give "
+                "seconds since the first frame"
+            )
+
+    @property
+    def is_part(self) -> bool:
+        """Whether frames of a part of the video are kept, not of all of it."""
+        return self.start > 0 or self.end is not None
+
+    @property
+    def part(self) -> str:
+        """The part in words."""
+        if not self.is_part:
+            return "the whole video"
+        return f"{self.start:g} to {'the end' if self.end is None else f'{self.end:g}'} s"
+
+    def within(self, seconds: float) -> bool:
+        """Whether a frame at this time lies in the part."""
+        return seconds >= self.start - TOLERANCE and not self.is_over(seconds)
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether a frame at this time, and all after it, lie behind the part."""
+        return self.end is not None and seconds >= self.end - TOLERANCE
 
     def targets(self, frames: int, seconds: float) -> int:
-        """How many targets a video of so many frames and so many seconds has."""
+        """How many targets a video of so many frames and so many seconds has.
+
+        Of a part of which every frame is kept it is an estimate: as if frames came evenly.
+        """
+        here = max(0.0, (seconds if self.end is None else min(seconds, self.end)) - self.start)
         if self.fps is None:
-            return frames
-        return max(1, math.ceil(seconds * self.fps - TOLERANCE)) if frames else 0
+            return math.ceil(frames * here / seconds) if self.is_part and seconds > 0 else frames
+        return max(1, math.ceil(here * self.fps - TOLERANCE)) if frames else 0
 
 
 class Picker:
@@ -64,11 +103,16 @@ class Picker:
         self.asked = 0
         self.got = 0
         cap = plan.max_frames
+        self._first: int | None = None  # ordinal of the first frame in the part
         self._thin = (planned, cap) if cap is not None and planned is not None and planned > cap else None
 
     def take(self, ordinal: int, seconds: float) -> bool:
         """Whether the frame answers a target that no frame before it answered."""
-        position = float(ordinal) if self.plan.fps is None else seconds * self.plan.fps
+        if not self.plan.within(seconds):
+            return False
+        self._first = ordinal if self._first is None else self._first
+        fps = self.plan.fps
+        position = float(ordinal - self._first) if fps is None else (seconds - self.plan.start) * fps
         return self._reach(math.floor(position + TOLERANCE * (self.plan.fps or 1.0)) + 1)
 
     def close(self, end_seconds: float, *, can_stand_in: bool) -> bool:
@@ -76,6 +120,10 @@ class Picker:
 
         It does so, too, where no frame was kept at all: as long as there is a frame, there is one to show.
         """
+        if self.plan.is_part:
+            end_seconds = min(end_seconds, math.inf if self.plan.end is None else self.plan.end)
+            end_seconds -= self.plan.start
+            can_stand_in = can_stand_in and self._first is not None and self.plan.end is None
         if not self.got and can_stand_in:
             self.asked, self.got = max(self.asked, 1), 1
             return True

@@ -39,23 +39,27 @@ def choose_frames(
     """
     picker = Picker(plan, planned)
     within = int(np.searchsorted(packet_map.seconds, limits.max_seconds, side="right"))
-    too_long = within < len(packet_map)
-    position = packet_map.seconds[:within] * (plan.fps or 1.0)
+    begin = int(np.searchsorted(packet_map.seconds, plan.start - TOLERANCE)) if plan.start else 0
+    if plan.end is not None:
+        within = min(within, int(np.searchsorted(packet_map.seconds, plan.end - TOLERANCE)))
+    too_long = within < len(packet_map) and plan.end is None
+    position = (packet_map.seconds[begin:within] - plan.start) * (plan.fps or 1.0)
     reached = np.floor(position + TOLERANCE * (plan.fps or 1.0))
-    fresh = np.flatnonzero(np.diff(reached, prepend=-1.0) > 0) if plan.fps else np.arange(within)
+    fresh = np.flatnonzero(np.diff(reached, prepend=-1.0) > 0) if plan.fps else np.arange(len(position))
     places: list[int] = []
     asked: list[int] = []
-    for place in fresh.tolist():
+    for place in (fresh + begin).tolist():
         if picker.take(place, float(packet_map.seconds[place])):
             places.append(place)
             asked.append(picker.asked)
-    end = end_of(packet_map, within - 1, limits, period)
+    end = end_of(packet_map, max(within, 1) - 1, limits, period)
+    end = end if plan.end is None else min(end, plan.end)
     kept = places[-1:] == [within - 1]
     if picker.close(end, can_stand_in=not kept):
         places.append(within - 1)
         asked.append(picker.asked)
     return WantedFrames(
-        tuple(places), (*asked, picker.asked), end, within if too_long else within - 1, too_long
+        tuple(places), (*asked, picker.asked), end, within if too_long else max(within, 1) - 1, too_long
     )
 
 

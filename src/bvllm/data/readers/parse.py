@@ -6,8 +6,8 @@ LLaVA, LLaMA-VID, Video-LLaVA, Valley and VideoLLaMA2 share `{"id", "image" | "v
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from bvllm.data.chat import Message
 from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.data.form_faults import field_of, form_faults
+from bvllm.video.part_words import PART_WORDS, VideoPart, check_keys
 
 # (kind, name in the row, subfolder the row names) -> the media; raises InvalidRow.
 FindMedia = Callable[[MediaKind, str, str | None], Media]
@@ -29,6 +30,11 @@ ROLES: dict[str, Role] = {
     "system": "system",
 }
 KINDS: tuple[MediaKind, ...] = ("image", "video")
+# What is read of a row; released sets carry other columns, of which only slips of these are refused.
+ROW_KEYS = PART_WORDS | {
+    "id", "v_id", "messages", "conversations", "image", "images", "video", "videos", "source", "system",
+    "system_prompt",
+}  # fmt: skip
 SPEAKER_AND_WORDS = (("from", "value"), ("role", "content"))
 
 
@@ -63,6 +69,10 @@ def row_to_dialogue(row: object, where: str, find: FindMedia) -> Dialogue:
     """The same from what JSON holds already, as Hub datasets give it."""
     if not isinstance(row, dict):
         raise InvalidRow(where, "schema", f"a row must be an object, got {type(row).__name__}")
+    try:
+        check_keys([str(key) for key in row], ROW_KEYS, "a row", near_only=True)
+    except ValueError as error:
+        raise InvalidRow(where, "schema", str(error)) from None
     if isinstance(row.get("messages"), list):
         turns = _chat_turns(row, where, find)
     elif isinstance(row.get("conversations"), list):
@@ -116,7 +126,11 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
                 raise InvalidRow(where, "schema", "a text part must have a text, got none")
             parts += _pieces(part.text)
         else:
-            parts.append(find(part.type, part.path, None) if part.path else _Mark(part.type))
+            parts.append(
+                _with_part(find(part.type, part.file, None), part.model_extra, where)
+                if part.file
+                else _Mark(part.type)
+            )
     return read.role, parts
 
 
@@ -169,7 +183,17 @@ def _media(row: dict[str, Any], marks: list[str], where: str, find: FindMedia) -
             where, "placeholder", f"every placeholder must have its file, got {written} for files {files}"
         )
     folder = row["source"] if isinstance(row.get("source"), str) else None
-    return [find(kind, name, folder) for kind, name in order]
+    return [_with_part(find(kind, name, folder), row, where) for kind, name in order]
+
+
+def _with_part(media: Media, words: Mapping[str, object] | None, where: str) -> Media:
+    """The media with the part of it that a row, or a part of a chat, names."""
+    if media is None or media.kind != "video" or not words:
+        return media
+    try:
+        return replace(media, part=VideoPart.read(words))
+    except ValueError as error:
+        raise InvalidRow(where, "schema", str(error)) from None
 
 
 def _names(row: dict[str, Any], kind: str, where: str) -> list[str]:

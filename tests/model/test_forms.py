@@ -1,0 +1,155 @@
+"""The forms in which people hand over clips, and the words with which they name a part of one."""
+
+import json
+
+import pytest
+import torch
+
+from bvllm.data.chat import Message
+from bvllm.data.dialogue import Media
+from bvllm.data.encode import read_media
+from bvllm.data.faults import InvalidRow
+from bvllm.data.readers.parse import row_to_dialogue
+from bvllm.video import Limits, SamplingPlan
+from bvllm.video.part_words import VideoPart
+from tests.model import tiny
+from tests.video import make
+
+TEXT = {"type": "text", "text": "what is red ?"}
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny.processor()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("forms") / "a b.mp4"
+    path.write_bytes(make.video(100))  # ten seconds
+    return path
+
+
+def prepared(processor, part):
+    chat = [{"role": "user", "content": [part, TEXT]}]
+    return processor.apply_chat_template(chat, tokenize=True, add_generation_prompt=True)
+
+
+def read_row(row, file):
+    """What is learned from of a row whose video is a file."""
+
+    def find(kind, name, folder):
+        return Media(kind, file, file.parent)
+
+    [media] = row_to_dialogue(row, "a.json:1", find).media
+    return read_media(media, "a.json:1", SamplingPlan(fps=1.0), (16, 16), Limits())
+
+
+def test_frames_of_every_kind_are_one_clip(processor):
+    pixels = tiny.frames(3)
+    wanted = prepared(processor, {"type": "video", "video": pixels})["pixel_values_videos"]
+    forms = {
+        "channels first": pixels.numpy(),
+        "channels last": pixels.permute(0, 2, 3, 1).numpy(),
+        "float tensor": pixels.float() / 255,
+        "float array": (pixels.float() / 255).permute(0, 2, 3, 1).numpy(),
+    }
+    for name, form in forms.items():
+        found = prepared(processor, {"type": "video", "video": form})["pixel_values_videos"]
+        assert torch.equal(found, wanted), name
+    with pytest.raises(ValueError, match=r"float frames must lie in \[0, 1\]"):
+        prepared(processor, {"type": "video", "video": pixels.float()})
+
+
+def test_a_file_address_is_a_path(processor, file):
+    plain = prepared(processor, {"type": "video", "path": str(file)})
+    for key in ("url", "video", "path"):
+        assert torch.equal(
+            prepared(processor, {"type": "video", key: file.as_uri()})["video_seconds"],
+            plain["video_seconds"],
+        )
+
+
+@pytest.mark.parametrize(
+    "words, seconds",
+    [
+        ({"start": 2, "end": 5}, [2.0, 3.0, 4.0]), ({"video_start": 2.0, "video_end": 5.0}, [2.0, 3.0, 4.0]),
+        ({"clip": [7.5, 9.0]}, [7.5, 8.5]), ({"fps": 2, "end": 1.1}, [0.0, 0.5, 1.0]),
+        ({"num_frames": 4}, [1.2, 3.7, 6.2, 8.7]), ({"max_frames": 2}, [2.0, 7.0]),
+        ({"start": None, "end": None}, [float(k) for k in range(10)]),
+    ],
+)  # fmt: skip
+def test_a_part_is_meant_in_chats_and_in_rows(processor, file, words, seconds):
+    found = prepared(processor, {"type": "video", "path": str(file), **words})
+    assert found["video_seconds"].tolist() == pytest.approx(seconds)
+    part = {"type": "video", "path": "x.mp4", **words}
+    chat = {"messages": [{"role": "user", "content": [part, TEXT]}, {"role": "assistant", "content": "b"}]}
+    turns = [{"from": "human", "value": "<video>what?"}, {"from": "gpt", "value": "b"}]
+    llava = {"video": "x.mp4", "conversations": turns, **words}
+    for row in (chat, llava):
+        assert read_row(row, file).seconds.tolist() == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ({"strat": 2}, "did you mean 'start'"), ({"vidoe_end": 2}, "did you mean 'video_end'"),
+        ({"speed": 2}, "known are"), ({"start": "2"}, "start must be a number"),
+        ({"clip": [1]}, "clip must be"),
+        ({"num_frames": 2.5}, "whole number"),
+        ({"start": 1, "video_start": 1}, "given once"), ({"start": 5, "end": 2}, "end must be after start"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_an_error_in_chats_and_in_rows(processor, file, words, says):
+    part = {"type": "video", "path": str(file), **words}
+    with pytest.raises(ValueError, match=says):
+        prepared(processor, part)
+    row = {"messages": [{"role": "user", "content": [part, TEXT]}, {"role": "assistant", "content": "b"}]}
+    with pytest.raises(InvalidRow, match=says):
+        read_row(row, file)
+
+
+def test_other_columns_of_a_row_are_somebody_elses_but_slips_are_not():
+    row = {
+        "conversations": [{"from": "human", "value": "what?"}, {"from": "gpt", "value": "b"}],
+        "data_source": "x",
+        "video_id": 3,
+    }
+    row_to_dialogue(row, "a.json:1", lambda *_: None)
+    with pytest.raises(InvalidRow, match="did you mean 'video_start'"):
+        row_to_dialogue({**row, "video_strat": 3}, "a.json:1", lambda *_: None)
+
+
+def test_a_picture_or_a_text_has_no_part():
+    with pytest.raises(ValueError, match="only videos have parts"):
+        Message.model_validate({"role": "user", "content": [{"type": "image", "path": "a.png", "start": 1}]})
+
+
+def test_pictures_beside_videos_are_refused_by_name(processor):
+    with pytest.raises(ValueError, match="videos must hold pictures, too"):
+        processor(
+            images=[tiny.picture()], videos=[tiny.clip(3)], text="<|video|> what ?", qformer_text="what ?"
+        )
+
+
+def test_absent_keys_may_be_null(processor, file):
+    part = {"type": "video", "path": None, "url": None, "text": None, "video": str(file), "image": None}
+    assert len(prepared(processor, part)["video_seconds"]) == 10
+    Message.model_validate({"role": "user", "content": [part]})
+    assert VideoPart.read(json.loads('{"start": null}')) == VideoPart()
+
+
+def test_two_pictures_in_one_chat_and_one_in_each_of_two(processor):
+    pictures = [tiny.picture(1), tiny.picture(2)]
+    both = processor.apply_chat_template(tiny.ask(*pictures), tokenize=True, add_generation_prompt=True)
+    assert both["video_num_frames"].tolist() == [1, 1]
+    each = processor.apply_chat_template(
+        [tiny.ask(picture) for picture in pictures], tokenize=True, add_generation_prompt=True
+    )
+    assert torch.equal(each["pixel_values_videos"], both["pixel_values_videos"])
+    called = processor(images=pictures, text=["<|video|> what ?"] * 2, qformer_text="what ?")
+    assert torch.equal(called["pixel_values_videos"], both["pixel_values_videos"])
+    with pytest.raises(ValueError, match="prompts must hold one"):
+        processor(images=pictures, text="<|video|> what ?", qformer_text="what ?")
+    frames = processor(videos=pictures, text="<|video|> what ?", qformer_text="what ?")
+    assert frames["video_num_frames"].tolist() == [2]
