@@ -2,14 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from bvllm.common.text import Question
 from bvllm.data.chat import Message
 from bvllm.data.dialogue import Media
 from bvllm.data.encode import read_media
 from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import row_to_dialogue
+from bvllm.inference.options import option_log_probabilities
 from bvllm.video import Limits, SamplingPlan
 from bvllm.video.part_words import VideoPart
 from tests.model import tiny
@@ -153,3 +157,79 @@ def test_two_pictures_in_one_chat_and_one_in_each_of_two(processor):
         processor(images=pictures, text="<|video|> what ?", qformer_text="what ?")
     frames = processor(videos=pictures, text="<|video|> what ?", qformer_text="what ?")
     assert frames["video_num_frames"].tolist() == [2]
+
+
+def test_words_of_the_hugging_face_processors_work_or_are_refused(processor, file):
+    chat = [{"role": "user", "content": [{"type": "video", "path": str(file)}, TEXT]}]
+    found = processor.apply_chat_template(chat, tokenize=True, num_frames=5)
+    assert len(found["video_seconds"]) == 5
+    assert len(processor.video_processor(str(file), num_frames=3)["video_seconds"]) == 3
+    for word in ("max_pixels", "min_pixels", "do_sample_frames", "num_frame"):
+        with pytest.raises(ValueError, match=f"got '{word}'"):
+            processor.apply_chat_template(chat, tokenize=True, **{word: 4})
+    with pytest.raises(ValueError, match="num_frames must stand alone"):
+        processor.apply_chat_template(chat, tokenize=True, num_frames=5, fps=2.0)
+
+
+def test_what_is_transparent_lies_on_white_in_every_form(processor, tmp_path):
+    disc = np.zeros((24, 24, 4), np.uint8)
+    disc[8:16, 8:16] = (0, 0, 0, 255)
+    disc[:4, :4] = (255, 0, 0, 0)  # a hidden colour
+    picture = Image.fromarray(disc, "RGBA")
+    picture.save(tmp_path / "a.png")
+    picture.quantize(8).save(tmp_path / "b.png")
+    picture.save(tmp_path / "c.webp", lossless=True)
+    forms = [
+        picture,
+        disc,
+        picture.quantize(8),
+        *(str(tmp_path / name) for name in ("a.png", "b.png", "c.webp")),
+    ]
+    white = np.full((24, 24, 3), 255, np.uint8)
+    white[8:16, 8:16] = 0
+    wanted = processor.video_processor([Image.fromarray(white)])["pixel_values_videos"]
+    for form in forms:
+        found = processor.video_processor([form] if isinstance(form, str) else form)["pixel_values_videos"]
+        assert (found - wanted).abs().max() < 0.2, form
+
+
+def test_the_end_of_a_long_question_reaches_the_selector(processor):
+    before = "red blue green " * 100
+    ids = [processor.question_ids([f"{before} {word} ?"])["qformer_input_ids"] for word in ("star", "sign")]
+    assert ids[0].shape == ids[1].shape == (1, 128)
+    assert not torch.equal(*ids)
+    assert torch.equal(ids[0][0, -2:], processor.question_ids(["star ?"])["qformer_input_ids"][0])
+
+
+def test_a_list_of_frame_files_is_one_clip(processor, tmp_path):
+    pictures = [tiny.picture(k) for k in range(3)]
+    names = [str(tmp_path / f"{k}.png") for k in range(3)]
+    for name, picture in zip(names, pictures, strict=True):
+        Image.fromarray(picture).save(name)
+    part = {"type": "video", "video": names, "seconds": [0.0, 0.5, 2.0]}
+    found = prepared(processor, part)
+    assert found["video_seconds"].tolist() == [0.0, 0.5, 2.0]
+    wanted = prepared(processor, {"type": "video", "video": pictures})
+    assert torch.equal(found["pixel_values_videos"], wanted["pixel_values_videos"])
+    assert torch.equal(
+        processor.video_processor([names])["pixel_values_videos"], wanted["pixel_values_videos"]
+    )
+
+
+def test_equal_options_are_two_options():
+    assert Question.parse("which ?", ["red", "red"]).options == ("red", "red")
+    assert option_log_probabilities(torch.tensor([0.5, 0.5]).log(), [[1], [1]], 2) == pytest.approx(
+        [-0.693] * 2, abs=1e-3
+    )
+
+
+def test_frames_in_memory_have_parts_too(processor):
+    part = {
+        "type": "video",
+        "video": tiny.frames(6),
+        "seconds": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+        "start": 2,
+        "end": 5,
+    }
+    assert prepared(processor, part)["video_seconds"].tolist() == [2.0, 3.0, 4.0]
+    assert len(prepared(processor, {**part, "start": None, "end": None})["video_seconds"]) == 6

@@ -24,7 +24,7 @@ def kinds_of_frames() -> dict[str, object]:
     return {
         "arrays": arrays,
         "images": [Image.fromarray(a) for a in arrays],
-        "with alpha": [np.dstack([a, np.full(a.shape[:2], 9, np.uint8)]) for a in arrays],
+        "with alpha": [np.dstack([a, np.full(a.shape[:2], 255, np.uint8)]) for a in arrays],
         "grey": [a[..., 0] for a in arrays],
         "palette": [Image.fromarray(a).convert("P") for a in arrays],
         "tensor": torch.stack([torch.from_numpy(a).permute(2, 0, 1) for a in arrays]),

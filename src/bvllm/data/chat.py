@@ -109,7 +109,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be text in UTF-8, got other bytes at {error.start}: save it as UTF-8"

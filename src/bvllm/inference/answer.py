@@ -43,13 +43,12 @@ def answer(
         question: the user's text; options may stand below it, one a line, as `A. red`.
         loaded: the model.
         budget: the most that the language model may be given; None takes the model's own.
-        options: what to choose from, in place of options in the text. The answer is then the likeliest of
-            them; what the model says when it is not held to them is kept as `free_text`.
+        options: what to choose from, in place of options in the text; the answer is then the likeliest.
         select: the older way to name `select_frames`; "learned" is the model's own.
         max_new_tokens: length limit of the answer.
-        session: what earlier questions about this video left behind; cheaper, and never another answer.
+        session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
-        progress: called with the step, how much is done, and of how much.
+        progress: called with (step, done, all).
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
@@ -85,6 +84,7 @@ def answer(
         letter=letter,
         likelihoods=likely,
         doubts=loaded.doubts(asked, encoded.frame_features),
+        question_left_out=asked.left_out,
         frames=_chosen_frames(encoded, selection),
         tokens=sum(visual.lengths or []),
         patches_per_frame=patches.shape[1],

@@ -153,7 +153,9 @@ class LoadedModel:
         """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
         found = self.processor.question_ids([_plain(question.stem, self.processor.qformer_tokenizer)])
         ids, mask = found["qformer_input_ids"], found["qformer_attention_mask"]
-        return AskedQuestion(question, Questions(ids.to(self.device), mask.to(self.device)))
+        whole = len(self.processor.qformer_tokenizer(question.stem)["input_ids"])
+        read = Questions(ids.to(self.device), mask.to(self.device))
+        return AskedQuestion(question, read, max(0, whole - ids.shape[1]))
 
     def knows_word(self, word: str) -> bool:
         """Whether the Q-Formers' tokenizer has a word, or larger pieces of it than single letters."""

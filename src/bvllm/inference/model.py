@@ -27,10 +27,12 @@ class AskedQuestion:
     Attributes:
         question: the user's words, options apart.
         tokens: of the stem; None where the model chooses frames without reading it.
+        left_out: tokens at the stem's beginning that do not fit what chooses and samples frames.
     """
 
     question: Question
     tokens: Questions | None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

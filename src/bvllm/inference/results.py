@@ -60,6 +60,7 @@ class Answer:
         likelihoods: how likely each option was as the reply, among all options; none is the probability of
             being right.
         doubts: why the answer is a guess, each a clause ("the model does not know ...").
+        question_left_out: tokens at the beginning of the question that what chooses frames did not read.
         frames: the frames it rests on, oldest first.
         tokens: visual tokens that the language model was given.
         patches_per_frame: patches the vision tower cuts a frame into.
@@ -76,6 +77,7 @@ class Answer:
     letter: str | None
     likelihoods: tuple[float, ...]
     doubts: tuple[str, ...]
+    question_left_out: int
     frames: tuple[ChosenFrame, ...]
     tokens: int
     patches_per_frame: int
@@ -149,6 +151,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "question": answer.question,
         "options": list(answer.options),
         "likelihoods": list(answer.likelihoods),
+        "question_left_out": answer.question_left_out,
         "tokens": answer.tokens,
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,

@@ -1,8 +1,9 @@
 """Render a chat template, which is untrusted input from a model folder: sandboxed, with a time limit."""
 
 import ctypes
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from bvllm.model.folder import ModelError
 
 MOST_SECONDS = 10.0
+_NAME = re.compile(r"\w+")
 
 
 class _TooSlow(BaseException):
@@ -40,6 +42,29 @@ def render_chats(conversations: list[Any], template: str | None, **variables: An
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"chat template must render, got {reason!r}: replace chat_template.jinja") from error
     return prompts, spans
+
+
+def check_variables(given: Collection[str], template: str | None, read: Collection[str]) -> None:
+    """Refuse words that neither a call nor its template reads: they would do nothing.
+
+    Args:
+        given: names that were passed on to the template.
+        template: whose words are looked through; a name that it does not hold means nothing to it.
+        read: what the call itself reads, for the message.
+
+    Raises:
+        ValueError: such a name.
+
+    Example:
+        >>> check_variables(["lang"], "{{ lang }} {{ messages }}", ["fps"])
+    """
+    words = set(_NAME.findall(template or ""))
+    for name in given:
+        if name not in words:
+            raise ValueError(
+                f"apply_chat_template must be given words that are read, got {name!r}: it reads "
+                f"{', '.join(sorted(read))} and the variables of its template"
+            )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Read a chat: its clips, the parts of them that are meant, and the question that chooses frames."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bvllm.common.text import split_prompt
@@ -62,7 +63,10 @@ def _source(part: dict[str, Any]) -> VideoSource | None:
     source = next((part[key] for key in SOURCE_KEYS if part.get(key) is not None), None)
     if source is None:
         return None
-    if part.get("seconds") is not None:
-        source = FrameList(source, part["seconds"])
     words = VideoPart.read(part) if part["type"] == "video" else VideoPart()
-    return source if words == VideoPart() else PartOfSource(source, words)
+    seconds = part.get("seconds")
+    files = isinstance(source, list | tuple) and any(isinstance(frame, str | Path) for frame in source)
+    if seconds is not None and not files:
+        source, seconds = FrameList(source, seconds), None
+    plain = words == VideoPart() and seconds is None
+    return source if plain else PartOfSource(source, words, seconds)

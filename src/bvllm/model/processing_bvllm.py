@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from bvllm.model.chat_template import render_chats
+from bvllm.model.chat_template import check_variables, render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
 from bvllm.model.conversation import Conversation, Message
 from bvllm.model.folder import check_processor
@@ -26,7 +26,7 @@ from bvllm.model.video_processing_bvllm import (
 )
 
 VIDEO_TOKEN = "<|video|>"
-LONGEST_QUESTION = 128  # tokens the Q-Formers read; longer ones lose their end
+LONGEST_QUESTION = 128  # tokens the Q-Formers read; of longer ones the end: what is asked stands last
 TURN_END = "<|im_end|>"
 # ChatML, as Qwen2 speaks it. What the assistant says lies between generation marks: only that is learned.
 DEFAULT_CHAT_TEMPLATE = (
@@ -261,6 +261,7 @@ class BVLLMProcessor(ProcessorMixin):
         padding: bool = True,
         fps: float | None = None,
         max_frames: int | None = None,
+        num_frames: int | None = None,
         processor_kwargs: dict[str, Any] | None = None,
         visual_tokens: list[int] | None = None,
         **template_kwargs: Any,
@@ -277,7 +278,7 @@ class BVLLMProcessor(ProcessorMixin):
             tokenize: False returns the text, placeholders not yet repeated.
             return_dict: False returns `input_ids` only.
             return_assistant_tokens_mask: add `assistant_masks`, 1 on what the assistant says.
-            fps, max_frames: see `BVLLMVideoProcessor.preprocess`.
+            fps, max_frames, num_frames: see `BVLLMVideoProcessor.preprocess`.
             processor_kwargs: more of its arguments, as transformers' own callers pass them.
             visual_tokens: how many tokens each clip has been turned into already; then no pixels are read,
                 parts need no source, and the prompt holds exactly so many placeholders.
@@ -285,6 +286,9 @@ class BVLLMProcessor(ProcessorMixin):
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
         chats: list[Any] = [conversation] if single else list(conversation)
+        check_variables(
+            template_kwargs, chat_template or self.chat_template, ("fps", "max_frames", "num_frames")
+        )
         prompts, spans = render_chats(
             chats,
             chat_template or self.chat_template,
@@ -297,7 +301,7 @@ class BVLLMProcessor(ProcessorMixin):
             return prompts[0] if single else prompts
         read = [Conversation.of(chat) for chat in chats]
         sources = [clip for chat in read for clip in chat.clips]
-        reading = {"fps": fps, "max_frames": max_frames} | (processor_kwargs or {})
+        reading = {"fps": fps, "max_frames": max_frames, "num_frames": num_frames} | (processor_kwargs or {})
         seen = self._see(sources, reading) if sources and visual_tokens is None else {}
         data = self._assemble(
             Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
@@ -327,7 +331,8 @@ class BVLLMProcessor(ProcessorMixin):
         return self.video_processor.prepare(sources, **reading)
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
-        """What the Q-Formers read: one row per question, cut to `LONGEST_QUESTION` tokens."""
+        """What the Q-Formers read: one row per question, of which the last `LONGEST_QUESTION` tokens."""
+        self.qformer_tokenizer.truncation_side = "left"
         encoded = self.qformer_tokenizer(
             questions, padding=True, truncation=True, max_length=LONGEST_QUESTION, return_tensors="pt"
         )

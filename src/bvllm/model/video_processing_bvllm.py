@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig
@@ -21,10 +22,11 @@ from bvllm.video.part_words import VideoPart
 
 @dataclass(frozen=True)
 class PartOfSource:
-    """A source of which a part is meant, or that is sampled in its own way."""
+    """A source of which a part is meant, that is sampled in its own way, or whose frames have times."""
 
     source: "VideoSource"
-    part: VideoPart
+    part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
+    seconds: list[float] | None = None
 
 
 Frames = Tensor | np.ndarray | list[Image.Image] | list[np.ndarray] | list[Tensor]
@@ -121,16 +123,18 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         video_seconds: list[list[float]] | None = None,
         fps: float | None = None,
         max_frames: int | None = None,
+        num_frames: int | None = None,
         limits: Limits | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
         """Prepare a batch.
 
         Args:
-            videos: sources: paths, bytes, binary files, `FrameList`s, uint8 frames, or pictures. A
-                picture becomes a clip of one frame.
+            videos: sources: paths, bytes, binary files, `FrameList`s, frames (uint8, or floats in [0, 1]),
+                lists of files of one frame each, or pictures. A picture becomes a clip of one frame.
             video_seconds: for sources that are bare frames, the time of each; one a second where None.
             fps, max_frames: instead of the processor's own.
+            num_frames: so many frames of each file, spread evenly, whatever the rate.
             limits: what reading a file may cost.
             return_tensors: "pt", the only kind there is.
 
@@ -147,6 +151,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             video_seconds=video_seconds,
             fps=fps,
             max_frames=max_frames,
+            num_frames=num_frames,
             limits=limits,
         )
 
@@ -157,6 +162,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         video_seconds: list[list[float]] | None = None,
         fps: float | None = None,
         max_frames: int | None = None,
+        num_frames: int | None = None,
         limits: Limits | None = None,
     ) -> BatchFeature:
         """As `preprocess`, of a list of which every entry is one clip: pictures, too."""
@@ -166,6 +172,12 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
                 "one row each"
             )
         plan = SamplingPlan(fps or self.fps, max_frames or self.max_frames)
+        if num_frames is not None:
+            if fps is not None or max_frames is not None:
+                raise ValueError(
+                    f"num_frames must stand alone, got {num_frames} beside fps or max_frames: leave out one"
+                )
+            plan = SamplingPlan(None, num_frames)
         rows: Sequence[list[float] | None] = video_seconds or [None] * len(sources)
         clips = [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
         return TimedFeature(
@@ -182,15 +194,19 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         plan: SamplingPlan,
         limits: Limits,
         seconds: list[float] | None = None,
+        part: VideoPart = VideoPart(),  # noqa: B008 - frozen
     ) -> tuple[Tensor, Tensor]:
         """One clip: (T, 3, h, w) uint8 at the tower's size, and (T,) seconds."""
         if isinstance(source, PartOfSource):
-            return self.read(source.source, source.part.plan(plan), limits, seconds)
+            return self.read(source.source, plan, limits, source.seconds or seconds, source.part)
         found: Any = [source] if is_picture(source) else _plain_frames(source)
+        if isinstance(found, list | tuple) and found and all(isinstance(part, str | Path) for part in found):
+            found = [_picture_in(part, limits) for part in found]
         if isinstance(found, Tensor | np.ndarray | list | tuple):
             found = self._with_seconds(found, seconds)
         if isinstance(found, FrameList):  # what the caller picked is not sampled again
             plan = SamplingPlan(fps=None)
+        plan = part.plan(plan)
         with read_video(found, plan, limits, (self.size["height"], self.size["width"])) as stream:
             chunks = list(stream)
         return torch.cat([c.pixels for c in chunks]), torch.cat([c.seconds for c in chunks])
@@ -229,6 +245,18 @@ def _plain_frames(source: Any) -> Any:
             whole = (values * 255).round().to(torch.uint8)
             return whole if isinstance(source, Tensor) else whole.numpy()
     return source
+
+
+def _picture_in(file: str | Path, limits: Limits) -> NDArray[np.uint8]:
+    """(H, W, 3): the one picture of a file, as one of the frames of a video that was taken apart."""
+    with read_video(_plain_frames(file), SamplingPlan(fps=None), limits) as stream:
+        pictures = [picture for chunk in stream for picture in chunk.pixels]
+    if len(pictures) != 1:
+        raise ValueError(
+            f"frame must be a file of one picture, got {len(pictures)} in {str(file)!r}: name a picture"
+        )
+    frame: NDArray[np.uint8] = pictures[0].permute(1, 2, 0).numpy()
+    return frame
 
 
 def is_picture(source: object) -> TypeGuard[Image.Image | np.ndarray | Tensor]:

@@ -59,7 +59,7 @@ class FrameList:
 
     Args:
         frames: a (T, 3, H, W) uint8 tensor, or a list of PIL images and (H, W), (H, W, 3) or (H, W, 4)
-            uint8 arrays.
+            uint8 arrays; transparent ones are laid on white.
         seconds: one time per frame, strictly ascending; they are counted from the first.
 
     Raises:
@@ -97,14 +97,34 @@ class FrameList:
         if isinstance(frame, Tensor):
             return frame
         if isinstance(frame, Image.Image):
-            return to_planes(np.asarray(ImageOps.exif_transpose(frame).convert("RGB")))
+            upright = ImageOps.exif_transpose(frame)
+            return to_planes(
+                on_white(np.asarray(upright.convert("RGBA" if upright.has_transparency_data else "RGB")))
+            )
         if isinstance(frame, np.ndarray) and frame.dtype == np.uint8:
             if frame.ndim == 2:
                 return to_planes(np.repeat(frame[..., None], 3, axis=2))
             if frame.ndim == 3 and frame.shape[2] in (3, 4):
-                return to_planes(frame[..., :3])
+                return to_planes(on_white(frame))
         what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise _usage(f"frame {index}", "be a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4)", what)
+
+
+def on_white(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3 or 4) -> (H, W, 3): what is transparent lies on white, in every form that pictures come in.
+
+    Example:
+        >>> on_white(np.array([[[0, 0, 0, 0], [10, 20, 30, 255]]], np.uint8)).tolist()
+        [[[255, 255, 255], [10, 20, 30]]]
+    """
+    if picture.shape[2] == 3:
+        return picture
+    alpha = picture[..., 3:]
+    if bool((alpha == 255).all()):
+        return picture[..., :3]
+    share = alpha.astype(np.uint16)
+    laid: NDArray[np.uint8] = ((picture[..., :3] * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+    return laid
 
 
 def to_planes(rgb: NDArray[np.uint8]) -> Tensor:
@@ -304,12 +324,18 @@ class FrameConverter:
             except av.FFmpegError:
                 form = f"picture must be in a form that can be converted, got {frame.format.name}"
                 raise VideoError("corrupt", f"{form}: convert the video") from None
-        upright = self.orientation(frame).apply(to_planes(cast(NDArray[np.uint8], rgb.to_ndarray())))
+        shown = on_white(cast(NDArray[np.uint8], rgb.to_ndarray()))
+        upright = self.orientation(frame).apply(to_planes(shown))
         return resize(upright, self._size or self.shown_size(frame))
 
     def _to_rgb(self, frame: av.VideoFrame) -> av.VideoFrame:
+        clear = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
         return self._reformatter.reformat(
-            frame, format="rgb24", interpolation=REPEATABLE, dst_color_range=ColorRange.JPEG, threads=1
+            frame,
+            format="rgba" if clear else "rgb24",
+            interpolation=REPEATABLE,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
         )
 
 
