@@ -266,3 +266,19 @@ def test_stretched_pixels_cannot_make_a_picture_larger_than_the_limit():
     with read_video(data, limits=Limits(max_pixels=48 * 1279)) as video:
         (chunk,) = list(video)
     assert chunk.pixels.shape[2:] == (48, 64)
+
+
+def joined(jump: float) -> bytes:
+    """Two transport streams of five seconds, one behind the other; the clock of the second jumps."""
+    first = make.video(50, format="mpegts")
+    ticks = [round(10 * jump) + 50 + k for k in range(50)]
+    return first + make.video(50, format="mpegts", times=ticks)
+
+
+@pytest.mark.parametrize("jump", [0.0, 5000.0, -4.0, 90000.0])
+@pytest.mark.parametrize("decode", ["auto", "all"])
+def test_a_clock_that_jumps_in_a_transport_stream_is_healed_and_told(jump, decode, short_too):
+    with read_video(joined(jump), SamplingPlan(fps=1.0), decode=decode) as video:
+        seconds = [s for chunk in video for s in chunk.seconds.tolist()]
+    assert seconds == pytest.approx([float(k) for k in range(10)], abs=0.11)
+    assert (video.report.first("clock") is not None) == (jump != 0)

@@ -5,6 +5,7 @@ where the container gives them, and makes sane ascending ones where it does not.
 stands still while the consumer of the frames is at work.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -26,6 +27,8 @@ ONE_PICTURE_EACH = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video"})
 DEFAULT_RATE = 25.0  # what FFmpeg assumes for a stream without a clock
 SMALLEST_STEP = 1e-6  # readings closer than this are the same moment
 JUMP_SECONDS = 1.0  # a clock that falls back further than this was restarted, not jittered
+# Broadcasts send pictures all the time: a longer silence in a transport stream is a clock that was set anew.
+TRANSPORT_GAP = 60.0
 SANE_PIXEL_RATIO = (0.01, 100.0)
 
 
@@ -72,6 +75,7 @@ class FrameClock:
 
     Args:
         frames_per_second: the stream's own rate; None or an absurd value means 25.
+        longest_gap: a clock that jumps forward by more was restarted as well; None believes every jump.
 
     Example:
         >>> clock = FrameClock(10.0)
@@ -79,10 +83,12 @@ class FrameClock:
         ([0.0, 0.1, 0.2, 0.3, 0.35, 0.4], 3)
     """
 
-    def __init__(self, frames_per_second: float | None) -> None:
+    def __init__(self, frames_per_second: float | None, longest_gap: float | None = None) -> None:
         sane = frames_per_second is not None and 1e-4 <= frames_per_second <= 10_000
         self.period = 1.0 / (frames_per_second if sane and frames_per_second is not None else DEFAULT_RATE)
         self.substituted = 0
+        self.restarts = 0
+        self._longest_gap = math.inf if longest_gap is None else longest_gap
         self.last: float | None = None
         self._raw: float | None = None
         self._offset: float | None = None
@@ -106,7 +112,12 @@ class FrameClock:
             return None
         if self._offset is None:  # the first clock reading: frames before it had none
             self._offset = (0.0 if self.last is None else self.last + self.period) - raw
-        elif self.last is not None and self._raw is not None and raw < self._raw - JUMP_SECONDS:
+        elif (
+            self.last is not None
+            and self._raw is not None
+            and not self._raw - JUMP_SECONDS <= raw <= self._raw + self._longest_gap
+        ):
+            self.restarts += 1
             self._offset = self.last + self.period - raw
         seconds = raw + self._offset
         return seconds if self.last is None or seconds >= self.last + SMALLEST_STEP / 2 else None

@@ -7,7 +7,16 @@ from typing import Literal
 import av
 from torch import Tensor
 
-from .decode import Clock, Decoder, FrameClock, claimed_seconds, describe, pixel_ratio, rate_of
+from .decode import (
+    TRANSPORT_GAP,
+    Clock,
+    Decoder,
+    FrameClock,
+    claimed_seconds,
+    describe,
+    pixel_ratio,
+    rate_of,
+)
 from .errors import VideoError
 from .frame_map import FrameMap
 from .frames import FrameConverter
@@ -77,7 +86,8 @@ class FileFrames:
         opened = self._opened = self._video.open(self._threads)
         self._decoder = Decoder(opened, self._limits, self._clock)
         self._rate = rate_of(opened.stream)
-        self._timeline = FrameClock(self._rate)
+        transport = opened.container.format.name == "mpegts"
+        self._timeline = FrameClock(self._rate, TRANSPORT_GAP if transport else None)
         self._frames = iter(self._decoder)
         first = self._first = next(self._frames, None)
         if first is None:
@@ -250,6 +260,7 @@ class FileFrames:
             ends_early=self._video.structure.ends_early,
             damaged=0 if sparse else decoder.errors + decoder.patched + decoder.lost,
             gaps=0 if sparse else decoder.gaps,
+            restarts=0 if sparse else self._timeline.restarts,
             unreadable=self._video.failed,
             frames=decoder.packets if packet_map is None else len(packet_map),
             seconds=self._end,

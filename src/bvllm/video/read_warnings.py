@@ -8,6 +8,7 @@ WarningKind = Literal[
     "truncated",  # the file ends before its container does
     "io",  # the disk or the file object failed on the way
     "damage",  # packets or frames did not decode cleanly
+    "clock",  # the times of the file were set anew; they go on from where they stood
     "gaps",  # packets arrived incomplete: a hint, as are the next two, since headers lie
     "missing",  # fewer frames than the header promises
     "short",  # fewer seconds than the header promises
@@ -76,6 +77,7 @@ class ReadFacts:
         ends_early: the container announces more bytes than the file has.
         damaged: packets and frames that did not decode cleanly.
         gaps: packets that arrived incomplete.
+        restarts: how often the clock of the file was set anew.
         unreadable: the disk or the file object failed on the way.
         frames, seconds: what was found; compared with the claims only if `complete`.
         claimed_frames, claimed_seconds: what the header promises, None if it does not.
@@ -91,6 +93,7 @@ class ReadFacts:
     claimed_frames: int | None
     claimed_seconds: float | None
     complete: bool
+    restarts: int = 0
 
     @property
     def truncated(self) -> bool:
@@ -114,6 +117,9 @@ class ReadFacts:
             found.append(VideoWarning("damage", f"{self.damaged} packets or frames did not decode cleanly"))
         if self.gaps:
             found.append(VideoWarning("gaps", f"{self.gaps} packets arrived incomplete"))
+        if self.restarts:
+            text = f"the clock of the file jumps {self.restarts} times, times go on from where they stood"
+            found.append(VideoWarning("clock", text))
         if self.complete and not self.limit:
             found += self._broken_promises()
         return tuple(found)
