@@ -1,6 +1,5 @@
 """`bvllm ask`: answer a question about a video, with what it cost and what it rests on."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 from bvllm.cli.console import (
     Unanswerable,
     check_fps,
+    check_part,
     isolate_decoding,
     note,
     progress_bar,
@@ -114,7 +114,10 @@ def ask(
     json_target: JsonOption = None,
 ) -> None:
     """Answer a question about a video."""
-    _check(question, option or [], fps, (start, end), evidence, model)
+    with wrong_use():
+        check_fps(fps)
+        check_part(start, end)
+    _check(question, option or [], evidence, model)
     silence_libraries()
     from bvllm.common.text import Question
 
@@ -152,16 +155,8 @@ def ask(
         _show_evidence(request.evidence, encoded, answer)
 
 
-def _check(
-    question: str,
-    options: list[str],
-    fps: float,
-    part: tuple[float, float | None],
-    evidence: Path | None,
-    model: str,
-) -> None:
+def _check(question: str, options: list[str], evidence: Path | None, model: str) -> None:
     """Everything that can be known to be wrong without a video or a model: before torch is imported."""
-    start, end = part
     from bvllm.common.files import check_evidence_path
     from bvllm.inference.model_name import resolve_model
 
@@ -171,11 +166,6 @@ def _check(
         for text in (question, *options):
             if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps such bytes
                 raise ValueError("question must be text, got bytes that are not UTF-8: type it again")
-        check_fps(fps)
-        if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
-            raise ValueError(
-                f"--end must be after --start, got {start:g} to {end}: give seconds since the first frame"
-            )
         if evidence is not None:
             check_evidence_path(evidence)
         resolve_model(model)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import typer
 
+from bvllm.common.files import reason_of
 from bvllm.common.text import printable
 
 try:
@@ -59,13 +60,19 @@ def check_fps(fps: float) -> None:
         raise ValueError(f"--fps must be above 0, got {fps:g}: 1 samples one frame a second")
 
 
+def check_part(start: float, end: float | None) -> None:
+    """Refuse a part of a video that has no length; call it inside `wrong_use`."""
+    if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
+        raise ValueError(f"--end must be after --start, got {start:g} to {end}: give seconds of the video")
+
+
 @contextmanager
 def unwritten(file: Path) -> Iterator[None]:
     """Turn an OSError in this block into one line that names the file."""
     try:
         yield
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
+        why = reason_of(error)
         raise Unanswerable(
             f"{str(file)!r} must be written, got: {why}: free some space, or choose another place"
         ) from error

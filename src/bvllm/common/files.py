@@ -56,6 +56,11 @@ def replace_file(target: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def reason_of(error: OSError) -> str:
+    """What the system said, as it stands in the middle of a message."""
+    return (error.strerror or type(error).__name__).lower()
+
+
 class NoTemporarySpace(OSError):
     """The folder for temporary files is full, or cannot be written to; the message names it."""
 
@@ -86,8 +91,7 @@ def _naming_the_folder() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
         raise NoTemporarySpace(
-            f"frames must fit into the temporary folder {tempfile.gettempdir()!r}, got: {why}: free "
-            "some space, or set TMPDIR to another folder"
+            f"frames must fit into the temporary folder {tempfile.gettempdir()!r}, got: {reason_of(error)}: "
+            "free some space, or set TMPDIR to another folder"
         ) from error

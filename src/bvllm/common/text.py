@@ -99,8 +99,8 @@ def split_prompt(text: str) -> SplitPrompt:
         above.pop()
     tail = "\n".join(below).strip()
     stem = "\n".join(above).strip()
-    numbered = not stem and lines[block[0][0]].strip()[:2].strip("(")[:1].isdigit()  # a list is no choice
-    if numbered or "?" in tail or len(block) > len(LETTERS):
+    is_list = not stem and "1" in lines[block[0][0]].strip()[:2]  # "1. ..." below no question is no choice
+    if is_list or "?" in tail or len(block) > len(LETTERS):
         return SplitPrompt(text.strip())
     return SplitPrompt(stem, tuple(option for _, option in block), tail)
 

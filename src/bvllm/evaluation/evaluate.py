@@ -134,6 +134,11 @@ class Report:
             {name: of(r for r in self.rows if duration_name(r.seconds) == name) for name in lengths},
         )
 
+    @property
+    def unread_replies(self) -> int:
+        """How many replies in the model's own words name no option."""
+        return sum(row.own_words is None for row in self.rows)
+
     def as_json(self) -> object:
         """Plain numbers, strings, lists and dictionaries; means that do not exist are None.
 
@@ -148,11 +153,10 @@ class Report:
             }
             for name, figure in self.figures().items()
         }
-        unread = sum(row.own_words is None for row in self.rows)
         return _no_nan(
             {
                 **figures,
-                "unread_replies": unread,
+                "unread_replies": self.unread_replies,
                 "settings": self.settings,
                 "rows": [asdict(r) for r in self.rows],
             }
@@ -177,10 +181,11 @@ class Report:
             "|---|---|---|---|---|---|---|",
         ]
         lines += [f"| {title} | {cut[0].count} | {' | '.join(map(_cell, cut))} |" for title, cut in rows]
-        unread = sum(row.own_words is None for row in self.rows)
-        lines += [f"\n{unread} of {len(self.rows)} replies in the model's own words name no option."] * bool(
-            unread
-        )
+        if self.unread_replies:
+            total = len(self.rows)
+            lines.append(
+                f"\n{self.unread_replies} of {total} replies in the model's own words name no option."
+            )
         return "\n".join(lines)
 
 

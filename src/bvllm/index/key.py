@@ -51,9 +51,7 @@ def sampling_settings(
         '{"fps": 1.0, "height": 128, "width": 96, "recipe": 2}'
     """
     settings = {"fps": None if fps is None else float(fps), "height": size[0], "width": size[1]}
-    part = (
-        {}
-        if start == 0 and end is None
-        else {"start": float(start), "end": end if end is None else float(end)}
-    )
+    part: dict[str, float | None] = {}  # of the whole video the line stays as it always was
+    if start or end is not None:
+        part = {"start": float(start), "end": None if end is None else float(end)}
     return json.dumps({**settings, **part, "recipe": DECODE_RECIPE})
