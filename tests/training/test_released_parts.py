@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.processing_bvllm import TURN_END
-from bvllm.training.build import _end_turns, build
+from bvllm.training.build import _end_turns, build, read_tokenizer
 from bvllm.training.callbacks import read_losses
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, StageSettings, override
@@ -137,3 +137,18 @@ def test_answers_end_where_the_template_ends_a_turn():
     model.generation_config.eos_token_id = other
     _end_turns(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}))))
     assert model.generation_config.eos_token_id == other  # this one does not know the token
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("tokenizer.json", "{}"), ("tokenizer.json", '{"model": 1}'),
+        ("tokenizer_config.json", '{"pad_token": true, "tokenizer_class": "PreTrainedTokenizerFast"}'),
+        ("tokenizer_config.json", '{"tokenizer_class": true}'),
+    ],
+)  # fmt: skip
+def test_a_broken_tokenizer_names_its_folder(name, text, tmp_path):
+    tiny.tokenizer().save_pretrained(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"tokenizer must be one that can be read, .*{tmp_path}"):
+        read_tokenizer(str(tmp_path))

@@ -81,7 +81,7 @@ def _random(settings: Settings) -> Built:
 
 def _from_parts(settings: Settings) -> Built:
     parts = settings.model
-    tokenizer = AutoTokenizer.from_pretrained(parts.language_model, **loading())
+    tokenizer = read_tokenizer(str(parts.language_model))
     assembly = assemble(
         str(parts.vision),  # named, or this would be the tiny model
         str(parts.language_model),
@@ -90,13 +90,31 @@ def _from_parts(settings: Settings) -> Built:
         dtype=torch.bfloat16 if settings.run.precision == "bf16" else torch.float32,
     )
     questions = (
-        AutoTokenizer.from_pretrained(parts.qformer, subfolder=QFORMER_TOKENIZER, **loading())
+        read_tokenizer(str(parts.qformer), QFORMER_TOKENIZER)
         if parts.qformer_tokenizer is None
-        else AutoTokenizer.from_pretrained(parts.qformer_tokenizer, **loading())
+        else read_tokenizer(str(parts.qformer_tokenizer))
     )
     _end_turns(assembly.model, tokenizer)
     processor = BVLLMProcessor.for_model(assembly.model.config, tokenizer, questions, fps=settings.data.fps)
     return Built(assembly.model, processor, frozenset(assembly.fresh))
+
+
+def read_tokenizer(where: str, subfolder: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a part, whose folder is as untrusted as any model's.
+
+    Raises:
+        OSError: there is none.
+        ValueError: its files are broken; names the folder.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(where, subfolder=subfolder, **loading())
+    except OSError:
+        raise
+    except Exception as error:  # tokenizers and transformers raise all kinds for a broken file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"tokenizer must be one that can be read, got {reason!r} in {where!r}: bring the complete folder"
+        ) from error
 
 
 def _end_turns(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
