@@ -222,7 +222,8 @@ def test_every_option_keeps_the_budget_and_fits_the_prompt(options, training):
     inputs = tiny.batch(*tiny.mixed_chats(), configuration=model.config)
     out = model.get_video_features(**video_inputs(inputs))
     assert len(out.lengths) == 4
-    for features, length, tokens, chosen, looks in zip(*out.values()):
+    parts = out.pooler_output, out.lengths, out.tokens, out.selections, out.attention
+    for features, length, tokens, chosen, looks in zip(*parts):
         assert len(features) == length == len(tokens) <= model.config.budget_tokens
         assert features.shape[1] == 32
         assert len(looks) == len(chosen)
@@ -289,3 +290,32 @@ def test_wrong_inputs_say_what_to_change():
     patches = torch.zeros(sum(len(s) for s in chosen), 16, 16)
     with pytest.raises(ValueError, match=r"question_ids must be given for 2 clips, got 1"):
         model.reduce_to_budget(patches, chosen, QUESTION[:1], MASK[:1])
+
+
+@pytest.mark.parametrize("size", [(32, 16), (16, 36)])
+@pytest.mark.parametrize("sampler", ["qformer", "pool", "none", "tome"])
+def test_tokens_lie_where_they_lie_in_a_picture_that_is_not_square(size, sampler):
+    """An upright tower of 8 x 4 patches, and one of 4 x 9, which would fill a square of 6 x 6, too."""
+    rows, columns = size[0] // 4, size[1] // 4
+    built = tiny.backbone(
+        vision_config=Dinov2Config(**{**SIZES, "image_size": size}), sample_tokens=sampler, tokens_per_frame=4
+    )
+    features, seconds = cached(built, (5, 4))
+    selections = built.select(features, seconds, QUESTION, MASK)
+    chosen = sum(map(len, selections))
+    found = built.reduce_to_budget(
+        torch.randn(chosen, rows * columns, 16), selections, QUESTION, MASK, budget=Budget(tokens=500)
+    )
+    assert found.grid == (rows, columns)
+    tokens = found.tokens[0]
+    place = tokens.row * columns + tokens.column
+    assert int(tokens.row.max()) < rows
+    assert int(tokens.column.max()) < columns
+    if sampler == "tome":  # merges patches of the whole clip, and has no maps
+        return
+    shares = found.attention[0].flatten(0, 1)
+    assert torch.equal(shares.argmax(dim=1), place)
+    if sampler == "pool":  # 2 x 2 cells, each over a quarter of the picture
+        first = shares[0].view(rows, columns)
+        assert bool((first[: rows // 2, : columns // 2] > 0).all())
+        assert not bool(first[-(-rows // 2) :].any())

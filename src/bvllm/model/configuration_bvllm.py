@@ -307,7 +307,13 @@ class BVLLMConfig(PreTrainedConfig):
                 "the connector samples the patches itself"
             )
         if isinstance(connector, LlamaVidConfig):
-            self.tokens_per_frame = connector.tokens_per_frame(patch_count(self.vision_config))
+            patches, columns = patch_count(self.vision_config), patch_columns(self.vision_config)
+            if connector.content == "grid" and columns * columns != patches:
+                raise ValueError(
+                    f'connector.content must be "mean" or "all" with a grid of {patches // columns} x {columns} '
+                    "patches, got \"grid\": LLaMA-VID's cells need a square tower"
+                )
+            self.tokens_per_frame = connector.tokens_per_frame(patches)
             if connector.reader_width is not None:
                 self.spatial_qformer_config.encoder_hidden_size = connector.reader_width
             return

@@ -21,6 +21,7 @@ class BVLLMVisualOutput(ModelOutput):
         selections: B `FrameSelection`: which frames, and how sure.
         attention: B tensors (F_i, R, N): where each sampled token looked, before merging. None where tokens
             are not sampled frame by frame; `tokens[b].origin` says of any of them what it is made of.
+        grid: rows and columns of the patches of a frame.
     """
 
     # transformers wants defaults; the model fills all but `attention`, `generate` passes on the first alone.
@@ -29,3 +30,4 @@ class BVLLMVisualOutput(ModelOutput):
     tokens: list[Tokens] = None  # type: ignore[assignment]
     selections: list[FrameSelection] = None  # type: ignore[assignment]
     attention: list[Tensor] | None = None
+    grid: tuple[int, int] | None = None

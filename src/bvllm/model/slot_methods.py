@@ -77,7 +77,7 @@ def _sampling(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> TokenSta
         _check_queries("tokens_per_frame", config.tokens_per_frame, parts.token_sampler)
         return FrameSampling(parts.token_sampler)
     if name == "pool":
-        return FrameSampling(PooledTokens(config.tokens_per_frame))
+        return FrameSampling(PooledTokens(config.tokens_per_frame, patch_columns(tower)))
     if METHODS["sample_tokens"][name].learned:
         raise _not_trained("sample_tokens", name, own.sample_tokens)
     return PerClip(_untrained("sample_tokens", config))

@@ -230,7 +230,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         if self.clock is not None:
             features = features + self.clock(torch.cat([t.seconds for t in tokens])).to(features.dtype)
         return BVLLMVisualOutput(
-            list(features.split(lengths)), lengths, tokens, selections, sampled.attention
+            list(features.split(lengths)), lengths, tokens, selections, sampled.attention, signals.grid
         )
 
     spend = reduce_to_budget  # the name until 0.1, for one release
@@ -400,7 +400,7 @@ def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
 def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | None:
     """The module that turns N patches into R tokens; None where a method without weights keeps some."""
     if config.sample_tokens == "pool":
-        return PooledTokens(config.tokens_per_frame)
+        return PooledTokens(config.tokens_per_frame, patch_columns(config.vision_config))
     if config.sample_tokens != "qformer":
         return None
     return TokenSampler(QFormer(config.spatial_qformer_config, config.tokens_per_frame))

@@ -49,8 +49,16 @@ def square(patches: int) -> int:
     return side if side * side == patches else patches
 
 
-def grid_pooling_weights(cells: int, keep: int, device: torch.device | None = None) -> Tensor:
+def grid_pooling_weights(
+    cells: int, keep: int, device: torch.device | None = None, *, columns: int | None = None
+) -> Tensor:
     """Adaptive average pooling of a grid of patches to a smaller grid, as a matrix.
+
+    Args:
+        cells: patches of the grid.
+        keep: cells of the smaller one, which lies as the grid does: upright where that has more rows.
+        device: of the matrix.
+        columns: patches in a row of the grid; None takes the shape nearest to a square.
 
     Returns:
         (keep, cells) rows that sum to 1; grids are read row by row.
@@ -63,7 +71,11 @@ def grid_pooling_weights(cells: int, keep: int, device: torch.device | None = No
         raise ValueError(
             f"cells and keep must be at least 1, got {cells} and {keep}: pool something to something"
         )
-    (rows, columns), (keep_rows, keep_columns) = grid_shape(cells), grid_shape(keep)
-    return torch.kron(
-        pooling_weights(rows, keep_rows, device), pooling_weights(columns, keep_columns, device)
-    )
+    across = grid_shape(cells)[1] if columns is None else columns
+    if across < 1 or cells % across:
+        raise ValueError(
+            f"columns must divide the {cells} patches of a frame, got {columns}: pass the grid's width"
+        )
+    down, (few, many) = cells // across, grid_shape(keep)
+    keep_rows, keep_columns = (many, few) if down > across else (few, many)
+    return torch.kron(pooling_weights(down, keep_rows, device), pooling_weights(across, keep_columns, device))

@@ -69,10 +69,11 @@ class TokenSampler(nn.Module):
 class PooledTokens(nn.Module):
     """Adaptive average pooling to R tokens: the paper's model without spatial sampling (ablation in Sec. 4).
 
-    A square grid of patches is pooled to the grid nearest to a square that holds R tokens (32 = 4 x 8).
+    The grid of patches is pooled to the grid nearest to a square that holds R tokens (32 = 4 x 8).
 
     Args:
         tokens: R.
+        columns: patches in a row of the grid; None takes the shape nearest to a square.
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
@@ -82,11 +83,11 @@ class PooledTokens(nn.Module):
     kind: ClassVar[Kind] = "patches"
     learned: ClassVar[bool] = False
 
-    def __init__(self, tokens: int = TOKENS_PER_FRAME) -> None:
+    def __init__(self, tokens: int = TOKENS_PER_FRAME, columns: int | None = None) -> None:
         super().__init__()
         if tokens < 1:
             raise ValueError(f"tokens must be at least 1, got {tokens}: a frame needs one to be seen")
-        self.tokens = tokens
+        self.tokens, self.columns = tokens, columns
 
     def forward(
         self, patches: Tensor, question_ids: Tensor | None = None, question_mask: Tensor | None = None
@@ -96,7 +97,9 @@ class PooledTokens(nn.Module):
             raise ValueError(
                 f"patches must be (frames, patches, channels), got shape {tuple(patches.shape)}: stack frames"
             )
-        weights = grid_pooling_weights(patches.shape[1], self.tokens, patches.device).to(patches.dtype)
+        weights = grid_pooling_weights(
+            patches.shape[1], self.tokens, patches.device, columns=self.columns
+        ).to(patches.dtype)
         return weights @ patches, weights.expand(len(patches), -1, -1)
 
 
@@ -173,7 +176,9 @@ class FrameSampling:
         """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay."""
         ids, mask = questions_per_frame(questions, selections)
         tokens, attention = every_patch(patches) if self.sampler is None else self.sampler(patches, ids, mask)
-        return tokens_of_clips(tokens, attention, selections, allocation.per_frame)
+        return tokens_of_clips(
+            tokens, attention, selections, allocation.per_frame, columns=allocation.columns
+        )
 
 
 @dataclass(frozen=True)
@@ -281,14 +286,17 @@ def tokens_of_clips(
     attention: Tensor,
     selections: Sequence[FrameSelection],
     per_frame: Sequence[Tensor] | None = None,
+    *,
+    columns: int | None = None,
 ) -> Sampled:
     """Cut a batch (sum F_i, R, H) into clips, each token with its time and place.
 
     Args:
         per_frame: (F_i,) how many of its first tokens each frame keeps; all where None.
+        columns: patches in a row of the grid; None takes the shape nearest to a square.
     """
     counts = [len(s) for s in selections]
-    columns = grid_shape(attention.shape[-1])[1]
+    columns = columns or grid_shape(attention.shape[-1])[1]
     tokens, maps = [], []
     cut = zip(torch.split(sampled, counts), torch.split(attention, counts), selections)
     for k, (part, looks, s) in enumerate(cut):

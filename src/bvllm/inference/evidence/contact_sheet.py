@@ -127,7 +127,7 @@ def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
         weights = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
     else:
         return None
-    return heat_maps(weights, grid_shape(weights.shape[-1]))
+    return heat_maps(weights, visual.grid or grid_shape(weights.shape[-1]))
 
 
 def votes_line(votes: int, voters: int, weight: float) -> str:

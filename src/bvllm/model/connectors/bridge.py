@@ -39,7 +39,7 @@ def connector_stage(
         columns: patches in a row of the grid.
     """
     if isinstance(config, LlamaVidConfig):
-        return FrameConnector(connector, patches)
+        return FrameConnector(connector, patches, columns)
     return BlockConnector(connector, config, frames, columns)
 
 
@@ -50,10 +50,12 @@ class FrameConnector:
     Attributes:
         connector: the module.
         patches: N; what comes before them is the tower's [CLS].
+        columns: patches in a row of the grid.
     """
 
     connector: nn.Module
     patches: int
+    columns: int
 
     def sample(
         self,
@@ -65,7 +67,7 @@ class FrameConnector:
         """See `TokenStage.sample`; patches are (sum F_i, prefix + N, C)."""
         ids, mask = questions_per_frame(questions, selections)
         found = self.connector(patches, ids, mask, prefix=patches.shape[1] - self.patches)
-        return tokens_of_clips(found.tokens, found.attention, selections)
+        return tokens_of_clips(found.tokens, found.attention, selections, columns=self.columns)
 
 
 @dataclass(frozen=True)
