@@ -39,7 +39,8 @@ def model_that(chooses, frames=()):
     def answer(encoded, question, loaded, *, budget, options, methods):
         letter = chooses(options)
         chosen = tuple(SimpleNamespace(seconds=second) for second in frames)
-        return SimpleNamespace(letter=letter, own_letter=letter, free_text=f"says {letter}", frames=chosen)
+        said = {"letter": letter, "own_letter": letter, "free_text": f"says {letter}"}
+        return SimpleNamespace(**said, options=tuple(options), frames=chosen)
 
     return answer
 
@@ -62,6 +63,17 @@ def scored(monkeypatch, chooses, *, frames=(), circular=True, **changes):
         tuple((n.start, n.end) for n in asked.needles),
     )
     return score(item, None, None, budget=Budget(), circular=circular)
+
+
+def test_either_of_two_equal_options_is_right(monkeypatch):
+    def answer(encoded, question, loaded, *, budget, options, methods):
+        said = {"letter": "A", "own_letter": "C", "free_text": "C", "options": tuple(options), "frames": ()}
+        return SimpleNamespace(**said)
+
+    monkeypatch.setattr(module, "answer", answer)
+    item = Item("a", Path("a.mp4"), 4.0, "which?", ("blue", "red", "blue"), 2, "colour")
+    found = score(item, None, None, budget=Budget(), circular=False)
+    assert (found.right, found.own_words) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from bvllm.common.text import Question
 from bvllm.inference.ask import answer, ask, encode_video
 from bvllm.inference.loading import CHUNK
 from bvllm.inference.options import option_log_probabilities, reply_forms
+from bvllm.inference.results import notes_lines
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.model import tiny
@@ -290,3 +291,13 @@ def test_a_number_that_the_weights_do_not_have_is_refused(encoded, loaded, monke
     monkeypatch.setattr(loaded.model.config, "tokens_per_frame", 2)
     with pytest.raises(ValueError, match="tokens_per_frame must be what the model was built with"):
         answer(encoded, QUESTION, loaded)
+
+
+def test_options_that_are_equal_are_told(encoded, loaded):
+    """Released benchmarks have some: the first stands for all, and the answer says so."""
+    found = answer(encoded, QUESTION, loaded, options=["red", "blue", "red"])
+    assert found.equal_options == ("AC",)
+    red, blue, red_again = found.likelihoods
+    assert found.letter == ("A" if red + red_again > blue else "B")
+    assert notes_lines(found) == ["options A and C are the same text: they count as one"]
+    assert answer(encoded, QUESTION, loaded, options=["red", "blue"]).equal_options == ()

@@ -144,11 +144,13 @@ def ask(
         stock_tower,
     )
     encoded, answer = _work(request)
+    from bvllm.inference.results import notes_lines
+
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
     deliver(json_target, lambda: _text(answer), lambda: _as_object(request, encoded, answer))
-    if answer.question_left_out:
-        note(f"the first {answer.question_left_out} tokens of the question do not reach what chooses frames")
+    for line in notes_lines(answer):
+        note(line)
     if request.methods.force:
         note("--force: the projector may never have seen such tokens; the answer is no evidence of anything")
     if request.evidence is not None:

@@ -13,7 +13,7 @@ from bvllm.common.files import replace_file
 from bvllm.common.text import LETTERS
 from bvllm.evaluation.tasks import Item, task_of
 from bvllm.inference.answer import answer, method_names
-from bvllm.inference.ask import EncodedVideo, VideoModel, encode_video, load_model
+from bvllm.inference.ask import Answer, EncodedVideo, VideoModel, encode_video, load_model
 from bvllm.methods.names import OWN, MethodNames, Slots
 from bvllm.types import Budget
 
@@ -284,7 +284,7 @@ def score(
     methods: MethodNames = OWN,
 ) -> Scored:
     """Ask one question, in every rotation of its options."""
-    count, place = len(item.options), item.answer
+    count = len(item.options)
     replies = [
         answer(
             encoded,
@@ -296,17 +296,20 @@ def score(
         )
         for turn in range(count if circular else 1)
     ]
-    right = [
-        place is not None and reply.letter == LETTERS[(place - turn) % count]
-        for turn, reply in enumerate(replies)
-    ]
+    right = [_says(reply.letter, reply, item) for reply in replies]
     first = replies[0]
     chosen = [frame.seconds for frame in first.frames]
     found = [any(start - 1e-3 <= s < end - 1e-3 for s in chosen) for start, end in item.needles]
     recall = sum(found) / len(found) if found else None
     rotated = all(right) if circular else None
-    named = first.own_letter
-    own = None if named is None else place is not None and named == LETTERS[place]
+    own = None if first.own_letter is None else _says(first.own_letter, first, item)
     return Scored(
         item.id, item.task, item.seconds, right[0], own, rotated, recall, len(chosen), first.free_text
     )
+
+
+def _says(letter: str | None, reply: Answer, item: Item) -> bool:
+    """Whether the option of this letter, as the reply was offered it, is right; equal options both are."""
+    if letter is None or item.answer is None:
+        return False
+    return reply.options[LETTERS.index(letter)] == " ".join(item.options[item.answer].split())

@@ -129,11 +129,15 @@ def _likelihoods(
 
 
 def _likeliest(options: tuple[str, ...], likely: tuple[float, ...]) -> tuple[str, str] | None:
-    """The option that is the answer, and its letter; None where there are no options."""
+    """The option that is the answer, and its letter; None where there are no options.
+
+    Equal options are one answer, as likely as they are together.
+    """
     if not options:
         return None
-    chosen = max(range(len(options)), key=likely.__getitem__)
-    return options[chosen], LETTERS[chosen]
+    together = {option: sum(p for other, p in zip(options, likely) if other == option) for option in options}
+    chosen = max(together, key=together.__getitem__)
+    return chosen, LETTERS[options.index(chosen)]
 
 
 def method_names(select: str, methods: MethodNames | None, slots: Slots) -> MethodNames:

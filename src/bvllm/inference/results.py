@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from bvllm.common.reply import named_letter
-from bvllm.common.text import format_clock
+from bvllm.common.text import LETTERS, format_clock
 from bvllm.inference.model import VisualTokens
 from bvllm.video import VideoInfo, VideoReport
 
@@ -93,6 +93,14 @@ class Answer:
         return named_letter(self.free_text, self.options)
 
     @property
+    def equal_options(self) -> tuple[str, ...]:
+        """Letters of options that say the same, as `AC`; they count as one, with what both are likely."""
+        places: dict[str, str] = {}
+        for letter, option in zip(LETTERS, self.options):
+            places[option] = places.get(option, "") + letter
+        return tuple(letters for letters in places.values() if len(letters) > 1)
+
+    @property
     def tokens_per_frame(self) -> list[int]:
         """How many of the visual tokens stand on each of `frames`: a merged token stands on one."""
         standing = self.visual.tokens[0].frame.tolist() if self.visual.tokens else []
@@ -113,6 +121,19 @@ def _tokens_of(frames: list[int], standing: list[int]) -> list[int]:
 def doubt_line(answer: Answer) -> str:
     """Why the answer is a guess, in one line; empty where nothing speaks against it."""
     return f"a guess: {'; '.join(answer.doubts)}" if answer.doubts else ""
+
+
+def notes_lines(answer: Answer) -> list[str]:
+    """What of the question did not count as it was written, a line for each."""
+    lines = [
+        f"options {' and '.join(letters)} are the same text: they count as one"
+        for letters in answer.equal_options
+    ]
+    if answer.question_left_out:
+        lines.append(
+            f"the first {answer.question_left_out} tokens of the question do not reach what chooses frames"
+        )
+    return lines
 
 
 def answer_line(answer: Answer) -> str:
@@ -151,6 +172,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "question": answer.question,
         "options": list(answer.options),
         "likelihoods": list(answer.likelihoods),
+        "equal_options": list(answer.equal_options),
         "question_left_out": answer.question_left_out,
         "tokens": answer.tokens,
         "patches_per_frame": answer.patches_per_frame,

@@ -310,8 +310,8 @@ class BVLLMConfig(PreTrainedConfig):
             patches, columns = patch_count(self.vision_config), patch_columns(self.vision_config)
             if connector.content == "grid" and columns * columns != patches:
                 raise ValueError(
-                    f'connector.content must be "mean" or "all" with a grid of {patches // columns} x {columns} '
-                    "patches, got \"grid\": LLaMA-VID's cells need a square tower"
+                    f'connector.content must be "mean" or "all" on {patches // columns} x {columns} patches, '
+                    'got "grid": LLaMA-VID\'s cells need a square tower'
                 )
             self.tokens_per_frame = connector.tokens_per_frame(patches)
             if connector.reader_width is not None:

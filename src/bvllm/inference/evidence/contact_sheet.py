@@ -10,7 +10,7 @@ from bvllm.common.text import LETTERS, format_clock
 from bvllm.inference.encode import EncodedVideo
 from bvllm.inference.evidence.heatmap import heat_maps
 from bvllm.inference.model import VisualTokens
-from bvllm.inference.results import Answer, answer_line, cost_line, doubt_line, own_words
+from bvllm.inference.results import Answer, answer_line, cost_line, doubt_line, notes_lines, own_words
 from bvllm.primitives.pooling import grid_shape
 from bvllm.video import VideoInfo
 
@@ -55,7 +55,7 @@ class ContactSheet:
     Attributes:
         question, options, answer, letter: what was asked and answered; options carry their letters.
         cost: the line that says what it cost.
-        notes: what was odd about the video.
+        notes: what was odd about the video, or did not count in the question.
         tiles: the chosen frames, oldest first.
         duration: seconds that the timeline spans; None where the frames are of several videos.
         curve: how strongly any query wanted each stretch of the video, in 0..1; empty without a selector.
@@ -87,7 +87,7 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
         answer=answer_line(answer),
         letter=answer.letter,
         cost=cost_line(answer),
-        notes=tuple(map(str, encoded.report.warnings)),
+        notes=(*map(str, encoded.report.warnings), *notes_lines(answer)),
         tiles=_tiles(encoded, answer),
         duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
         curve=_curve(answer) if learned else (),
