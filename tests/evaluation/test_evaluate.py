@@ -246,7 +246,7 @@ def bench(monkeypatch):
     """`evaluate` with a model that knows, and a list of the videos that it encoded."""
     videos = []
 
-    def encode_video(path, loaded, *, fps):
+    def encode_video(path, loaded, *, fps, part):
         assert all(video.closed for video in videos)
         videos.append(Encoded(path))
         return videos[-1]

@@ -14,7 +14,7 @@ from bvllm.data.encode import read_media
 from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import row_to_dialogue
 from bvllm.inference.options import option_log_probabilities
-from bvllm.video import Limits, SamplingPlan
+from bvllm.video import Limits, SamplingPlan, VideoError
 from bvllm.video.part_words import VideoPart
 from tests.model import tiny
 from tests.video import make
@@ -81,6 +81,11 @@ def test_a_file_address_is_a_path(processor, file):
         ({"clip": [7.5, 9.0]}, [7.5, 8.5]), ({"fps": 2, "end": 1.1}, [0.0, 0.5, 1.0]),
         ({"num_frames": 4}, [1.2, 3.7, 6.2, 8.7]), ({"max_frames": 2}, [2.0, 7.0]),
         ({"start": None, "end": None}, [float(k) for k in range(10)]),
+        ({"start_frame": 25, "end_frame": 44}, [2.5, 3.5]), ({"frame_range": [25, 45]}, [2.5, 3.5, 4.5]),
+        ({"frame_range": [97, 99], "fps": 10}, [9.7, 9.8, 9.9]),
+        ({"end_frame": 7, "fps": 4}, [0, 0.3, 0.5]),
+        ({"start": "00:02", "end": "0:00:04.5"}, [2.0, 3.0, 4.0]),
+        ({"end_frame": 100, "num_frames": 1}, [5.0]),
     ],
 )  # fmt: skip
 def test_a_part_is_meant_in_chats_and_in_rows(processor, file, words, seconds):
@@ -99,6 +104,8 @@ def test_a_part_is_meant_in_chats_and_in_rows(processor, file, words, seconds):
     [
         ({"strat": 2}, "did you mean 'start'"), ({"vidoe_end": 2}, "did you mean 'video_end'"),
         ({"speed": 2}, "known are"), ({"start": "2"}, "start must be a number"),
+        ({"start_frame": 100}, "frames must lie in the video's 0 to 99"), ({"start_frame": -1}, "at least 0"),
+        ({"frame_range": [5, 101]}, "got 5 to 101"), ({"start": 1, "end_frame": 20}, "got both"),
         ({"clip": [1]}, "clip must be"),
         ({"num_frames": 2.5}, "whole number"),
         ({"start": 1, "video_start": 1}, "given once"), ({"start": 5, "end": 2}, "end must be after start"),
@@ -106,7 +113,7 @@ def test_a_part_is_meant_in_chats_and_in_rows(processor, file, words, seconds):
 )  # fmt: skip
 def test_what_cannot_be_meant_is_an_error_in_chats_and_in_rows(processor, file, words, says):
     part = {"type": "video", "path": str(file), **words}
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, VideoError), match=says):
         prepared(processor, part)
     row = {"messages": [{"role": "user", "content": [part, TEXT]}, {"role": "assistant", "content": "b"}]}
     with pytest.raises(InvalidRow, match=says):

@@ -66,12 +66,13 @@ def write_search_evidence(
 def _pictures(moments: Sequence[Moment], video: IndexedVideo, file: Path) -> dict[int, Image.Image]:
     """The frames of one video, fetched from its file."""
     width, height = tile_size(video.meta.info)
+    start, end = video.key.part
     frame_map = FrameMap.from_arrays(video.frame_map) if video.frame_map else None
     frames: Tensor = fetch_frames(
         file,
         [moment.frame for moment in moments],
         frame_map,
-        plan=SamplingPlan(fps=video.meta.fps),
+        plan=SamplingPlan(fps=video.meta.fps, start=start, end=end),
         limits=LOCAL_LIMITS,
         size=(height, width),
     )

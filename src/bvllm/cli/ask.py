@@ -144,17 +144,21 @@ def ask(
         stock_tower,
     )
     encoded, answer = _work(request)
-    from bvllm.inference.results import notes_lines
-
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
     deliver(json_target, lambda: _text(answer), lambda: _as_object(request, encoded, answer))
+    _note_what_did_not_count(request, answer)
+    if request.evidence is not None:
+        _show_evidence(request.evidence, encoded, answer)
+
+
+def _note_what_did_not_count(request: AskRequest, answer: "Answer") -> None:
+    from bvllm.inference.results import notes_lines
+
     for line in notes_lines(answer):
         note(line)
     if request.methods.force:
         note("--force: the projector may never have seen such tokens; the answer is no evidence of anything")
-    if request.evidence is not None:
-        _show_evidence(request.evidence, encoded, answer)
 
 
 def _check(question: str, options: list[str], evidence: Path | None, model: str) -> None:

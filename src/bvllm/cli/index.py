@@ -13,6 +13,7 @@ from bvllm.cli.console import (
     Stopped,
     Unanswerable,
     check_fps,
+    check_part,
     isolate_decoding,
     note,
     progress_bar,
@@ -22,7 +23,7 @@ from bvllm.cli.console import (
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
 from bvllm.cli.json_output import JsonOption, JsonTarget, replaces_text, write
-from bvllm.cli.options import FpsOption, ModelOption, TrustOption
+from bvllm.cli.options import EndOption, FpsOption, ModelOption, StartOption, TrustOption
 
 if TYPE_CHECKING:
     from bvllm.index import IndexFolder, TowerEncoder
@@ -35,6 +36,8 @@ class IndexRequest:
     videos: tuple[Path, ...]
     model: str
     fps: float
+    start: float
+    end: float | None
     workers: int | None
     json_target: JsonTarget | None
 
@@ -63,6 +66,8 @@ def index(
         int | None, typer.Option(min=1, help="Threads; as many as there are cores if left out.")
     ] = None,
     fps: FpsOption = 1.0,
+    start: StartOption = 0.0,
+    end: EndOption = None,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
     show: Annotated[bool, typer.Option("--list", help="List what is indexed, the last used first.")] = False,
@@ -86,6 +91,7 @@ def index(
 
     with wrong_use():
         _check_words(paths or [], [show, check, prune], fps, max_size)
+        check_part(start, end)
         videos = tuple(videos_of(paths or [], note))
         if videos:
             resolve_model(model)
@@ -98,7 +104,7 @@ def index(
     elif prune:
         print_prune(folder, json_target)
     else:
-        _index(IndexRequest(videos, model, fps, workers, json_target), folder)
+        _index(IndexRequest(videos, model, fps, start, end, workers, json_target), folder)
 
 
 def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
@@ -153,7 +159,14 @@ def _index_one(request: IndexRequest, number: int, folder: "IndexFolder", encode
         with progress_bar(remaining=True) as bar:
             tell = None if bar is None else lambda _, done, total: bar(title, done, total)
             found = index_video(
-                path, folder, encoder, fps=request.fps, workers=request.workers, progress=tell
+                path,
+                folder,
+                encoder,
+                fps=request.fps,
+                start=request.start,
+                end=request.end,
+                workers=request.workers,
+                progress=tell,
             )
     except (VideoError, HeldElsewhere) as error:
         return Outcome(str(path), "failed", error=str(error))

@@ -60,6 +60,7 @@ def _note(finding: "FolderFault") -> None:
 def print_list(folder: "IndexFolder", target: JsonTarget | None) -> None:
     """What is indexed, the last used first."""
     from bvllm.common.text import format_clock, shown
+    from bvllm.video import SamplingPlan
 
     entries = _without_failing(folder.entries)
     if target is not None:
@@ -69,14 +70,23 @@ def print_list(folder: "IndexFolder", target: JsonTarget | None) -> None:
     for entry in entries:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.meta.made_at))
         numbers = f"{format_clock(entry.meta.duration):>9} {entry.frames:>8} frames {size(entry.bytes):>9}"
-        show(f"{made} {numbers}  {shown(entry.meta.name)}")
+        start, end = entry.key.part
+        part = SamplingPlan(start=start, end=end)
+        only = f" ({part.part})" if part.is_part else ""
+        show(f"{made} {numbers}  {shown(entry.meta.name)}{only}")
     total = sum(entry.bytes for entry in entries)
     show(f"{len(entries)} {'video' if len(entries) == 1 else 'videos'}, {size(total)}, in {folder.path}")
 
 
 def _listed(entry: "EntrySummary") -> dict[str, object]:
     meta = entry.meta
-    said = {"name": meta.name, "source": meta.source, "seconds": meta.duration, "fps": meta.fps}
+    said: dict[str, object] = {
+        "name": meta.name,
+        "source": meta.source,
+        "seconds": meta.duration,
+        "fps": meta.fps,
+    }
+    said["start"], said["end"] = entry.key.part
     counts = {"frames": entry.frames, "channels": entry.channels, "bytes": entry.bytes}
     return {**said, **counts, "made_at": meta.made_at, "used_at": entry.used_at, "key": entry.key.name}
 

@@ -4,9 +4,24 @@ from typing import Annotated
 
 import typer
 
-from bvllm.cli.console import Unanswerable, check_fps, isolate_decoding, silence_libraries, wrong_use
+from bvllm.cli.console import (
+    Unanswerable,
+    check_fps,
+    check_part,
+    isolate_decoding,
+    silence_libraries,
+    wrong_use,
+)
 from bvllm.cli.json_output import JsonOption, deliver
-from bvllm.cli.options import BudgetOption, FpsOption, FramesOption, ModelOption, TrustOption
+from bvllm.cli.options import (
+    BudgetOption,
+    EndOption,
+    FpsOption,
+    FramesOption,
+    ModelOption,
+    StartOption,
+    TrustOption,
+)
 
 
 def plan(
@@ -16,6 +31,8 @@ def plan(
     budget: BudgetOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,
+    start: StartOption = 0.0,
+    end: EndOption = None,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
     json_target: JsonOption = None,
@@ -25,6 +42,7 @@ def plan(
 
     with wrong_use():
         check_fps(fps)
+        check_part(start, end)
         resolve_model(model)
     silence_libraries()
     from bvllm.inference.loading import ModelError
@@ -33,7 +51,16 @@ def plan(
 
     try:
         isolate_decoding()
-        found = plan_question(video, model=model, fps=fps, tokens=budget, frames=frames, limits=LOCAL_LIMITS)
+        found = plan_question(
+            video,
+            model=model,
+            fps=fps,
+            start=start,
+            end=end,
+            tokens=budget,
+            frames=frames,
+            limits=LOCAL_LIMITS,
+        )
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     deliver(json_target, lambda: plan_text(found), lambda: plan_json(found))

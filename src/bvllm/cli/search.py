@@ -12,6 +12,7 @@ from bvllm.cli.console import (
     WrongUse,
     allow_many_files,
     check_fps,
+    check_part,
     isolate_decoding,
     note,
     progress_bar,
@@ -21,7 +22,7 @@ from bvllm.cli.console import (
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.json_output import JsonOption, deliver
-from bvllm.cli.options import FpsOption, ModelOption, TrustOption
+from bvllm.cli.options import EndOption, FpsOption, ModelOption, StartOption, TrustOption
 
 if TYPE_CHECKING:
     from bvllm.asking.find import SearchResult
@@ -37,6 +38,7 @@ class SearchRequest:
     query: str
     top: int
     fps: float
+    part: tuple[float, float | None]
     model: str
     index: Path | None
     index_missing: bool
@@ -63,6 +65,8 @@ def search(
     top: Annotated[int, typer.Option(min=1, help="Moments to show at most.")] = 10,
     where: IndexOption = None,
     fps: FpsOption = 1.0,
+    start: StartOption = 0.0,
+    end: EndOption = None,
     model: ModelOption = "nano",
     trust_remote_code: TrustOption = False,
     no_index_missing: Annotated[
@@ -91,13 +95,23 @@ def search(
         if not words[-1].strip():
             raise ValueError("query must hold words, got nothing: write what is to be seen")
         check_fps(fps)
+        check_part(start, end)
         if evidence is not None:
             check_evidence_path(evidence)
         resolve_model(model)
         files = tuple(videos_of(words[:-1], note))
     silence_libraries()
     request = SearchRequest(
-        tuple(words[:-1]), files, words[-1], top, fps, model, where, not no_index_missing, evidence
+        tuple(words[:-1]),
+        files,
+        words[-1],
+        top,
+        fps,
+        (start, end),
+        model,
+        where,
+        not no_index_missing,
+        evidence,
     )
     searched, found = _work(request)
     deliver(json_target, lambda: _text(searched.files, found), lambda: _as_object(request, searched, found))
@@ -148,12 +162,15 @@ def _entries(
     first: dict[str, Path] = {}
     missing = copies = 0
     last = ""
+    start, end = request.part
     for file in request.files:
         try:
-            entry = find_indexed(file, folder, encoder, fps=request.fps)
+            entry = find_indexed(file, folder, encoder, fps=request.fps, start=start, end=end)
             if entry is None and request.index_missing:
                 with progress_bar() as bar:
-                    entry = index_video(file, folder, encoder, fps=request.fps, progress=bar)
+                    entry = index_video(
+                        file, folder, encoder, fps=request.fps, start=start, end=end, progress=bar
+                    )
         except (VideoError, IndexFailure) as error:
             if len(request.files) == 1:
                 raise
@@ -174,6 +191,8 @@ def _entries(
         words = [shlex.quote(shown(path)) for path in request.paths]
         words += [] if request.index is None else ["--index", shlex.quote(shown(request.index))]
         words += [] if request.fps == 1.0 else ["--fps", f"{request.fps:g}"]
+        words += [] if start == 0 else ["--start", f"{start:g}"]
+        words += [] if end is None else ["--end", f"{end:g}"]
         words += [] if request.model == "nano" else ["--model", shlex.quote(shown(request.model))]
         raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
@@ -204,7 +223,15 @@ def _as_object(request: SearchRequest, searched: Searched, found: "SearchResult"
         }
         for moment in found.moments
     ]
-    settings = {"query": request.query, "fps": request.fps, "model": request.model, "top": request.top}
+    start, end = request.part
+    settings = {
+        "query": request.query,
+        "fps": request.fps,
+        "start": start,
+        "end": end,
+        "model": request.model,
+        "top": request.top,
+    }
     evidence = None if request.evidence is None else str(request.evidence)
     return {
         "moments": moments,

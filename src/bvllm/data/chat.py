@@ -7,8 +7,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bvllm.common.reply import parse_letter
 from bvllm.common.text import LETTERS, format_clock, join_options, split_options
+from bvllm.data.compressed import read_plain
 from bvllm.data.form_faults import form_faults
-from bvllm.video.part_words import PART_WORDS, check_keys
+from bvllm.video import SamplingPlan
+from bvllm.video.part_words import PART_WORDS, VideoPart, check_keys
+
+MOST_BYTES = 4 << 30  # of a file of questions, unpacked
 
 __all__ = [
     "LETTERS",
@@ -75,9 +79,11 @@ class Row(BaseModel):
     """One question of the world about one video.
 
     `messages` is what any chat model takes; the other fields let an evaluation score the answer: the right
-    letter, the options to rotate, and the needles that had to be found.
+    letter, the options to rotate, and the needles that had to be found. Words that name a part of the video
+    may stand beside them, or in the video's part of the messages; further columns are somebody else's.
     """
 
+    model_config = ConfigDict(extra="allow")
     id: str
     video: str
     seconds: float
@@ -89,6 +95,23 @@ class Row(BaseModel):
     open_answer: str
     needles: list[ShownNeedle]
     messages: list[Message]
+
+    @property
+    def part(self) -> VideoPart:
+        """Which part of the video is asked about, and how it is sampled."""
+        own = VideoPart.read(self.model_extra or {})
+        shown = [part for message in self.messages for part in message.content if part.type == "video"]
+        inside = VideoPart.read(shown[0].model_extra or {}) if shown else own
+        if VideoPart() not in (own, inside) and own != inside:
+            raise ValueError("part of the video must be named once, got two that differ: leave out one")
+        return inside if own == VideoPart() else own
+
+    @model_validator(mode="after")
+    def _part_can_be_read(self) -> "Row":
+        extra = self.model_extra or {}
+        check_keys(extra, PART_WORDS | set(type(self).model_fields), "a row", near_only=True)
+        self.part.plan(SamplingPlan())
+        return self
 
     @model_validator(mode="after")
     def _answer_is_an_option(self) -> "Row":
@@ -102,14 +125,14 @@ class Row(BaseModel):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Every row of a JSONL file; empty lines are passed over.
+    """Every row of a JSONL file, packed by gzip, bzip2 or xz or not; empty lines are passed over.
 
     Raises:
         ValueError: a line is not a row; the message names the file, the line and what is missing or wrong.
     """
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_plain(path, MOST_BYTES).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} must be text in UTF-8, got other bytes at {error.start}: save it as UTF-8"

@@ -11,6 +11,7 @@ from bvllm.data.dialogue import Dialogue, Media
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.model import BVLLMProcessor
 from bvllm.video import FrameChunk, Limits, SamplingPlan, VideoError, read_video
+from bvllm.video.inspection.frame_times import timed_part
 
 IGNORED = -100  # the label that transformers' losses pass over
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -234,7 +235,12 @@ def read_media(
     """
     limits = replace(limits or Limits(), root=media.root)
     try:
-        plan = SamplingPlan(fps=None) if media.kind == "image" else media.part.plan(plan)
+        if media.kind == "image":
+            plan = SamplingPlan(fps=None)
+        else:
+            plan = timed_part(media.part, media.source, limits).plan(plan)
+    except VideoError as error:
+        raise _bad(where, media, KIND_OF.get(error.kind, "media"), str(error)) from None
     except ValueError as error:
         raise _bad(where, media, "schema", str(error)) from None
     pixels: list[Tensor] = []

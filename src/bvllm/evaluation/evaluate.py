@@ -235,7 +235,7 @@ def evaluate(
         budget: the token budget of every question; None takes the model's own.
         tokens, frames: another part of that budget.
         select: the older way to name `select_frames`; "learned" is the model's own.
-        fps: frames to sample per second.
+        fps: frames to sample per second, where a question does not say how its video is sampled.
         circular: also ask under every rotation of the options.
         progress: called with (questions done, all questions).
         media_root: folder that the questions name their videos from; the benchmark's own where None. A video
@@ -253,8 +253,8 @@ def evaluate(
     budget = (budget or loaded.budget).with_parts(tokens, frames)
     filled = loaded.methods(names)
     scored: list[Scored] = []
-    for video, group in groupby(items, key=lambda item: item.video):
-        with closing(encode_video(video, loaded, fps=fps)) as encoded:
+    for (video, part), group in groupby(items, key=lambda item: (item.video, item.part)):
+        with closing(encode_video(video, loaded, fps=fps, part=part)) as encoded:
             for item in group:
                 scored.append(score(item, encoded, loaded, budget=budget, methods=names, circular=circular))
                 if progress is not None:

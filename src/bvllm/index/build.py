@@ -41,15 +41,18 @@ def find_indexed(
     encoder: FrameEncoder,
     *,
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     limits: Limits = LOCAL_LIMITS,
 ) -> IndexedVideo | None:
-    """The entry of a video, if there is one for just these bytes, this rate and this model.
+    """The entry of a video, if there is one for just these bytes, this rate, this part and this model.
 
     Raises:
         VideoError: the file cannot be read
-        ValueError: fps is out of range.
+        ValueError: fps is out of range, or the part is empty.
     """
-    return folder.find(_key(folder.content(video, limits), encoder, SamplingPlan(fps=fps)))
+    plan = SamplingPlan(fps=fps, start=start, end=end)
+    return folder.find(_key(folder.content(video, limits), encoder, plan))
 
 
 def index_video(
@@ -58,6 +61,8 @@ def index_video(
     encoder: FrameEncoder,
     *,
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     limits: Limits = LOCAL_LIMITS,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -74,6 +79,7 @@ def index_video(
         folder: where the index lies.
         encoder: the vision tower.
         fps: frames to sample per second of video.
+        start, end: seconds since the first frame of the part that is indexed; another part is another entry.
         limits: what the video may cost. One that ends the reading is an error here: an entry stands for all
             of a file that can be read.
         workers: threads that decode, and chunks encoded in parallel on a CPU; None takes one per core. The
@@ -85,13 +91,13 @@ def index_video(
     Raises:
         VideoError: the video cannot be read to its end, or changes meanwhile.
         IndexFailure: the folder cannot be written to.
-        ValueError: fps or workers is out of range.
+        ValueError: fps or workers is out of range, or the part is empty.
     """
     return find_or_index(
         video,
         folder,
         encoder,
-        plan=SamplingPlan(fps=fps),
+        plan=SamplingPlan(fps=fps, start=start, end=end),
         limits=limits,
         workers=workers,
         progress=progress,

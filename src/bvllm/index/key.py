@@ -32,6 +32,20 @@ class IndexKey:
     tower: str
 
     @property
+    def part(self) -> tuple[float, float | None]:
+        """(start, end) in seconds of what was indexed; (0, None) for the whole video.
+
+        Example:
+            >>> IndexKey("ab", sampling_settings(1, (8, 8), 2.5), "d").part
+            (2.5, None)
+        """
+        try:
+            said = json.loads(self.sampling)
+        except ValueError:  # of another program, or an earlier format
+            return 0.0, None
+        return float(said.get("start", 0.0)), said.get("end")
+
+    @property
     def name(self) -> str:
         """64 hex digits: SHA-256 over the parts, each after its length, so that no two keys run together."""
         digest = hashlib.sha256()

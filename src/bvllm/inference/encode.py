@@ -21,6 +21,8 @@ from bvllm.video import (
     VideoReport,
     read_video,
 )
+from bvllm.video.inspection.frame_times import timed_part
+from bvllm.video.part_words import VideoPart
 
 # Called with the step, how much of it is done, and of how much (None if unknown).
 Progress = Callable[[str, int, int | None], None]
@@ -66,6 +68,7 @@ def encode_video(
     fps: float = 1.0,
     start: float = 0.0,
     end: float | None = None,
+    part: VideoPart = VideoPart(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -77,6 +80,8 @@ def encode_video(
         loaded: the model that will be asked.
         fps: frames to sample per second of video.
         start, end: seconds since the first frame between which frames are sampled; times stay the video's.
+        part: the same, and how the part is sampled, as rows of data say it; what it says goes before the
+            rest.
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any
             number.
@@ -92,11 +97,11 @@ def encode_video(
     started = time.perf_counter()
     cores = threads or usable_cores()
     workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
-    plan = SamplingPlan(
-        fps=fps, start=start, end=end
-    )  # refuses what makes no sense, whether it will be used or not
+    # Refuses what makes no sense, whether it will be used or not.
+    plan = SamplingPlan(fps=fps, start=start, end=end)
     if isinstance(source, FrameList):
         plan = replace(plan, fps=None)  # frames that were picked are not sampled again
+    plan = timed_part(part, source, limits or Limits()).plan(plan)
     store, cpu_slots = FrameCache(loaded.frame_size), CpuSlots(cores)
     features = _GrowingRows()
     seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives

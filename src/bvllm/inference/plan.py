@@ -16,7 +16,7 @@ from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import frame_size, hidden_size, patch_count
 from bvllm.types import Budget
-from bvllm.video import Limits, SamplingPlan, VideoInfo, probe
+from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, probe
 from bvllm.video.inspection.packet_stats import PacketStats, packet_stats
 from bvllm.video.sampling import Picker
 
@@ -26,7 +26,7 @@ class QuestionPlan:
     """What one question would take.
 
     Attributes:
-        source, model, fps: as asked for.
+        source, model, fps, start, end: as asked for.
         info: what the video is.
         seconds_of_video: from the first picture to the end of the last, by its packets.
         frames: how many would be sampled.
@@ -42,6 +42,8 @@ class QuestionPlan:
     source: str
     model: str
     fps: float
+    start: float
+    end: float | None
     info: VideoInfo
     seconds_of_video: float
     frames: int
@@ -63,6 +65,8 @@ def plan_question(
     *,
     model: str = "nano",
     fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
     budget: Budget | None = None,
     tokens: int | None = None,
     frames: int | None = None,
@@ -77,6 +81,7 @@ def plan_question(
         source: the video's file.
         model: "nano", a folder or a hub id, of which the configuration alone is read.
         fps: frames to sample per second of video.
+        start, end: seconds since the first frame of the part that is asked about.
         budget: what the language model may be given; None takes the model's own.
         tokens, frames: another part of that budget.
         limits: what the video may cost.
@@ -84,9 +89,9 @@ def plan_question(
     Raises:
         VideoError: the video cannot be read.
         ModelError: the configuration cannot be read.
-        ValueError: fps is out of range or the model's name means nothing.
+        ValueError: fps is out of range, the part is empty, or the model's name means nothing.
     """
-    config, sampling = _config(model), SamplingPlan(fps=fps)
+    config, sampling = _config(model), SamplingPlan(fps=fps, start=start, end=end)
     budget = (budget or config.budget).with_parts(tokens, frames)
     packets = packet_stats(source, limits)
     size = frame_size(config.vision_config)
@@ -95,12 +100,14 @@ def plan_question(
     chosen, spent = _spent(config, budget, sampled)
     weights = _weight_bytes(config)
     features = sampled * hidden_size(config.vision_config) * 4
-    needed, groups_needed = packets.decoded_for(fps)
+    needed, groups_needed = packets.decoded_for(sampling)
     cores = usable_cores()
     return QuestionPlan(
         source=str(source),
         model=model,
         fps=fps,
+        start=start,
+        end=end,
         info=info,
         seconds_of_video=packets.seconds,
         frames=sampled,
@@ -121,10 +128,12 @@ def plan_question(
 def plan_text(plan: QuestionPlan) -> str:
     """The plan as a few lines; what is estimated says so."""
     info = plan.info
+    asked = SamplingPlan(start=plan.start, end=plan.end)
+    part = f" of {asked.part}" if asked.is_part else ""
     rate = f", {info.frame_rate:g} pictures a second" if info.frame_rate else ""
     rows = [
         (info.codec, f"{info.width}x{info.height}, {format_clock(plan.seconds_of_video)}{rate}"),
-        ("frames", f"{_count(plan.frames)} at {plan.fps:g} a second"),
+        ("frames", f"{_count(plan.frames)} at {plan.fps:g} a second{part}"),
         (
             "decode",
             f"{_count(plan.packets)} packets with {_count(plan.groups)} key pictures; at most "
@@ -173,6 +182,10 @@ def _frames(packets: PacketStats, sampling: SamplingPlan) -> int:
     for ordinal, second in enumerate(shown.tolist()):
         kept = picker.take(ordinal, second)
     picker.close(packets.seconds, can_stand_in=not kept)
+    if not picker.got:
+        raise VideoError(
+            "usage", f"video must show a frame from {sampling.part}, got none: name another part of it"
+        )
     return picker.got
 
 

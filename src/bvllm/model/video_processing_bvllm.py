@@ -17,6 +17,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, Triple, frame_size, tower_of
 from bvllm.video import FrameList, Limits, SamplingPlan, read_video
+from bvllm.video.inspection.frame_times import timed_part
 from bvllm.video.part_words import VideoPart
 
 
@@ -206,7 +207,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             found = self._with_seconds(found, seconds)
         if isinstance(found, FrameList):  # what the caller picked is not sampled again
             plan = SamplingPlan(fps=None)
-        plan = part.plan(plan)
+        plan = timed_part(part, found, limits).plan(plan)
         with read_video(found, plan, limits, (self.size["height"], self.size["width"])) as stream:
             chunks = list(stream)
         return torch.cat([c.pixels for c in chunks]), torch.cat([c.seconds for c in chunks])

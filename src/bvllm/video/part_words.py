@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .sampling import SamplingPlan
@@ -14,9 +15,19 @@ WORDS: dict[str, tuple[str, ...]] = {
     "fps": ("fps", "video_fps"),
     "frames": ("num_frames", "nframes"),
     "most": ("max_frames",),
+    "first": ("start_frame", "video_start_frame"),
+    "last": ("end_frame", "video_end_frame"),
 }
-CLIP = ("clip", "time_range")  # [start, end]
-PART_WORDS = frozenset((*(word for words in WORDS.values() for word in words), *CLIP))
+# [start, end], in seconds and in numbers of frames.
+PAIRS: dict[str, tuple[str, str]] = {
+    "clip": ("start", "end"),
+    "time_range": ("start", "end"),
+    "frame_range": ("first", "last"),
+}
+PART_WORDS = frozenset((*(word for words in WORDS.values() for word in words), *PAIRS))
+TIMES = ("start", "end")
+COUNTS = {"frames": 1, "most": 1, "first": 0, "last": 0}  # whole numbers, and the least of each
+CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 # How alike a key must be to a known one to be taken for a slip: among keys of others, and where all are ours.
 NEAR, NEAR_AMONG_OURS = 0.85, 0.75
 
@@ -30,6 +41,7 @@ class VideoPart:
         fps: frames per second.
         frames: so many, spread evenly over the part.
         most: frames at most.
+        first, last: numbers of the first and the last frame, counted from 0, both included.
     """
 
     start: float | None = None
@@ -37,22 +49,25 @@ class VideoPart:
     fps: float | None = None
     frames: int | None = None
     most: int | None = None
+    first: int | None = None
+    last: int | None = None
 
     @classmethod
     def read(cls, words: Mapping[str, object]) -> "VideoPart":
         """What a row, or a part of a chat, says; other keys are passed over, and null is nothing.
 
         Raises:
-            ValueError: a value is no number, or a setting is given twice.
+            ValueError: a value is no number, a setting is given twice, or a part is named by times and by
+                frames.
 
         Example:
             >>> VideoPart.read({"path": "a.mp4", "video_start": 3, "end": None, "num_frames": 8})
-            VideoPart(start=3.0, end=None, fps=None, frames=8, most=None)
+            VideoPart(start=3.0, end=None, fps=None, frames=8, most=None, first=None, last=None)
         """
         found: dict[str, float] = {}
-        for name in CLIP:
+        for name, settings in PAIRS.items():
             if words.get(name) is not None:
-                found["start"], found["end"] = _two_numbers(name, words[name])
+                found |= zip(settings, _two_numbers(name, words[name]), strict=True)
         for setting, names in WORDS.items():
             for name in names:
                 if words.get(name) is None:
@@ -62,8 +77,39 @@ class VideoPart:
                         f"{name} must be given once, got it and another word for it: leave out one"
                     )
                 found[setting] = _number(name, words[name])
-        frames, most = (_whole(key, found.pop(key)) if key in found else None for key in ("frames", "most"))
-        return cls(found.get("start"), found.get("end"), found.get("fps"), frames, most)
+        if {"start", "end"} & set(found) and {"first", "last"} & set(found):
+            raise ValueError(
+                "a part must be named by its times or by its frames, got both: leave out one of the two"
+            )
+        counts = {name: _whole(name, found.pop(name), COUNTS[name]) for name in COUNTS if name in found}
+        return cls(**found, **counts)  # type: ignore[arg-type]  # names of its fields
+
+    @property
+    def by_frames(self) -> bool:
+        """Whether the part is named by numbers of frames, whose times only the video knows."""
+        return self.first is not None or self.last is not None
+
+    def timed(self, times: Sequence[float]) -> "VideoPart":
+        """The same part, named by its times.
+
+        Args:
+            times: seconds of every frame of the video since the first, ascending.
+
+        Raises:
+            ValueError: there are no such frames.
+
+        Example:
+            >>> part = VideoPart(first=1, last=2).timed([0.0, 0.5, 1.25, 2.0])
+            >>> part.start, part.end
+            (0.5, 2.0)
+        """
+        first, last = self.first or 0, len(times) - 1 if self.last is None else self.last
+        if not first <= last <= len(times) or first == len(times):  # some sets name the end behind the last
+            raise ValueError(
+                f"frames must lie in the video's 0 to {len(times) - 1}, got {first} to {last}: name others"
+            )
+        end = times[last + 1] if last + 1 < len(times) else None
+        return replace(self, start=times[first], end=end, first=None, last=None)
 
     def plan(self, base: SamplingPlan) -> SamplingPlan:
         """A reader's plan with what was said here.
@@ -107,6 +153,9 @@ def check_keys(given: Collection[str], known: Collection[str], what: str, *, nea
 
 
 def _number(name: str, value: object) -> float:
+    if isinstance(value, str) and (clock := CLOCK.fullmatch(value.strip())):  # as 1:02:03.5
+        hours, minutes, seconds = clock.groups()
+        return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, got {value!r:.60}: give seconds, or a count")
     return float(value)
@@ -118,9 +167,9 @@ def _two_numbers(name: str, value: object) -> tuple[float, float]:
     return _number(name, value[0]), _number(name, value[1])
 
 
-def _whole(name: str, value: float) -> int:
-    if value != int(value) or value < 1:
+def _whole(name: str, value: float, least: int) -> int:
+    if value != int(value) or value < least:
         raise ValueError(
-            f"{name} must be a whole number of at least 1, got {value:g}: give a count of frames"
+            f"{name} must be a whole number of at least {least}, got {value:g}: give a count of frames"
         )
     return int(value)

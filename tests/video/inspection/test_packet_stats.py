@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bvllm.video import Limits, VideoError
+from bvllm.video import Limits, SamplingPlan, VideoError
 from bvllm.video.inspection.packet_stats import packet_stats
 from tests.video.make import repeated, sound, video
 
@@ -34,7 +34,7 @@ def test_raw_streams_carry_no_times():
     seen = packet_stats(video(10, format="h264"))
     assert seen.untimed == 10
     assert seen.first_seconds is None
-    assert seen.decoded_for(1.0) == (10, seen.keys)
+    assert seen.decoded_for(SamplingPlan(1.0)) == (10, seen.keys)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,12 @@ def test_what_must_be_decoded_reaches_from_each_key_to_the_last_wanted_picture(c
         inside = [p for p in wanted if begin <= p < end]
         packets += max(inside) - begin + 1 if inside else 0
         groups += bool(inside)
-    assert seen.decoded_for(fps) == (packets, groups)
+    assert seen.decoded_for(SamplingPlan(fps)) == (packets, groups)
 
 
 def test_every_frame_wanted_is_every_packet_decoded():
     seen = packet_stats(video(48, fps=24, gop=12))
-    assert seen.decoded_for(None) == (48, seen.keys)
+    assert seen.decoded_for(SamplingPlan(None)) == (48, seen.keys)
 
 
 def test_a_limit_stops_the_walk_and_is_reported():

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from bvllm.data.compressed import PlainFile
 from bvllm.data.dialogue import Dialogue, Media, MediaKind
 from bvllm.data.faults import InvalidRow
 from bvllm.data.readers.parse import parse_row
@@ -35,11 +36,11 @@ class RowFile:
     """Rows of a JSON array or a JSONL file, in the chat schema or LLaVA's form, also mixed.
 
     Args:
-        path: the file.
+        path: the file; one packed by gzip, bzip2 or xz is unpacked into a temporary file.
         media_root: the folder that media are named from and must lie in; the file's own where None.
 
     Raises:
-        ValueError: the file holds no rows
+        ValueError: the file holds no rows, or is packed in another way
         InvalidRow: from `rows[k]`, with file, line and row.
 
     Example:
@@ -59,7 +60,11 @@ class RowFile:
             raise ValueError(
                 f"media_root must be a folder, got {str(self.media_root)!r}: name an existing one"
             )
-        self.offsets = RowOffsets.of(self.path)
+        self._plain = PlainFile(self.path)
+        try:
+            self.offsets = RowOffsets.of(self._plain.path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(self._plain.path), str(self.path))) from None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -69,7 +74,7 @@ class RowFile:
             raise IndexError(f"row must be in 0..{len(self) - 1}, got {row}: see len()")
         where = self.where(row)
         return parse_row(
-            self.offsets.read(self.path, row),
+            self.offsets.read(self._plain.path, row),
             where,
             lambda kind, name, folder: find_media(kind, name, folder, self.media_root, where),
         )

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bvllm.video.part_words import VideoPart
+
 Reader = Callable[[Path, Path | None], list["Item"]]
 
 
@@ -22,6 +24,7 @@ class Item:
         task: the benchmark's own category, a row of the table.
         needles: (start, end) in seconds of what must be found; empty where the benchmark does not say.
         split: of the benchmark: one run asks one split.
+        part: which part of the video is asked about, and how it is sampled; all of it by default.
     """
 
     id: str
@@ -33,6 +36,7 @@ class Item:
     task: str
     needles: tuple[tuple[float, float], ...] = ()
     split: str = "test"
+    part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 from bvllm.data.chat import LETTERS, read_rows
 from bvllm.evaluation.tasks.base import Item, Task, video_inside
 
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz")
+
 
 def read_world(data: Path, media: Path | None) -> list[Item]:
     """Every row of a JSONL file, or of all files of a folder.
@@ -18,7 +20,10 @@ def read_world(data: Path, media: Path | None) -> list[Item]:
             several splits.
         FileNotFoundError: a video is missing.
     """
-    files = [file for file in (sorted(data.glob("*.jsonl")) if data.is_dir() else [data]) if file.is_file()]
+    inside = (
+        sorted(file for ending in ENDINGS for file in data.glob(f"*{ending}")) if data.is_dir() else [data]
+    )
+    files = [file for file in inside if file.is_file()]
     if not files:
         raise ValueError(
             f"data must be a JSONL file or a folder that holds one, got {data}: run `bvllm world make` first"
@@ -44,6 +49,7 @@ def read_world(data: Path, media: Path | None) -> list[Item]:
             task=row.task,
             needles=tuple((needle.start, needle.end) for needle in row.needles),
             split=row.split,
+            part=row.part,
         )
         for folder, row in rows
     ]

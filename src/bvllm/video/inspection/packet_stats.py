@@ -24,7 +24,7 @@ from bvllm.video.jobs import Job, decoding_process
 from bvllm.video.limits import Limits
 from bvllm.video.opening import VideoFile
 from bvllm.video.safe_open import FileSource
-from bvllm.video.sampling import TOLERANCE
+from bvllm.video.sampling import TOLERANCE, SamplingPlan
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 PACKETS_FOR_A_PICTURE = 64  # after so many without one there will be none
@@ -133,18 +133,22 @@ class PacketStats:
                 f"packet statistics must hold what they promise, got {error!r}: walk again"
             ) from error
 
-    def decoded_for(self, fps: float | None) -> tuple[int, int]:
-        """(packets, groups of pictures) that must be decoded at most to sample at `fps`.
+    def decoded_for(self, plan: SamplingPlan) -> tuple[int, int]:
+        """(packets, groups of pictures) that must be decoded at most to sample as planned.
 
         A group is decoded from its key picture to the last of its pictures that is wanted; one without a
         wanted picture, not at all. Needs a time on every picture: else everything is decoded.
         """
         shown = ~self.is_hidden
         groups = np.maximum(np.cumsum(self.is_key), 1)
+        fps = plan.fps
         if fps is None or self.untimed or self.edited or not shown.any():
             return self.packets, int(groups[-1]) if self.packets else 0
         order = np.flatnonzero(shown)[np.argsort(self.pts[shown], kind="stable")]
-        reached = np.floor(self.pts[order] * fps + TOLERANCE * (fps + 1)).astype(np.int64)
+        order = order[[plan.within(second) for second in self.pts[order].tolist()]]
+        if not len(order):
+            return 0, 0
+        reached = np.floor((self.pts[order] - plan.start) * fps + TOLERANCE * (fps + 1)).astype(np.int64)
         wanted = order[np.flatnonzero(np.diff(reached, prepend=-1) > 0)]
         last = np.full(int(groups.max()) + 1, -1)
         np.maximum.at(last, groups[wanted], wanted)
