@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bvllm.common.text import local_path
 from bvllm.common.threads import usable_cores
 from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
 from bvllm.inference.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
@@ -81,6 +82,7 @@ def indexed_video(
         ValueError: fps is out of range.
     """
     started, limits = time.perf_counter(), limits or Limits()
+    video = local_path(video) if isinstance(video, str) else video
     plan, decoders = SamplingPlan(fps=fps, start=start, end=end), threads or usable_cores()
     cache: list[FrameCache] = []
 

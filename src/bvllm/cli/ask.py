@@ -35,6 +35,7 @@ from bvllm.cli.options import (
     SelectOption,
     StartOption,
     TrustOption,
+    VideoArgument,
     method_names,
 )
 
@@ -74,9 +75,7 @@ StockTowerOption = Annotated[
 
 
 def ask(
-    video: Annotated[
-        str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
-    ],
+    video: VideoArgument,
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],

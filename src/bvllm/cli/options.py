@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bvllm.cli.console import WrongUse, note
+from bvllm.common.text import local_path
 
 if TYPE_CHECKING:
     from bvllm.methods.names import MethodNames
@@ -32,6 +33,12 @@ FramesOption = Annotated[
     int | None,
     typer.Option(
         min=1, help="Frames that may be chosen; as many as the model can if left out.", show_default=False
+    ),
+]
+VideoArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO", help="A video file, or a picture.", show_default=False, parser=local_path
     ),
 ]
 FpsOption = Annotated[float, typer.Option(help="Frames to sample per second of video.")]

@@ -1,9 +1,5 @@
 """`bvllm plan`: count what a question about a video would cost, without a model."""
 
-from typing import Annotated
-
-import typer
-
 from bvllm.cli.console import (
     Unanswerable,
     check_fps,
@@ -21,13 +17,12 @@ from bvllm.cli.options import (
     ModelOption,
     StartOption,
     TrustOption,
+    VideoArgument,
 )
 
 
 def plan(
-    video: Annotated[
-        str, typer.Argument(metavar="VIDEO", help="A video file, or a picture.", show_default=False)
-    ],
+    video: VideoArgument,
     budget: BudgetOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,

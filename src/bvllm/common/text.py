@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 LETTERS = "ABCDEFGH"
 OPTION = re.compile(r"(?:\(\s*([A-Z]|\d)\s*\)|([A-Z]|\d)\s*[.):])\s*(\S.*)")
@@ -155,6 +156,16 @@ def join_options(stem: str, options: list[str] | tuple[str, ...]) -> str:
     if len(options) > len(LETTERS):
         raise ValueError(f"options must be at most {len(LETTERS)}, got {len(options)}: leave some out")
     return "\n".join([stem, *(f"{LETTERS[k]}. {option}" for k, option in enumerate(options))])
+
+
+def local_path(name: str) -> str:
+    """The path that a `file://` address names; any other text is the path itself.
+
+    Example:
+        >>> local_path("file:///videos/a%20b.mp4"), local_path("a.mp4")
+        ('/videos/a b.mp4', 'a.mp4')
+    """
+    return unquote(urlsplit(name).path) if name.startswith("file://") else name
 
 
 def shown(path: str | Path) -> str:

@@ -32,16 +32,18 @@ class Part(BaseModel):
     """One piece of a message; a video may say which part of it is meant (`bvllm.video.part_words`).
 
     Attributes:
-        path, video, image, url: the file, by any of these names.
+        path, video, image, url: the file, by any of these names; a list of files is the frames of a video.
+        seconds: the time of each frame, where a list is given.
     """
 
     model_config = ConfigDict(extra="allow")
     type: Literal["text", "video", "image"]
     text: str | None = None
-    path: str | None = None
-    video: str | None = None
+    path: str | list[str] | None = None
+    video: str | list[str] | None = None
     image: str | None = None
     url: str | None = None
+    seconds: list[float] | None = None
 
     @model_validator(mode="after")
     def _keys_are_read(self) -> "Part":
@@ -51,10 +53,16 @@ class Part(BaseModel):
             raise ValueError(
                 f"a {self.type} part must name a file alone, got {sorted(extra)}: only videos have parts"
             )
+        listed = isinstance(self.file, list)
+        if (listed and self.type != "video") or (self.seconds is not None and not listed):
+            raise ValueError(
+                f"a {self.type} part must name a file, or the frames of a video and their seconds, got "
+                f"{self.file!r:.60}: name one file"
+            )
         return self
 
     @property
-    def file(self) -> str | None:
+    def file(self) -> str | list[str] | None:
         """The file that is named; None for a text, and where it stands beside the messages."""
         return next((name for name in (self.path, self.video, self.image, self.url) if name), None)
 

@@ -107,7 +107,7 @@ def _unpack(given: Path, opener: Callable[[Any], Any]) -> Path:
             for block in _blocks(given, opener, MOST_UNPACKED_BYTES):
                 file.write(block)
         return path
-    except BaseException as error:
+    except BaseException as error:  # also on an interrupt: half a file must not stay
         if path is not None:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):

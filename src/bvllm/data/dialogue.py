@@ -17,15 +17,17 @@ class Media:
 
     Attributes:
         kind: an image must turn out to be one frame.
-        source: a file, or the bytes of one.
+        source: a file, or the bytes of one; several are the frames of one video.
         root: the folder that the file must lie in, links resolved; None for bytes.
         part: which part of a video is meant, and how it is sampled.
+        seconds: the time of each frame, where there are several files.
     """
 
     kind: MediaKind
-    source: Path | bytes
+    source: Path | bytes | tuple[Path | bytes, ...]
     root: Path | None = None
     part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
+    seconds: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

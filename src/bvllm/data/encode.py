@@ -10,8 +10,8 @@ from torch import Tensor
 from bvllm.data.dialogue import Dialogue, Media
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.model import BVLLMProcessor
-from bvllm.video import FrameChunk, Limits, SamplingPlan, VideoError, read_video
-from bvllm.video.inspection.frame_times import timed_part
+from bvllm.video import FrameChunk, FrameList, Limits, SamplingPlan, VideoError, read_video
+from bvllm.video.inspection.frame_times import as_clip
 
 IGNORED = -100  # the label that transformers' losses pass over
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -234,11 +234,13 @@ def read_media(
         InvalidRow: the file cannot be read, ends early, or is no picture where one was promised.
     """
     limits = replace(limits or Limits(), root=media.root)
+    given: Any = list(media.source) if isinstance(media.source, tuple) else media.source
     try:
-        if media.kind == "image":
-            plan = SamplingPlan(fps=None)
-        else:
-            plan = timed_part(media.part, media.source, limits).plan(plan)
+        source, part = as_clip(
+            given, media.part, seconds=media.seconds, step=1.0 / (plan.fps or 1.0), limits=limits
+        )
+        every = media.kind == "image" or isinstance(source, FrameList)  # what was picked is not sampled again
+        plan = part.plan(SamplingPlan(fps=None) if every else plan)
     except VideoError as error:
         raise _bad(where, media, KIND_OF.get(error.kind, "media"), str(error)) from None
     except ValueError as error:
@@ -246,7 +248,7 @@ def read_media(
     pixels: list[Tensor] = []
     seconds: list[Tensor] = []
     try:
-        with read_video(media.source, plan, limits, size) as stream:
+        with read_video(source, plan, limits, size) as stream:
             for chunk in stream:
                 pixels.append(chunk.pixels)
                 seconds.append(chunk.seconds)
@@ -264,5 +266,7 @@ def read_media(
 
 
 def _bad(where: str, media: Media, kind: FaultKind, reason: str) -> InvalidRow:
-    name = f"{len(media.source)} bytes" if isinstance(media.source, bytes) else str(media.source)
+    names = media.source if isinstance(media.source, tuple) else (media.source,)
+    name = f"{len(names[0])} bytes" if isinstance(names[0], bytes) else str(names[0])
+    name += f" and {len(names) - 1} more" if len(names) > 1 else ""
     return InvalidRow(where, kind, f"{media.kind} {name}: {reason}")

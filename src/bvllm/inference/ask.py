@@ -19,7 +19,8 @@ from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.types import Budget
-from bvllm.video import Limits, Source
+from bvllm.video import Limits
+from bvllm.video.forms import AnySource
 
 __all__ = [
     "Answer",
@@ -39,7 +40,7 @@ __all__ = [
 
 
 def ask(
-    source: Source,
+    source: AnySource,
     question: str | Question,
     loaded: VideoModel,
     *,

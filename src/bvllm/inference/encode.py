@@ -16,12 +16,12 @@ from bvllm.video import (
     FrameList,
     Limits,
     SamplingPlan,
-    Source,
     VideoInfo,
     VideoReport,
     read_video,
 )
-from bvllm.video.inspection.frame_times import timed_part
+from bvllm.video.forms import AnySource
+from bvllm.video.inspection.frame_times import as_clip
 from bvllm.video.part_words import VideoPart
 
 # Called with the step, how much of it is done, and of how much (None if unknown).
@@ -62,7 +62,7 @@ class EncodedVideo:
 
 
 def encode_video(
-    source: Source,
+    source: AnySource,
     loaded: VideoModel,
     *,
     fps: float = 1.0,
@@ -76,7 +76,9 @@ def encode_video(
     """Decode a video and encode every sampled frame to one feature: memory does not grow with the video.
 
     Args:
-        source: anything that `read_video` takes: a path, bytes, a binary file, or frames with their seconds.
+        source: a path, `file://` address, bytes or binary file; a picture; or frames, as arrays, tensors,
+            pictures or files (see `bvllm.video.forms.as_source`). All frames that are given are taken; their
+            times are 1/fps apart where a `FrameList` does not say others.
         loaded: the model that will be asked.
         fps: frames to sample per second of video.
         start, end: seconds since the first frame between which frames are sampled; times stay the video's.
@@ -99,21 +101,22 @@ def encode_video(
     workers = cores if loaded.device.type == "cpu" else GPU_WORKERS
     # Refuses what makes no sense, whether it will be used or not.
     plan = SamplingPlan(fps=fps, start=start, end=end)
-    if isinstance(source, FrameList):
+    found, part = as_clip(source, part, step=1.0 / fps, limits=limits or Limits())
+    if isinstance(found, FrameList):
         plan = replace(plan, fps=None)  # frames that were picked are not sampled again
-    plan = timed_part(part, source, limits or Limits()).plan(plan)
+    plan = part.plan(plan)
     store, cpu_slots = FrameCache(loaded.frame_size), CpuSlots(cores)
     features = _GrowingRows()
     seconds = array("d")  # no small tensors, for the reason that _GrowingRows gives
     with (
         one_kernel_thread(),
         read_video(
-            source, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, cpu_slots=cpu_slots
+            found, plan, limits or Limits(), loaded.frame_size, loaded.chunk, cores, cpu_slots=cpu_slots
         ) as video,
     ):
         planned = planned_frames(video.info, plan.fps)
-        for found, times in encode_frames(video, loaded.frame_features, workers, cpu_slots, store):
-            features.append(found)
+        for rows, times in encode_frames(video, loaded.frame_features, workers, cpu_slots, store):
+            features.append(rows)
             seconds.extend(times.tolist())
             if progress is not None:
                 done = len(features)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bvllm.common.text import format_clock
+from bvllm.common.text import format_clock, local_path
 from bvllm.common.threads import usable_cores
 from bvllm.common.trust import loading
 from bvllm.inference.hub import reachable_hub
@@ -91,6 +91,7 @@ def plan_question(
         ModelError: the configuration cannot be read.
         ValueError: fps is out of range, the part is empty, or the model's name means nothing.
     """
+    source = local_path(source) if isinstance(source, str) else source
     config, sampling = _config(model), SamplingPlan(fps=fps, start=start, end=end)
     budget = (budget or config.budget).with_parts(tokens, frames)
     packets = packet_stats(source, limits)

@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeGuard, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig
 from transformers.processing_utils import VideosKwargs
@@ -17,7 +12,8 @@ from transformers.video_processing_utils import VideoProcessorMixin
 
 from bvllm.model.vision_tower import CLIP_MEAN, CLIP_STD, Triple, frame_size, tower_of
 from bvllm.video import FrameList, Limits, SamplingPlan, read_video
-from bvllm.video.inspection.frame_times import timed_part
+from bvllm.video.forms import AnySource, is_picture
+from bvllm.video.inspection.frame_times import as_clip
 from bvllm.video.part_words import VideoPart
 
 
@@ -30,8 +26,7 @@ class PartOfSource:
     seconds: list[float] | None = None
 
 
-Frames = Tensor | np.ndarray | list[Image.Image] | list[np.ndarray] | list[Tensor]
-VideoSource = str | Path | bytes | BinaryIO | FrameList | Image.Image | Frames | PartOfSource
+VideoSource = AnySource | PartOfSource
 NO_FLOAT64 = ("mps",)  # devices
 FLOAT_CHUNK = 64  # frames turned to float at a time
 
@@ -200,14 +195,11 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         """One clip: (T, 3, h, w) uint8 at the tower's size, and (T,) seconds."""
         if isinstance(source, PartOfSource):
             return self.read(source.source, plan, limits, source.seconds or seconds, source.part)
-        found: Any = [source] if is_picture(source) else _plain_frames(source)
-        if isinstance(found, list | tuple) and found and all(isinstance(part, str | Path) for part in found):
-            found = [_picture_in(part, limits) for part in found]
-        if isinstance(found, Tensor | np.ndarray | list | tuple):
-            found = self._with_seconds(found, seconds)
+        step = 1.0 if self.fps is None else 1.0 / self.fps
+        found, part = as_clip(source, part, seconds=seconds, step=step, limits=limits)
         if isinstance(found, FrameList):  # what the caller picked is not sampled again
             plan = SamplingPlan(fps=None)
-        plan = timed_part(part, found, limits).plan(plan)
+        plan = part.plan(plan)
         with read_video(found, plan, limits, (self.size["height"], self.size["width"])) as stream:
             chunks = list(stream)
         return torch.cat([c.pixels for c in chunks]), torch.cat([c.seconds for c in chunks])
@@ -217,54 +209,6 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         mean = torch.tensor(self.image_mean, device=pixels.device).view(-1, 1, 1)
         std = torch.tensor(self.image_std, device=pixels.device).view(-1, 1, 1)
         return torch.cat([(chunk.float() / 255 - mean) / std for chunk in pixels.split(FLOAT_CHUNK)])
-
-    def _with_seconds(self, frames: Any, seconds: list[float] | None) -> FrameList:
-        if seconds is None:
-            step = 1.0 if self.fps is None else 1.0 / self.fps
-            seconds = [k * step for k in range(len(frames))]
-        if isinstance(frames, np.ndarray):
-            frames = list(frames)
-        elif isinstance(frames, list | tuple) and frames and isinstance(frames[0], Tensor):
-            frames = torch.stack(list(frames))
-        return FrameList(frames, seconds)
-
-
-def _plain_frames(source: Any) -> Any:
-    """Frames as uint8, channels last or in a tensor; and the path that a `file://` address names."""
-    if isinstance(source, str) and source.startswith("file://"):
-        return unquote(urlsplit(source).path)
-    if isinstance(source, np.ndarray) and source.ndim == 4 and 3 == source.shape[1] != source.shape[3]:
-        source = torch.from_numpy(np.ascontiguousarray(source))
-    if isinstance(source, np.ndarray | Tensor) and source.ndim == 4:
-        values = torch.as_tensor(source)
-        if values.is_floating_point():
-            if not bool(((values >= 0) & (values <= 1)).all()):
-                raise ValueError(
-                    f"float frames must lie in [0, 1], got {float(values.min()):g} to "
-                    f"{float(values.max()):g}: scale them, or pass uint8"
-                )
-            whole = (values * 255).round().to(torch.uint8)
-            return whole if isinstance(source, Tensor) else whole.numpy()
-    return source
-
-
-def _picture_in(file: str | Path, limits: Limits) -> NDArray[np.uint8]:
-    """(H, W, 3): the one picture of a file, as one of the frames of a video that was taken apart."""
-    with read_video(_plain_frames(file), SamplingPlan(fps=None), limits) as stream:
-        pictures = [picture for chunk in stream for picture in chunk.pixels]
-    if len(pictures) != 1:
-        raise ValueError(
-            f"frame must be a file of one picture, got {len(pictures)} in {str(file)!r}: name a picture"
-        )
-    frame: NDArray[np.uint8] = pictures[0].permute(1, 2, 0).numpy()
-    return frame
-
-
-def is_picture(source: object) -> TypeGuard[Image.Image | np.ndarray | Tensor]:
-    """Whether a source is one picture: a PIL image, an (H, W[, 3]) array or a (3, H, W) tensor."""
-    if isinstance(source, Image.Image):
-        return True
-    return isinstance(source, np.ndarray | Tensor) and source.ndim in (2, 3)
 
 
 def is_batch(videos: object) -> TypeGuard["list[VideoSource]"]:

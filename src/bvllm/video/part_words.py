@@ -30,6 +30,7 @@ COUNTS = {"frames": 1, "most": 1, "first": 0, "last": 0}  # whole numbers, and t
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 # How alike a key must be to a known one to be taken for a slip: among keys of others, and where all are ours.
 NEAR, NEAR_AMONG_OURS = 0.85, 0.75
+SHORTEST_SLIP = 3  # letters of a known key of which one may be wrong
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def check_keys(given: Collection[str], known: Collection[str], what: str, *, nea
         if key in known:
             continue
         near = difflib.get_close_matches(key, known, n=2, cutoff=NEAR if near_only else NEAR_AMONG_OURS)
+        near = near or [name for name in sorted(known) if _is_slip_of(key, name)]
         if near or not near_only:
             hint = (
                 f"did you mean {' or '.join(map(repr, near))}?"
@@ -150,6 +152,21 @@ def check_keys(given: Collection[str], known: Collection[str], what: str, *, nea
                 else f"known are {', '.join(sorted(known))}"
             )
             raise ValueError(f"{what} must hold keys that are read, got {key!r}: {hint}")
+
+
+def _is_slip_of(key: str, name: str) -> bool:
+    """Whether one letter is missing, too many, another, or two neighbours are swapped.
+
+    Example:
+        >>> [_is_slip_of(key, "start") for key in ("strat", "stat", "startt", "stirt", "store", "start")]
+        [True, True, True, True, False, False]
+    """
+    if key == name or len(name) < SHORTEST_SLIP or abs(len(key) - len(name)) > 1:
+        return False
+    same = next((k for k, (a, b) in enumerate(zip(key, name)) if a != b), min(len(key), len(name)))
+    a, b = key[same:], name[same:]
+    swapped = a[:2] == b[:2][::-1] and a[2:] == b[2:] and len(a) == len(b)
+    return swapped or a[1:] == b[1:] or a[1:] == b or a == b[1:]
 
 
 def _number(name: str, value: object) -> float:

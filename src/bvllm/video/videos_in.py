@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bvllm.common.text import shown
+from bvllm.common.text import local_path, shown
 
 # What a video is called. A file that is named itself is taken whatever it is called.
 SUFFIXES = frozenset(
@@ -41,13 +41,14 @@ def videos_in(path: str | Path, tell: Callable[[str], None] = lambda line: None)
 
 
 def videos_of(paths: Sequence[str | Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """The videos of several files and folders, each once, in the order given.
+    """The videos of several files and folders, each once, in the order given; `file://` addresses, too.
 
     Raises:
         ValueError: a folder holds no video.
     """
     found: dict[Path, None] = {}
-    for path in paths:
+    for given in paths:
+        path = local_path(given) if isinstance(given, str) else given
         videos = videos_in(path, tell)
         if not videos:
             raise ValueError(

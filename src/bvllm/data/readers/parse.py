@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bvllm.data.chat import Message
+from bvllm.data.chat import Message, Part
 from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.data.form_faults import field_of, form_faults
@@ -126,12 +126,27 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
                 raise InvalidRow(where, "schema", "a text part must have a text, got none")
             parts += _pieces(part.text)
         else:
-            parts.append(
-                _with_part(find(part.type, part.file, None), part.model_extra, where)
-                if part.file
-                else _Mark(part.type)
-            )
+            parts.append(_named(part, where, find) if part.file else _Mark(part.type))
     return read.role, parts
+
+
+def _named(part: Part, where: str, find: FindMedia) -> Media:
+    """The media that a part of a chat names."""
+    name = part.file
+    found = _frames(name, None, where, find) if isinstance(name, list) else find(_kind(part), str(name), None)
+    seconds = None if part.seconds is None else tuple(part.seconds)
+    return _with_part(found if seconds is None else replace(found, seconds=seconds), part.model_extra, where)
+
+
+def _kind(part: Part) -> MediaKind:
+    return "image" if part.type == "image" else "video"
+
+
+def _frames(names: list[str], folder: str | None, where: str, find: FindMedia) -> Media:
+    """Files of one picture each as the frames of one video."""
+    found = [find("image", name, folder) for name in names]
+    files: list[Any] = [media.source for media in found]  # never several: each is one file
+    return Media("video", tuple(files), found[0].root)
 
 
 def _llava_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
@@ -183,7 +198,14 @@ def _media(row: dict[str, Any], marks: list[str], where: str, find: FindMedia) -
             where, "placeholder", f"every placeholder must have its file, got {written} for files {files}"
         )
     folder = row["source"] if isinstance(row.get("source"), str) else None
-    return [_with_part(find(kind, name, folder), row, where) for kind, name in order]
+    return [
+        _with_part(
+            _frames(name, folder, where, find) if isinstance(name, list) else find(kind, name, folder),
+            row,
+            where,
+        )
+        for kind, name in order
+    ]
 
 
 def _with_part(media: Media, words: Mapping[str, object] | None, where: str) -> Media:
@@ -196,13 +218,20 @@ def _with_part(media: Media, words: Mapping[str, object] | None, where: str) -> 
         raise InvalidRow(where, "schema", str(error)) from None
 
 
-def _names(row: dict[str, Any], kind: str, where: str) -> list[str]:
+def _names(row: dict[str, Any], kind: str, where: str) -> list[str | list[str]]:
+    """The files of a kind; of videos, a list inside the list is the frames of one."""
     value: object = next((row[key] for key in (kind, kind + "s") if row.get(key) is not None), [])
-    names = value if isinstance(value, list) else [value]
-    words = [name for name in names if isinstance(name, str) and name]
+    names: list[Any] = value if isinstance(value, list) else [value]
+    words = [
+        name for name in names if name and (isinstance(name, str) or (kind == "video" and _all_text(name)))
+    ]
     if len(words) < len(names):
         raise InvalidRow(where, "schema", f"{kind} must be a path or a list of paths, got {value!r:.60}")
     return words
+
+
+def _all_text(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) and name for name in names)
 
 
 def _parts(words: str, media: Iterator[Media]) -> tuple[str | Media, ...]:

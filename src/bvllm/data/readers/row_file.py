@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from bvllm.common.text import local_path
 from bvllm.data.compressed import PlainFile
 from bvllm.data.dialogue import Dialogue, Media, MediaKind
 from bvllm.data.faults import InvalidRow
@@ -95,6 +96,7 @@ def find_media(kind: MediaKind, name: str, folder: str | None, root: Path, where
     Raises:
         InvalidRow: of kind outside_root or missing.
     """
+    name = local_path(name)
     names = [name] if os.path.splitext(name)[1] else [name, name + UNNAMED_SUFFIX]
     tried = [os.path.join(root, n) for n in names]
     tried += [os.path.join(root, folder, n) for n in names if folder]

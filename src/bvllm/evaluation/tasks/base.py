@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bvllm.common.text import local_path
 from bvllm.video.part_words import VideoPart
 
 Reader = Callable[[Path, Path | None], list["Item"]]
@@ -63,7 +64,7 @@ def video_inside(root: Path, name: str, item: str) -> Path:
         ValueError: the name leads out of the folder, by itself or through a link.
         FileNotFoundError: there is no such file.
     """
-    path = root / name
+    path = root / local_path(name)
     real, inside = os.path.realpath(path), os.path.realpath(root)
     if os.path.commonpath([real, inside]) != inside:
         raise ValueError(

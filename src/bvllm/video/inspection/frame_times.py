@@ -1,14 +1,45 @@
 """Find out when the frames of a video are shown, for parts that are named by numbers of frames."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from bvllm.video.errors import VideoError
+from bvllm.video.forms import AnySource, as_source
 from bvllm.video.frames import FrameList
 from bvllm.video.growing import GrowingFile
 from bvllm.video.inspection.packet_stats import packet_stats
 from bvllm.video.limits import Limits
 from bvllm.video.part_words import VideoPart
 from bvllm.video.reader import Source
+
+
+def as_clip(
+    given: AnySource,
+    part: VideoPart,
+    *,
+    seconds: Sequence[float] | None = None,
+    step: float = 1.0,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> tuple[Source, VideoPart]:
+    """A video in any form, and the part of it that is meant, named by its times.
+
+    Of frames that come without times, `part.fps` is the rate at which they were taken: none is left out for
+    it.
+
+    Args:
+        given, seconds, step, limits: see `as_source`.
+        part: which part, and how it is sampled.
+
+    Raises:
+        ValueError, VideoError: as for `as_source`, and where the part names frames that are not there.
+    """
+    rate = part.fps if seconds is None and not isinstance(given, FrameList) else None
+    source = as_source(given, seconds=seconds, step=1.0 / rate if rate and rate > 0 else step, limits=limits)
+    if isinstance(source, FrameList) and rate:
+        part = replace(part, fps=None)
+    return source, timed_part(part, source, limits)
 
 
 def timed_part(part: VideoPart, source: Source, limits: Limits) -> VideoPart:
