@@ -9,7 +9,7 @@ from dataclasses import dataclass
 FORMAT_PREFIX = "bvllm-index-"
 FORMAT = f"{FORMAT_PREFIX}1"
 # Goes up whenever the same file and settings would give other frames or other pixels than before.
-DECODE_RECIPE = 2
+DECODE_RECIPE = 3
 NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,7 +62,7 @@ def sampling_settings(
 
     Example:
         >>> sampling_settings(1, (128, 96))
-        '{"fps": 1.0, "height": 128, "width": 96, "recipe": 2}'
+        '{"fps": 1.0, "height": 128, "width": 96, "recipe": 3}'
     """
     settings = {"fps": None if fps is None else float(fps), "height": size[0], "width": size[1]}
     part: dict[str, float | None] = {}  # of the whole video the line stays as it always was

@@ -63,6 +63,7 @@ class FileFrames:
         self._pts = array("q")  # of the frames that the plan took so far, where there is a packet map
         self._pictures: Generator[Tensor] | None = None
         self._opened: Opened | None = None
+        self._others = ""
         self._picker = Picker(plan)
         self._asked, self._got, self._end = 0, 0, 0.0
         self._limit: str | None = None
@@ -75,7 +76,7 @@ class FileFrames:
 
     def _open(self) -> None:
         opened, first = self._begin()
-        photo = self._video.photo if opened.still else None
+        photo = self._video.photo.orientation if opened.still else None
         self._converter = FrameConverter(self._size, pixel_ratio(opened.stream), photo, opened.max_pixels)
         self._claimed = claimed_seconds(opened.stream)
         self.info = describe(opened, first, self._converter, self._claimed, self._rate)
@@ -84,6 +85,7 @@ class FileFrames:
     def _begin(self) -> tuple[Opened, av.VideoFrame]:
         """Opens the video at its beginning and decodes the first frame."""
         opened = self._opened = self._video.open(self._threads)
+        self._others = _others(opened, self._video)
         self._decoder = Decoder(opened, self._limits, self._clock)
         self._rate = rate_of(opened.stream)
         transport = opened.container.format.name == "mpegts"
@@ -261,6 +263,7 @@ class FileFrames:
             damaged=0 if sparse else decoder.errors + decoder.patched + decoder.lost,
             gaps=0 if sparse else decoder.gaps,
             restarts=0 if sparse else self._timeline.restarts,
+            others=self._others,
             unreadable=self._video.failed,
             frames=decoder.packets if packet_map is None else len(packet_map),
             seconds=self._end,
@@ -280,6 +283,20 @@ class FileFrames:
             self._pictures.close()
         self._let_go()
         self._video.close()
+
+
+def _others(opened: Opened, video: VideoFile) -> str:
+    """What of the file is not read, in words; empty where that is nothing."""
+    if opened.passed_over:
+        codec = opened.stream.codec_context
+        size = f"{codec.width}x{codec.height}"
+        return (
+            f"{opened.passed_over + 1} video streams in one file, that of {size} is read: a moving one "
+            "before a still, then the default, then the largest"
+        )
+    if opened.still and video.photo.end is not None:
+        return "more lies behind the first picture of the file, as phones write it: the first alone is read"
+    return ""
 
 
 def _nothing_decoded(limit: str | None) -> VideoError:

@@ -1,17 +1,17 @@
 """Open a checked video any number of times, also side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from av.container import InputContainer
 from av.video.stream import VideoStream as AvVideoStream
 
 from .errors import VideoError
-from .frames import Orientation, photo_orientation
 from .growing import GrowingFile, GrowingReader
 from .limits import Limits
 from .memory import admit_pictures
 from .mp4 import Structure, inspect_structure
+from .photo import Photo, read_photo
 from .safe_open import (
     STILL_FORMATS,
     FileSource,
@@ -27,10 +27,15 @@ from .safe_open import (
 
 @dataclass(frozen=True)
 class Opened:
-    """A container at its first packet, and the stream to read, its decoder bound to the limits."""
+    """A container at its first packet, and the stream to read, its decoder bound to the limits.
+
+    Attributes:
+        passed_over: other video streams, covers aside.
+    """
 
     container: InputContainer
     stream: AvVideoStream
+    passed_over: int
     still: bool
     max_pixels: int
     reader: NamelessReader
@@ -104,7 +109,7 @@ class VideoFile:
                 raise error if self.structure.described else _unfinished() from None
             raise
         try:
-            stream = choose_stream(container)
+            stream, passed_over = choose_stream(container)
             still = container.format.name in STILL_FORMATS
             max_pixels = limits.max_image_pixels if still else limits.max_pixels
             if (codec := stream.codec_context) is not None:  # None: no decoder for it, said below
@@ -113,7 +118,7 @@ class VideoFile:
         except BaseException:  # as above
             container.close()
             raise
-        return Opened(container, stream, still, max_pixels, reader)
+        return Opened(container, stream, passed_over, still, max_pixels, reader)
 
     def close(self) -> None:
         """Closes the file if we opened it."""
@@ -126,14 +131,24 @@ class VideoFile:
             return NamelessReader(View(self._file, self._lock), structure.readable)
         return GrowingReader(self.growing, self._file, self._lock, self._limits, is_mp4=structure.is_mp4)
 
-    def _inspect(self) -> tuple[Structure, Orientation]:
+    def _inspect(self) -> tuple[Structure, Photo]:
         """What can be learnt from the bytes before FFmpeg sees them."""
         try:
-            return inspect_structure(self._file), photo_orientation(self._file)
+            structure, photo = inspect_structure(self._file), read_photo(self._file)
+            self._file.seek(0)
         except VideoError:
             raise
         except Exception:  # a caller's file object may raise anything
             raise file_fails() from None
+        if photo.animated:
+            raise VideoError(
+                "unsupported_codec",
+                "a WebP file must hold one picture, got an animation, which FFmpeg does not decode: convert "
+                "it to GIF or mp4",
+            )
+        if photo.end is not None:
+            structure = replace(structure, ends_early=False, readable=photo.end)
+        return structure, photo
 
 
 def _unfinished() -> VideoError:

@@ -12,6 +12,7 @@ WarningKind = Literal[
     "gaps",  # packets arrived incomplete: a hint, as are the next two, since headers lie
     "missing",  # fewer frames than the header promises
     "short",  # fewer seconds than the header promises
+    "several",  # the file holds several pictures or streams, of which one was read
     "stream",  # frames of a stream were let go, so that memory stays flat
 ]
 WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
@@ -78,6 +79,7 @@ class ReadFacts:
         damaged: packets and frames that did not decode cleanly.
         gaps: packets that arrived incomplete.
         restarts: how often the clock of the file was set anew.
+        others: what of the file was passed over, in words.
         unreadable: the disk or the file object failed on the way.
         frames, seconds: what was found; compared with the claims only if `complete`.
         claimed_frames, claimed_seconds: what the header promises, None if it does not.
@@ -94,6 +96,7 @@ class ReadFacts:
     claimed_seconds: float | None
     complete: bool
     restarts: int = 0
+    others: str = ""
 
     @property
     def truncated(self) -> bool:
@@ -122,6 +125,8 @@ class ReadFacts:
             found.append(VideoWarning("clock", text))
         if self.complete and not self.limit:
             found += self._broken_promises()
+        if self.others:
+            found.append(VideoWarning("several", self.others))
         return tuple(found)
 
     def _broken_promises(self) -> list[VideoWarning]:

@@ -284,8 +284,11 @@ def open_container(
     return container
 
 
-def choose_stream(container: InputContainer) -> AvVideoStream:
-    """The moving picture: no cover, the default one if several, then the largest; others are switched off."""
+def choose_stream(container: InputContainer) -> tuple[AvVideoStream, int]:
+    """The stream to read, and how many others there are; the others are switched off.
+
+    No cover; of several a moving picture before a still one, then the default, then the largest.
+    """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
@@ -296,7 +299,7 @@ def choose_stream(container: InputContainer) -> AvVideoStream:
     for stream in container.streams:
         if stream is not chosen:
             stream.discard = Discard.all
-    return chosen
+    return chosen, len(streams) - 1
 
 
 def prepare_decoder(stream: AvVideoStream, *, max_pixels: int, threads: int) -> None:
@@ -389,10 +392,11 @@ def _decoder_options(max_pixels: int) -> dict[str, str]:
     return {"max_pixels": str(padded), "codec_whitelist": CODECS}
 
 
-def _preference(stream: AvVideoStream) -> tuple[bool, int]:
+def _preference(stream: AvVideoStream) -> tuple[bool, bool, int]:
     context = stream.codec_context
     area = context.width * context.height if context is not None else 0
-    return bool(stream.disposition & Disposition.default), area
+    # Zero frames: the header does not say.
+    return stream.frames != 1, bool(stream.disposition & Disposition.default), area
 
 
 def _deny(url: str, flags: int, options: dict[str, str]) -> None:
@@ -405,7 +409,7 @@ def _open_error(error: BaseException, *, failed: bool) -> VideoError:
     if "hitelist" in said(error):
         return VideoError(
             "unsupported_container",
-            "file must be a video of an allowed type, got another: convert it to mp4 or webm",
+            "file must be a video of an allowed type, got another: convert it to mp4, or a picture to PNG",
         )
     if isinstance(error, av.error.ExitError):
         return VideoError(

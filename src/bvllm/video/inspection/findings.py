@@ -15,8 +15,10 @@ Weight = Literal[
     "odd",  # unusual, and taken care of
 ]
 WEIGHTS: tuple[str, ...] = get_args(Weight)
-# Warnings that are no mere hints.
-LOSSES: frozenset[WarningKind] = frozenset({"limit", "truncated", "io", "damage"})
+# How heavy the reader's own warnings are; what is not here leaves the answer in doubt.
+WEIGHT_OF: dict[WarningKind, Weight] = {
+    "limit": "loss", "truncated": "loss", "io": "loss", "damage": "loss", "several": "odd"
+}  # fmt: skip
 
 UNEVEN = 1.5  # a step this much longer than the middle one; rounding to milliseconds stays below
 LONG_GAP_SECONDS = 10.0
@@ -75,7 +77,7 @@ def findings_of(
 def _from_report(report: VideoReport) -> list[Finding]:
     """The reader's own warnings; their kind is their name."""
     return [
-        Finding("loss" if warning.kind in LOSSES else "doubt", warning.kind, warning.text)
+        Finding(WEIGHT_OF.get(warning.kind, "doubt"), warning.kind, warning.text)
         for warning in report.warnings
     ]
 
@@ -168,9 +170,6 @@ def _about_cost(info: VideoInfo, report: VideoReport, packets: PacketStats) -> l
 def _about_the_file(path: Path, info: VideoInfo, packets: PacketStats) -> list[Finding]:
     found = []
     streams = packets.streams
-    if streams.videos > 1:
-        text = f"{streams.videos} moving pictures in one file: the default, then the largest is read"
-        found.append(Finding("odd", "several videos", text))
     if streams.covers:
         found.append(Finding("odd", "cover", f"{streams.covers} cover pictures are passed over"))
     suffix = path.suffix.lower()
