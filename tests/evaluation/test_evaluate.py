@@ -36,7 +36,7 @@ def row(name="a_0", video="videos/a.mp4", seconds=60.0, needles=((4, 5), (10, 12
 def model_that(chooses, frames=()):
     """A stand-in for `answer`: picks an option from the options that it is shown."""
 
-    def answer(encoded, question, loaded, *, budget, options, methods):
+    def answer(encoded, question, loaded, *, budget, options, methods, subtitles):
         letter = chooses(options)
         chosen = tuple(SimpleNamespace(seconds=second) for second in frames)
         said = {"letter": letter, "own_letter": letter, "free_text": f"says {letter}"}
@@ -66,7 +66,7 @@ def scored(monkeypatch, chooses, *, frames=(), circular=True, **changes):
 
 
 def test_either_of_two_equal_options_is_right(monkeypatch):
-    def answer(encoded, question, loaded, *, budget, options, methods):
+    def answer(encoded, question, loaded, *, budget, options, methods, subtitles):
         said = {"letter": "A", "own_letter": "C", "free_text": "C", "options": tuple(options), "frames": ()}
         return SimpleNamespace(**said)
 

@@ -40,6 +40,7 @@ from bvllm.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bvllm.common.subtitles import Cue
     from bvllm.common.text import Question
     from bvllm.inference.encode import EncodedVideo, Progress
     from bvllm.inference.model import VideoModel
@@ -60,6 +61,7 @@ class AskRequest:
     end: float | None
     model: str
     methods: "MethodNames"
+    subtitles: "tuple[Cue, ...]"
     max_new_tokens: int
     threads: int | None
     evidence: Path | None
@@ -98,6 +100,10 @@ def ask(
         list[str] | None,
         typer.Option(help="An option to choose from; repeat it for each.", show_default=False),
     ] = None,
+    subtitles: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.srt|FILE.vtt", help="Text beside the video.", show_default=False),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = 48,
     threads: Annotated[
         int | None,
@@ -118,30 +124,17 @@ def ask(
         check_part(start, end)
     _check(question, option or [], evidence, model)
     silence_libraries()
+    from bvllm.common.subtitles import read_subtitles
     from bvllm.common.text import Question
 
     with wrong_use():
         parsed = Question.parse(question, option)
+        cues = () if subtitles is None else read_subtitles(subtitles)
         methods = method_names(
             select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
         )
-    request = AskRequest(
-        video,
-        parsed,
-        budget,
-        frames,
-        fps,
-        start,
-        end,
-        model,
-        methods,
-        max_new_tokens,
-        threads,
-        evidence,
-        index,
-        not no_index,
-        stock_tower,
-    )
+    asked = (video, parsed, budget, frames, fps, start, end, model, methods, cues, max_new_tokens)
+    request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)
     encoded, answer = _work(request)
     if encoded.report.warnings:
         note("; ".join(map(str, encoded.report.warnings)))
@@ -195,6 +188,7 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
                 loaded,
                 budget=loaded.budget.with_parts(request.budget, request.frames),
                 methods=request.methods,
+                subtitles=request.subtitles,
                 max_new_tokens=request.max_new_tokens,
                 threads=request.threads,
                 progress=bar,

@@ -168,6 +168,12 @@ def local_path(name: str) -> str:
     return unquote(urlsplit(name).path) if name.startswith("file://") else name
 
 
+def first_sentence(error: Exception) -> str:
+    """What an error says, in one line: its first, and the next where that ends in a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+
+
 def shown(path: str | Path) -> str:
     """A file's name that keeps to its line, whatever it is made of.
 

@@ -34,6 +34,7 @@ class Part(BaseModel):
     Attributes:
         path, video, image, url: the file, by any of these names; a list of files is the frames of a video.
         seconds: the time of each frame, where a list is given.
+        subtitles: an SRT or VTT file of the video.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -44,6 +45,7 @@ class Part(BaseModel):
     image: str | None = None
     url: str | None = None
     seconds: list[float] | None = None
+    subtitles: str | None = None
 
     @model_validator(mode="after")
     def _keys_are_read(self) -> "Part":
@@ -102,6 +104,7 @@ class Row(BaseModel):
     answer: str
     open_answer: str
     needles: list[ShownNeedle]
+    subtitles: str | None = None
     messages: list[Message]
 
     @property

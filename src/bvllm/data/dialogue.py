@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from bvllm.data.faults import InvalidRow
+from bvllm.model.conversation import BESIDE
 from bvllm.video.part_words import VideoPart
 
 Role = Literal["system", "user", "assistant"]
@@ -31,15 +32,27 @@ class Media:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Text beside a video, its subtitles: the language model reads it, and it chooses no frame."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Turn:
     """What one side says: text and media in reading order."""
 
     role: Role
-    parts: tuple[str | Media, ...]
+    parts: tuple[str | Media | Beside, ...]
 
     @property
     def text(self) -> str:
         return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def beside(self) -> str:
+        """Subtitles of its videos."""
+        return "".join(part.text for part in self.parts if isinstance(part, Beside))
 
     @property
     def media(self) -> tuple[Media, ...]:
@@ -65,7 +78,7 @@ class Dialogue:
     where: str
 
     def __post_init__(self) -> None:
-        if any("\ud800" <= letter <= "\udfff" for turn in self.turns for letter in turn.text):
+        if any("\ud800" <= letter <= "\udfff" for turn in self.turns for letter in turn.text + turn.beside):
             raise self._bad("schema", "text must be Unicode, got half a character (a lone surrogate)")
         spoken = self.turns[1:] if self.turns and self.turns[0].role == "system" else self.turns
         if not any(turn.role == "assistant" for turn in spoken):
@@ -107,13 +120,19 @@ class Dialogue:
         return [
             {
                 "role": turn.role,
-                "content": [
-                    {"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind}
-                    for part in turn.parts
-                ],
+                "content": [_written(part) for part in turn.parts],
             }
             for turn in self.turns
         ]
 
     def _bad(self, kind: Literal["no_answer", "roles", "placeholder", "schema"], reason: str) -> InvalidRow:
         return InvalidRow(self.where, kind, reason)
+
+
+def _written(part: str | Media | Beside) -> dict[str, object]:
+    """A part as chat templates take it."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return (
+        {"type": "text", "text": part.text, BESIDE: True} if isinstance(part, Beside) else {"type": part.kind}
+    )

@@ -171,7 +171,7 @@ def tokenize(
     Raises:
         InvalidRow: not one token of an answer fits, or the text holds the placeholder token.
     """
-    if any(processor.video_token in turn.text for turn in dialogue.turns):
+    if any(processor.video_token in turn.text + turn.beside for turn in dialogue.turns):
         raise InvalidRow(dialogue.where, "placeholder", f"text must not hold {processor.video_token}, got it")
     sequence = _encode(dialogue, visual_tokens, processor, learn)
     while max_tokens is not None and len(sequence.input_ids) > max_tokens and dialogue.rounds > 1:

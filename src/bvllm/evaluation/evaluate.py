@@ -293,6 +293,7 @@ def score(
             budget=budget,
             options=item.options[turn:] + item.options[:turn],
             methods=methods,
+            subtitles=item.subtitles,
         )
         for turn in range(count if circular else 1)
     ]

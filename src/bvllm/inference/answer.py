@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Unpack
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
+from bvllm.inference.beside import Subtitles, cues_of, shown_with
 from bvllm.inference.encode import EncodedVideo, Progress
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
@@ -29,6 +30,7 @@ def answer(
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
     select: str = "learned",
+    subtitles: Subtitles | None = None,
     max_new_tokens: int = 48,
     session: Session | None = None,
     threads: int | None = None,
@@ -45,6 +47,8 @@ def answer(
         budget: the most that the language model may be given; None takes the model's own.
         options: what to choose from, in place of options in the text; the answer is then the likeliest.
         select: the older way to name `select_frames`; "learned" is the model's own.
+        subtitles: an SRT or VTT file, or cues: text beside the video, which the language model reads and
+            which chooses no frame. Where the prompt has no room for all, those near the chosen frames stay.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
@@ -53,11 +57,12 @@ def answer(
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
     Raises:
-        ValueError: the question is empty, the options do not fit, a setting is out of range, or a method is
-            unknown or does not go with the model. TypeError as from `check_arguments`.
+        ValueError: there is no question, options or methods do not fit, a setting is out of range, or the
+            subtitles cannot be read. TypeError as from `check_arguments`.
     """
     check_arguments(loaded, budget, max_new_tokens)
     asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
+    cues = shown_with(cues_of(subtitles), encoded.seconds.tolist(), 1.0 / (encoded.used_fps or 1.0))
     own, filled = loaded.methods(MethodNames()), loaded.methods(names)
     budget, session = budget or loaded.budget, session or Session()
     session.begin(encoded)
@@ -71,10 +76,11 @@ def answer(
             patches = session.patches.get(needed, lambda new: _encode_patches(new, encoded, loaded, threads))
         with clock.step("sample and merge tokens"):
             visual = loaded.reduce(patches, selection, asked, used, names)
+        asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
             said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
             likely = _likelihoods(asked, visual, said, loaded, session)
-    how = "learned" if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
+    how = None if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
     text, letter = _likeliest(asked.question.options, likely) or (said, None)
     return Answer(
         question=asked.question.stem,
@@ -85,22 +91,24 @@ def answer(
         likelihoods=likely,
         doubts=loaded.doubts(asked, encoded.frame_features),
         question_left_out=asked.left_out,
+        subtitles=len(asked.subtitles),
+        subtitles_left_out=len(cues) - len(asked.subtitles),
         frames=_chosen_frames(encoded, selection),
         tokens=sum(visual.lengths or []),
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
-        asked=QuestionSettings(
-            encoded.asked_fps,
-            budget.tokens,
-            budget.frames,
-            names.select_frames or "learned",
-            max_new_tokens,
-            names.given,
-        ),
-        used=QuestionSettings(encoded.used_fps, used.tokens, used.frames, how, max_new_tokens, filled),
+        asked=_settings(encoded.asked_fps, budget, names.select_frames, max_new_tokens, names.given),
+        used=_settings(encoded.used_fps, used, how, max_new_tokens, filled),
         visual=visual,
     )
+
+
+def _settings(
+    fps: float | None, budget: Budget, select: str | None, max_new_tokens: int, methods: Mapping[str, str]
+) -> QuestionSettings:
+    """The knobs of a question; frames are chosen by the model's own selector where no method is named."""
+    return QuestionSettings(fps, budget.tokens, budget.frames, select or "learned", max_new_tokens, methods)
 
 
 def check_arguments(loaded: object, budget: object, max_new_tokens: int) -> None:

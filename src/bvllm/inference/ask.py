@@ -12,6 +12,7 @@ from typing import Unpack
 
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer, check_arguments, method_names
+from bvllm.inference.beside import Subtitles, cues_of
 from bvllm.inference.encode import EncodedVideo, Progress, encode_video
 from bvllm.inference.loading import LoadedModel, ModelError, load_model
 from bvllm.inference.model import VideoModel
@@ -51,6 +52,7 @@ def ask(
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
     select: str = "learned",
+    subtitles: Subtitles | None = None,
     max_new_tokens: int = 48,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -65,6 +67,7 @@ def ask(
     # What is wrong with the question or a method is raised before the long work.
     check_arguments(loaded, budget, max_new_tokens)
     parsed, names = Question.parse(question, options), method_names(select, methods, slots)
+    cues = cues_of(subtitles)
     loaded.methods(names)
     encoded = encode_video(
         source, loaded, fps=fps, start=start, end=end, limits=limits, threads=threads, progress=progress
@@ -76,6 +79,7 @@ def ask(
             loaded,
             budget=budget,
             methods=names,
+            subtitles=cues,
             max_new_tokens=max_new_tokens,
             threads=threads,
             progress=progress,

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from bvllm.common.threads import CpuSlots, map_in_order
@@ -50,3 +51,9 @@ def _pixels(video: VideoStream, seconds: deque[Tensor], cache: FrameCache | None
             cache.append(chunk.pixels)
         seconds.append(chunk.seconds)
         yield chunk.pixels
+
+
+def filled(frames: Tensor, count: int) -> Tensor:
+    """As many frames, the last one again and again: a product of another shape may round otherwise."""
+    missing = count - len(frames)
+    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else frames

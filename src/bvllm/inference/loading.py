@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,11 +14,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bvllm.common.text import LETTERS, Question
+from bvllm.common.subtitles import beside
+from bvllm.common.text import LETTERS, Question, first_sentence
 from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
+from bvllm.inference.beside import fitting
+from bvllm.inference.encode_frames import filled
 from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
@@ -102,7 +105,7 @@ class LoadedModel:
         if self.fast is not None:
             return self.fast.frame_features(frames).cpu()
         with torch.inference_mode():
-            full = self.normalise(_filled(frames, CHUNK))
+            full = self.normalise(filled(frames, CHUNK))
             return self.model.encode_frames(full)[: len(frames)].cpu()
 
     def feature_dtype(self, channels: int) -> torch.dtype:
@@ -117,7 +120,7 @@ class LoadedModel:
             if self.fast is not None:
                 layer = self.model.config.vision_feature_layer
                 return self.fast.patch_features(frames, layer).to(self.model.dtype)
-            full = _filled(frames, self.patch_step)
+            full = filled(frames, self.patch_step)
             return self.model.encode_patches(self.normalise(full))[: len(frames)]
 
     @property
@@ -166,7 +169,10 @@ class LoadedModel:
 
     def doubts(self, asked: AskedQuestion, features: Tensor) -> tuple[str, ...]:
         """What of the question or the video lies outside of the model's training; see `Knowledge`."""
-        return () if self.knowledge is None else self.knowledge.doubts(asked.question, features)
+        if self.knowledge is None:
+            return ()
+        unread = ("the model was never trained with subtitles",) * bool(asked.subtitles)
+        return (*self.knowledge.doubts(asked.question, features), *unread)
 
     def select(
         self,
@@ -198,6 +204,21 @@ class LoadedModel:
         return self.model.reduce_to_budget(
             rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
         )
+
+    def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
+        """As many subtitles as the language model's positions leave room for; see `VideoModel`."""
+        if not asked.subtitles:
+            return asked
+        positions = self.model.config.text_config.max_position_embeddings
+        used = self._prompt(replace(asked, subtitles=()), visual).shape[1]
+        tokenizer = self.processor.tokenizer
+        kept = fitting(
+            asked.subtitles,
+            visual.selections[0].seconds.tolist(),
+            positions - used - max_new_tokens,
+            lambda text: len(tokenizer(_plain(text, tokenizer), add_special_tokens=False)["input_ids"]),
+        )
+        return replace(asked, subtitles=kept)
 
     def generate(
         self,
@@ -246,7 +267,7 @@ class LoadedModel:
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with one clip, ready for the reply."""
-        text = _plain(asked.question.written, self.processor.tokenizer)
+        text = _plain(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
         written = self.processor.prompt_ids(
             [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
             visual.lengths or [],
@@ -402,7 +423,7 @@ def _one_line(name: str, file: str = "") -> Iterator[None]:
     except (
         Exception
     ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
-        raise ModelError(f"model {name!r} cannot be loaded: {file}{_first_sentence(error)}") from error
+        raise ModelError(f"model {name!r} cannot be loaded: {file}{first_sentence(error)}") from error
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:
@@ -419,19 +440,8 @@ def _kind(name: str) -> str:
     return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"
 
 
-def _filled(frames: Tensor, count: int) -> Tensor:
-    """As many frames, the last one again and again: a product of another shape may round otherwise."""
-    missing = count - len(frames)
-    return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else frames
-
-
 def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The user's words without anything that the tokenizer would take for a command."""
     for token in tokenizer.all_special_tokens:
         text = text.replace(token, " ")
     return text
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bvllm.common.subtitles import Cue
 from bvllm.common.text import Question
 from bvllm.inference.session import PromptCache
 from bvllm.methods.names import MethodNames
@@ -28,11 +29,13 @@ class AskedQuestion:
         question: the user's words, options apart.
         tokens: of the stem; None where the model chooses frames without reading it.
         left_out: tokens at the stem's beginning that do not fit what chooses and samples frames.
+        subtitles: what stands beside the video in the prompt; no part of the question.
     """
 
     question: Question
     tokens: Questions | None
     left_out: int = 0
+    subtitles: tuple[Cue, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class VideoModel(Protocol):
         Args:
             patches: (n, N, C) of `frames_needed(selection)`: the distinct frames that any row stands on.
         """
+        ...
+
+    def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
+        """The question with as many of its subtitles as the prompt has room for, near chosen frames first."""
         ...
 
     def generate(

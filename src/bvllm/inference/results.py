@@ -61,6 +61,8 @@ class Answer:
             being right.
         doubts: why the answer is a guess, each a clause ("the model does not know ...").
         question_left_out: tokens at the beginning of the question that what chooses frames did not read.
+        subtitles, subtitles_left_out: lines beside the video that the language model read, and of the part
+            asked about those that the prompt had no room for.
         frames: the frames it rests on, oldest first.
         tokens: visual tokens that the language model was given.
         patches_per_frame: patches the vision tower cuts a frame into.
@@ -78,6 +80,8 @@ class Answer:
     likelihoods: tuple[float, ...]
     doubts: tuple[str, ...]
     question_left_out: int
+    subtitles: int
+    subtitles_left_out: int
     frames: tuple[ChosenFrame, ...]
     tokens: int
     patches_per_frame: int
@@ -133,6 +137,12 @@ def notes_lines(answer: Answer) -> list[str]:
         lines.append(
             f"the first {answer.question_left_out} tokens of the question do not reach what chooses frames"
         )
+    if answer.subtitles_left_out:
+        whole = answer.subtitles + answer.subtitles_left_out
+        lines.append(
+            f"{answer.subtitles_left_out} of {whole} subtitles are left out, those furthest from the chosen "
+            "frames: name a part of the video to have them all"
+        )
     return lines
 
 
@@ -174,6 +184,8 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "likelihoods": list(answer.likelihoods),
         "equal_options": list(answer.equal_options),
         "question_left_out": answer.question_left_out,
+        "subtitles": answer.subtitles,
+        "subtitles_left_out": answer.subtitles_left_out,
         "tokens": answer.tokens,
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bvllm.common.subtitles import beside, read_subtitles, within
 from bvllm.common.text import split_prompt
 from bvllm.model.video_processing_bvllm import PartOfSource, VideoSource
 from bvllm.video import FrameList
@@ -11,7 +12,8 @@ from bvllm.video.part_words import PART_WORDS, VideoPart, check_keys
 
 PART_TYPES = ("text", "video", "image")
 SOURCE_KEYS = ("video", "image", "path", "url")
-PART_KEYS = PART_WORDS | {"type", "text", "seconds", *SOURCE_KEYS}
+BESIDE = "beside"  # marks a text part that is no part of the question
+PART_KEYS = PART_WORDS | {"type", "text", "seconds", "subtitles", *SOURCE_KEYS}
 Message = dict[str, object]
 
 
@@ -43,7 +45,8 @@ class Conversation:
             _source(part) for message in messages for part in parts_of(message) if part["type"] != "text"
         ]
         asked = [message for message in messages if message["role"] == "user"]
-        words = [str(part["text"]) for part in parts_of(asked[-1]) if part["type"] == "text"] if asked else []
+        parts = parts_of(asked[-1]) if asked else []
+        words = [str(part["text"]) for part in parts if part["type"] == "text" and not part.get(BESIDE)]
         return cls(tuple(clips), split_prompt("\n".join(words)).stem)
 
 
@@ -55,6 +58,37 @@ def parts_of(message: Message) -> list[dict[str, Any]]:
         if part["type"] not in PART_TYPES:
             raise ValueError(f"a part must be text, video or image, got {part['type']!r}: change its type")
     return parts
+
+
+def with_subtitles(messages: list[Message]) -> list[Message]:
+    """The chat with the subtitles that its videos name written below them, as text beside the video.
+
+    Only those of the part that is meant, where it is named by its times.
+
+    Raises:
+        ValueError: a file cannot be read as subtitles.
+    """
+    if not any(part.get("subtitles") is not None for message in messages for part in parts_of(message)):
+        return messages
+    found: list[Message] = []
+    for message in messages:
+        parts: list[dict[str, Any]] = []
+        for part in parts_of(message):
+            parts.append(part)
+            if part.get("subtitles") is not None:
+                parts.append(subtitle_part(part["subtitles"], VideoPart.read(part)))
+        found.append({**message, "content": parts})
+    return found
+
+
+def subtitle_part(file: str | Path, part: VideoPart) -> dict[str, object]:
+    """A text part with the subtitles of a file, of one part of its video.
+
+    Raises:
+        ValueError: the file cannot be read as subtitles.
+    """
+    cues = within(read_subtitles(file), part.start or 0.0, part.end)
+    return {"type": "text", "text": beside(cues), BESIDE: True}
 
 
 def _source(part: dict[str, Any]) -> VideoSource | None:

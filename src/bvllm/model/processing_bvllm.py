@@ -16,7 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from bvllm.model.chat_template import check_variables, render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
-from bvllm.model.conversation import Conversation, Message
+from bvllm.model.conversation import Conversation, Message, with_subtitles
 from bvllm.model.folder import check_processor
 from bvllm.model.video_processing_bvllm import (
     BVLLMVideoProcessor,
@@ -272,7 +272,8 @@ class BVLLMProcessor(ProcessorMixin):
         Q-Formers read.
 
         Args:
-            conversation: one chat, or a list of chats.
+            conversation: one chat, or a list of chats. A video's part may name its `subtitles`, an SRT or VTT
+                file, which become text beside the video and no part of the question.
             chat_template: instead of the processor's.
             add_generation_prompt, continue_final_message: as in transformers.
             tokenize: False returns the text, placeholders not yet repeated.
@@ -285,7 +286,8 @@ class BVLLMProcessor(ProcessorMixin):
             **template_kwargs: variables of the template; `video_token` is there already.
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
-        chats: list[Any] = [conversation] if single else list(conversation)
+        given: list[Any] = [conversation] if single else list(conversation)
+        chats: list[Any] = [with_subtitles(chat) for chat in given]
         check_variables(
             template_kwargs, chat_template or self.chat_template, ("fps", "max_frames", "num_frames")
         )

@@ -8,14 +8,16 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bvllm.data.chat import Message, Part
-from bvllm.data.dialogue import Dialogue, Media, MediaKind, Role, Turn
+from bvllm.data.dialogue import Beside, Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.data.form_faults import field_of, form_faults
+from bvllm.model.conversation import subtitle_part
 from bvllm.video.part_words import PART_WORDS, VideoPart, check_keys
 
 # (kind, name in the row, subfolder the row names) -> the media; raises InvalidRow.
@@ -33,7 +35,7 @@ KINDS: tuple[MediaKind, ...] = ("image", "video")
 # What is read of a row; released sets carry other columns, of which only slips of these are refused.
 ROW_KEYS = PART_WORDS | {
     "id", "v_id", "messages", "conversations", "image", "images", "video", "videos", "source", "system",
-    "system_prompt",
+    "system_prompt", "subtitles",
 }  # fmt: skip
 SPEAKER_AND_WORDS = (("from", "value"), ("role", "content"))
 
@@ -108,7 +110,7 @@ def _chat_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
     ]
 
 
-def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[str | Media | _Mark]]:
+def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[str | Media | Beside | _Mark]]:
     if isinstance(message, dict) and isinstance(message.get("content"), str):
         message = {**message, "content": [{"type": "text", "text": message["content"]}]}
     try:
@@ -119,7 +121,7 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
         raise InvalidRow(
             where, kind, f"a message must fit the chat schema, got {form_faults(error)}"
         ) from None
-    parts: list[str | Media | _Mark] = []
+    parts: list[str | Media | Beside | _Mark] = []
     for part in read.content:
         if part.type == "text":
             if part.text is None:
@@ -127,6 +129,8 @@ def _chat_turn(message: Any, where: str, find: FindMedia) -> tuple[Role, list[st
             parts += _pieces(part.text)
         else:
             parts.append(_named(part, where, find) if part.file else _Mark(part.type))
+            if part.subtitles is not None:
+                parts.append(_subtitles(part.subtitles, part.model_extra or {}, where, find))
     return read.role, parts
 
 
@@ -136,6 +140,19 @@ def _named(part: Part, where: str, find: FindMedia) -> Media:
     found = _frames(name, None, where, find) if isinstance(name, list) else find(_kind(part), str(name), None)
     seconds = None if part.seconds is None else tuple(part.seconds)
     return _with_part(found if seconds is None else replace(found, seconds=seconds), part.model_extra, where)
+
+
+def _subtitles(name: object, words: Mapping[str, object], where: str, find: FindMedia) -> Beside:
+    """What a video's subtitles say, of the part of it that is meant."""
+    if not isinstance(name, str):
+        raise InvalidRow(where, "schema", f"subtitles must be the name of a file, got {name!r:.60}")
+    file = find("video", name, None).source
+    try:
+        if isinstance(file, Path):
+            return Beside(str(subtitle_part(file, VideoPart.read(words))["text"]))
+    except ValueError as error:
+        raise InvalidRow(where, "schema", str(error)) from None
+    raise InvalidRow(where, "schema", f"subtitles must be a file beside the rows, got {name!r:.60}")
 
 
 def _kind(part: Part) -> MediaKind:
@@ -156,7 +173,23 @@ def _llava_turns(row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]
         spoken.insert(0, ("system", system))
     marks = [mark for _, words in spoken for mark in MARK.findall(words)]
     media = iter(_media(row, marks, where, find))
-    return [Turn(role, _parts(words, media)) for role, words in spoken]
+    turns = [Turn(role, _parts(words, media)) for role, words in spoken]
+    return turns if row.get("subtitles") is None else _with_subtitles(turns, row, where, find)
+
+
+def _with_subtitles(turns: list[Turn], row: dict[str, Any], where: str, find: FindMedia) -> list[Turn]:
+    """The turns with a row's subtitles below its one video."""
+    videos = [media for turn in turns for media in turn.media if media.kind == "video"]
+    if len(videos) != 1:
+        raise InvalidRow(where, "schema", f"subtitles must be of one video, got {len(videos)} in the row")
+    text = _subtitles(row["subtitles"], row, where, find)
+    return [
+        replace(
+            turn,
+            parts=tuple(p for part in turn.parts for p in ((part, text) if part is videos[0] else (part,))),
+        )
+        for turn in turns
+    ]
 
 
 def _system(row: dict[str, Any]) -> str:

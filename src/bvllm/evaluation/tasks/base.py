@@ -25,6 +25,7 @@ class Item:
         task: the benchmark's own category, a row of the table.
         needles: (start, end) in seconds of what must be found; empty where the benchmark does not say.
         split: of the benchmark: one run asks one split.
+        subtitles: an SRT or VTT file inside the media folder.
         part: which part of the video is asked about, and how it is sampled; all of it by default.
     """
 
@@ -37,6 +38,7 @@ class Item:
     task: str
     needles: tuple[tuple[float, float], ...] = ()
     split: str = "test"
+    subtitles: Path | None = None
     part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
 
 
@@ -57,8 +59,8 @@ class Task:
     read: Reader
 
 
-def video_inside(root: Path, name: str, item: str) -> Path:
-    """The file of an item's video, which must lie inside a folder whatever the row says.
+def video_inside(root: Path, name: str, item: str, what: str = "video") -> Path:
+    """The file of an item's video, or of what it is called, which must lie inside a folder in any case.
 
     Raises:
         ValueError: the name leads out of the folder, by itself or through a link.
@@ -68,11 +70,11 @@ def video_inside(root: Path, name: str, item: str) -> Path:
     real, inside = os.path.realpath(path), os.path.realpath(root)
     if os.path.commonpath([real, inside]) != inside:
         raise ValueError(
-            f"video of {item} must lie inside {root}, got {name!r}: move it there, or name the folder of the "
-            "videos with --media-root"
+            f"{what} of {item} must lie inside {root}, got {name!r}: move it there, or name the folder of "
+            "the videos with --media-root"
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"video of {item} must be a file, got {path}: bring it back, or make the world again"
+            f"{what} of {item} must be a file, got {path}: bring it back, or make the world again"
         )
     return path

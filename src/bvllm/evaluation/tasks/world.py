@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bvllm.data.chat import LETTERS, read_rows
+from bvllm.data.chat import LETTERS, Row, read_rows
 from bvllm.evaluation.tasks.base import Item, Task, video_inside
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz")
@@ -49,10 +49,15 @@ def read_world(data: Path, media: Path | None) -> list[Item]:
             task=row.task,
             needles=tuple((needle.start, needle.end) for needle in row.needles),
             split=row.split,
+            subtitles=_subtitles(row, media or folder),
             part=row.part,
         )
         for folder, row in rows
     ]
+
+
+def _subtitles(row: Row, root: Path) -> Path | None:
+    return None if row.subtitles is None else video_inside(root, row.subtitles, row.id, "subtitles")
 
 
 WORLD = Task("world", "ours", "SPLIT.jsonl and videos/, as `bvllm world make` writes them", read_world)
