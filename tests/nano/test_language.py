@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.language import (
     IGNORE,
     CaptionEncoder,

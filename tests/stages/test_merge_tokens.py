@@ -5,27 +5,29 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvllm.stages.merge_tokens import BipartiteMerging
-from bvllm.types import Tokens
+from bvllm.model.clock import ClockEmbedding, clock_of
+from bvllm.stages.merge_tokens import BipartiteMerging, equal_shares, merge_in_rounds
+from bvllm.types import FrameSelection, Tokens
 
 
-def tokens(features, size=None):
+def tokens(features, size=None, frames=1):
+    """Tokens of one frame, or of some with as many each."""
     n = len(features)
+    frame = torch.arange(n) * frames // n
     return Tokens(
         features,
-        torch.arange(n) * 1.0,
+        frame * 1.0,
         torch.ones(n) if size is None else size,
-        torch.arange(n),
+        frame,
         torch.arange(n) % 3,
         torch.arange(n) % 5,
     )
 
 
-def random_tokens(n, seed=0):
+def random_tokens(n, seed=0, frames=1):
     generator = torch.Generator().manual_seed(seed)
-    return tokens(
-        torch.randn(n, 6, generator=generator), torch.randint(1, 5, (n,), generator=generator).float()
-    )
+    size = torch.randint(1, 5, (n,), generator=generator).float()
+    return tokens(torch.randn(n, 6, generator=generator), size, frames)
 
 
 def fold(x, keep):
@@ -60,14 +62,38 @@ def test_ends_exactly_on_the_budget_and_loses_nothing(n, keep, seed):
     torch.testing.assert_close(*weighed, atol=1e-4, rtol=1e-4)
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 999))
-def test_order_and_place_survive(n, keep, seed):
-    x = random_tokens(n, seed)
-    y = fold(x, keep)
-    assert (y.frame.diff() > 0).all()
-    assert torch.equal(y.seconds, x.seconds[y.frame])
-    assert torch.equal(y.row, x.row[y.frame])
-    assert torch.equal(y.column, x.column[y.frame])
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 90), st.integers(0, 999))
+def test_no_join_crosses_frames_and_the_budget_is_kept(frames, each, keep, seed):
+    x = random_tokens(frames * each, seed, frames)
+    plan = BipartiteMerging().assign(x, keep)
+    y = x.reduce(plan)
+    assert len(y) == min(frames * each, keep)
+    joined = plan.target >= 0
+    assert torch.equal(y.frame[plan.target[joined]], x.frame[joined])
+    counts = torch.bincount(y.frame, minlength=frames)
+    assert int(counts.max() - counts.min()) <= 1, "equal shares"
+    assert (y.frame.diff() >= 0).all()
+    assert torch.equal(y.seconds, y.frame * 1.0)
+    if keep >= frames:
+        assert joined.all(), "merging loses no token"
+        torch.testing.assert_close(y.size.sum(), x.size.sum())
+
+
+def test_a_frame_ends_where_halving_alone_would_end_and_on_its_share_by_one_partial_merge():
+    """16 tokens to 4: two halvings; the couples are those of the frame alone, whatever stands beside it."""
+    x = random_tokens(48, 3, frames=3)
+    y = fold(x, 12)
+    for frame in range(3):
+        alone = fold(x.at((x.frame == frame).nonzero()[:, 0]), 4)
+        torch.testing.assert_close(y.features[y.frame == frame], alone.features)
+
+
+def test_shares_are_equal_and_what_a_frame_cannot_use_goes_to_the_others():
+    assert equal_shares([8] * 4, 32) == [8] * 4
+    assert equal_shares([8] * 4, 9) == [2, 2, 3, 2]
+    assert equal_shares([1, 8, 8, 1], 10) == [1, 4, 4, 1]
+    assert equal_shares([8] * 6, 3) == [0, 1, 0, 1, 0, 1]
+    assert equal_shares([3], 9) == [3]
 
 
 def test_what_fits_is_left_alone():
@@ -99,3 +125,17 @@ def test_gradients_reach_every_token():
 def test_messages(keep):
     with pytest.raises(ValueError, match=rf"keep must be at least 1, got {keep}: raise budget\.tokens"):
         BipartiteMerging().assign(random_tokens(3), keep)
+
+
+def test_a_token_of_several_frames_has_the_time_of_all_of_them():
+    """Merged over the clip, the anchor's time alone would be false; within frames it is the frame's own."""
+    clock = ClockEmbedding(8)
+    torch.nn.init.normal_(clock.minutes.weight)
+    torch.nn.init.normal_(clock.seconds.weight)
+    bag = Tokens.of(torch.ones(3, 1, 4), torch.tensor([1.0, 61.0, 130.0]))
+    chosen = FrameSelection.of(torch.arange(3), bag.seconds)
+    one = bag.reduce(merge_in_rounds(bag, 1))
+    torch.testing.assert_close(clock_of(clock, one, chosen, 1), clock(bag.seconds).mean(0, keepdim=True))
+    apart = bag.reduce(BipartiteMerging().assign(bag, 2))
+    assert torch.equal(clock_of(clock, apart, chosen, 1), clock(apart.seconds))
+    assert torch.equal(clock_of(clock, bag, chosen, 1), clock(bag.seconds))

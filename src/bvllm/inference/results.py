@@ -137,6 +137,12 @@ def notes_lines(answer: Answer) -> list[str]:
         lines.append(
             f"the first {answer.question_left_out} tokens of the question do not reach what chooses frames"
         )
+    without = answer.tokens_per_frame.count(0)
+    if without and answer.used.methods.get("merge_tokens") == "bipartite":
+        lines.append(
+            f"{without} of {len(answer.frames)} chosen frames have no token: the budget of "
+            f"{answer.used.tokens} is below the number of frames, which are thinned evenly"
+        )
     if answer.subtitles_left_out:
         whole = answer.subtitles + answer.subtitles_left_out
         lines.append(

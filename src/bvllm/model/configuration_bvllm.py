@@ -119,8 +119,9 @@ class BVLLMConfig(PreTrainedConfig):
         adaptive_tokens: True is the older name of `tokens_policy="even"`.
         connector: a baseline's bridge in place of token sampler and projector: a `LlamaVidConfig` or a
             `VideoLlama2Config`, or its dictionary. It reads all patches: `sample_tokens="none"`.
-        merge_tokens: "bipartite" (Sec. 3.4), another method, or "none": tokens beyond the budget are thinned
-            evenly. True and False are the older names of the first and the last.
+        merge_tokens: "bipartite" (Sec. 3.4, within each frame), another method ("tome" merges over the whole
+            clip), or "none": tokens beyond the budget are thinned evenly. True and False are the older names
+            of the first and the last.
         vision_feature_layer: hidden state of the tower that gives the patches; 0 is the embeddings.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
         clock: add the frame's time to its tokens, so that the language model can tell it.

@@ -22,10 +22,10 @@ from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.packing import Packing, infer_mask, positions_of, used_placeholders
 from bvllm.model.vision_tower import frame_size
-from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel, ClockEmbedding
+from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel
 from bvllm.types import Budget, FrameSelection, Questions
 
-__all__ = ["BVLLMForConditionalGeneration", "BVLLMModel", "ClockEmbedding"]
+__all__ = ["BVLLMForConditionalGeneration", "BVLLMModel"]
 
 
 class BVLLMModel(BVLLMVisualModel):

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
+from bvllm.model.clock import ClockEmbedding, ClockTable, clock_of
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.connectors.bridge import Connector, build_connector
@@ -41,7 +42,6 @@ from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals
 # wanted it keeps the states of every layer, so fewer fit.
 FRAMES_PER_CALL = 32
 PATCH_FRAMES_PER_CALL = 8
-ROUNDING = 1e-3  # a frame at 59.9999 s is shown as 01:00
 
 
 class BVLLMPreTrainedModel(PreTrainedModel):
@@ -228,7 +228,13 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         if config.connector is None:  # by the configuration: an adapter may wrap the module
             features = self.multi_modal_projector(features)
         if self.clock is not None:
-            features = features + self.clock(torch.cat([t.seconds for t in tokens])).to(features.dtype)
+            times = [
+                self.clock(t.seconds)
+                if config.connector is not None
+                else clock_of(self.clock, t, s, patches.shape[1])
+                for t, s in zip(tokens, selections)
+            ]
+            features = features + torch.cat(times).to(features.dtype)
         return BVLLMVisualOutput(
             list(features.split(lengths)), lengths, tokens, selections, sampled.attention, signals.grid
         )
@@ -321,32 +327,6 @@ class Projector(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(K, H) -> (K, D)."""
         return self.linear_2(self.act(self.linear_1(tokens.to(self.linear_1.weight.dtype))))
-
-
-class ClockTable(nn.Embedding):
-    """A table that starts at zero. transformers draws new weights leaf by leaf, so zero is a kind of leaf."""
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
-
-
-class ClockEmbedding(nn.Module):
-    """The time of a token as three learned vectors, for hour, minute and second: the digits of a clock.
-
-    All start at zero, so that a new clock changes nothing. The language model can then say when something
-    is shown, to the second, up to a day.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.hours = ClockTable(24, width)
-        self.minutes = ClockTable(60, width)
-        self.seconds = ClockTable(60, width)
-
-    def forward(self, seconds: Tensor) -> Tensor:
-        """(K,) seconds -> (K, D)."""
-        whole = (seconds.double() + ROUNDING).long().clamp_min(0)
-        return self.hours(whole // 3600 % 24) + self.minutes(whole // 60 % 60) + self.seconds(whole % 60)
 
 
 class FrameReader(nn.Module):

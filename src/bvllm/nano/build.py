@@ -5,7 +5,7 @@ from torch import nn
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor, BVLLMVideoProcessor
-from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.model.clock import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano
 from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, VIDEO
 

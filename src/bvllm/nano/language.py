@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
-from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.examples import Example, examples
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.synthetic.sampling import describe

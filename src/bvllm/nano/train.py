@@ -22,7 +22,7 @@ from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.common.trust import loading_weights
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.model.modeling_bvllm import ClockEmbedding
+from bvllm.model.clock import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.nano.alignment import align

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.model.visual import ClockEmbedding
+from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import caption_batches, caption_loss
 from bvllm.nano.loop import Control, StageLoop

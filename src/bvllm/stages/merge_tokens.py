@@ -1,8 +1,10 @@
-"""Spatial token merging (B-VLLM, arXiv 2412.09919, Sec. 3.4): fold tokens together until they fit."""
+"""Spatial token merging (B-VLLM, arXiv 2412.09919, Sec. 3.4): fold tokens of a frame until they fit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from bvllm.primitives.assignment import Assignment
@@ -13,21 +15,29 @@ from bvllm.types import Signals, Tokens
 
 @dataclass(frozen=True)
 class BipartiteMerging(TokenMethod):
-    """Halve by bipartite matching until the next halving would overshoot; one partial merge lands on `keep`.
+    """Halve the tokens of each frame by bipartite matching until they fit; no join crosses frames.
 
-    Tokens are dealt alternately into two sets; the closest couples across become one token, their mean in
-    which every token counts by its size, so that merged tokens weigh what they stand for in later rounds.
+    Every frame ends on an equal share of the budget: it is halved until the next halving would overshoot its
+    share, and one partial merge lands on it. What does not divide goes to frames spread evenly over the clip,
+    and what a frame does not need, to the others. Where frames outnumber the budget they are thinned evenly
+    first, and each that stays keeps one token.
 
-    Source: B-VLLM, Sec. 3.4, with the matching of ToMe (arXiv 2210.09461), Sec. 3. Sizes are carried between
-    rounds as in ToMe; the authors' released code forgets them. Similarity is that of the tokens themselves,
-    as there are no attention keys here.
+    Tokens of a frame are dealt alternately into two sets; the closest couples across become one token, their
+    mean in which every token counts by its size, so that merged tokens weigh what they stand for in later
+    rounds.
+
+    Source: B-VLLM, Sec. 3.4 ("we halve V**_i*", the tokens of one frame), with the matching of ToMe (arXiv
+    2210.09461), Sec. 3. The paper halves alone, and so may end far below the limit: the equal shares and the
+    partial merge are ours. Sizes are carried between rounds as in ToMe; the authors' released code forgets
+    them. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in the same
+    slot merges over the whole clip.
 
     Example:
         >>> import torch
         >>> tokens = Tokens.of(torch.randn(2, 9, 4), torch.arange(2.0))
-        >>> plan = BipartiteMerging().assign(tokens, keep=5)
-        >>> len(tokens.reduce(plan)), float(tokens.reduce(plan).size.sum())
-        (5, 18.0)
+        >>> merged = tokens.reduce(BipartiteMerging().assign(tokens, keep=5))
+        >>> merged.frame.tolist(), float(merged.size.sum())
+        ([0, 0, 1, 1, 1], 18.0)
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens",)
@@ -39,7 +49,50 @@ class BipartiteMerging(TokenMethod):
         Raises:
             ValueError: keep is below 1.
         """
-        return merge_in_rounds(tokens, keep)
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}: raise budget.tokens")
+        _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
+        shares = equal_shares(counts.tolist(), keep)
+        into, start = torch.arange(len(tokens), device=tokens.features.device), 0
+        stays = torch.ones_like(into, dtype=torch.bool)
+        for count, share in zip(counts.tolist(), shares):
+            here = into[start : start + count]
+            if not share:
+                stays[here] = False
+            elif share < count:
+                plan = merge_in_rounds(tokens.at(here), share)
+                into[start : start + count] = here[plan.anchor[plan.target]]
+            start += count
+        left = Assignment.keep(stays.nonzero()[:, 0], len(tokens))
+        # Places among what is left: no token joins one of a frame that goes.
+        return left.then(Assignment.merge((stays.cumsum(0) - 1)[into[stays]]))
+
+
+def equal_shares(counts: Sequence[int], keep: int) -> list[int]:
+    """How many tokens each frame keeps: as many as the others, none above what it has, `keep` in all.
+
+    Args:
+        counts: tokens of each frame.
+        keep: tokens of the clip.
+
+    Example:
+        >>> equal_shares([8, 8, 8], 10), equal_shares([2, 8, 8], 12), equal_shares([4] * 5, 2)
+        ([3, 4, 3], [2, 5, 5], [0, 1, 0, 1, 0])
+    """
+    shares = [0] * len(counts)
+    left = min(keep, sum(counts))
+    while left:
+        hungry = [k for k, count in enumerate(counts) if shares[k] < count]
+        each = left // len(hungry)
+        if not each:  # the rest goes to the middle ones of as many equal parts
+            for part in range(left):
+                shares[hungry[(2 * part + 1) * len(hungry) // (2 * left)]] += 1
+            break
+        for k in hungry:
+            given = min(each, counts[k] - shares[k])
+            shares[k] += given
+            left -= given
+    return shares
 
 
 def merge_in_rounds(tokens: Tokens, keep: int, keys: Tensor | None = None) -> Assignment:
