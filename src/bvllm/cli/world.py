@@ -35,6 +35,10 @@ def make(
     count: Annotated[int, typer.Option(min=1, help="How many videos.")],
     seconds: Annotated[str, typer.Option(help="Duration of each video: 60, or a range as 8..3600.")],
     seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    detail: Annotated[
+        Literal["plain", "busy"],
+        typer.Option(help="One needle at a time, or scenes of many things in every frame."),
+    ] = "plain",
     tasks: Annotated[
         str | None, typer.Option(help="Tasks to ask about, apart by commas; all of them if left out.")
     ] = None,
@@ -64,6 +68,7 @@ def make(
                 seed=seed,
                 tasks=names,
                 haystack=haystack,
+                detail=detail,
                 progress=tell,
             )
     except ValueError as error:

@@ -58,11 +58,11 @@ def _card(shape: str, colour: str, side: int) -> Image.Image:
     pen.rounded_rectangle(
         (0, 0, big - 1, big - 1), radius=big // 7, fill=(*CARD, 255), outline=(*EDGE, 255), width=big // 16
     )
-    _draw_shape(pen, shape, COLOURS[colour], big / 2, big / 2, big * 0.36)
+    draw_shape(pen, shape, COLOURS[colour], big / 2, big / 2, big * 0.36)
     return card.resize((side, side), Image.Resampling.BOX)
 
 
-def _draw_shape(
+def draw_shape(
     pen: ImageDraw.ImageDraw, shape: str, fill: tuple[int, int, int], x: float, y: float, r: float
 ) -> None:
     def around(*angles_radii: tuple[float, float]) -> list[tuple[float, float]]:
@@ -99,11 +99,11 @@ def _draw_shape(
 
 def _draw_caption(frame: Image.Image, needle: Caption) -> None:
     width, height = frame.size
-    font = _font(max(8, round(0.2 * height)))
+    font = font_of(max(8, round(0.2 * height)))
     text = needle.word.upper()
     left, top, right, bottom = font.getbbox(text)
     if right - left > 0.84 * width:
-        font = _font(max(8, int(0.2 * height * 0.84 * width / (right - left))))
+        font = font_of(max(8, int(0.2 * height * 0.84 * width / (right - left))))
         left, top, right, bottom = font.getbbox(text)
     middle, half = needle.height * height, 0.15 * height
     pen = ImageDraw.Draw(frame)
@@ -119,7 +119,7 @@ def _draw_caption(frame: Image.Image, needle: Caption) -> None:
 
 
 @lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 

@@ -1,25 +1,30 @@
 """Write the world to disk: H.264 videos and, beside them, one JSONL row per question."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 
 from bvllm.common.processes import processes
 from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.busy.timeline import BusyTimeline, fresh_scenes, plan_busy
 from bvllm.synthetic.draft import Question
-from bvllm.synthetic.draw import draw_needle
 from bvllm.synthetic.footage import FootageHaystack
 from bvllm.synthetic.haystack import DrawnHaystack, Haystack
 from bvllm.synthetic.tasks import TASKS, check_tasks
 from bvllm.synthetic.timeline import SHORTEST, Timeline, plan_video
 from bvllm.synthetic.vocabulary import SPLITS, Split
 
+Detail = Literal["plain", "busy"]
+AnyTimeline = Timeline | BusyTimeline
+TASKS_OF: dict[Detail, Collection[str]] = {"plain": TASKS, "busy": BUSY_TASKS}
 FRAME_RATE = 10
 CRF = 23  # x264's default quality
 LONGEST = 36_000  # seconds: ten hours
@@ -40,6 +45,7 @@ class VideoJob:
     questions: int
     haystack: Path | None
     size: tuple[int, int]
+    detail: Detail = "plain"
 
 
 def make_world(
@@ -53,6 +59,7 @@ def make_world(
     haystack: Path | None = None,
     size: tuple[int, int] = (320, 240),
     questions: int = 4,
+    detail: Detail = "plain",
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -67,10 +74,12 @@ def make_world(
         count: how many videos.
         seconds: shortest and longest video; lengths between are log-uniform.
         seed: decides everything.
-        tasks: names from `TASKS`; None is all of them.
+        tasks: names from `TASKS`, or from `BUSY_TASKS` of busy scenes; None is all of them.
         haystack: folder of real clips, or None for drawn footage.
         size: (width, height), both even.
         questions: the most questions about one video.
+        detail: "plain" shows one needle at a time among bare footage, "busy" scenes of 4 to 16 things in
+            every frame (see `bvllm.synthetic.busy`); its splits differ in their seeds alone.
         workers: processes that draw and encode; one draws in this process.
         progress: called with (videos done, count).
 
@@ -80,15 +89,17 @@ def make_world(
     Raises:
         ValueError: an argument is out of range.
     """
-    _check(split, count, seconds, size, tasks, questions, workers)
+    _check(split, count, seconds, size, tasks, questions, workers, detail)
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}: use another one")
     if haystack is not None:
         FootageHaystack(haystack, seed, size)  # fail here, once, rather than in every worker
     (out / "videos").mkdir(parents=True, exist_ok=True)
-    wanted = tuple(tasks or TASKS)
+    wanted = tuple(tasks or TASKS_OF[detail])
     jobs = [
-        VideoJob(k, out, split, seconds, seed, _rotated(wanted, k * questions), questions, haystack, size)
+        VideoJob(
+            k, out, split, seconds, seed, _rotated(wanted, k * questions), questions, haystack, size, detail
+        )
         for k in range(count)
     ]
     # Names of videos come again: questions about those that stood here before must not outlive them.
@@ -133,7 +144,10 @@ def _check(
     tasks: list[str] | None,
     questions: int,
     workers: int,
+    detail: Detail,
 ) -> None:
+    if detail not in TASKS_OF:
+        raise ValueError(f"detail must be one of {', '.join(TASKS_OF)}, got {detail!r}: use one of these")
     if split not in SPLITS:
         raise ValueError(
             f"split must be a split of the world, got {split!r}: choose from {', '.join(SPLITS)}"
@@ -152,21 +166,26 @@ def _check(
             "use the next larger even numbers"
         )
     if tasks is not None:
-        check_tasks(tasks)
+        check_tasks(tasks, TASKS_OF[detail])
 
 
 def _make_video(job: VideoJob) -> list[Row]:
     rng = np.random.default_rng((job.seed, _SPLIT_SEED[job.split], job.number))
     low, high = np.log(job.seconds[0]), np.log(job.seconds[1])
     seconds = float(max(SHORTEST, round(float(np.exp(rng.uniform(low, high))))))
-    timeline = plan_video(rng, job.split, seconds, list(job.tasks), questions=job.questions)
+    timeline: AnyTimeline
+    if job.detail == "busy":
+        timeline = plan_busy(rng, seconds, list(job.tasks), fresh_scenes(rng), questions=job.questions)
+    else:
+        timeline = plan_video(rng, job.split, seconds, list(job.tasks), questions=job.questions)
     hay_seed = int(rng.integers(2**31))
     haystack: Haystack = (
         FootageHaystack(job.haystack, hay_seed, job.size)
         if job.haystack
         else DrawnHaystack(hay_seed, job.size)
     )
-    name = f"{job.split}_{job.seed}_{job.number:05d}"
+    kind = "" if job.detail == "plain" else f"{job.detail}_"
+    name = f"{kind}{job.split}_{job.seed}_{job.number:05d}"
     write_video(job.folder / "videos" / f"{name}.mp4", timeline, haystack, job.size)
     return [
         make_row(f"{name}_{k}", f"videos/{name}.mp4", job.split, timeline, q)
@@ -175,7 +194,7 @@ def _make_video(job: VideoJob) -> list[Row]:
 
 
 def write_video(
-    path: Path, timeline: Timeline, haystack: Haystack, size: tuple[int, int], rate: int = FRAME_RATE
+    path: Path, timeline: AnyTimeline, haystack: Haystack, size: tuple[int, int], rate: int = FRAME_RATE
 ) -> None:
     """Draw and encode a video; the file appears under its name only when it is whole."""
     scratch = path.with_suffix(".part")
@@ -187,9 +206,7 @@ def write_video(
         stream.codec_context.gop_size = rate * 10
         for k in range(int(timeline.seconds * rate)):
             time = k / rate
-            picture, event = haystack.frame(time), timeline.shown_at(time)
-            if event is not None:
-                picture = draw_needle(picture, event.needle, (time - event.start) / event.seconds)
+            picture = timeline.draw(haystack.frame(time), time)
             frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = k, Fraction(1, rate)
             container.mux(stream.encode(frame))
@@ -197,7 +214,7 @@ def write_video(
     os.replace(scratch, path)
 
 
-def make_row(name: str, video: str, split: Split, timeline: Timeline, question: Question) -> Row:
+def make_row(name: str, video: str, split: Split, timeline: AnyTimeline, question: Question) -> Row:
     """One question as a row of the chat schema, put with its options."""
     letter = LETTERS[question.right]
     asked = [

@@ -4,7 +4,7 @@ The nine tasks of VNBench (VideoNIAH, arXiv 2406.09367: retrieval, ordering and 
 and five more. See `draft` for the two steps of a task.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -225,17 +225,22 @@ def _when(draft: Draft) -> Asker | None:
     return ask
 
 
-def check_tasks(names: Sequence[str]) -> None:
+def check_tasks(names: Sequence[str], known: Collection[str] | None = None) -> None:
     """Refuse what is not the name of a task.
 
+    Args:
+        names: those that were given.
+        known: those that there are; `TASKS` where None.
+
     Raises:
-        ValueError: a name is not in `TASKS`, or there is none.
+        ValueError: a name is unknown, or there is none.
     """
-    unknown = [name for name in names if name not in TASKS]
+    known = TASKS if known is None else known
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise ValueError(
             f"tasks must be names of the world's tasks, got {', '.join(unknown) or 'none'}: "
-            f"choose from {', '.join(TASKS)}"
+            f"choose from {', '.join(known)}"
         )
 
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from bvllm.synthetic.draft import Asker, Draft, Question
+from bvllm.synthetic.draw import draw_needle
 from bvllm.synthetic.needles import Event
 from bvllm.synthetic.tasks import TASKS, check_tasks
 from bvllm.synthetic.vocabulary import Split
@@ -32,6 +34,15 @@ class Timeline:
     def shown_at(self, time: float) -> Event | None:
         """The event that can be seen at `time`; events never overlap."""
         return next((event for event in self.events if event.shows(time)), None)
+
+    def draw(self, picture: Image.Image, time: float) -> Image.Image:
+        """The picture of the haystack with what is shown at `time`."""
+        event = self.shown_at(time)
+        return (
+            picture
+            if event is None
+            else draw_needle(picture, event.needle, (time - event.start) / event.seconds)
+        )
 
 
 def plan_video(

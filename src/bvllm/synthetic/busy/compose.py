@@ -1,0 +1,144 @@
+"""Compose busy scenes: 4 to 16 things, half of the scenes with more than eight, some made for a question."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+
+from bvllm.synthetic.busy.things import ASPECT, LABELS, LARGEST, SIGN, SMALL, SMALLEST, TEXTURES, Scene, Thing
+from bvllm.synthetic.sampling import pick
+from bvllm.synthetic.vocabulary import COLOURS, SHAPES
+
+FEWEST, MOST = 4, 16
+SHORTEST, LONGEST = 3, 8  # seconds of a scene
+APART = 0.85  # of the sum of two radii: things may cover a part of each other
+PLACES = 60  # tries to place a thing
+SPEED = 0.075  # shares of the height a second
+PAN = 0.006
+EDGE = 0.03
+
+
+def compose(rng: np.random.Generator, kind: str, label: str | None, others: Collection[str]) -> Scene:
+    """A scene of a kind.
+
+    Args:
+        rng: decides everything.
+        kind: a key of `KINDS`.
+        label: what its first sign says; None leaves it without signs.
+        others: labels that further signs of the scene may carry.
+    """
+    count = int(rng.integers(FEWEST, 9) if rng.random() < 0.4 else rng.integers(9, MOST + 1))
+    seconds = int(rng.integers(SHORTEST, LONGEST + 1))
+    signs = [] if label is None else [label]
+    if signs and (kind == "signs" or rng.random() < 0.2):
+        more = [other for other in others if other != label]
+        signs += [str(x) for x in rng.choice(more, min(len(more), int(rng.integers(1, 3))), replace=False)]
+    things = _placed(rng, [_sign(rng, text) for text in signs])
+    pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
+    wanted = KINDS[kind](rng, max(FEWEST, count) - len(things))
+    things = _placed(rng, wanted, things)
+    return Scene(tuple(things), seconds, kind, (pan[0], pan[1]))
+
+
+def random_thing(rng: np.random.Generator, **fixed: object) -> Thing:
+    """A shape at no place yet; `fixed` attributes are not drawn."""
+    small = rng.random() < 0.6
+    drawn: dict[str, object] = {
+        "shape": pick(rng, SHAPES),
+        "colour": pick(rng, list(COLOURS)),
+        "size": float(rng.uniform(SMALLEST, SMALL - 0.012) if small else rng.uniform(SMALL + 0.012, LARGEST)),
+        "texture": pick(rng, TEXTURES),
+    }
+    return Thing(x=0.5, y=0.5, **{**drawn, **fixed})  # type: ignore[arg-type]  # names of its fields
+
+
+def _sign(rng: np.random.Generator, label: str) -> Thing:
+    return Thing(SIGN, pick(rng, list(COLOURS)), 0.5, 0.5, float(rng.choice([0.06, 0.095])), label)
+
+
+def _placed(rng: np.random.Generator, wanted: list[Thing], there: list[Thing] | None = None) -> list[Thing]:
+    """Give every thing a place where it covers others a little at most; what finds none is left out."""
+    things = list(there or [])
+    for thing in sorted(wanted, key=lambda thing: -thing.size):
+        half = thing.half()
+        for _ in range(PLACES):
+            x = float(rng.uniform(half[0] + EDGE, 1 - half[0] - EDGE))
+            y = float(rng.uniform(half[1] + EDGE, 1 - half[1] - EDGE))
+            placed = replace(thing, x=x, y=y)
+            if all(_apart(placed, other) for other in things):
+                things.append(placed)
+                break
+    return things
+
+
+def _apart(one: Thing, other: Thing) -> bool:
+    (w, h), (v, g) = one.half(), other.half()
+    dx, dy = abs(one.x - other.x) / (w + v), abs(one.y - other.y) / (h + g)
+    if one.is_sign or other.is_sign:
+        return dx > 1.05 or dy > 1.05  # words must be read
+    return bool(np.hypot(dx, dy) > APART)
+
+
+def _mixed(rng: np.random.Generator, count: int) -> list[Thing]:
+    """Any things; some share shape or colour with others, so that one attribute does not name a thing."""
+    things: list[Thing] = []
+    while len(things) < count:
+        if things and rng.random() < 0.35:
+            model = things[int(rng.integers(len(things)))]
+            same = {"shape": model.shape} if rng.random() < 0.5 else {"colour": model.colour}
+            things.append(random_thing(rng, **same))
+        else:
+            things.append(random_thing(rng))
+    return things
+
+
+def _odd(rng: np.random.Generator, count: int) -> list[Thing]:
+    """All of one shape but one, or all of one colour but one."""
+    shape, colour = pick(rng, SHAPES), pick(rng, list(COLOURS))
+    if rng.random() < 0.5:
+        things = [random_thing(rng, shape=shape) for _ in range(count - 1)]
+        return [*things, random_thing(rng, shape=pick(rng, [s for s in SHAPES if s != shape]))]
+    things = [random_thing(rng, colour=colour) for _ in range(count - 1)]
+    return [*things, random_thing(rng, colour=pick(rng, [c for c in COLOURS if c != colour]))]
+
+
+def _mover(rng: np.random.Generator, count: int) -> list[Thing]:
+    """One thing moves, all others stand still; it is the only one of its name."""
+    things = _mixed(rng, count - 1)
+    names = {thing.name for thing in things}
+    mover = random_thing(rng)
+    while mover.name in names:
+        mover = random_thing(rng)
+    way = [(-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0)][int(rng.integers(4))]
+    speed = SPEED * float(rng.uniform(0.8, 1.2))
+    return [replace(mover, velocity=(way[0] * speed / ASPECT, way[1] * speed)), *things]
+
+
+def _arrival(rng: np.random.Generator, count: int) -> list[Thing]:
+    """One thing comes when the others are there already; it is the only one of its name."""
+    things = _mixed(rng, count - 1)
+    names = {thing.name for thing in things}
+    late = random_thing(rng)
+    while late.name in names:
+        late = random_thing(rng)
+    return [replace(late, arrives=float(rng.integers(1, SHORTEST))), *things]
+
+
+KINDS: dict[str, Callable[[np.random.Generator, int], list[Thing]]] = {
+    "mixed": _mixed,
+    "signs": _mixed,
+    "odd": _odd,
+    "mover": _mover,
+    "arrival": _arrival,
+}
+
+
+def random_kind(rng: np.random.Generator) -> str:
+    """A kind, in the proportions in which questions need them."""
+    return str(rng.choice(["mixed", "signs", "odd", "mover", "arrival"], p=[0.45, 0.2, 0.1, 0.15, 0.1]))
+
+
+def random_label(rng: np.random.Generator, without: Collection[str] = ()) -> str | None:
+    """A label that none of `without` is; None where none is left."""
+    free = [label for label in LABELS if label not in without]
+    return pick(rng, free) if free else None
