@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,18 @@ WEIGHTS = {
     "ordering_insert1": 1.8,
     "ordering_insert2": 1.8,
 }
+
+
+class Told(NamedTuple):
+    """What one vector says when a frame is told in words: a thing of it, or all of it.
+
+    Attributes:
+        words: as a person would say them.
+        place: where it is, and how large, each about -0.5..0.5; None where the words say all.
+    """
+
+    words: str
+    place: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,11 @@ class Example:
         """Every frame that shows some other needle, ascending."""
         asked = set(self.question.needles)
         return sorted(t for k, e in enumerate(self.timeline.events) if k not in asked for t in frames_of(e))
+
+    def told(self, time: int, rng: np.random.Generator) -> list[Told]:
+        """What a frame shows, in one caption."""
+        event = self.timeline.shown_at(time)
+        return [Told(describe(event.needle if event else None))]
 
 
 def frames_of(event: Event) -> range:
@@ -98,7 +116,12 @@ def list_all(timeline: Timeline, rng: np.random.Generator) -> Question:
 
 def put(timeline: Timeline, question: Question, *, with_options: bool) -> Example:
     """Word a question and its answer, with lettered options or without."""
+    return Example(timeline, question, *put_words(question, with_options=with_options))
+
+
+def put_words(question: Question, *, with_options: bool) -> tuple[str, str]:
+    """The prompt and the reply."""
     if not with_options:
-        return Example(timeline, question, question.stem, question.answer)
+        return question.stem, question.answer
     prompt = join_options(question.stem, question.options)
-    return Example(timeline, question, prompt, f"{question.answer} ({LETTERS[question.right]})")
+    return prompt, f"{question.answer} ({LETTERS[question.right]})"

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bvllm.model import BVLLMModel
+from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.examples import Example
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.warmup import normalise
 from bvllm.synthetic.needles import Caption, Event, Needle, Sticker
 
+AnyExample = Example | BusyExample
 CHUNK = 128  # frames that are encoded together
 SHORTEST_RUN, LONGEST_RUN = 2, 15  # frames of one scene in a row
 
@@ -32,6 +36,7 @@ class FeatureCache:
     Attributes:
         frames: (n, C) frame features, what pass 1 keeps.
         patches: (n, N, C) patch features in bfloat16, what pass 2 sees.
+        busy: scenes of the busy world, whose frames follow those of the pool; None without.
     """
 
     pool: FrameDataset
@@ -39,6 +44,7 @@ class FeatureCache:
     patches: Tensor
     rows: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict)
     scenes: list[np.ndarray] = field(default_factory=list)
+    busy: BusyPool | None = None
 
     @classmethod
     def encode(
@@ -48,23 +54,28 @@ class FeatureCache:
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        busy: BusyPool | None = None,
         tell: Callable[[str, int, int | None], None] | None = None,
     ) -> "FeatureCache":
         """Run the tower once over every frame of the dataset; `tell` hears (what, frames done, all)."""
         frames, patches = [], []
+        total = len(pool) + (0 if busy is None else len(busy))
+        chunks = chain(pool.pixels.split(CHUNK), () if busy is None else busy.pixels.split(CHUNK))
         with torch.inference_mode():
-            for chunk in pool.pixels.split(CHUNK):
+            for chunk in chunks:
                 pixels = normalise(chunk, mean, std)
                 frames.append(model.encode_frames(pixels).float())
                 patches.append(model.encode_patches(pixels).bfloat16())
                 if tell is not None:
-                    tell("encoding", min(CHUNK * len(frames), len(pool)), len(pool))
-        return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone())
+                    tell("encoding", min(CHUNK * len(frames), total), total)
+        return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone(), busy)
 
     @classmethod
-    def index(cls, pool: FrameDataset, frames: Tensor, patches: Tensor) -> "FeatureCache":
+    def index(
+        cls, pool: FrameDataset, frames: Tensor, patches: Tensor, busy: BusyPool | None = None
+    ) -> "FeatureCache":
         """A cache of features that exist already."""
-        bank = cls(pool, frames, patches)
+        bank = cls(pool, frames, patches, busy=busy)
         rows: dict[tuple[object, ...], list[int]] = {}
         bare: dict[int, list[int]] = {}
         for row, needle in enumerate(pool.needles):
@@ -84,17 +95,28 @@ class FeatureCache:
         distinct, places = rows.unique(return_inverse=True)
         return reader(self.patches[distinct].float())[places]
 
-    def can_show(self, example: Example) -> bool:
+    def can_show(self, example: AnyExample) -> bool:
         """True if the dataset holds every needle of an example."""
+        if isinstance(example, BusyExample):
+            return True  # its scenes are from here
         return all(needle_key(e.needle) in self.rows for e in example.timeline.events)
 
-    def clip_rows(self, example: Example, rng: np.random.Generator) -> Tensor:
+    def clip_rows(self, example: AnyExample, rng: np.random.Generator) -> Tensor:
         """The rows that make up an example's video: (T,) row numbers in the dataset."""
+        if isinstance(example, BusyExample):
+            return self._busy_rows(example)
         rows = self._haystack(example.frames, rng)
         for event in example.timeline.events:
             for t in range(int(event.start), min(int(event.end), example.frames)):
                 rows[t] = self._needle_row(event, t, rng)
         return torch.from_numpy(rows)
+
+    def _busy_rows(self, example: BusyExample) -> Tensor:
+        assert self.busy is not None  # where else would its scenes be from?
+        runs = [
+            self.busy.rows_of(shown.scene)[: int(shown.end - shown.start)] for shown in example.timeline.shown
+        ]
+        return torch.from_numpy(np.concatenate(runs)[: example.frames] + len(self.pool))
 
     def _haystack(self, length: int, rng: np.random.Generator) -> np.ndarray:
         runs, filled = [], 0

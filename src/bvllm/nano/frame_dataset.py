@@ -124,7 +124,7 @@ def _draw_scenes(job: tuple[list[int], Split, int, int]) -> _Drawn:
                 shown.append((draw_needle(base, needle, share), needle, share))
         shown.sort(key=lambda entry: entry[1] is not None)  # the bare frames of a scene stay neighbours
         for frame, what, share in shown:
-            pixels.append(resize_frame(_compress(rng, frame), image_size))
+            pixels.append(resize_frame(compress(rng, frame), image_size))
             needles.append(what)
             progress.append(share)
             scenes.append(number)
@@ -137,7 +137,7 @@ def resize_frame(frame: Image.Image, side: int) -> np.ndarray:
     return F.interpolate(x, (side, side), mode="bicubic", antialias=True)[0].numpy()
 
 
-def _compress(rng: np.random.Generator, frame: Image.Image) -> Image.Image:
+def compress(rng: np.random.Generator, frame: Image.Image) -> Image.Image:
     """What a codec does to a picture, roughly: half of the frames pass through JPEG."""
     if rng.random() < 0.5:
         return frame

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from bvllm.model.knowledge import Knowledge
 from bvllm.nano.examples import LIST_STEMS
 from bvllm.synthetic import phrases
+from bvllm.synthetic.busy.phrases import STEMS as BUSY_STEMS
 from bvllm.synthetic.tokenizer import world_words
 
 ABOUT = "it knows the shapes, words and pictures that bvllm world puts into videos"
@@ -27,7 +28,7 @@ def knowledge_of(frames: Tensor, shows_needle: Tensor) -> Knowledge:
     return Knowledge(
         ABOUT,
         tuple(dict.fromkeys([*world_words(), *SMALL_WORDS])),
-        tuple(dict.fromkeys([*phrases.all_stems(), *LIST_STEMS])),
+        tuple(dict.fromkeys([*phrases.all_stems(), *BUSY_STEMS, *LIST_STEMS])),
         tuple(round(float(w), 5) for w in weights),
         round(float(bias), 5),
     )

@@ -17,13 +17,17 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 
 from bvllm.model.clock import ClockEmbedding
+from bvllm.nano.busy_examples import BusyExample, busy_examples
+from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.examples import Example, examples
 from bvllm.nano.loop import Control, StageLoop
-from bvllm.synthetic.sampling import describe
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
-from bvllm.synthetic.vocabulary import COLOURS
+from bvllm.synthetic.vocabulary import COLOURS, Split
 
 IGNORE = -100
+NOWHERE = (0.0, 0.0, 0.0)
+BUSY_SHARE = 0.55  # of the examples, where there are busy scenes
+AnyExample = Example | BusyExample
 QUESTION_WEIGHT = 0.3  # the question names what the captions show, so learning to say it teaches to look back
 SPLITS = 3  # parts of a batch, by length
 
@@ -33,14 +37,16 @@ class CaptionedVideo:
     """One example in tokens.
 
     Attributes:
-        frames: for each captioned frame, the ids of its caption's words.
-        seconds: when each of those frames is shown.
+        frames: for each vector that tells of a frame, the ids of its words.
+        seconds: when its frame is shown.
+        places: where the thing is that it tells of (see `Told`), zeros where the words say all.
         ids: the question and the reply.
         labels: the reply's ids in their places, IGNORE elsewhere.
     """
 
     frames: list[list[int]]
     seconds: list[float]
+    places: list[tuple[float, float, float]]
     ids: list[int]
     labels: list[int]
 
@@ -63,25 +69,49 @@ class CaptionEncoder:
             self.known[text] = self.tokenizer(text, add_special_tokens=False).input_ids
         return self.known[text]
 
-    def encode(self, example: Example, shown: list[int], rng: np.random.Generator) -> CaptionedVideo:
+    def encode(self, example: AnyExample, shown: list[int], rng: np.random.Generator) -> CaptionedVideo:
         """The frames `shown` in words, then the question and its answer; colours trade names at random.
 
         A shape meets only some colours in the training split. Without the trade, the LLM would learn which,
         and disbelieve its eyes when a test video shows another.
         """
         trade = dict(zip(self.colours, rng.permutation(self.colours).tolist(), strict=True))
-        events = [example.timeline.shown_at(t) for t in shown]
-        frames = [self.tokens(describe(event.needle if event else None)) for event in events]
+        told = [(t, one) for t in shown for one in example.told(t, rng)]
+        frames = [self.tokens(one.words) for _, one in told]
+        places = [one.place or NOWHERE for _, one in told]
         prompt = self.tokens(example.prompt) + self.tokens(ASSISTANT)
         reply = self.tokens(example.reply) + self.tokens(END)
         frames = [[trade.get(w, w) for w in words] for words in frames]
         text = [trade.get(w, w) for w in prompt + reply]
         labels = [IGNORE] * len(prompt) + text[len(prompt) :]
-        return CaptionedVideo(frames, [float(t) for t in shown], text, labels)
+        return CaptionedVideo(frames, [float(t) for t, _ in told], places, text, labels)
 
 
-def oracle_frames(example: Example, rng: np.random.Generator) -> list[int]:
-    """Frames that a good selector would choose: all that show what is asked, and some that do not."""
+def all_examples(
+    pool: BusyPool | None,
+    seconds: tuple[float, float],
+    seed: int,
+    *,
+    split: Split = "train",
+    busy: float = BUSY_SHARE,
+) -> Iterator[AnyExample]:
+    """Endless examples of both worlds; of the plain one alone where there are no busy scenes."""
+    plain = examples(split, seconds, seed)
+    if pool is None:
+        yield from plain
+        return
+    rng, crowded = np.random.default_rng((seed, 53)), busy_examples(pool, seconds, seed)
+    while True:
+        yield next(crowded) if rng.random() < busy else next(plain)
+
+
+def oracle_frames(example: AnyExample, rng: np.random.Generator) -> list[int]:
+    """Frames that a good selector would choose: all that show what is asked, and some that do not.
+
+    A scene of several seconds is shown by its first and its last frame, as the selector's queries find it.
+    """
+    if isinstance(example, BusyExample):
+        return sorted({*example.key_frames(), *(t for t in example.other_frames() if rng.random() < 0.15)})
     chosen = set(example.asked_frames())
     chosen |= {t for t in example.other_frames() if rng.random() < 0.3}
     bare = int(rng.integers(0, 4)) if chosen else int(rng.integers(4, 12))
@@ -99,6 +129,7 @@ class CaptionBatch:
         captioned: (B, S) True at the places of captioned frames.
         seconds: (frames,) of all captioned frames, in reading order.
         words, offsets: the captions' ids in a row, and where each caption begins.
+        places: (frames, 3) see `Told`.
     """
 
     ids: Tensor
@@ -108,6 +139,7 @@ class CaptionBatch:
     seconds: Tensor
     words: Tensor
     offsets: Tensor
+    places: Tensor
 
 
 def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
@@ -125,13 +157,30 @@ def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
     captions = [words for example in batch for words in example.frames]
     offsets = torch.tensor([0, *(len(words) for words in captions)])[:-1].cumsum(0)
     seconds = torch.tensor([s for example in batch for s in example.seconds])
-    return CaptionBatch(ids, labels, mask, captioned, seconds, torch.tensor(sum(captions, [])), offsets)
+    places = torch.tensor([place for example in batch for place in example.places])
+    words = torch.tensor([word for caption in captions for word in caption])
+    return CaptionBatch(ids, labels, mask, captioned, seconds, words, offsets, places)
 
 
-def embed_captions(batch: CaptionBatch, table: Tensor, clock: ClockEmbedding) -> Tensor:
-    """(B, S, D): text as usual; a captioned frame is the sum of its caption's words, plus the clock."""
+class Where(nn.Module):
+    """Where a thing is, and how large, as a vector to add to its words; for telling, no part of a model."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 64), nn.GELU(), nn.Linear(64, width))
+
+    def forward(self, places: Tensor) -> Tensor:
+        """(K, 3) -> (K, D); zeros for what has no place."""
+        nowhere = (places == torch.tensor(NOWHERE)).all(dim=-1, keepdim=True)
+        where: Tensor = self.layers(4 * places)
+        return where.masked_fill(nowhere, 0.0)
+
+
+def embed_captions(batch: CaptionBatch, table: Tensor, clock: ClockEmbedding, where: Where) -> Tensor:
+    """(B, S, D): text as usual; what tells of a frame is the sum of its words, its place and the clock."""
     embedded = F.embedding(batch.ids, table)
     frames = F.embedding_bag(batch.words, table, batch.offsets, mode="sum") + clock(batch.seconds)
+    frames = frames + where(batch.places)
     return embedded.masked_scatter(batch.captioned[..., None], frames)
 
 
@@ -150,23 +199,27 @@ def warm_up_language(
     config: Qwen2Config,
     *,
     steps: int,
-    batch: int = 72,
+    batch: int = 48,
     lr: float = 1.5e-3,
     seed: int = 0,
     minutes: float = math.inf,
+    pool: BusyPool | None = None,
     control: Control | None = None,
-) -> tuple[Qwen2Model, ClockEmbedding]:
+) -> tuple[Qwen2Model, ClockEmbedding, Where]:
     """Train nano's LLM and clock on captioned videos of 8 s to an hour.
 
+    Args:
+        pool: busy scenes to tell of in half of the examples; None tells of plain videos alone.
+
     Returns:
-        The LLM (its head is tied to its embedding) and the clock.
+        The LLM (its head is tied to its embedding), the clock, and what places are told by.
     """
     torch.manual_seed(seed)
     language_model = Qwen2Model._from_config(config, attn_implementation="eager").train()
-    clock = ClockEmbedding(config.hidden_size)
+    clock, where = ClockEmbedding(config.hidden_size), Where(config.hidden_size)
     nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
     nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
-    parameters = [*language_model.parameters(), *clock.parameters()]
+    parameters = [*language_model.parameters(), *clock.parameters(), *where.parameters()]
     loop = StageLoop(
         "language",
         parameters,
@@ -178,22 +231,22 @@ def warm_up_language(
         seed=seed,
         control=control,
     )
-    stream = caption_batches(tokenizer, batch, loop.seed)
+    stream = caption_batches(tokenizer, batch, loop.seed, pool)
     for _ in loop:
         for part in next(stream):
-            loss, right = caption_loss(language_model, clock, part)
+            loss, right = caption_loss(language_model, clock, where, part)
             (loss / SPLITS).backward()
             loop.record(loss=loss.item(), right=right.item())
         loop.descend()
-    return language_model.eval(), clock
+    return language_model.eval(), clock, where
 
 
 def caption_loss(
-    language_model: Qwen2Model, clock: ClockEmbedding, batch: CaptionBatch
+    language_model: Qwen2Model, clock: ClockEmbedding, where: Where, batch: CaptionBatch
 ) -> tuple[Tensor, Tensor]:
     """The loss of a part of a batch, and the share of its replies that are right in every token."""
     table = language_model.embed_tokens.weight
-    embedded = embed_captions(batch, table, clock)
+    embedded = embed_captions(batch, table, clock, where)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = language_model(
             inputs_embeds=embedded, attention_mask=batch.mask, use_cache=False
@@ -205,11 +258,11 @@ def caption_loss(
 
 
 def caption_batches(
-    tokenizer: PreTrainedTokenizerBase, batch: int, seed: int
+    tokenizer: PreTrainedTokenizerBase, batch: int, seed: int, pool: BusyPool | None = None
 ) -> Iterator[list[CaptionBatch]]:
     """Endless batches of captioned videos, each in SPLITS parts of like length, so that little is padding."""
     encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 19))
-    stream = examples("train", (8, 3600), seed)
+    stream = all_examples(pool, (8, 3600), seed)
     start = tokenizer.convert_tokens_to_ids(USER)
     while True:
         videos = sorted(

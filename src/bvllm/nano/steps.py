@@ -1,6 +1,7 @@
 """Run one training step of nano on cached features: select, mix, reduce, answer."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.nano.examples import Example, examples
-from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import IGNORE, answer_loss
+from bvllm.model.vision_tower import patch_columns
+from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.feature_cache import AnyExample, FeatureCache
+from bvllm.nano.language import BUSY_SHARE, IGNORE, all_examples, answer_loss
+from bvllm.nano.looks import aims, looking_loss, watched
 from bvllm.stages.pipeline import mixed
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
 from bvllm.synthetic.vocabulary import Split
@@ -26,7 +29,7 @@ BUCKET_FRAMES = 9000  # frames in one padded call of the selector
 class TrainingClip:
     """An example with its frames: which dataset rows make it up, and which frame each query should find."""
 
-    example: Example
+    example: AnyExample
     rows: Tensor  # (T,)
     target: Tensor  # (L,)
     oracle: list[int]
@@ -36,29 +39,37 @@ class TrainingClip:
 Clip = TrainingClip
 
 
-def wanted_frames(example: Example, queries: int) -> Tensor:
+def wanted_frames(example: AnyExample, queries: int) -> Tensor:
     """For each query the frame that it should choose: the asked frame nearest to the query's zone of time.
 
     Query j watches over the j-th of L equal zones. With one needle all queries meet at it, with several each
     goes to its nearest, and where nothing is asked for they spread evenly over the video.
     """
-    asked = np.array(example.asked_frames() or range(example.frames))
+    shown = example.key_frames() if isinstance(example, BusyExample) else example.asked_frames()
+    asked = np.array(shown or range(example.frames))
     centres = (np.arange(queries) + 0.5) / queries * (example.frames - 1)
     return torch.from_numpy(asked[np.abs(asked[None] - centres[:, None]).argmin(axis=1)])
 
 
 def clips(
-    bank: FeatureCache, split: Split, seconds: tuple[float, float], queries: int, seed: int
+    bank: FeatureCache,
+    split: Split,
+    seconds: tuple[float, float],
+    queries: int,
+    seed: int,
+    busy: float = BUSY_SHARE,
 ) -> Iterator[TrainingClip]:
     """Endless training clips."""
     rng = np.random.default_rng((seed, 29))
-    for example in examples(split, seconds, seed):
+    for example in all_examples(bank.busy, seconds, seed, split=split, busy=busy):
         if not bank.can_show(example):
             continue
-        extra = [t for t in example.other_frames() if rng.random() < 0.3]
-        bare = rng.integers(0, example.frames, int(rng.integers(0, 4))).tolist()
+        crowded = isinstance(example, BusyExample)
+        extra = [t for t in example.other_frames() if rng.random() < (0.1 if crowded else 0.3)]
+        bare = rng.integers(0, example.frames, int(rng.integers(0, 2 if crowded else 4))).tolist()
         target = wanted_frames(example, queries)
-        oracle = sorted({*target.tolist(), *example.asked_frames(), *extra, *bare})[:queries]
+        asked = [] if crowded else example.asked_frames()  # of a scene, its ends are in the target
+        oracle = sorted({*target.tolist(), *asked, *extra, *bare})[:queries]
         yield TrainingClip(example, bank.clip_rows(example, rng), target, oracle)
 
 
@@ -79,6 +90,7 @@ class StepLoss:
     right: Tensor
     recall: Tensor
     frames: float
+    looking: Tensor | None = None
 
 
 def select_batch(
@@ -131,25 +143,35 @@ def step_loss(
     *,
     oracle: float,
     rng: np.random.Generator,
+    looking: bool = False,
 ) -> StepLoss:
     """Forward pass of a batch.
 
     Args:
         oracle: share of the clips whose frames come from the plan instead of the selector, so that the rest
             of the model learns from good frames while the selector does not find them yet.
+        looking: also measure whether the tokens look at what is asked; needs a trained token sampler.
     """
     ids, mask = question_tokens(tokenizer, batch)
-    selections, selection_loss, recall = select_batch(model, bank, batch, ids, mask)
-    used = [
-        hard_selection(c.oracle, len(c.rows)) if rng.random() < oracle else s
-        for c, s in zip(batch, selections, strict=True)
-    ]
+    planned = [hard_selection(c.oracle, len(c.rows)) for c in batch]
+    selection_loss, recall = torch.zeros(()), torch.tensor(torch.nan)
+    used = planned
+    if oracle < 1:
+        selections, selection_loss, recall = select_batch(model, bank, batch, ids, mask)
+        used = [p if rng.random() < oracle else s for p, s in zip(planned, selections, strict=True)]
     patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, used, strict=True)])
-    visual = model.model.reduce_to_budget(patches, used, ids, mask)
+    with ExitStack() as stack:
+        maps = stack.enter_context(watched(model.model.token_sampler)) if looking else []
+        visual = model.model.reduce_to_budget(patches, used, ids, mask)
+    looks = None
+    if looking:
+        grid = patch_columns(model.config.vision_config)
+        wanted = [aim for c, s in zip(batch, used, strict=True) for aim in aims(c.example, s, grid)]
+        looks = looking_loss(maps[0], wanted)
     hidden, labels = run_language_model(model, tokenizer, batch, visual.pooler_output)
     answer, right = answer_loss(hidden.float(), model.lm_head.weight, labels)
     frames = sum(len(s.frames) for s in used) / len(used)
-    return StepLoss(answer, selection_loss, right, recall, frames)
+    return StepLoss(answer, selection_loss, right, recall, frames, looks)
 
 
 def run_language_model(

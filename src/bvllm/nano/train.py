@@ -3,7 +3,7 @@
     draw        frames of the world, once
     tower       vision-text contrastive warm-up (the role that CLIP plays)
     language    the LLM reads videos given as captions (the role that a pre-trained LLM plays)
-    alignment   token sampler and projector: visual tokens become what the LLM reads
+    alignment   token sampler and projector, through the frozen LLM: visual tokens become what it reads
     selection   the frame selector alone, on cached [CLS] features of videos up to an hour
     instruction everything but the tower
 
@@ -25,20 +25,20 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
-from bvllm.nano.alignment import align
 from bvllm.nano.build import build_model, build_processor
+from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
-from bvllm.nano.language import warm_up_language
+from bvllm.nano.language import Where, warm_up_language
 from bvllm.nano.loop import CHECKPOINT, Control
 from bvllm.nano.progress import RunRecord
-from bvllm.nano.tuning import INSTRUCTION, SELECTION, TuningStage, tune
+from bvllm.nano.tuning import ALIGNMENT, INSTRUCTION, SELECTION, TuningStage, tune
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
 
 POOL_MINUTES = 9.0  # drawing and encoding the whole recipe's pool on two cores, measured
-CLOCK = "clock.safetensors"  # beside the language model's own weights
+CLOCK, WHERE = "clock.safetensors", "where.safetensors"  # beside the language model's own weights
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ class Recipe:
     """Nano's recipe. Minutes are the most that a stage takes; a fast machine runs out of steps first.
 
     Attributes:
-        scenes: scenes in the pool; each gives 30 frames.
+        scenes: scenes of the plain world in the pool; each gives 30 frames.
+        busy_scenes: scenes of the busy world; each gives a frame for each of its 3 to 8 seconds.
         seed: decides everything but what a clock decides: a stage that runs out of time ends at another step
             on another machine.
         workers: processes that draw the pool.
     """
 
-    scenes: int = 2000
-    tower_epochs: float = 8
-    tower_minutes: float = 22
-    language_steps: int = 5000
-    language_minutes: float = 26
-    alignment_steps: int = 2500
-    alignment_minutes: float = 5
-    stages: tuple[TuningStage, ...] = (SELECTION, INSTRUCTION)
+    scenes: int = 1000
+    busy_scenes: int = 6000
+    tower_epochs: float = 16
+    tower_minutes: float = 18
+    language_steps: int = 6000
+    language_minutes: float = 24
+    stages: tuple[TuningStage, ...] = (ALIGNMENT, SELECTION, INSTRUCTION)
     seed: int = 1
     workers: int = 2
 
@@ -67,13 +67,11 @@ class Recipe:
     def minutes(self) -> float:
         """The most that the whole takes: the pool on two cores, and every stage."""
         pool = POOL_MINUTES * self.scenes / Recipe.scenes
-        return (
-            pool + self.tower_minutes + self.language_minutes + self.alignment_minutes + self.tuning_minutes
-        )
+        return pool + self.tower_minutes + self.language_minutes + self.tuning_minutes
 
     @property
     def tuning_minutes(self) -> float:
-        """The most that selection and instruction tuning take together."""
+        """The most that alignment, selection and instruction tuning take together."""
         return sum(stage.minutes for stage in self.stages)
 
     def within(self, minutes: float) -> "Recipe":
@@ -88,9 +86,9 @@ class Recipe:
         return replace(
             self,
             scenes=max(20, int(self.scenes * min(1.0, share))),
+            busy_scenes=max(20, int(self.busy_scenes * min(1.0, share))),
             tower_minutes=self.tower_minutes * share,
             language_minutes=self.language_minutes * share,
-            alignment_minutes=self.alignment_minutes * share,
             stages=tuple(replace(stage, minutes=stage.minutes * share) for stage in self.stages),
         )
 
@@ -137,55 +135,50 @@ def train_nano(
 def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Path:
     """Every stage that is not done yet; where a limit was set, each gets its share of what is left of it."""
     tokenizer = build_tokenizer()
-    pool = _pool(recipe, control)
-    heads = recipe.alignment_minutes + recipe.tuning_minutes
-    reserved = 0.0 if record.minutes is None else _encoding_minutes(pool)
+    pool, busy = _pools(recipe, control)
+    heads = recipe.tuning_minutes
+    reserved = 0.0 if record.minutes is None else _encoding_minutes(pool, len(pool) + len(busy))
     limit = record.share(
         recipe.tower_minutes, recipe.tower_minutes + recipe.language_minutes + heads, reserved
     )
-    tower, words = _tower(out / "tower", pool, recipe, limit, control)
+    tower, words = _tower(out / "tower", pool, busy, recipe, limit, control)
     limit = record.share(recipe.language_minutes, recipe.language_minutes + heads, reserved)
-    language_model, clock = language_stage(
-        out / "language", tokenizer, replace(recipe, language_minutes=limit), resume=True, control=control
+    language_model, clock, where = language_stage(
+        out / "language", tokenizer, replace(recipe, language_minutes=limit), True, control, busy
     )
     model = build_model(tokenizer, tower, language_model, clock, seed=recipe.seed)
     control.log("encoding the pool")
-    bank = FeatureCache.encode(pool, model.model, mean=NANO_MEAN, std=NANO_STD, tell=control.progress)
-    folder = out / "alignment"
-    if not _is_done(folder):
-        limit = record.share(recipe.alignment_minutes, heads)
-        own = control.within(folder)
-        align(
-            model, tokenizer, bank, steps=recipe.alignment_steps, minutes=limit, seed=recipe.seed, control=own
-        )
-        _finish(folder, model)
-    following = recipe.tuning_minutes
+    bank = FeatureCache.encode(
+        pool, model.model, mean=NANO_MEAN, std=NANO_STD, busy=busy, tell=control.progress
+    )
+    following, folder = recipe.tuning_minutes, None
     for number, stage in enumerate(recipe.stages):
         before, folder = folder, out / stage.name
         if not _is_done(folder):
-            model = _stage_model(before)
+            model = model if before is None else _stage_model(before)
             limited = replace(stage, minutes=record.share(stage.minutes, following))
             seed = recipe.seed * 100 + number
-            tune(model, tokenizer, bank, limited, seed=seed, control=control.within(folder))
+            tune(model, tokenizer, bank, limited, seed=seed, where=where, control=control.within(folder))
             _finish(folder, model)
         following -= stage.minutes
+    assert folder is not None  # a recipe has a stage
     save_nano(_stage_model(folder), tokenizer, out / "model")
     words.save(out / "model")
-    shows = torch.tensor([needle is not None for needle in pool.needles])
+    shows = torch.tensor([needle is not None for needle in pool.needles] + [True] * len(busy))
     knowledge_of(bank.frames, shows).save(out / "model")
     _mark(out / "model")
     return out / "model"
 
 
-def _encoding_minutes(pool: FrameDataset) -> float:
-    """How long encoding the pool will take, by its first frames through an untrained tower."""
+def _encoding_minutes(pool: FrameDataset, frames: int) -> float:
+    """How long encoding so many frames will take, by its first frames through an untrained tower."""
     tower, some = CLIPVisionModel(nano_vision()).eval(), pool.pixels[:64].float() / 255
     with torch.inference_mode():
         tower(pixel_values=some)  # the first run of a kernel is slow
         started = time.monotonic()
         tower(pixel_values=some)
     passes = 2
-    return passes * (time.monotonic() - started) / 60 * len(pool) / len(some)
+    return passes * (time.monotonic() - started) / 60 * frames / len(some)
 
 
 def language_stage(
@@ -194,26 +187,30 @@ def language_stage(
     recipe: Recipe,
     resume: bool,
     control: Control | None = None,
-) -> tuple[Qwen2Model, ClockEmbedding]:
-    """The LLM and its clock, warmed up on captioned videos; read where `resume` finds them done."""
+    busy: BusyPool | None = None,
+) -> tuple[Qwen2Model, ClockEmbedding, Where]:
+    """The LLM, its clock and what places are told by, warmed up on captioned videos, or read."""
     config = nano_text(
         len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
-    clock = ClockEmbedding(config.hidden_size)
+    clock, where = ClockEmbedding(config.hidden_size), Where(config.hidden_size)
     if not (resume and _is_done(folder)):
-        language_model, clock = warm_up_language(
+        language_model, clock, where = warm_up_language(
             tokenizer,
             config,
             steps=recipe.language_steps,
             minutes=recipe.language_minutes,
             seed=recipe.seed,
+            pool=busy,
             control=(control or Control()).within(folder),
         )
         language_model.save_pretrained(folder)
         save_file(clock.state_dict(), folder / CLOCK)
+        save_file(where.state_dict(), folder / WHERE)
         _mark(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
-    return Qwen2Model.from_pretrained(folder, **loading_weights()), clock
+    where.load_state_dict(load_file(folder / WHERE))
+    return Qwen2Model.from_pretrained(folder, **loading_weights()), clock, where
 
 
 def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -223,21 +220,19 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
     model.float()
 
 
-def _pool(recipe: Recipe, control: Control) -> FrameDataset:
+def _pools(recipe: Recipe, control: Control) -> tuple[FrameDataset, BusyPool]:
     """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
-    control.log(f"drawing {recipe.scenes} scenes")
-    return draw_pool(
-        recipe.scenes,
-        split="train",
-        seed=recipe.seed,
-        image_size=nano_vision().image_size,
-        workers=recipe.workers,
-        tell=control.progress,
+    control.log(f"drawing {recipe.scenes} plain and {recipe.busy_scenes} busy scenes")
+    side, workers, tell = nano_vision().image_size, recipe.workers, control.progress
+    plain = draw_pool(
+        recipe.scenes, split="train", seed=recipe.seed, image_size=side, workers=workers, tell=tell
     )
+    busy = draw_busy_pool(recipe.busy_scenes, seed=recipe.seed, image_size=side, workers=workers, tell=tell)
+    return plain, busy
 
 
 def _tower(
-    folder: Path, pool: FrameDataset, recipe: Recipe, minutes: float, control: Control
+    folder: Path, pool: FrameDataset, busy: BusyPool, recipe: Recipe, minutes: float, control: Control
 ) -> tuple[CLIPVisionModel, TextEncoder]:
     if not _is_done(folder):
         tower, words = warm_up_tower(
@@ -248,6 +243,7 @@ def _tower(
             epochs=recipe.tower_epochs,
             minutes=minutes,
             seed=recipe.seed,
+            busy=busy,
             control=control.within(folder),
         )
         tower.save_pretrained(folder)

@@ -13,11 +13,15 @@ from transformers import PreTrainedTokenizerBase
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import caption_batches, caption_loss
-from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.language import BUSY_SHARE, Where, caption_batches, caption_loss
+from bvllm.nano.loop import Control, Paced, StageLoop
+from bvllm.nano.probe import probe
 from bvllm.nano.steps import StepLoss, TrainingClip, clips, question_tokens, select_batch, step_loss
+from bvllm.stages.sample_tokens import TokenSampler
+from bvllm.synthetic.busy.tasks import SPATIAL
 
 CAPTION_WEIGHT = 0.2  # of each of the three parts of a batch of captioned videos
+PROBED, PROBE_SECONDS, PROBE_SEED = 96, 45.0, 9_000_001
 GROUPS = 6  # batches that are drawn together and sorted by length of the video
 
 
@@ -39,6 +43,9 @@ class TuningStage:
         told: videos given as captions that each step adds, so that what was learned from them is kept; 0, or
             at least 3, since a batch of them is split in three.
         answers: whether the answer is learned at all; without, only the selector is.
+        looking_weight: of the loss on where the tokens look, on questions about things of busy scenes; the
+            paper has none, but the world knows where they are.
+        busy: share of busy examples, where there are busy scenes.
     """
 
     name: str
@@ -52,23 +59,41 @@ class TuningStage:
     selection_weight: float = 1.0
     answers: bool = True
     told: int = 0
+    looking_weight: float = 0.0
+    busy: float = BUSY_SHARE
 
 
-SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
+ALIGNMENT = TuningStage(
+    "alignment",
+    ("token_sampler", "multi_modal_projector"),
+    steps=2500,
+    minutes=14,
+    lr=1.5e-3,
+    batch=48,
+    seconds=(8, 40),
+    oracle=(1.0, 1.0),
+    selection_weight=0.0,
+    looking_weight=0.25,
+    busy=0.75,
+)
+SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=4, lr=2e-3, answers=False)
 INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
-    minutes=38,
+    minutes=16,
     lr=5e-4,
     oracle=(0.4, 0.1),
     told=24,
+    looking_weight=0.2,
+    busy=0.6,
 )
 
 
 def batches(bank: FeatureCache, stage: TuningStage, queries: int, seed: int) -> Iterator[list[TrainingClip]]:
     """Endless batches; clips of a batch have videos of like length, so that padding is small."""
-    stream, rng = clips(bank, "train", stage.seconds, queries, seed), np.random.default_rng((seed, 31))
+    stream = clips(bank, "train", stage.seconds, queries, seed, stage.busy)
+    rng = np.random.default_rng((seed, 31))
     while True:
         group = sorted(islice(stream, stage.batch * GROUPS), key=lambda c: len(c.rows))
         for k in rng.permutation(GROUPS).tolist():
@@ -82,9 +107,14 @@ def tune(
     stage: TuningStage,
     *,
     seed: int,
+    where: Where | None = None,
     control: Control | None = None,
 ) -> None:
-    """Train one stage in place."""
+    """Train one stage in place.
+
+    Args:
+        where: what tells of places (see `language`), for videos told in words; needed where busy scenes are.
+    """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     parameters = free_only(model, stage.trained)
     loop = StageLoop(
@@ -100,16 +130,22 @@ def tune(
     )
     stream = batches(bank, stage, model.config.num_selected_frames, loop.seed)
     rng = np.random.default_rng((loop.seed, 37))
-    stories = caption_batches(tokenizer, stage.told, loop.seed)
+    where = where or Where(model.config.text_config.hidden_size)
+    stories = caption_batches(tokenizer, stage.told, loop.seed, bank.busy)
+    examined, watch = _examined(bank, model.config.num_selected_frames), Paced(PROBE_SECONDS)
     model.train()
     model.model.vision_tower.eval()
     for share in loop:
         oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
         loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
-        (loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)).backward()
+        total = loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)
+        if loss.looking is not None:
+            total = total + loss.looking * stage.looking_weight
+            loop.record(looking=loss.looking.item())
+        total.backward()
         for part in next(stories) if stage.told else ():
             clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
-            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, part)[0]).backward()
+            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, where, part)[0]).backward()
         loop.descend()
         loop.record(
             answer=loss.answer.item(),
@@ -118,6 +154,9 @@ def tune(
             recall=loss.recall.item(),
             frames=loss.frames,
         )
+        if stage.answers and examined and watch.due():
+            seen = probe(model, tokenizer, bank, examined)
+            loop.record(**{f"exam_{name}": value for name, value in seen.items()})
     model.eval()
 
 
@@ -139,7 +178,17 @@ def _one(
     rng: np.random.Generator,
 ) -> StepLoss:
     if stage.answers:
-        return step_loss(model, tokenizer, bank, batch, oracle=oracle, rng=rng)
+        looking = stage.looking_weight > 0 and isinstance(model.model.token_sampler, TokenSampler)
+        return step_loss(model, tokenizer, bank, batch, oracle=oracle, rng=rng, looking=looking)
     ids, mask = question_tokens(tokenizer, batch)
     _, selection, recall = select_batch(model, bank, batch, ids, mask)
     return StepLoss(torch.zeros(()), selection, torch.zeros(()), recall, 0.0)
+
+
+def _examined(bank: FeatureCache, queries: int) -> list[TrainingClip]:
+    """Clips with spatial questions that are looked at again and again while a stage runs."""
+    if bank.busy is None:
+        return []
+    stream = clips(bank, "train", (8, 24), queries, PROBE_SEED, 1.0)
+    spatial = (c for c in stream if c.example.question.task in SPATIAL)
+    return list(islice(spatial, PROBED))

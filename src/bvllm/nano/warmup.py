@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from bvllm.model.text_encoder import TextEncoder
+from bvllm.nano.busy_heads import BusyHeads, BusyTargets
+from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.synthetic.sampling import describe
@@ -45,12 +47,17 @@ def warm_up_tower(
     lr: float = 2e-3,
     seed: int = 0,
     minutes: float = math.inf,
+    busy: BusyPool | None = None,
     control: Control | None = None,
 ) -> tuple[CLIPVisionModel, TextEncoder]:
     """Train a CLIP tower so that [CLS], and the patches beside it, say what a frame of the pool shows.
 
     The loss is CLIP's, over the distinct captions of a batch. A share of the frames is recoloured, and
     their captions name no colour: a shape is known by its outline, not by the colours it met in training.
+
+    Args:
+        busy: scenes of many things, of which half of every batch is; what their patches and frames show is
+            taught by `BusyHeads`. None leaves them out.
 
     Returns:
         The tower in eval mode, and its text side, which B-VLLM has no use for but a search over videos has.
@@ -61,7 +68,11 @@ def warm_up_tower(
     captions = [describe(needle) for needle in pool.needles]
     text = TextEncoder(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
-    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
+    heads = BusyHeads(config.hidden_size)
+    targets = None if busy is None else BusyTargets.of(busy, config.image_size // config.patch_size)
+    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters(), *heads.parameters()]
+    crowded = 0 if busy is None else batch // 2
+    batch -= crowded
     steps = max(1, int(epochs * len(pool) / batch))
     loop = StageLoop(
         "tower",
@@ -84,15 +95,25 @@ def warm_up_tower(
         names = [without_colour(captions[k]) if other else captions[k] for k, other in shown]
         distinct = sorted(set(names))
         target = torch.tensor([distinct.index(n) for n in names])
+        some = torch.randint(0, 1 if busy is None else len(busy), (crowded,), generator=generator)
+        if busy is not None:
+            plain = augment(busy.pixels[some], generator, torch.eye(3).expand(crowded, 3, 3), shift=0)
+            pixels = torch.cat([pixels, normalise(plain, mean, std)])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             seen = tower(pixel_values=pixels, output_hidden_states=True)
-            read = reader(seen.hidden_states[-2][:, 1:])
+            patches = seen.hidden_states[-2][:, 1:]
+            read = reader(patches[:batch])
         said = text(distinct)
-        loss, right = _contrast(seen.pooler_output.float(), said, text.scale, target)
+        loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
         patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
-        (loss + patch_loss).backward()
-        loop.descend()
+        loss = loss + patch_loss
         loop.record(right=right, patches=patch_right)
+        if targets is not None:
+            more, shares = heads(patches[batch:].float(), seen.pooler_output[batch:].float(), some, targets)
+            loss = loss + more
+            loop.record(**shares)
+        loss.backward()
+        loop.descend()
     return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
 
 
@@ -143,12 +164,13 @@ def random_colours(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return mixing, grey | traded
 
 
-def augment(pixels: Tensor, generator: torch.Generator, mixing: Tensor) -> Tensor:
+def augment(pixels: Tensor, generator: torch.Generator, mixing: Tensor, shift: int = 4) -> Tensor:
     """Light, contrast, noise and some pixels of shift, drawn anew for each frame.
 
     Args:
         pixels: (n, 3, H, W) uint8.
         mixing: (n, 3, 3) how a frame's channels mix, about middle grey.
+        shift: pixels of shift at most, each way.
 
     Returns:
         (n, 3, H, W) float in 0..255.
@@ -158,8 +180,9 @@ def augment(pixels: Tensor, generator: torch.Generator, mixing: Tensor) -> Tenso
     x = torch.einsum("nij,njhw->nihw", mixing, pixels.float() - 128)
     x = x * (0.75 + 0.5 * draw[:, 0]).view(-1, 1, 1, 1) + 128 + (40 * draw[:, 1] - 20).view(-1, 1, 1, 1)
     x = x + torch.randn(x.shape, generator=generator) * (8 * draw[:, 2] ** 2).view(-1, 1, 1, 1)
-    shift = (draw[:, 3:5] * 9).long() - 4
-    x = torch.stack(
-        [torch.roll(frame, tuple(s.tolist()), dims=(1, 2)) for frame, s in zip(x, shift, strict=True)]
-    )
+    if shift:
+        by = (draw[:, 3:5] * (2 * shift + 1)).long() - shift
+        x = torch.stack(
+            [torch.roll(frame, tuple(s.tolist()), dims=(1, 2)) for frame, s in zip(x, by, strict=True)]
+        )
     return x.clamp(0, 255)

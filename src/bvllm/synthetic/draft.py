@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bvllm.synthetic.busy.things import Thing
 from bvllm.synthetic.needles import Event, Needle
 from bvllm.synthetic.sampling import pick, random_caption, random_picture, random_sticker
 from bvllm.synthetic.vocabulary import SHAPES, Split
@@ -28,6 +29,7 @@ class Question:
         options: possible answers; the right one is `options[right]`.
         evidence: what the answer rests on, written before it (times, counts); may be empty.
         needles: numbers of the asked events on the timeline; empty where nothing is there to be found.
+        about: of a busy scene, the things that the question is about.
     """
 
     task: str
@@ -36,6 +38,7 @@ class Question:
     right: int
     evidence: str
     needles: tuple[int, ...]
+    about: tuple[Thing, ...] = ()
 
     @property
     def answer(self) -> str:

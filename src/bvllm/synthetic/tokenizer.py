@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bvllm.data.chat import LETTERS
 from bvllm.synthetic import phrases, vocabulary
+from bvllm.synthetic.busy.phrases import busy_words
 from bvllm.synthetic.sampling import NUMBER_WORDS
 
 PAD, UNKNOWN, USER, ASSISTANT, END, VIDEO = (
@@ -52,7 +53,7 @@ def world_words() -> list[str]:
     text = " ".join([
         *vocabulary.COLOURS, *vocabulary.SHAPES, *vocabulary.WORDS, *vocabulary.ITEMS, *vocabulary.LANDMARKS,
         *vocabulary.CORNERS, *vocabulary.DIRECTIONS, *NUMBER_WORDS.values(), *COMMON_WORDS,
-        *phrases.all_stems(),
+        *phrases.all_stems(), *busy_words(),
     ])  # fmt: skip
     return sorted(set(re.findall(r"[a-z]{2,}", text.lower())))
 

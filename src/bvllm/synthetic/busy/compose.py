@@ -35,7 +35,7 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
         signs += [str(x) for x in rng.choice(more, min(len(more), int(rng.integers(1, 3))), replace=False)]
     things = _placed(rng, [_sign(rng, text) for text in signs])
     pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
-    wanted = KINDS[kind](rng, max(FEWEST, count) - len(things))
+    wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST, count) - len(things))
     things = _placed(rng, wanted, things)
     return Scene(tuple(things), seconds, kind, (pan[0], pan[1]))
 

@@ -22,6 +22,7 @@ SIDES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 
 SAYS = ("when the sign says {}, ", "in the scene with the sign {}, ")
 NEAREST = 1.2  # the second nearest is at least so many times as far
 MOST_COUNTED = 6
+LABELLED_KIND = "labelled"  # a scene of any kind whose first sign says what was asked for
 MOST_TIMES = 4
 DIRECTIONS = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}
 
@@ -32,13 +33,11 @@ class Shown:
 
     Attributes:
         start, end: seconds.
-        number: its place among the scenes, as they were arranged.
     """
 
     scene: Scene
     start: float
     end: float
-    number: int = 0
 
 
 Asker = Callable[[Sequence[Shown]], Question]
@@ -88,9 +87,7 @@ def place_of(scene: Scene, shown: Sequence[Shown]) -> int:
     return next(k for k, one in enumerate(shown) if one.scene is scene)
 
 
-def _spatial(
-    task: str, kind: str, ask: "Callable[[np.random.Generator, Scene], tuple[str, str, list[str]] | None]"
-) -> BusyTask:
+def _spatial(task: str, kind: str, ask: "AskScene") -> BusyTask:
     """A question about one scene, named by its sign: stem, answer, wrong answers."""
 
     def draft(plan: Plan) -> Asker | None:
@@ -98,13 +95,15 @@ def _spatial(
         found = None if scene is None else ask(plan.rng, scene)
         if scene is None or found is None:
             return None
-        stem, answer, wrong = found
+        stem, answer, wrong, about = found
         if len(dict.fromkeys(w for w in wrong if w != answer)) < OPTIONS - 1:
             return None
         plan.keep([scene])
         options, right = shuffle_options(plan.rng, answer, wrong)
         said = pick(plan.rng, SAYS).format(scene.anchor) + stem
-        return lambda shown: Question(task, said, options, right, "", (place_of(scene, shown),))
+        return lambda shown: Question(
+            task, said, options, right, "", (place_of(scene, shown),), about=tuple(about)
+        )
 
     return draft
 
@@ -114,14 +113,15 @@ def ask_scene(rng: np.random.Generator, scene: Scene, task: str) -> Question | N
     found = SPATIAL[task][1](rng, scene)
     if found is None:
         return None
-    stem, answer, wrong = found
+    stem, answer, wrong, about = found
     if len(dict.fromkeys(w for w in wrong if w != answer)) < OPTIONS - 1:
         return None
     options, right = shuffle_options(rng, answer, wrong)
-    return Question(task, stem, options, right, "", (0,))
+    return Question(task, stem, options, right, "", (0,), about=tuple(about))
 
 
-Found = tuple[str, str, list[str]]
+# Stem, answer, wrong answers, and the things that the question is about.
+Found = tuple[str, str, list[str], Sequence[Thing]]
 
 
 def binding(rng: np.random.Generator, scene: Scene) -> Found | None:
@@ -137,7 +137,7 @@ def binding(rng: np.random.Generator, scene: Scene) -> Found | None:
     thing = fit[int(rng.integers(len(fit)))]
     near = [o.colour for o in scene.shapes if o.shape == thing.shape and o is not thing]
     wrong = [near[0], *_shuffled(rng, [c for c in COLOURS if c not in (thing.colour, near[0])])]
-    return f"which colour is the {thing.size_word} {thing.shape}?", thing.colour, _first_kept(rng, wrong)
+    return f"which colour is the {thing.size_word} {thing.shape}?", thing.colour, wrong, [thing]
 
 
 def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
@@ -152,7 +152,7 @@ def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
                 continue
             wrong = _shuffled(rng, [t.name for t in scene.shapes if t.name not in (beside.name, thing.name)])
             what = f"sign {thing.label}" if thing.is_sign else thing.name
-            return f"what is {side} the {what}?", beside.name, wrong
+            return f"what is {side} the {what}?", beside.name, wrong, [thing, beside]
     return None
 
 
@@ -172,7 +172,8 @@ def counting(rng: np.random.Generator, scene: Scene) -> Found | None:
     true = counts[value]
     near = [n for n in range(max(0, true - 3), true + 4) if n != true]
     stem = f"how many {value} things are there?" if by_colour else f"how many times is a {value} there?"
-    return stem, str(true), _shuffled(rng, [str(n) for n in near])
+    about = [t for t, v in zip(things, values) if v == value]
+    return stem, str(true), _shuffled(rng, [str(n) for n in near]), about
 
 
 def reading(rng: np.random.Generator, scene: Scene) -> Found | None:
@@ -187,13 +188,13 @@ def reading(rng: np.random.Generator, scene: Scene) -> Found | None:
     wrong = [str(t.label) for t in signs if t is not sign and str(t.label).isdigit() == label.isdigit()]
     wrong += _shuffled(rng, pool)[:OPTIONS]
     if rng.random() < 0.5 and sum(t.colour == sign.colour for t in signs) == 1:
-        return f"what does the {sign.colour} sign say?", label, wrong
+        return f"what does the {sign.colour} sign say?", label, wrong, [sign]
     names = Counter(t.name for t in scene.shapes)
     still = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
     for side in _shuffled(rng, list(SIDES)):
         for thing in _shuffled(rng, [t for t in still if not t.is_sign and names[t.name] == 1]):
             if _nearest(thing, [t for t in still if t.is_sign or t is thing], SIDES[side]) is sign:
-                return f"what does the sign {side} the {thing.name} say?", label, wrong
+                return f"what does the sign {side} the {thing.name} say?", label, wrong, [sign, thing]
     return None
 
 
@@ -204,14 +205,13 @@ def odd_one(rng: np.random.Generator, scene: Scene) -> Found | None:
         counts = Counter(getattr(t, attribute) for t in things)
         if len(counts) == 2 and min(counts.values()) == 1 and len(things) > 3:
             [odd] = [t for t in things if counts[getattr(t, attribute)] == 1]
-            other = pick(rng, list(COLOURS)) if attribute == "shape" else pick(rng, SHAPES)
             wrong = (
                 [f"{c} {odd.shape}" for c in COLOURS]
                 if attribute == "shape"
                 else [f"{odd.colour} {s}" for s in SHAPES]
             )
             near = _shuffled(rng, [t.name for t in things if t is not odd])
-            return "which thing is the odd one out?", odd.name, [near[0], *_shuffled(rng, wrong), other]
+            return "which thing is the odd one out?", odd.name, [near[0], *_shuffled(rng, wrong)], [odd]
     return None
 
 
@@ -224,10 +224,11 @@ def region(rng: np.random.Generator, scene: Scene) -> Found | None:
         return None
     thing = alone[int(rng.integers(len(alone)))]
     wrong = _shuffled(rng, [t.name for t in things if t.name != thing.name])
-    return f"what is at the {cell_of(thing.x, thing.y)}?", thing.name, wrong
+    return f"what is at the {cell_of(thing.x, thing.y)}?", thing.name, wrong, [thing]
 
 
-SPATIAL: "dict[str, tuple[str, Callable[[np.random.Generator, Scene], Found | None]]]" = {
+AskScene = Callable[[np.random.Generator, Scene], Found | None]
+SPATIAL: dict[str, tuple[str, AskScene]] = {
     "binding": ("mixed", binding),
     "relation": ("mixed", relation),
     "counting": ("mixed", counting),
@@ -249,7 +250,9 @@ def _motion(plan: Plan) -> Asker | None:
     way = DIRECTIONS[int(np.sign(thing.velocity[0])), int(np.sign(thing.velocity[1]))]
     options, right = shuffle_options(plan.rng, way, [d for d in DIRECTIONS.values() if d != way])
     stem = pick(plan.rng, SAYS).format(scene.anchor) + f"which way does the {thing.name} move?"
-    return lambda shown: Question("motion", stem, options, right, "", (place_of(scene, shown),))
+    return lambda shown: Question(
+        "motion", stem, options, right, "", (place_of(scene, shown),), about=(thing,)
+    )
 
 
 def _arrival(plan: Plan) -> Asker | None:
@@ -263,7 +266,9 @@ def _arrival(plan: Plan) -> Asker | None:
     plan.keep([scene])
     options, right = shuffle_options(plan.rng, late[0].name, _shuffled(plan.rng, there))
     stem = pick(plan.rng, SAYS).format(scene.anchor) + "what comes later than the other things?"
-    return lambda shown: Question("arrival", stem, options, right, "", (place_of(scene, shown),))
+    return lambda shown: Question(
+        "arrival", stem, options, right, "", (place_of(scene, shown),), about=(late[0],)
+    )
 
 
 def _order(plan: Plan) -> Asker | None:
@@ -310,7 +315,7 @@ def _when(plan: Plan) -> Asker | None:
                 wrong.append(other)
         options, right = shuffle_options(plan.rng, format_clock(true), [format_clock(t) for t in wrong])
         stem = f"when does the sign {scene.anchor} appear?"
-        return Question("when", stem, options, right, "", (place_of(scene, shown),))
+        return Question("when", stem, options, right, "", (place_of(scene, shown),), about=scene.things[:1])
 
     return ask
 
@@ -342,7 +347,7 @@ def _repetition(plan: Plan) -> Asker | None:
     times = int(plan.rng.integers(1, MOST_TIMES + 1))
     scenes: list[Scene] = []
     for _ in range(times):
-        scene = plan.source("mixed", label, frozenset(plan.reserved | {label}))
+        scene = plan.source(LABELLED_KIND, label, frozenset(plan.reserved | {label}))
         if scene.anchor != label or sum(s.seconds for s in scenes) + scene.seconds > plan.room:
             return None
         if plan.reserved & set(scene.labels):
@@ -398,8 +403,3 @@ def _other(size: str) -> str:
 
 def _shuffled(rng: np.random.Generator, values: "Sequence[object]") -> list:  # type: ignore[type-arg]  # of whatever it is given
     return [values[k] for k in rng.permutation(len(values)).tolist()]
-
-
-def _first_kept(rng: np.random.Generator, wrong: list[str]) -> list[str]:
-    """Three wrong answers of which the first is one: it is what confuses the attributes."""
-    return wrong[: OPTIONS - 1]

@@ -35,8 +35,12 @@ class BusyTimeline:
 
     def at(self, time: float) -> Shown:
         """What is shown at a time."""
+        return self.shown[self.number_at(time)]
+
+    def number_at(self, time: float) -> int:
+        """The place of what is shown at a time."""
         starts = [shown.start for shown in self.shown]
-        return self.shown[max(0, int(np.searchsorted(starts, time + 1e-6, side="right")) - 1)]
+        return max(0, int(np.searchsorted(starts, time + 1e-6, side="right")) - 1)
 
     def draw(self, picture: Image.Image, time: float) -> Image.Image:
         """The picture of the haystack with the scene of a moment."""
@@ -119,12 +123,12 @@ def _arranged(plan: Plan, seconds: int) -> tuple[Shown, ...]:
     order += [(scene, False) for scene in fillers[used:]]
     shown, start = [], 0
     over = max(0, sum(scene.seconds for scene, _ in order) - seconds)
-    for number, (scene, asked) in enumerate(order):
+    for scene, asked in order:
         length = scene.seconds
         if over and not asked:  # what does not fit is taken from the scenes that nobody asks about
             cut = min(over, length)
             length, over = length - cut, over - cut
         if length:
-            shown.append(Shown(scene, float(start), float(start + length), number))
+            shown.append(Shown(scene, float(start), float(start + length)))
             start += length
     return tuple(shown)

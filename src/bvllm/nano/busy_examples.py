@@ -1,0 +1,115 @@
+"""Draw busy training examples: a question, and what every sampled frame of its video shows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bvllm.nano.busy_pool import BusyPool
+from bvllm.nano.examples import MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, Told, put_words
+from bvllm.synthetic.busy.tasks import BUSY_TASKS, Shown
+from bvllm.synthetic.busy.things import Scene, Thing, cell_of
+from bvllm.synthetic.busy.timeline import BusyTimeline, plan_busy
+from bvllm.synthetic.draft import Question
+
+TOLD_THINGS = 8  # of a frame, when it is told in words: as many as the sampler has tokens
+LISTINGS = 0.25  # listings per question
+LISTED = 4  # things that a listing names
+SHORTEST = 8.0
+
+
+@dataclass(frozen=True)
+class BusyExample:
+    """A question about a busy video of `frames` frames at one a second; as `Example` of the plain world.
+
+    Attributes:
+        timeline: the video's plan.
+        question: what is asked.
+        prompt: the question as the user puts it, with or without options.
+        reply: the whole answer.
+    """
+
+    timeline: BusyTimeline
+    question: Question
+    prompt: str
+    reply: str
+
+    @property
+    def frames(self) -> int:
+        return int(self.timeline.seconds)
+
+    @property
+    def asked(self) -> list[int]:
+        return list(self.question.needles)
+
+    def asked_frames(self) -> list[int]:
+        """Every frame of an asked scene, ascending."""
+        return sorted(t for one in self._shown for t in range(int(one.start), int(one.end)))
+
+    def key_frames(self) -> list[int]:
+        """The first and the last frame of every asked scene, ascending."""
+        ends = [(int(one.start), max(int(one.start), int(one.end) - 1)) for one in self._shown]
+        return sorted({t for pair in ends for t in pair})
+
+    @property
+    def _shown(self) -> list[Shown]:
+        return [self.timeline.shown[k] for k in self.question.needles]
+
+    def other_frames(self) -> list[int]:
+        """The first frames of some other scenes."""
+        asked = set(self.question.needles)
+        return [int(one.start) for k, one in enumerate(self.timeline.shown) if k not in asked][:6]
+
+    def told(self, time: int, rng: np.random.Generator) -> list[Told]:
+        """What a frame shows, thing by thing: those that are asked about, and some others."""
+        shown = self.timeline.at(time)
+        scene, age = shown.scene, time - shown.start
+        about = set(map(id, self.question.about))
+        there = list(scene.seen(age))
+        order = rng.permutation(len(there)).tolist()
+        first = [k for k in order if id(there[k]) in about or there[k] is scene.things[0]]
+        more = int(rng.integers(1, TOLD_THINGS))
+        chosen = (first + [k for k in order if k not in first][:more])[:TOLD_THINGS]
+        return [told_thing(scene, there[k], age) for k in rng.permutation(chosen).tolist()]
+
+
+def told_thing(scene: Scene, thing: Thing, age: float) -> Told:
+    """A thing in words, and where it is."""
+    x, y = scene.place(thing, age)
+    return Told(thing.words, (x - 0.5, y - 0.5, thing.size * 8 - 0.5))
+
+
+def busy_examples(pool: BusyPool, seconds: tuple[float, float], seed: int) -> Iterator[BusyExample]:
+    """Endless examples of scenes in the pool; lengths are log-uniform."""
+    rng = np.random.default_rng((seed, 47))
+    low, high = np.log(max(SHORTEST, seconds[0])), np.log(seconds[1])
+    source = pool.source(rng)
+    while True:
+        length = float(round(np.exp(rng.uniform(low, high))))
+        order = [str(task) for task in rng.permutation(list(BUSY_TASKS))]
+        try:
+            timeline = plan_busy(rng, length, order, source, questions=QUESTIONS_PER_VIDEO)
+        except ValueError:  # a short video, and long scenes
+            continue
+        for question in timeline.questions:
+            yield _put(timeline, question, with_options=bool(rng.random() < MULTIPLE_CHOICE))
+            if rng.random() < LISTINGS and question.needles:
+                yield _put(timeline, _listing(timeline, question, rng), with_options=False)
+
+
+def _put(timeline: BusyTimeline, question: Question, *, with_options: bool) -> BusyExample:
+    return BusyExample(timeline, question, *put_words(question, with_options=with_options))
+
+
+def _listing(timeline: BusyTimeline, question: Question, rng: np.random.Generator) -> Question:
+    """Things of a part of the frame, from left to right; in training only: it teaches where things are."""
+    number = question.needles[0]
+    scene = timeline.shown[number].scene
+    things = [t for t in scene.things if not t.arrives]
+    chosen = [things[k] for k in rng.permutation(len(things))[:LISTED].tolist()]
+    cell = cell_of(chosen[0].x, chosen[0].y)  # the question decides which of all things are listed
+    inside = sorted((t for t in things if cell_of(t.x, t.y) == cell), key=lambda t: t.x)[:LISTED]
+    said = ", ".join(f"{t.size_word} {t.name}" for t in inside)
+    stem = f"list all at the {cell}."
+    stem = stem if scene.anchor is None else f"in the scene with the sign {scene.anchor}, {stem}"
+    return Question("listing", stem, (said,), 0, "", (number,), about=tuple(inside))
