@@ -59,6 +59,14 @@ def evaluate_model(
     seed: SeedOption = 0,
     force: ForceOption = False,
     select: SelectOption = None,
+    ablate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="token-copies,blind,...",
+            help="Also ask with one part's input swapped, and say what each costs.",
+            show_default=False,
+        ),
+    ] = None,
     json_target: JsonOption = None,
 ) -> None:
     """Ask every question of a benchmark and count what is right."""
@@ -66,6 +74,7 @@ def evaluate_model(
 
     with wrong_use():
         resolve_model(model)
+        swaps = [name.strip() for name in (ablate or "").split(",") if name.strip()]
     silence_libraries()
     methods = method_names(
         select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
@@ -87,6 +96,7 @@ def evaluate_model(
                 methods=methods,
                 progress=tell,
                 media_root=media_root,
+                ablations=swaps,
             )
         # The table first: it was long work, and the disk may be full.
         deliver(json_target, report.table, report.as_json)

@@ -4,13 +4,15 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Unpack
 
 from bvllm.common.files import replace_file
-from bvllm.common.text import LETTERS
+from bvllm.common.text import LETTERS, Question
+from bvllm.evaluation.ablate import ablated, check_ablations
 from bvllm.evaluation.tasks import Item, task_of
 from bvllm.inference.answer import answer, method_names
 from bvllm.inference.ask import Answer, EncodedVideo, VideoModel, encode_video, load_model
@@ -39,6 +41,7 @@ class Scored:
         recall: share of the asked needles of which a frame was chosen; None where there is nothing to find.
         frames: distinct frames that were chosen.
         reply: what the model said in its own words.
+        ablated: for each ablation, whether the likeliest option is still the right one.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Scored:
     recall: float | None
     frames: int
     reply: str
+    ablated: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,25 @@ class Report:
         """How many replies in the model's own words name no option."""
         return sum(row.own_words is None for row in self.rows)
 
+    def losses(self) -> dict[str, Figure]:
+        """What each ablation costs: the share of right answers with everything in place, minus without.
+
+        Paired by question, so that what makes a question hard does not widen the intervals.
+        """
+        names = list(dict.fromkeys(name for row in self.rows for name in row.ablated))
+        return {name: self._cut(partial(_lost, name), Mean.of) for name in names}
+
+    def _table_of_losses(self) -> list[str]:
+        losses = self.losses()
+        if not losses:
+            return []
+        tasks = list(next(iter(losses.values())).by_task)
+        lines = ["", "Points that are lost where one part's input is swapped:", ""]
+        lines += [f"| | {' | '.join(losses)} |", "|---" * (len(losses) + 1) + "|"]
+        rows = [("**overall**", [figure.overall for figure in losses.values()])]
+        rows += [(task, [figure.by_task[task] for figure in losses.values()]) for task in tasks]
+        return lines + [f"| {title} | {' | '.join(map(_points, cut))} |" for title, cut in rows]
+
     def as_json(self) -> object:
         """Plain numbers, strings, lists and dictionaries; means that do not exist are None.
 
@@ -153,9 +176,17 @@ class Report:
             }
             for name, figure in self.figures().items()
         }
+        losses = {
+            name: {
+                "overall": asdict(figure.overall),
+                "by_task": {task: asdict(value) for task, value in figure.by_task.items()},
+            }
+            for name, figure in self.losses().items()
+        }
         return _no_nan(
             {
                 **figures,
+                **({"losses": losses} if losses else {}),
                 "unread_replies": self.unread_replies,
                 "settings": self.settings,
                 "rows": [asdict(r) for r in self.rows],
@@ -181,12 +212,24 @@ class Report:
             "|---|---|---|---|---|---|---|",
         ]
         lines += [f"| {title} | {cut[0].count} | {' | '.join(map(_cell, cut))} |" for title, cut in rows]
+        lines += self._table_of_losses()
         if self.unread_replies:
             total = len(self.rows)
             lines.append(
                 f"\n{self.unread_replies} of {total} replies in the model's own words name no option."
             )
         return "\n".join(lines)
+
+
+def _lost(name: str, row: Scored) -> float | None:
+    return None if name not in row.ablated else float(row.right) - float(row.ablated[name])
+
+
+def _points(value: Share | Mean) -> str:
+    """Points lost, with the interval."""
+    if not value.count:
+        return "-"
+    return f"{100 * value.mean:.1f} ({100 * value.low:.0f} to {100 * value.high:.0f})"
 
 
 def _cell(value: Share | Mean) -> str:
@@ -223,6 +266,7 @@ def evaluate(
     circular: bool = True,
     progress: Callable[[int, int], None] | None = None,
     media_root: Path | None = None,
+    ablations: Sequence[str] = (),
     methods: MethodNames | None = None,
     **slots: Unpack[Slots],
 ) -> Report:
@@ -240,15 +284,17 @@ def evaluate(
         progress: called with (questions done, all questions).
         media_root: folder that the questions name their videos from; the benchmark's own where None. A video
             outside of it is refused.
+        ablations: also ask with one part's input swapped, each by its name in
+            `bvllm.evaluation.ablate.ABLATIONS`.
         methods, **slots: a method for any slot of the pipeline, as for `answer`.
 
     Raises:
-        ValueError: a task or a method is unknown, a method does not go with the model, or the data are not as
-            the benchmark's layout says.
+        ValueError: a task, a method or an ablation is unknown, a method does not go with the model, or the
+            data are not as the benchmark's layout says.
         FileNotFoundError: a video is missing; raised before any question is asked.
     """
     items = task_of(task).read(data, media_root)
-    names = method_names(select, methods, slots)
+    names, swaps = method_names(select, methods, slots), check_ablations(ablations)
     loaded = load_model(model)
     budget = (budget or loaded.budget).with_parts(tokens, frames)
     filled = loaded.methods(names)
@@ -256,7 +302,13 @@ def evaluate(
     for (video, part), group in groupby(items, key=lambda item: (item.video, item.part)):
         with closing(encode_video(video, loaded, fps=fps, part=part)) as encoded:
             for item in group:
-                scored.append(score(item, encoded, loaded, budget=budget, methods=names, circular=circular))
+                ask = partial(score, item, encoded, budget=budget, methods=names)
+                other = _other_question(items, len(scored))
+                changed = {
+                    name: ask(ablated(name, loaded, loaded.read(other)), circular=False).right
+                    for name in swaps
+                }
+                scored.append(replace(ask(loaded, circular=circular), ablated=changed))
                 if progress is not None:
                     progress(len(scored), len(items))
     settings: dict[str, str | int | float] = {
@@ -272,6 +324,14 @@ def evaluate(
     if task != "world":
         settings["task"] = task
     return Report(tuple(scored), settings)
+
+
+def _other_question(items: Sequence[Item], number: int) -> Question:
+    """A question of another row, half the benchmark away, that says something else where there is one."""
+    following = (items[(number + len(items) // 2 + k) % len(items)] for k in range(len(items)))
+    mine = items[number]
+    other = next((item for item in following if item.question != mine.question), mine)
+    return Question(other.question)
 
 
 def score(

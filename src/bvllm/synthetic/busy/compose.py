@@ -13,6 +13,7 @@ FEWEST, MOST = 4, 16
 SHORTEST, LONGEST = 3, 8  # seconds of a scene
 APART = 0.85  # of the sum of two radii: things may cover a part of each other
 PLACES = 60  # tries to place a thing
+FIRST_SIGN, OTHER_SIGNS = (0.095, 0.12), (0.068, 0.085)  # half their height
 SPEED = 0.075  # shares of the height a second
 PAN = 0.006
 EDGE = 0.03
@@ -27,13 +28,14 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
         label: what its first sign says; None leaves it without signs.
         others: labels that further signs of the scene may carry.
     """
-    count = int(rng.integers(FEWEST, 9) if rng.random() < 0.4 else rng.integers(9, MOST + 1))
+    count = int(rng.integers(FEWEST, 9) if rng.random() < 0.33 else rng.integers(10, MOST + 2))
     seconds = int(rng.integers(SHORTEST, LONGEST + 1))
     signs = [] if label is None else [label]
     if signs and (kind == "signs" or rng.random() < 0.2):
         more = [other for other in others if other != label]
         signs += [str(x) for x in rng.choice(more, min(len(more), int(rng.integers(1, 3))), replace=False)]
-    things = _placed(rng, [_sign(rng, text) for text in signs])
+    # The sign that names the scene is large, further ones are smaller.
+    things = _placed(rng, [_sign(rng, text, first=text == label) for text in signs])
     pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
     wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST, count) - len(things))
     things = _placed(rng, wanted, things)
@@ -52,8 +54,9 @@ def random_thing(rng: np.random.Generator, **fixed: object) -> Thing:
     return Thing(x=0.5, y=0.5, **{**drawn, **fixed})  # type: ignore[arg-type]  # names of its fields
 
 
-def _sign(rng: np.random.Generator, label: str) -> Thing:
-    return Thing(SIGN, pick(rng, list(COLOURS)), 0.5, 0.5, float(rng.choice([0.06, 0.095])), label)
+def _sign(rng: np.random.Generator, label: str, *, first: bool) -> Thing:
+    low, high = FIRST_SIGN if first else OTHER_SIGNS
+    return Thing(SIGN, pick(rng, list(COLOURS)), 0.5, 0.5, float(rng.uniform(low, high)), label)
 
 
 def _placed(rng: np.random.Generator, wanted: list[Thing], there: list[Thing] | None = None) -> list[Thing]:
