@@ -58,7 +58,7 @@ class TrainingContext:
     def start(self, variant: Variant, seed: int) -> BVLLMForConditionalGeneration:
         """Nano's tower, the warmed-up language model and clock; the rest from noise."""
         tower = load_model("nano").model.vision_tower.float()
-        language_model, clock = language_stage(
+        language_model, clock, _ = language_stage(
             self.home / LANGUAGE, self.tokenizer, Recipe(), resume=True, control=Control()
         )
         config = variant.config(self.tokenizer)

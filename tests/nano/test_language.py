@@ -8,6 +8,7 @@ from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.language import (
     IGNORE,
     CaptionEncoder,
+    Where,
     answer_loss,
     collate,
     embed_captions,
@@ -104,7 +105,7 @@ def test_a_captioned_frame_is_the_sum_of_its_words_and_its_time(encoder):
     for part in clock.children():
         torch.nn.init.normal_(part.weight)
     batch = collate(captioned, start=1, pad=0)
-    embedded = embed_captions(batch, table, clock)
+    embedded = embed_captions(batch, table, clock, Where(table.shape[1]))
     for row, t in enumerate(captioned):
         for place, (words, second) in enumerate(zip(t.frames, t.seconds), start=1):
             wanted = table[words].sum(dim=0) + clock(torch.tensor([second]))[0]

@@ -17,18 +17,20 @@ STEPS = 200
 MISSED = 0.005  # share of the frames that show something which the probe may miss
 
 
-def knowledge_of(frames: Tensor, shows_needle: Tensor) -> Knowledge:
+def knowledge_of(frames: Tensor, shows_needle: Tensor, *, busy: bool = False) -> Knowledge:
     """What a nano knows that was trained on these frames.
 
     Args:
         frames: (n, C) features.
         shows_needle: (n,) bool.
+        busy: whether it was trained on busy scenes, too.
     """
+    stems = [*phrases.all_stems(), *LIST_STEMS, *(BUSY_STEMS if busy else ())]
     weights, bias = fit_probe(frames, shows_needle)
     return Knowledge(
         ABOUT,
-        tuple(dict.fromkeys([*world_words(), *SMALL_WORDS])),
-        tuple(dict.fromkeys([*phrases.all_stems(), *BUSY_STEMS, *LIST_STEMS])),
+        tuple(dict.fromkeys([*world_words(busy=busy), *SMALL_WORDS])),
+        tuple(dict.fromkeys(stems)),
         tuple(round(float(w), 5) for w in weights),
         round(float(bias), 5),
     )

@@ -199,7 +199,7 @@ def warm_up_language(
     config: Qwen2Config,
     *,
     steps: int,
-    batch: int = 48,
+    batch: int = 72,
     lr: float = 1.5e-3,
     seed: int = 0,
     minutes: float = math.inf,
@@ -216,9 +216,10 @@ def warm_up_language(
     """
     torch.manual_seed(seed)
     language_model = Qwen2Model._from_config(config, attn_implementation="eager").train()
-    clock, where = ClockEmbedding(config.hidden_size), Where(config.hidden_size)
+    clock = ClockEmbedding(config.hidden_size)
     nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
     nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
+    where = Where(config.hidden_size)
     parameters = [*language_model.parameters(), *clock.parameters(), *where.parameters()]
     loop = StageLoop(
         "language",

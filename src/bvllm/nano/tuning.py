@@ -76,17 +76,15 @@ ALIGNMENT = TuningStage(
     looking_weight=0.25,
     busy=0.75,
 )
-SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=4, lr=2e-3, answers=False)
+SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
 INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
-    minutes=16,
+    minutes=38,
     lr=5e-4,
     oracle=(0.4, 0.1),
     told=24,
-    looking_weight=0.2,
-    busy=0.6,
 )
 
 

@@ -68,10 +68,12 @@ def warm_up_tower(
     captions = [describe(needle) for needle in pool.needles]
     text = TextEncoder(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
-    heads = BusyHeads(config.hidden_size)
-    targets = None if busy is None else BusyTargets.of(busy, config.image_size // config.patch_size)
-    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters(), *heads.parameters()]
-    crowded = 0 if busy is None else batch // 2
+    parameters = [*tower.parameters(), *text.parameters(), *reader.parameters()]
+    crowded, targets = 0, None
+    if busy is not None:
+        heads, crowded = BusyHeads(config.hidden_size), batch // 2
+        targets = BusyTargets.of(busy, config.image_size // config.patch_size)
+        parameters += heads.parameters()
     batch -= crowded
     steps = max(1, int(epochs * len(pool) / batch))
     loop = StageLoop(
@@ -95,8 +97,8 @@ def warm_up_tower(
         names = [without_colour(captions[k]) if other else captions[k] for k, other in shown]
         distinct = sorted(set(names))
         target = torch.tensor([distinct.index(n) for n in names])
-        some = torch.randint(0, 1 if busy is None else len(busy), (crowded,), generator=generator)
         if busy is not None:
+            some = torch.randint(0, len(busy), (crowded,), generator=generator)
             plain = augment(busy.pixels[some], generator, torch.eye(3).expand(crowded, 3, 3), shift=0)
             pixels = torch.cat([pixels, normalise(plain, mean, std)])
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -48,12 +48,12 @@ COMMON_WORDS = (
 ).split()
 
 
-def world_words() -> list[str]:
-    """Every word that the world's questions and answers can hold."""
+def world_words(*, busy: bool = True) -> list[str]:
+    """Every word that the world's questions and answers can hold, those about busy scenes, too, if wanted."""
     text = " ".join([
         *vocabulary.COLOURS, *vocabulary.SHAPES, *vocabulary.WORDS, *vocabulary.ITEMS, *vocabulary.LANDMARKS,
         *vocabulary.CORNERS, *vocabulary.DIRECTIONS, *NUMBER_WORDS.values(), *COMMON_WORDS,
-        *phrases.all_stems(), *busy_words(),
+        *phrases.all_stems(), *(busy_words() if busy else ()),
     ])  # fmt: skip
     return sorted(set(re.findall(r"[a-z]{2,}", text.lower())))
 

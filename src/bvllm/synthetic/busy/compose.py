@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bvllm.synthetic.busy.things import ASPECT, LABELS, LARGEST, SIGN, SMALL, SMALLEST, TEXTURES, Scene, Thing
+from bvllm.synthetic.busy.things import (
+    LABELS,
+    SIGN,
+    SIGN_SIZE,
+    TEXTURES,
+    Scene,
+    Thing,
+)
 from bvllm.synthetic.sampling import pick
 from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 
@@ -13,10 +20,12 @@ FEWEST, MOST = 4, 16
 SHORTEST, LONGEST = 3, 8  # seconds of a scene
 APART = 0.85  # of the sum of two radii: things may cover a part of each other
 PLACES = 60  # tries to place a thing
-FIRST_SIGN, OTHER_SIGNS = (0.095, 0.12), (0.068, 0.085)  # half their height
-SPEED = 0.075  # shares of the height a second
-PAN = 0.006
+PAN = 0.002
+# A thing that moves begins somewhere in the middle of the frame, wherever it goes, and stays inside.
+MIDDLE, TRAVEL = (0.32, 0.68), (0.15, 0.22)
 EDGE = 0.03
+FINE = 16  # centres of things lie on sixteenths of the frame, signs on eighths
+SIZES = {"small": (0.053, 0.06), "large": (0.095, 0.115)}  # radii of things
 
 
 def compose(rng: np.random.Generator, kind: str, label: str | None, others: Collection[str]) -> Scene:
@@ -34,11 +43,10 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
     if signs and (kind == "signs" or rng.random() < 0.2):
         more = [other for other in others if other != label]
         signs += [str(x) for x in rng.choice(more, min(len(more), int(rng.integers(1, 3))), replace=False)]
-    # The sign that names the scene is large, further ones are smaller.
-    things = _placed(rng, [_sign(rng, text, first=text == label) for text in signs])
+    things = _placed(rng, [_sign(rng, text) for text in signs])
     pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
     wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST, count) - len(things))
-    things = _placed(rng, wanted, things)
+    things = [_on_its_way(rng, thing, seconds) for thing in _placed(rng, wanted, things)]
     return Scene(tuple(things), seconds, kind, (pan[0], pan[1]))
 
 
@@ -48,30 +56,44 @@ def random_thing(rng: np.random.Generator, **fixed: object) -> Thing:
     drawn: dict[str, object] = {
         "shape": pick(rng, SHAPES),
         "colour": pick(rng, list(COLOURS)),
-        "size": float(rng.uniform(SMALLEST, SMALL - 0.012) if small else rng.uniform(SMALL + 0.012, LARGEST)),
+        "size": float(rng.choice(SIZES["small" if small else "large"])),
         "texture": pick(rng, TEXTURES),
     }
     return Thing(x=0.5, y=0.5, **{**drawn, **fixed})  # type: ignore[arg-type]  # names of its fields
 
 
-def _sign(rng: np.random.Generator, label: str, *, first: bool) -> Thing:
-    low, high = FIRST_SIGN if first else OTHER_SIGNS
-    return Thing(SIGN, pick(rng, list(COLOURS)), 0.5, 0.5, float(rng.uniform(low, high)), label)
+def _sign(rng: np.random.Generator, label: str) -> Thing:
+    return Thing(SIGN, pick(rng, list(COLOURS)), 0.5, 0.5, SIGN_SIZE, label)
 
 
 def _placed(rng: np.random.Generator, wanted: list[Thing], there: list[Thing] | None = None) -> list[Thing]:
     """Give every thing a place where it covers others a little at most; what finds none is left out."""
     things = list(there or [])
-    for thing in sorted(wanted, key=lambda thing: -thing.size):
+    # What moves finds its place first, then the largest.
+    for thing in sorted(wanted, key=lambda thing: (thing.velocity == (0.0, 0.0), -thing.size)):
         half = thing.half()
         for _ in range(PLACES):
-            x = float(rng.uniform(half[0] + EDGE, 1 - half[0] - EDGE))
-            y = float(rng.uniform(half[1] + EDGE, 1 - half[1] - EDGE))
+            moves = thing.velocity != (0.0, 0.0)
+            x, y = (
+                float(rng.uniform(*(MIDDLE if moves else (side + EDGE, 1 - side - EDGE)))) for side in half
+            )
+            if thing.is_sign:
+                x, y = (int(rng.integers(0, 6)) + 1.5) / 8, (int(rng.integers(0, 8)) + 0.5) / 8
+            else:
+                x, y = round(x * FINE) / FINE, round(y * FINE) / FINE
             placed = replace(thing, x=x, y=y)
             if all(_apart(placed, other) for other in things):
                 things.append(placed)
                 break
     return things
+
+
+def _on_its_way(rng: np.random.Generator, thing: Thing, seconds: int) -> Thing:
+    """A thing that moves, with its speed: its way is as long in scenes of any length."""
+    if thing.velocity == (0.0, 0.0):
+        return thing
+    speed = float(rng.uniform(*TRAVEL)) / max(1, seconds - 1)
+    return replace(thing, velocity=(thing.velocity[0] * speed, thing.velocity[1] * speed))
 
 
 def _apart(one: Thing, other: Thing) -> bool:
@@ -113,8 +135,7 @@ def _mover(rng: np.random.Generator, count: int) -> list[Thing]:
     while mover.name in names:
         mover = random_thing(rng)
     way = [(-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0)][int(rng.integers(4))]
-    speed = SPEED * float(rng.uniform(0.8, 1.2))
-    return [replace(mover, velocity=(way[0] * speed / ASPECT, way[1] * speed)), *things]
+    return [replace(mover, velocity=way), *things]
 
 
 def _arrival(rng: np.random.Generator, count: int) -> list[Thing]:

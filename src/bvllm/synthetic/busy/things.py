@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from bvllm.synthetic.vocabulary import SHAPES, WORDS
 
 SIGN = "sign"
-SMALLEST, LARGEST = 0.05, 0.125  # radius of a thing as a share of the frame's height
 SMALL = 0.075  # below it a thing is called small
 ASPECT = 4 / 3  # of the frames that scenes are laid out for
 NUMBERS = tuple(str(n) for n in range(10, 60))
 LABELS = (*WORDS, *NUMBERS)  # what may stand on a sign
 TEXTURES = ("plain", "plain", "plain", "striped", "dotted")
-SIGN_WIDTH = 2.7  # of a sign, over its height
+SIGN_WIDTH = 4.0  # of a sign, over its height
+SIGN_SIZE = (
+    1 / 16
+)  # half its height: signs are an eighth of the frame high, three eighths wide, on a lattice of eighths
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 
 
