@@ -288,7 +288,8 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
 
 def _pools(recipe: Recipe, control: Control) -> tuple[FrameDataset, BusyPool | None]:
     """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
-    control.log(f"drawing {recipe.scenes} plain and {recipe.busy_scenes} busy scenes")
+    busy = f" and {recipe.busy_scenes} busy ones" if recipe.busy_scenes else ""
+    control.log(f"drawing {recipe.scenes} scenes{busy}")
     side, workers, tell = nano_vision().image_size, recipe.workers, control.progress
     plain = draw_pool(
         recipe.scenes, split="train", seed=recipe.seed, image_size=side, workers=workers, tell=tell

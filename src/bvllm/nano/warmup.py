@@ -56,8 +56,7 @@ def warm_up_tower(
     their captions name no colour: a shape is known by its outline, not by the colours it met in training.
 
     Args:
-        busy: scenes of many things, of which half of every batch is; what their patches and frames show is
-            taught by `BusyHeads`. None leaves them out.
+        busy: scenes of many things, half of every batch; `BusyHeads` teach what they show. None for none.
 
     Returns:
         The tower in eval mode, and its text side, which B-VLLM has no use for but a search over videos has.
@@ -106,9 +105,9 @@ def warm_up_tower(
             patches = seen.hidden_states[-2][:, 1:]
             read = reader(patches[:batch])
         said = text(distinct)
-        loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
+        frame_loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
         patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
-        loss = loss + patch_loss
+        loss = frame_loss + patch_loss
         loop.record(right=right, patches=patch_right)
         if targets is not None:
             more, shares = heads(patches[batch:].float(), seen.pooler_output[batch:].float(), some, targets)
