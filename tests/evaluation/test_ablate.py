@@ -9,7 +9,7 @@ import torch
 import bvllm.evaluation.evaluate as module
 from bvllm.common.text import Question
 from bvllm.evaluation.ablate import ABLATIONS, ablated, check_ablations, one_frame, shuffled_time
-from bvllm.evaluation.evaluate import Report, Scored, evaluate
+from bvllm.evaluation.evaluate import Loss, Report, Scored, evaluate
 from bvllm.inference.ask import answer, encode_video
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
@@ -109,6 +109,21 @@ def test_losses_are_paired_and_cut_by_task():
     assert report.as_json()["losses"]["blind"]["overall"]["mean"] == 0.5
     plain = Report((Scored("a", "colour", 5.0, True, None, None, None, 1, ""),), {})
     assert "swapped" not in plain.table()
+
+
+def test_intervals_of_pairs_by_hand():
+    """Pairs that agree narrow the interval, none that differs leaves some of it, and it ends within -1..1."""
+    pairs = [(True, True)] * 32 + [(True, False)] * 4 + [(False, True)] * 8 + [(False, False)] * 6
+    loss = Loss.of(pairs)
+    assert loss.mean == pytest.approx(-0.08)
+    assert loss.low < -0.08 < loss.high
+    alone = Loss.of([(True, True)] * 40 + [(True, False)] * 10)
+    assert (alone.mean, alone.count) == (pytest.approx(0.2), 50)
+    assert 0.05 < alone.low < 0.2 < alone.high < 0.4
+    assert Loss.of([(True, False)] * 5).high == pytest.approx(1.0)
+    none = Loss.of([(True, True)] * 95)
+    assert -0.05 < none.low <= 0 <= none.high < 0.05
+    assert Loss.of([]).count == 0
 
 
 def test_unknown_names_are_refused_before_anything_is_loaded(tmp_path, monkeypatch):

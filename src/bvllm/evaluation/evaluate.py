@@ -96,12 +96,58 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """The share of right answers that a swap costs, with its 95 % interval for pairs.
+
+    The interval is Newcombe's (1998, method 10): Wilson's two intervals, drawn together as far as the pairs
+    agree. It stays within -1..1, and is not empty where no pair differs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[bool, bool]]) -> "Loss":
+        """From (right as it is, right with the swap) of every question.
+
+        Example:
+            >>> loss = Loss.of([(True, True)] * 90 + [(False, False)] * 10)
+            >>> loss.mean, round(loss.low, 2), round(loss.high, 2)
+            (0.0, -0.03, 0.03)
+        """
+        n = len(pairs)
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        before, after = (Share.of([float(pair[k]) for pair in pairs]) for k in (0, 1))
+        both = sum(one and other for one, other in pairs) / n
+        spread = before.mean * (1 - before.mean) * after.mean * (1 - after.mean)
+        agree = (both - before.mean * after.mean) / math.sqrt(spread) if spread else 0.0
+        mean = before.mean - after.mean
+        ends = (
+            (before.mean - before.low, after.high - after.mean),
+            (before.high - before.mean, after.mean - after.low),
+        )
+        down, up = (math.sqrt(max(0.0, a * a - 2 * agree * a * b + b * b)) for a, b in ends)
+        return cls(mean, mean - down, mean + up, n)
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure of a report, over all rows and cut by task and by duration; keyed by their names."""
 
     overall: Share | Mean
     by_task: dict[str, Share | Mean]
     by_duration: dict[str, Share | Mean]
+
+
+@dataclass(frozen=True)
+class LossFigure:
+    """What one ablation costs, over all rows and by task."""
+
+    overall: Loss
+    by_task: dict[str, Loss]
 
 
 @dataclass(frozen=True)
@@ -143,13 +189,16 @@ class Report:
         """How many replies in the model's own words name no option."""
         return sum(row.own_words is None for row in self.rows)
 
-    def losses(self) -> dict[str, Figure]:
-        """What each ablation costs: the share of right answers with everything in place, minus without.
-
-        Paired by question, so that what makes a question hard does not widen the intervals.
-        """
+    def losses(self) -> dict[str, LossFigure]:
+        """What each ablation costs, paired by question: what makes a question hard widens no interval."""
         names = list(dict.fromkeys(name for row in self.rows for name in row.ablated))
-        return {name: self._cut(partial(_lost, name), Mean.of) for name in names}
+        tasks = sorted({row.task for row in self.rows})
+        return {
+            name: LossFigure(
+                _loss(self.rows, name), {t: _loss([r for r in self.rows if r.task == t], name) for t in tasks}
+            )
+            for name in names
+        }
 
     def _table_of_losses(self) -> list[str]:
         losses = self.losses()
@@ -176,13 +225,7 @@ class Report:
             }
             for name, figure in self.figures().items()
         }
-        losses = {
-            name: {
-                "overall": asdict(figure.overall),
-                "by_task": {task: asdict(value) for task, value in figure.by_task.items()},
-            }
-            for name, figure in self.losses().items()
-        }
+        losses = {name: asdict(figure) for name, figure in self.losses().items()}
         return _no_nan(
             {
                 **figures,
@@ -221,11 +264,11 @@ class Report:
         return "\n".join(lines)
 
 
-def _lost(name: str, row: Scored) -> float | None:
-    return None if name not in row.ablated else float(row.right) - float(row.ablated[name])
+def _loss(rows: Sequence[Scored], name: str) -> Loss:
+    return Loss.of([(row.right, row.ablated[name]) for row in rows if name in row.ablated])
 
 
-def _points(value: Share | Mean) -> str:
+def _points(value: Loss) -> str:
     """Points lost, with the interval."""
     if not value.count:
         return "-"
