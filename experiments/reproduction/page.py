@@ -25,6 +25,10 @@ other work beside it. 26 of them went into the language model, which `--warm` ta
 `bvllm train nano`. The other tables were made in another folder, from another language model of the same
 recipe, so a system that stands in several of them differs a little in Table 3.
 
+All figures on this page were measured while budget merging joined tokens across the whole clip. It joins
+them within each frame now, as Sec. 3.4 has it, so rows in which the budget binds will move when the tables
+are made again, on the busy world (docs/world.md).
+
 ## How it is done
 
 - **World**: `bvllm world`'s needles in drawn haystacks, its fourteen tasks. Training and exam share no needle

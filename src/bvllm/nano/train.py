@@ -275,7 +275,8 @@ def language_stage(
         save_file(where.state_dict(), folder / WHERE)
         _mark(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
-    where.load_state_dict(load_file(folder / WHERE))
+    if (folder / WHERE).is_file():  # folders of before 2026-11-29 tell of no places
+        where.load_state_dict(load_file(folder / WHERE))
     return Qwen2Model.from_pretrained(folder, **loading_weights()), clock, where
 
 
