@@ -248,10 +248,10 @@ def caption_loss(
     """The loss of a part of a batch, and the share of its replies that are right in every token."""
     table = language_model.embed_tokens.weight
     embedded = embed_captions(batch, table, clock, where)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = language_model(
-            inputs_embeds=embedded, attention_mask=batch.mask, use_cache=False
-        ).last_hidden_state.float()
+    # In float32: at this size casting costs more than bfloat16 saves (0.28 s a step for 0.45 s, AVX-512).
+    hidden = language_model(
+        inputs_embeds=embedded, attention_mask=batch.mask, use_cache=False
+    ).last_hidden_state
     loss, right = answer_loss(hidden, table, batch.labels)
     question = batch.mask.bool() & ~batch.captioned & (batch.labels == IGNORE)
     asked, _ = answer_loss(hidden, table, torch.where(question, batch.ids, IGNORE))

@@ -196,8 +196,7 @@ def run_language_model(
     attention = torch.nn.utils.rnn.pad_sequence(
         [torch.ones(len(r), dtype=torch.long) for r in rows], batch_first=True
     )
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = language_model(
-            inputs_embeds=embedded, attention_mask=attention, use_cache=False
-        ).last_hidden_state
+    hidden = language_model(
+        inputs_embeds=embedded, attention_mask=attention, use_cache=False
+    ).last_hidden_state
     return hidden, padded

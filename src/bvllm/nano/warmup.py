@@ -100,10 +100,10 @@ def warm_up_tower(
             some = torch.randint(0, len(busy), (crowded,), generator=generator)
             plain = augment(busy.pixels[some], generator, torch.eye(3).expand(crowded, 3, 3), shift=0)
             pixels = torch.cat([pixels, normalise(plain, mean, std)])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            seen = tower(pixel_values=pixels, output_hidden_states=True)
-            patches = seen.hidden_states[-2][:, 1:]
-            read = reader(patches[:batch])
+        # In float32: at this size casting costs more than bfloat16 saves (0.18 s for 0.25 s, on AVX-512).
+        seen = tower(pixel_values=pixels, output_hidden_states=True)
+        patches = seen.hidden_states[-2][:, 1:]
+        read = reader(patches[:batch])
         said = text(distinct)
         frame_loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
         patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
