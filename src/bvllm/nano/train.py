@@ -112,7 +112,7 @@ BOTH_WORLDS = Recipe(
     busy_scenes=6000,
     tower_epochs=60,
     tower_batch=64,
-    tower_minutes=20,
+    tower_minutes=15,
     language_steps=9000,
     language_batch=48,
     language_minutes=22,
@@ -121,7 +121,7 @@ BOTH_WORLDS = Recipe(
     stages=(
         ALIGNMENT,
         replace(SELECTION, minutes=4),
-        replace(INSTRUCTION, minutes=18, looking_weight=0.2, busy=0.6),
+        replace(INSTRUCTION, minutes=24, looking_weight=0.2, busy=0.6),
     ),
 )
 

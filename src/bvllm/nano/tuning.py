@@ -67,7 +67,7 @@ ALIGNMENT = TuningStage(
     "alignment",
     ("token_sampler", "multi_modal_projector"),
     steps=2500,
-    minutes=14,
+    minutes=15,
     lr=1.5e-3,
     batch=48,
     seconds=(8, 40),
