@@ -37,7 +37,7 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
         label: what its first sign says; None leaves it without signs.
         others: labels that further signs of the scene may carry.
     """
-    count = int(rng.integers(FEWEST, 9) if rng.random() < 0.33 else rng.integers(10, MOST + 2))
+    count = int(rng.integers(FEWEST, 9) if rng.random() < 0.33 else rng.integers(10, MOST + 1))
     seconds = int(rng.integers(SHORTEST, LONGEST + 1))
     signs = [] if label is None else [label]
     if signs and (kind == "signs" or rng.random() < 0.2):
@@ -45,7 +45,7 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
         signs += [str(x) for x in rng.choice(more, min(len(more), int(rng.integers(1, 3))), replace=False)]
     things = _placed(rng, [_sign(rng, text) for text in signs])
     pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
-    wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST, count) - len(things))
+    wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST + (kind == "arrival"), count) - len(things))
     things = [_on_its_way(rng, thing, seconds) for thing in _placed(rng, wanted, things)]
     return Scene(tuple(things), seconds, kind, (pan[0], pan[1]))
 
