@@ -131,6 +131,12 @@ def test_other_columns_of_a_row_are_somebody_elses_but_slips_are_not():
         row_to_dialogue({**row, "video_strat": 3}, "a.json:1", lambda *_: None)
 
 
+def test_a_part_named_by_frames_is_never_taken_for_the_whole_video():
+    with pytest.raises(ValueError, match="part must be named by its times"):
+        VideoPart(first=3).plan(SamplingPlan())
+    assert VideoPart(first=3).timed([k / 2 for k in range(9)]).plan(SamplingPlan()).start == 1.5
+
+
 def test_a_picture_or_a_text_has_no_part():
     with pytest.raises(ValueError, match="only videos have parts"):
         Message.model_validate({"role": "user", "content": [{"type": "image", "path": "a.png", "start": 1}]})

@@ -1,5 +1,6 @@
 """Define the chat schema: one JSON object a line, one question about one video a line."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -121,7 +122,7 @@ class Row(BaseModel):
     def _part_can_be_read(self) -> "Row":
         extra = self.model_extra or {}
         check_keys(extra, PART_WORDS | set(type(self).model_fields), "a row", near_only=True)
-        self.part.plan(SamplingPlan())
+        replace(self.part, first=None, last=None).plan(SamplingPlan())  # frames: once the video is there
         return self
 
     @model_validator(mode="after")

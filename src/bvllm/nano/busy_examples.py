@@ -1,12 +1,11 @@
 """Draw busy training examples: a question, and what every sampled frame of its video shows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from bvllm.nano.busy_pool import BusyPool
-from bvllm.nano.examples import MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, Told, put_words
+from bvllm.nano.examples import MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, Posed, Told, put_words
 from bvllm.synthetic.busy.tasks import BUSY_TASKS, Shown
 from bvllm.synthetic.busy.things import Scene, Thing, cell_of
 from bvllm.synthetic.busy.timeline import BusyTimeline, plan_busy
@@ -18,25 +17,8 @@ LISTED = 4  # things that a listing names
 SHORTEST = 8.0
 
 
-@dataclass(frozen=True)
-class BusyExample:
-    """A question about a busy video of `frames` frames at one a second; as `Example` of the plain world.
-
-    Attributes:
-        timeline: the video's plan.
-        question: what is asked.
-        prompt: the question as the user puts it, with or without options.
-        reply: the whole answer.
-    """
-
-    timeline: BusyTimeline
-    question: Question
-    prompt: str
-    reply: str
-
-    @property
-    def frames(self) -> int:
-        return int(self.timeline.seconds)
+class BusyExample(Posed[BusyTimeline]):
+    """A question about scenes of the busy world."""
 
     @property
     def asked(self) -> list[int]:

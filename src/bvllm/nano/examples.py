@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from bvllm.data.chat import LETTERS, format_clock, join_options
+from bvllm.synthetic.busy.timeline import BusyTimeline
 from bvllm.synthetic.draft import Question
 from bvllm.synthetic.needles import Event
 from bvllm.synthetic.sampling import describe
@@ -42,9 +43,12 @@ class Told(NamedTuple):
     place: tuple[float, float, float] | None = None
 
 
+Plan = TypeVar("Plan", Timeline, BusyTimeline)
+
+
 @dataclass(frozen=True)
-class Example:
-    """A question about a video of `frames` frames at one a second.
+class Posed(Generic[Plan]):
+    """A question about a video of `frames` frames at one a second, in either world.
 
     Attributes:
         timeline: the video's plan.
@@ -53,7 +57,7 @@ class Example:
         reply: the whole answer.
     """
 
-    timeline: Timeline
+    timeline: Plan
     question: Question
     prompt: str
     reply: str
@@ -62,6 +66,10 @@ class Example:
     def frames(self) -> int:
         return int(self.timeline.seconds)
 
+
+class Example(Posed[Timeline]):
+    """A question about needles of the plain world."""
+
     @property
     def asked(self) -> list[Event]:
         return [self.timeline.events[k] for k in self.question.needles]
@@ -69,6 +77,10 @@ class Example:
     def asked_frames(self) -> list[int]:
         """Every frame that shows an asked needle, ascending."""
         return sorted(t for event in self.asked for t in frames_of(event))
+
+    def key_frames(self) -> list[int]:
+        """What a good selector would find: all of `asked_frames`."""
+        return self.asked_frames()
 
     def other_frames(self) -> list[int]:
         """Every frame that shows some other needle, ascending."""

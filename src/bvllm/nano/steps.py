@@ -45,8 +45,7 @@ def wanted_frames(example: AnyExample, queries: int) -> Tensor:
     Query j watches over the j-th of L equal zones. With one needle all queries meet at it, with several each
     goes to its nearest, and where nothing is asked for they spread evenly over the video.
     """
-    shown = example.key_frames() if isinstance(example, BusyExample) else example.asked_frames()
-    asked = np.array(shown or range(example.frames))
+    asked = np.array(example.key_frames() or range(example.frames))
     centres = (np.arange(queries) + 0.5) / queries * (example.frames - 1)
     return torch.from_numpy(asked[np.abs(asked[None] - centres[:, None]).argmin(axis=1)])
 

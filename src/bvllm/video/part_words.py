@@ -116,8 +116,10 @@ class VideoPart:
         """A reader's plan with what was said here.
 
         Raises:
-            ValueError: the part is empty, or a number is out of range.
+            ValueError: the part is empty, a number is out of range, or the part is named by frames.
         """
+        if self.by_frames:
+            raise ValueError("part must be named by its times, got numbers of frames: call timed first")
         changes: dict[str, object] = {
             name: getattr(self, name) for name in ("start", "end", "fps") if getattr(self, name) is not None
         }

@@ -127,24 +127,26 @@ def _odd(rng: np.random.Generator, count: int) -> list[Thing]:
     return [*things, random_thing(rng, colour=pick(rng, [c for c in COLOURS if c != colour]))]
 
 
-def _mover(rng: np.random.Generator, count: int) -> list[Thing]:
-    """One thing moves, all others stand still; it is the only one of its name."""
+def _one_of_its_name(rng: np.random.Generator, count: int) -> tuple[Thing, list[Thing]]:
+    """A thing that no other has the name of, and the others."""
     things = _mixed(rng, count - 1)
     names = {thing.name for thing in things}
-    mover = random_thing(rng)
-    while mover.name in names:
-        mover = random_thing(rng)
+    thing = random_thing(rng)
+    while thing.name in names:
+        thing = random_thing(rng)
+    return thing, things
+
+
+def _mover(rng: np.random.Generator, count: int) -> list[Thing]:
+    """One thing moves, all others stand still; it is the only one of its name."""
+    mover, things = _one_of_its_name(rng, count)
     way = [(-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0)][int(rng.integers(4))]
     return [replace(mover, velocity=way), *things]
 
 
 def _arrival(rng: np.random.Generator, count: int) -> list[Thing]:
     """One thing comes when the others are there already; it is the only one of its name."""
-    things = _mixed(rng, count - 1)
-    names = {thing.name for thing in things}
-    late = random_thing(rng)
-    while late.name in names:
-        late = random_thing(rng)
+    late, things = _one_of_its_name(rng, count)
     return [replace(late, arrives=float(rng.integers(1, SHORTEST))), *things]
 
 
