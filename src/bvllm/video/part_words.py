@@ -189,6 +189,6 @@ def _two_numbers(name: str, value: object) -> tuple[float, float]:
 def _whole(name: str, value: float, least: int) -> int:
     if value != int(value) or value < least:
         raise ValueError(
-            f"{name} must be a whole number of at least {least}, got {value:g}: give a count of frames"
+            f"{WORDS[name][0]} must be a whole number of at least {least}, got {value:g}: count frames"
         )
     return int(value)

@@ -59,7 +59,7 @@ class SamplingPlan:
         """The part in words."""
         if not self.is_part:
             return "the whole video"
-        return f"{self.start:g} to {'the end' if self.end is None else f'{self.end:g}'} s"
+        return f"{self.start:g} s to the end" if self.end is None else f"{self.start:g} to {self.end:g} s"
 
     def within(self, seconds: float) -> bool:
         """Whether a frame at this time lies in the part."""
