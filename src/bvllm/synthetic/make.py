@@ -21,6 +21,7 @@ from bvllm.synthetic.haystack import DrawnHaystack, Haystack
 from bvllm.synthetic.tasks import TASKS, check_tasks
 from bvllm.synthetic.timeline import SHORTEST, Timeline, plan_video
 from bvllm.synthetic.vocabulary import SPLITS, Split
+from bvllm.video.frames import REPEATABLE
 
 Detail = Literal["plain", "busy"]
 AnyTimeline = Timeline | BusyTimeline
@@ -207,7 +208,11 @@ def write_video(
         for k in range(int(timeline.seconds * rate)):
             time = k / rate
             picture = timeline.draw(haystack.frame(time), time)
-            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+            # The encoder would convert with as many threads as there are cores, and its bytes would not be
+            # the same on every machine.
+            frame = av.VideoFrame.from_image(picture).reformat(  # type: ignore[no-untyped-call]
+                format="yuv420p", interpolation=REPEATABLE, threads=1
+            )
             frame.pts, frame.time_base = k, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
