@@ -142,7 +142,7 @@ def test_names_are_suggested():
         MethodNames(select_frames="zzz")
     with pytest.raises(ValueError, match="tokens_policy must be one of none, even, balanced, got 'odd'"):
         MethodNames(tokens_policy="odd")
-    assert known_names("merge_frames") == ("similar", "none")
+    assert known_names("merge_frames") == ("similar", "released", "none")
 
 
 # What a newcomer writes after reading the first lines of bvllm/methods/__init__.py.

@@ -116,6 +116,30 @@ def test_both_readers_read_as_the_released_qformer_does(released):
     torch.testing.assert_close(model.model.frame_reader.reader.queries.weight, source.query_tokens[0, :1])
 
 
+def test_final_patches_are_what_instructblip_shows_its_qformer(released):
+    """Whole, from pixels: what the Q-Former is given in transformers' own forward pass, [CLS] taken off."""
+    folder, made = released
+    settings = tiny.config(vision_feature_layer="final")
+    model = assemble(
+        folder / "instructblip", folder / "language", folder / "instructblip", config=settings
+    ).model.eval()
+    source, shown = made["instructblip"], []
+    hook = source.qformer.register_forward_pre_hook(
+        lambda _, __, kwargs: shown.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
+    pixels, ids = torch.randn(2, 3, 16, 16), torch.tensor([[8, 10, 11], [11, 24, 14]])
+    try:
+        source.get_image_features(pixels, qformer_input_ids=ids, qformer_attention_mask=torch.ones_like(ids))
+    finally:
+        hook.remove()
+    [states] = shown
+    torch.testing.assert_close(model.model.encode_patches(pixels), states[:, 1:])
+    torch.testing.assert_close(model.model.encode_frames(pixels), states[:, 0])
+    raw = tiny.config(vision_feature_layer=-1)
+    other = assemble(folder / "instructblip", folder / "language", config=raw).model.eval()
+    assert not torch.allclose(other.model.encode_patches(pixels), states[:, 1:], atol=0.1)
+
+
 def test_the_language_model_speaks_as_before(released):
     folder, made = released
     inputs = tiny.batch(tiny.mixed_chats()[2])

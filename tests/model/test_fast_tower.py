@@ -87,7 +87,7 @@ def test_in_float32_it_is_the_stock_tower(name, packed, monkeypatch):
     quick = fast(tower)
     with torch.no_grad():
         assert error(quick.frame_features(pixels), frame_features(tower, normalised(pixels))) < 3e-6
-        for layer in (0, 2, -2, -1):
+        for layer in (0, 2, -2, -1, "final"):
             wanted = patch_features(tower, normalised(pixels), layer)
             assert error(quick.patch_features(pixels, layer), wanted) < 3e-6
 

@@ -29,7 +29,7 @@ def test_the_papers_run(rows):
     lora = 28 * 128 * (2 * (3584 + 3584) + 2 * (3584 + 512) + 3 * (3584 + 18944))
     assert dict(instruction.trained)["language_model"] == lora
     assert set(dict(instruction.trained)) == {
-        "frame_selector", "multi_modal_projector", "token_sampler", "clock", "language_model",
+        "frame_selector", "multi_modal_projector", "token_sampler", "language_model",
     }  # fmt: skip
     assert (alignment.steps, alignment.accumulation) == (2, 8)
     assert (instruction.steps, instruction.accumulation) == (4, 4)

@@ -11,7 +11,7 @@ from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
-from bvllm.stages.merge_frames import SimilarFrameMerging
+from bvllm.stages.merge_frames import ReleasedFrameMerging, SimilarFrameMerging
 from bvllm.stages.merge_tokens import BipartiteMerging
 from bvllm.stages.method import Slot
 from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
@@ -28,6 +28,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
     },
     "merge_frames": {
         "similar": SimilarFrameMerging,
+        "released": ReleasedFrameMerging,
     },
     "sample_tokens": {
         "qformer": TokenSampler,

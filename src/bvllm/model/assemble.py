@@ -205,7 +205,9 @@ def _reader_state(config: BVLLMConfig, reader: PreTrainedModel, queries: Tensor)
         "model.frame_selector.reader": config.num_selected_frames if config.select_frames == "qformer" else 0,
         "model.token_sampler.reader": config.tokens_per_frame if config.sample_tokens == "qformer" else 0,
         "model.multi_modal_projector.reader": connector.queries
-        if isinstance(connector, LlamaVidConfig) and connector.reader == "qformer"
+        if config.connector_samples
+        and isinstance(connector, LlamaVidConfig)
+        and connector.reader == "qformer"
         else 0,
         "model.frame_reader.reader": 1 if config.frame_feature == "qformer" else 0,
     }

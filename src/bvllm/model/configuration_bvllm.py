@@ -19,7 +19,7 @@ from bvllm.model.connectors.configuration import (
     connector_config,
     connector_dict,
 )
-from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
+from bvllm.model.vision_tower import FINAL, patch_columns, patch_count, tower_of
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.method import Slot
 from bvllm.stages.sample_tokens import TOKENS_PER_FRAME
@@ -109,20 +109,24 @@ class BVLLMConfig(PreTrainedConfig):
         certainty: L*-free selection: of the frames that the queries point at, those stay of which one is at
             least this sure, relative to the surest; L* is only the most. 0 is the paper's, all stay.
         choice: how frames are chosen in training; at inference always the arg-max.
-        merge_frames: "similar" (Sec. 3.3), another method, or "none": queries that agree spend their tokens
-            twice. True and False are the older names of the first and the last.
+        merge_frames: "similar" (Sec. 3.3), "released" (as the authors' code has it), or "none": queries that
+            agree spend their tokens twice. True and False are the older names of the first and the last.
         sample_tokens: a method: "qformer", "pool" (average pooling to R), "divprune", ..., or "none" (all
             patches). `token_sampler` is its older name.
         tokens_policy: how many tokens each frame may keep: "none" (R, or whatever the method keeps), "even"
             (a frame's share of the budget, theta over the frames that are left) or "balanced" (by how sure
             the selection was of each). Of the sampler's queries the earlier ones are then the more important.
         adaptive_tokens: True is the older name of `tokens_policy="even"`.
-        connector: a baseline's bridge in place of token sampler and projector: a `LlamaVidConfig` or a
-            `VideoLlama2Config`, or its dictionary. It reads all patches: `sample_tokens="none"`.
+        connector: a baseline's bridge to the language model: a `LlamaVidConfig` or a `VideoLlama2Config`, or
+            its dictionary. With `sample_tokens="none"` it reads all patches, in place of token sampler and
+            projector; with "qformer" the token sampler's R tokens take the place of its own (the paper's "w.
+            Ours"), and its last layers bring them to the language model.
         merge_tokens: "bipartite" (Sec. 3.4, within each frame), another method ("tome" merges over the whole
             clip), or "none": tokens beyond the budget are thinned evenly. True and False are the older names
             of the first and the last.
-        vision_feature_layer: hidden state of the tower that gives the patches; 0 is the embeddings.
+        vision_feature_layer: hidden state of the tower that gives the patches: its number, 0 is the
+            embeddings, or "final", what the tower gives behind its last LayerNorm. InstructBLIP's Q-Former
+            was trained on "final"; LLaVA's projectors on -2. CLIP's last LayerNorm is for [CLS] alone.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
         clock: add the frame's time to its tokens, so that the language model can tell it.
         video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
@@ -133,8 +137,10 @@ class BVLLMConfig(PreTrainedConfig):
     Raises:
         ValueError: an option is unknown, or a number is out of range.
 
-    Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 4.1. `time_channels`, `clock`, `certainty`,
-        `adaptive_tokens` and "cls_mean" are ours.
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 7.4. L* and R are 32 there (Sec. 7.4), and tau is 0.1
+        (Sec. 3.2). theta is 512 where Fig. 3c levels off and 768 in Fig. 3b; the 32 x 32 tokens of Sec. 7.4
+        merge at none. gamma has no stated default: Fig. 3b tries 0.5, 0.75 and 1. `time_channels`, `clock`,
+        `certainty`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
         >>> BVLLMConfig(num_selected_frames=16, select_frames="uniform").budget
@@ -169,7 +175,7 @@ class BVLLMConfig(PreTrainedConfig):
     tokens_policy: str = "none"
     connector: Any = None  # held as a LlamaVidConfig, a VideoLlama2Config or None
     merge_tokens: str | bool = "bipartite"
-    vision_feature_layer: int = -2
+    vision_feature_layer: int | str = -2
     time_channels: int = 0
     clock: bool = True
     video_token_id: int = 151665
@@ -242,7 +248,9 @@ class BVLLMConfig(PreTrainedConfig):
     def placeholders(self) -> PlaceholderCount:
         """How many placeholders stand for a clip."""
         learned = self.select_frames != NONE and METHODS["select_frames"][self.select_frames].learned
-        if isinstance(self.connector, VideoLlama2Config):  # as many for any clip, as for one frame
+        if (
+            isinstance(self.connector, VideoLlama2Config) and self.connector_samples
+        ):  # as many for any clip, as for one frame
             return PlaceholderCount(1, self._block_tokens(self.connector), self.budget_tokens)
         return PlaceholderCount(
             self.num_selected_frames,
@@ -251,6 +259,11 @@ class BVLLMConfig(PreTrainedConfig):
             choose=self.select_frames != NONE,
             merge_frames=self.merge_frames != NONE or not learned,  # others never name a frame twice
         )
+
+    @property
+    def connector_samples(self) -> bool:
+        """Whether a connector makes the tokens of the patches, in place of token sampler and projector."""
+        return self.connector is not None and self.sample_tokens == NONE
 
     slots = placeholders  # the name until 0.1, for one release
 
@@ -302,10 +315,12 @@ class BVLLMConfig(PreTrainedConfig):
 
     def _fit_connector(self, connector: ConnectorConfig) -> None:
         """What follows from a connector, and what does not go with it."""
+        if self.sample_tokens == "qformer":
+            return
         if self.sample_tokens != NONE:
             raise ValueError(
-                f'sample_tokens must be "none" with a connector, got {self.sample_tokens!r}: '
-                "the connector samples the patches itself"
+                f'sample_tokens must be "none" or "qformer" with a connector, got {self.sample_tokens!r}: '
+                "the connector samples the patches itself, or reads the token sampler's queries"
             )
         if isinstance(connector, LlamaVidConfig):
             patches, columns = patch_count(self.vision_config), patch_columns(self.vision_config)
@@ -338,7 +353,7 @@ class BVLLMConfig(PreTrainedConfig):
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, got {self.tau}: the paper uses 0.1")
         if not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper uses 0.75")
+            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper tries 0.5, 0.75 and 1")
         if not 0 <= self.certainty < 1:
             raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
         if self.tokens_policy != NONE and self.sample_tokens == "pool":
@@ -353,10 +368,16 @@ class BVLLMConfig(PreTrainedConfig):
             )
         if self.time_channels < 0:
             raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
-        states = self.vision_config.num_hidden_layers + 1
-        if not -states <= self.vision_feature_layer < states:
+        states, layer = self.vision_config.num_hidden_layers + 1, self.vision_feature_layer
+        if isinstance(layer, str):
+            if layer != FINAL:
+                raise ValueError(
+                    f'vision_feature_layer must be a number or "{FINAL}", got {layer!r}: '
+                    "-2 is the last hidden state but one"
+                )
+        elif not -states <= layer < states:
             raise ValueError(
-                f"vision_feature_layer must lie in {-states}..{states - 1}, got {self.vision_feature_layer}: "
+                f"vision_feature_layer must lie in {-states}..{states - 1}, got {layer}: "
                 "-2 is the last hidden state but one"
             )
 

@@ -30,7 +30,7 @@ from bvllm.model.fast_layers import (
     is_covered,
     read_layers,
 )
-from bvllm.model.vision_tower import Triple, frame_size, patch_count, tower_of
+from bvllm.model.vision_tower import FINAL, Layer, Triple, frame_size, patch_count, tower_of
 
 TOKENS_PER_STEP = 1100  # so many go through a layer together; the states of more would leave the cache
 MOST_FRAMES_PER_STEP = 16
@@ -82,6 +82,7 @@ class FastTower:
         config, family, record = tower.config, FAMILIES[type(tower.config)], tower_of(tower.config)
         self.dtype, self.device, self.compiled = dtype, tower.device, False
         self._prefix, patches = record.prefix(config), patch_count(config)
+        self._normalises = record.normalises_patches
         on_cpu = self.device.type == "cpu"
         self.step = _frames_per_step(self._prefix + patches) if on_cpu else FRAMES_PER_GPU_STEP
         self._size = frame_size(config)
@@ -121,13 +122,20 @@ class FastTower:
         self.compiled = True
         self.frame_features(torch.zeros(1, 3, *self._size, dtype=torch.uint8))
 
-    def patch_features(self, frames: Tensor, layer: int) -> Tensor:
+    def patch_features(self, frames: Tensor, layer: Layer) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, N, C) float32: the patches as they leave `layer`; later ones do not run.
 
-        `layer` counts as in `hidden_states` of transformers: 0 is what enters the first layer, -1 the last.
+        `layer` counts as in `hidden_states` of transformers: 0 is what enters the first layer, -1 what leaves
+        the last one, and "final" is that behind the tower's last LayerNorm, where the patches have one.
         """
-        depth = range(len(self._layers) + 1)[layer]
-        return self._by_steps(frames, lambda chunk: self._run(chunk, depth)[:, self._prefix :])
+        depth = range(len(self._layers) + 1)[-1 if isinstance(layer, str) else layer]
+        normed = layer == FINAL and self._normalises
+
+        def patches(chunk: Tensor) -> Tensor:
+            states = self._run(chunk, depth)
+            return (self._after(states) if normed else states)[:, self._prefix :]
+
+        return self._by_steps(frames, patches)
 
     def _by_steps(self, frames: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
         if frames.dtype != torch.uint8 or frames.shape[1:] != (3, *self._size) or not len(frames):

@@ -66,10 +66,12 @@ def nano_text(vocabulary: int, *, pad_token_id: int, eos_token_id: int) -> Qwen2
 
 
 def paper_7b() -> BVLLMConfig:
-    """The paper's model (Sec. 4.1): EVA ViT-g and InstructBLIP's Q-Formers before Qwen2-7B-Instruct.
+    """The paper's model (Sec. 3.5 and 7.4): EVA ViT-g and Q-Formers before a Qwen2, here Qwen2-7B-Instruct.
 
-    The sizes of the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads
-    them from the parts themselves.
+    The Q-Formers are InstructBLIP's, as in the authors' released code; they read what the tower gives behind
+    its last LayerNorm, as they were trained to. Tokens carry no clock: the paper has none. The sizes are
+    those of the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads them
+    from the parts themselves.
     """
     q_former = {"vocab_size": 30523, "encoder_hidden_size": 1408}
     text = Qwen2Config(
@@ -88,6 +90,8 @@ def paper_7b() -> BVLLMConfig:
         frame_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
         spatial_qformer_config=InstructBlipQFormerConfig(**q_former).to_dict(),
         text_config=text.to_dict(),
+        vision_feature_layer="final",
+        clock=False,
     )
 
 

@@ -68,7 +68,7 @@ def _selection(
 
 def _sampling(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> TokenStage:
     name, tower = config.sample_tokens, config.vision_config
-    if config.connector is not None:
+    if config.connector_samples:
         frames, columns = config.num_selected_frames, patch_columns(tower)
         return connector_stage(config.connector, parts.connector, frames, patch_count(tower), columns)
     if name == NONE:
@@ -100,7 +100,7 @@ def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
     if name == NONE:
         return None
     method = METHODS[slot][name]
-    return method(config.gamma) if method is SimilarFrameMerging else method()
+    return method(config.gamma) if issubclass(method, SimilarFrameMerging) else method()
 
 
 def _not_trained(slot: Slot, name: str, own: str) -> ValueError:

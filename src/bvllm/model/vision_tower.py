@@ -23,6 +23,9 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 Triple = tuple[float, float, float]
+# The hidden state that gives the patches: its number, or "final", what comes out of the tower.
+Layer = int | str
+FINAL = "final"
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -48,6 +51,11 @@ class Tower:
     std: Triple
     classes: int = 1
     registers: bool = False
+
+    @property
+    def normalises_patches(self) -> bool:
+        """Whether the last LayerNorm is for all tokens; CLIP's is for its pooled output alone."""
+        return self.frame == "first" or not self.classes
 
     def prefix(self, config: PreTrainedConfig) -> int:
         """How many tokens come before the patches."""
@@ -121,19 +129,25 @@ def frame_features(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
 
 
 def patch_features(
-    tower: PreTrainedModel, pixels: Tensor, layer: int, *, keep_prefix: bool = False
+    tower: PreTrainedModel, pixels: Tensor, layer: Layer, *, keep_prefix: bool = False
 ) -> Tensor:
     """(t, 3, H, W) -> (t, N, C): the patches as they leave `layer`; [CLS] and registers cut off, or kept."""
-    # All of them: to ask for one layer by its number means another layer in other releases of transformers.
-    states = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[layer]
+    states = _states(tower(pixel_values=pixels, output_hidden_states=layer != FINAL), layer)
     return states if keep_prefix else states[:, tower_of(tower.config).prefix(tower.config) :]
 
 
-def frame_and_patch_features(tower: PreTrainedModel, pixels: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+def frame_and_patch_features(tower: PreTrainedModel, pixels: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """Both of the above from one pass: (t, 3, H, W) -> (t, C) and (t, N, C)."""
-    output = tower(pixel_values=pixels, output_hidden_states=True)
+    output = tower(pixel_values=pixels, output_hidden_states=layer != FINAL)
     prefix = tower_of(tower.config).prefix(tower.config)
-    return _frame(tower, output), output.hidden_states[layer][:, prefix:]
+    return _frame(tower, output), _states(output, layer)[:, prefix:]
+
+
+def _states(output: BaseModelOutputWithPooling, layer: Layer) -> Tensor:
+    if layer == FINAL:
+        return output.last_hidden_state
+    # All of them: to ask for one layer by its number means another layer in other releases of transformers.
+    return output.hidden_states[layer]
 
 
 def _frame(tower: PreTrainedModel, output: BaseModelOutputWithPooling) -> Tensor:

@@ -20,7 +20,7 @@ from transformers.activations import ACT2FN
 from bvllm.model.clock import ClockEmbedding, ClockTable, clock_of
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
-from bvllm.model.connectors.bridge import Connector, build_connector
+from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.slot_methods import Trained, build_pipeline
 from bvllm.model.vision_tower import (
@@ -105,7 +105,9 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
     @property
     def keeps_prefix(self) -> bool:
         """Whether patches come with the [CLS] before them, which a connector may want."""
-        return isinstance(self.config.connector, LlamaVidConfig) and self.config.connector.keeps_prefix
+        connector = self.config.connector
+        reads = isinstance(connector, LlamaVidConfig) and connector.keeps_prefix
+        return reads and self.config.connector_samples
 
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
         """First pass: (T, 3, H, W) -> (T, C), one vector per frame; 32 frames at a time."""
@@ -225,12 +227,12 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         tokens = sampled.tokens
         lengths = [len(t) for t in tokens]
         features = torch.cat([t.features for t in tokens])
-        if config.connector is None:  # by the configuration: an adapter may wrap the module
+        if not config.connector_samples:  # by the configuration: an adapter may wrap the module
             features = self.multi_modal_projector(features)
         if self.clock is not None:
             times = [
                 self.clock(t.seconds)
-                if config.connector is not None
+                if config.connector_samples
                 else clock_of(self.clock, t, s, patches.shape[1])
                 for t, s in zip(tokens, selections)
             ]
@@ -393,16 +395,17 @@ def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:
     return FrameReader(copy.deepcopy(config.spatial_qformer_config), config.vision_config.hidden_size)
 
 
-def build_projector(config: BVLLMConfig) -> Projector | Connector:
+def build_projector(config: BVLLMConfig) -> nn.Module:
     """The bridge: a baseline's connector, or a projector as wide as what comes out of the sampler."""
+    sampled = config.sample_tokens == "qformer"
     if config.connector is not None:
-        return build_connector(
+        build = build_connector_behind_sampler if sampled else build_connector
+        return build(
             config.connector,
             config.spatial_qformer_config,
             config.vision_config.hidden_size,
             config.text_config.hidden_size,
         )
-    sampled = config.sample_tokens == "qformer"
     width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
     return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
 

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 Mode = Literal["hard", "gumbel", "softmax"]
-TAU = 0.1  # B-VLLM (arXiv 2412.09919), Sec. 4; best in its ablation. The released code: 0.5
+TAU = 0.1  # B-VLLM (arXiv 2412.09919), Sec. 3.2; best in Fig. 3b. The released code: 0.5
 
 
 def choose(

@@ -19,7 +19,7 @@ from bvllm.primitives.assignment import DROP, Assignment
 from bvllm.primitives.matching import cosine, match_earlier
 from bvllm.stages.method import Lands, Method, Slot
 
-GAMMA = 0.75  # B-VLLM, Sec. 4
+GAMMA = 0.75  # the paper states none (Fig. 3b tries three); its code has this number on another scale
 
 
 def order_by_time(S: Tensor, seconds: Tensor) -> Tensor:
@@ -55,7 +55,8 @@ class SimilarFrameMerging(Method):
     that merges into a merged row arrives at the leader that survives. One-hot rows need a single round.
 
     Attributes:
-        threshold: gamma; the plain cosine at which two rows are the same (Sec. 4: 0.75).
+        threshold: gamma; the plain cosine at which two rows are the same. The paper states no default:
+            Fig. 3b tries 0.5, 0.75 and 1.
         released: what the authors' code does instead of what the paper says: (cos + 1) / 2 against the
             threshold, so 0.75 means a cosine of 0.5; one pass in which every row goes to its most similar
             earlier row; a row whose goal was itself merged away is lost (DROP).
@@ -81,7 +82,7 @@ class SimilarFrameMerging(Method):
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}: the paper uses {GAMMA}")
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}: the usual one is {GAMMA}")
 
     def assign(self, S: Tensor) -> Assignment:
         """Decide which rows of S (L, T), oldest first, become one."""
@@ -96,6 +97,19 @@ class SimilarFrameMerging(Method):
             if len(step) == len(plan):
                 return plan
             plan = plan.then(step)
+
+
+@dataclass(frozen=True)
+class ReleasedFrameMerging(SimilarFrameMerging):
+    """What the authors' released code merges in place of what the paper says; see `SimilarFrameMerging`.
+
+    Example:
+        >>> S = torch.tensor([[1.0, 0.0], [0.9, 0.44], [0.0, 1.0]])  # the last row follows one that is gone
+        >>> len(ReleasedFrameMerging().assign(S)), len(SimilarFrameMerging().assign(S))
+        (1, 2)
+    """
+
+    released: bool = True
 
 
 def _follow_leaders(alike: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from bvllm.stages.qformer import QFormer
 from bvllm.stages.resampler import Resampler
 from bvllm.types import FrameSelection, Questions, SignalName, Signals, Step, Tokens
 
-TOKENS_PER_FRAME = 32  # R in B-VLLM, Sec. 4
+TOKENS_PER_FRAME = 32  # R in B-VLLM, Sec. 7.4
 
 
 class TokenSampler(nn.Module):
@@ -67,7 +67,7 @@ class TokenSampler(nn.Module):
 
 
 class PooledTokens(nn.Module):
-    """Adaptive average pooling to R tokens: the paper's model without spatial sampling (ablation in Sec. 4).
+    """Adaptive average pooling to R tokens: a stand-in for spatial sampling, ours: it reads no question.
 
     The grid of patches is pooled to the grid nearest to a square that holds R tokens (32 = 4 x 8).
 

@@ -6,6 +6,7 @@
 import difflib
 import types
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -33,7 +34,7 @@ class ModelSettings:
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
         tau, gamma, frame_feature, certainty, choice, select_frames, merge_frames, sample_tokens,
         merge_tokens,
-            tokens_policy, time_channels, clock: see `BVLLMConfig`.
+            tokens_policy, time_channels, clock, vision_feature_layer: see `BVLLMConfig`.
         adaptive_tokens: the older name of `tokens_policy="even"`.
     """
 
@@ -57,6 +58,7 @@ class ModelSettings:
     adaptive_tokens: bool = False
     time_channels: int = 0
     clock: bool = True
+    vision_feature_layer: int | str = -2
 
 
 @dataclass(frozen=True)
@@ -193,13 +195,16 @@ TUNED: tuple[Part, ...] = (*ALIGNED, "token_sampler", "clock", "language_model")
 def paper_7b() -> Settings:
     """The paper's run (arXiv 2412.09919, Sec. 7.1); what it does not tell (warm-up, clipping) is LLaVA's.
 
-    For CLIP instead of EVA ViT-g: model.vision=openai/clip-vit-large-patch14-336.
+    For CLIP instead of EVA ViT-g: model.vision=openai/clip-vit-large-patch14-336
+    model.vision_feature_layer=-2, which is the layer that LLaVA reads.
     """
     return Settings(
         model=ModelSettings(
             vision="Salesforce/instructblip-vicuna-7b",
             qformer="Salesforce/instructblip-vicuna-7b",
             language_model="Qwen/Qwen2-7B-Instruct",
+            vision_feature_layer="final",
+            clock=False,
         ),
         alignment=StageSettings(trains=ALIGNED, lr=1e-3, schedule="linear", batch=256),
         instruction=StageSettings(
@@ -295,9 +300,13 @@ def _read(text: str, kind: Any, name: str) -> Any:
     """The value that a word means, by the type of its field."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if text.lower() in NONE:
+        if type(None) in inside and text.lower() in NONE:
             return None
-        return _read(text, next(k for k in inside if k is not type(None)), name)
+        kinds = [k for k in inside if k is not type(None)]
+        for one in kinds[:-1]:
+            with suppress(ValueError):
+                return _read(text, one, name)
+        return _read(text, kinds[-1], name)
     if origin is tuple:
         return tuple(_read(part, inside[0], name) for part in text.split(",") if part)
     if origin is Literal:

@@ -31,6 +31,15 @@ SYSTEMS = {
 }  # fmt: skip
 
 
+# Both baselines with B-VLLM whole: its frames, and its token sampler's tokens of them.
+SAMPLED = {
+    "llama_vid with b-vllm whole": LlamaVidConfig(queries=3),
+    "videollama2 with b-vllm whole": VideoLlama2Config(depth=1),
+    "spatial pool with b-vllm whole": VideoLlama2Config("spatial_pool"),
+}
+SYSTEMS |= {name: {"connector": how, "token_sampler": "qformer"} for name, how in SAMPLED.items()}
+
+
 def settings(name: str, **changes) -> dict:
     return {"token_sampler": "none"} | SYSTEMS[name] | changes
 
@@ -132,7 +141,9 @@ def test_the_question_reaches_llama_vids_tokens():
     torch.testing.assert_close(content[0], content[1])
 
 
-@pytest.mark.parametrize("name", ["llama_vid with b-vllm", "videollama2 with b-vllm", "llama_vid bert"])
+@pytest.mark.parametrize(
+    "name", ["llama_vid with b-vllm", "videollama2 with b-vllm", "llama_vid bert", *SAMPLED]
+)
 def test_gradients_reach_everything_that_is_trained(name):
     model = tiny.model(**settings(name)).train()
     batch = inputs(model, *tiny.mixed_chats())
@@ -148,8 +159,8 @@ def test_gradients_reach_everything_that_is_trained(name):
     "changes, complaint",
     [
         (
-            {"connector": LLAMA_VID, "token_sampler": "qformer"},
-            'sample_tokens must be "none" with a connector',
+            {"connector": LLAMA_VID, "token_sampler": "pool"},
+            'sample_tokens must be "none" or "qformer" with a connector',
         ),
         ({"connector": VideoLlama2Config(), "frame_selector": "none"}, "select_frames must choose"),
         ({"connector": {"kind": "videolama2"}}, "did you mean 'videollama2'"),
@@ -163,13 +174,38 @@ def test_what_does_not_go_together_is_refused(changes, complaint):
         tiny.config(**{"token_sampler": "none"} | changes)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", SAMPLED)
+def test_with_b_vllm_whole_the_token_samplers_tokens_pass_the_baselines_last_layers(name):
+    """R tokens of each frame and of a picture, by hand: the sampler's queries, then what is left over."""
+    model = tiny.backbone(**settings(name, clock=False))
+    ids, patches = torch.tensor([[8, 10, 11]]), torch.randn(3, 16, 16)
+    mask = torch.ones_like(ids)
+    [selection] = model.select([torch.randn(6, 16)], [torch.arange(6.0)], ids, mask)
+    patches = patches[: len(selection)]
+    found = model.reduce_to_budget(patches, [selection], ids, mask, budget=Budget(tokens=99))
+    count, each = len(selection), model.config.tokens_per_frame
+    queries = model.token_sampler.reader(patches, None, ids.expand(count, -1), mask.expand(count, -1)).queries
+    bridge, states = model.multi_modal_projector, queries.flatten(0, 1)
+    if name.startswith("llama_vid"):
+        expected = bridge.context_proj(bridge.query_proj(states))
+    else:
+        expected = bridge.readout(bridge.widen(states))
+    assert found.lengths == [count * each]
+    torch.testing.assert_close(found.pooler_output[0], expected)
+    [picture] = model.select([torch.randn(1, 16)], [torch.zeros(1)], ids, mask)
+    assert model.reduce_to_budget(patches[:1], [picture], ids, mask).lengths == [each]
+    other = model.reduce_to_budget(patches, [selection], ids.flip(1), mask, budget=Budget(tokens=99))
+    assert not torch.allclose(other.pooler_output[0], expected, atol=1e-4)
+
+
 def test_without_a_connector_nothing_changes():
     assert BVLLMConfig().connector is None
     assert BVLLMConfig().to_dict()["connector"] is None
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["llama_vid with b-vllm", "videollama2 with b-vllm"])
+@pytest.mark.parametrize("name", ["llama_vid with b-vllm", "videollama2 with b-vllm", *SAMPLED])
 def test_a_connector_under_an_adapter_is_still_one(name):
     """PEFT wraps the module, so that its class says nothing."""
     model = tiny.model(**settings(name))

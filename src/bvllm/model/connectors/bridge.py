@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import InstructBlipQFormerConfig
 
 from bvllm.model.connectors.configuration import ConnectorConfig, LlamaVidConfig, VideoLlama2Config
-from bvllm.model.connectors.llama_vid import LlamaVidConnector
-from bvllm.model.connectors.videollama2 import VideoLlama2Connector, block_origin
+from bvllm.model.connectors.llama_vid import LlamaVidConnector, LlamaVidProjector
+from bvllm.model.connectors.videollama2 import VideoLlama2Connector, VideoLlama2Projector, block_origin
 from bvllm.stages.sample_tokens import Allocation, Sampled, questions_per_frame, tokens_of_clips
 from bvllm.types import FrameSelection, Questions, Tokens
 
@@ -23,6 +23,16 @@ def build_connector(
     if isinstance(config, LlamaVidConfig):
         return LlamaVidConnector(config, reader_config, channels, width)
     return VideoLlama2Connector(config, channels, width)
+
+
+def build_connector_behind_sampler(
+    config: ConnectorConfig, reader_config: InstructBlipQFormerConfig, channels: int, width: int
+) -> nn.Module:
+    """What is left of a connector where a token sampler's tokens, H wide, take the place of its own."""
+    sampled = int(reader_config.hidden_size)
+    if isinstance(config, LlamaVidConfig):
+        return LlamaVidProjector(sampled, channels, width)
+    return VideoLlama2Projector(config, sampled, channels, width)
 
 
 def connector_stage(

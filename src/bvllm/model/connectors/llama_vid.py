@@ -131,6 +131,33 @@ class LlamaVidConnector(nn.Module):
         return self._pool(torch.eye(patches.shape[1], device=patches.device)[None])[0]
 
 
+class LlamaVidProjector(nn.Module):
+    """LLaMA-VID with B-VLLM's spatial sampling: R tokens of a frame in the place of its two.
+
+    The token sampler is LLaMA-VID's own text-guided Q-Former with another end: its queries are the tokens,
+    where LLaMA-VID lets them weigh the patches. They pass the layers behind that Q-Former, P_t and P_v.
+    Parameters carry the names of `LlamaVidConnector`.
+
+    Args:
+        sampled: H of the token sampler.
+        channels: C of the patches.
+        width: D of the language model.
+
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.5, Tables 1 to 3 ("w. Ours", 32 tokens a picture in Table 2);
+        the paper does not say which layers stay. These are the ones that the authors' released code has.
+    """
+
+    def __init__(self, sampled: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.query_proj = nn.Linear(sampled, channels)
+        self.context_proj = nn.Linear(channels, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(K, H) -> (K, D)."""
+        projected: Tensor = self.context_proj(self.query_proj(tokens.to(self.query_proj.weight.dtype)))
+        return projected
+
+
 def reader_width(config: LlamaVidConfig, reader_config: InstructBlipQFormerConfig, channels: int) -> int:
     """How many channels the reader's cross-attention takes in."""
     if config.reader == "bert":

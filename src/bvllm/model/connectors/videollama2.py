@@ -85,6 +85,34 @@ class VideoLlama2Connector(nn.Module):
         return self.readout(x.unflatten(0, (-1, steps)).permute(0, 1, 3, 4, 2).flatten(1, 3))
 
 
+class VideoLlama2Projector(nn.Module):
+    """VideoLLaMA2 with B-VLLM's spatial sampling: R tokens of a frame in the place of its block.
+
+    Sampled tokens lie on no grid, so its convolutions have nothing to read; its readout stays, behind a layer
+    from the sampler's width to the readout's.
+
+    Args:
+        config: decides the readout.
+        sampled: H of the token sampler.
+        channels: C of the patches.
+        width: D of the language model.
+
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.5, Tables 1 and 2 ("w. Ours", 32 tokens a picture); the paper
+        does not say which layers stay.
+    """
+
+    def __init__(self, config: VideoLlama2Config, sampled: int, channels: int, width: int) -> None:
+        super().__init__()
+        inner = width if config.blocks > 0 or FORMS[config.form].convolve else channels
+        self.widen = nn.Linear(sampled, inner)
+        self.readout = perceptron(config.mlp_depth, inner, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(K, H) -> (K, D)."""
+        read: Tensor = self.readout(self.widen(tokens.to(self.widen.weight.dtype)))
+        return read
+
+
 def perceptron(depth: int, channels: int, width: int) -> nn.Sequential:
     """`depth` linear layers with GELU between them."""
     layers: list[nn.Module] = [nn.Linear(channels, width)]
