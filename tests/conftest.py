@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import torchvision_apart  # noqa: F401  # before transformers looks for it
 from tests.videos import loaded, video  # noqa: F401  # fixtures that many rooms share
 
 # The workers of pytest-xdist share the cores; a torch pool in each would only fight over them.

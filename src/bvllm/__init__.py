@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bvllm.evaluation.evaluate import evaluate
     from bvllm.inference.answer import answer
     from bvllm.inference.ask import ask
+    from bvllm.inference.balance import balance
     from bvllm.inference.encode import encode_video
     from bvllm.inference.loading import load_model
     from bvllm.inference.session import Session
@@ -35,6 +36,7 @@ __all__ = [
     "StreamBuffer",
     "answer",
     "ask",
+    "balance",
     "encode_video",
     "evaluate",
     "indexed_video",
@@ -50,6 +52,7 @@ _HOMES = {
     "StreamBuffer": "bvllm.inference.stream",
     "answer": "bvllm.inference.answer",
     "ask": "bvllm.inference.ask",
+    "balance": "bvllm.inference.balance",
     "encode_video": "bvllm.inference.encode",
     "evaluate": "bvllm.evaluation.evaluate",
     "indexed_video": "bvllm.asking.indexed",

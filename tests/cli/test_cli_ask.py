@@ -80,6 +80,8 @@ def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
     assert found["command"] == {
         "video": str(video),
         "model": str(model),
+        "scorer": None,
+        "pipeline": None,
         "threads": None,
         "index": True,
         "stock_tower": False,

@@ -57,8 +57,8 @@ def test_the_budget_and_the_model_bound_what_is_spent(video, model):
 
 def test_the_text_says_what_is_an_estimate_and_json_too(plan):
     text = plan_text(plan)
-    assert [line.split()[0] for line in text.splitlines()[1:6]] == [
-        "frames", "decode", "patches", "tokens", "memory",
+    assert [line.split()[0] for line in text.splitlines()[1:7]] == [
+        "frames", "decode", "patches", "tokens", "prefill", "memory",
     ]  # fmt: skip
     assert "memory is an estimate" in text
     found = json.loads(json.dumps(plan_json(plan)))

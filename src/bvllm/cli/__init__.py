@@ -16,6 +16,7 @@ from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
 from bvllm.cli.json_output import with_value
+from bvllm.cli.models import models
 from bvllm.cli.plan import plan
 from bvllm.cli.search import search
 from bvllm.cli.train import train
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "search": (search, 'bvllm search videos "a red star" --top 3'),
     "index": (index, "bvllm index videos"),
     "plan": (plan, "bvllm plan video.mp4 --budget 128"),
+    "models": (models, "bvllm models"),
     "doctor": (doctor, "bvllm doctor video.mp4"),
     "eval": (evaluate_model, "bvllm eval --data world --json scores.json"),
     "convert": (convert, "bvllm convert llama-vid release converted"),

@@ -28,8 +28,10 @@ from bvllm.cli.options import (
     MergeFramesOption,
     MergeTokensOption,
     ModelOption,
+    PipelineOption,
     PolicyOption,
     SampleTokensOption,
+    ScorerOption,
     SeedOption,
     SelectFramesOption,
     SelectOption,
@@ -60,6 +62,8 @@ class AskRequest:
     start: float
     end: float | None
     model: str
+    scorer: str | None
+    pipeline: str | None
     methods: "MethodNames"
     subtitles: "tuple[Cue, ...]"
     max_new_tokens: int
@@ -87,6 +91,8 @@ def ask(
     start: StartOption = 0.0,
     end: EndOption = None,
     model: ModelOption = "nano",
+    scorer: ScorerOption = None,
+    pipeline: PipelineOption = None,
     trust_remote_code: TrustOption = False,
     select_frames: SelectFramesOption = None,
     merge_frames: MergeFramesOption = None,
@@ -133,7 +139,8 @@ def ask(
         methods = method_names(
             select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
         )
-    asked = (video, parsed, budget, frames, fps, start, end, model, methods, cues, max_new_tokens)
+    chooses = (model, scorer, pipeline, methods)
+    asked = (video, parsed, budget, frames, fps, start, end, *chooses, cues, max_new_tokens)
     request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)
     encoded, answer = _work(request)
     if encoded.report.warnings:
@@ -177,8 +184,13 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
     try:
         isolate_decoding()
         check_readable(request.video, LOCAL_LIMITS)  # report a missing file before loading the model
-        loaded = load_model(request.model, fast=not request.stock_tower)
         with wrong_use():
+            loaded = load_model(
+                request.model,
+                fast=not request.stock_tower,
+                scorer=request.scorer,
+                pipeline=request.pipeline,
+            )
             loaded.methods(request.methods)
         with progress_bar() as bar:
             encoded = _encode(request, loaded, bar)
@@ -267,6 +279,8 @@ def _as_object(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -
     evidence = None if request.evidence is None else str(request.evidence)
     settings = {
         "model": request.model,
+        "scorer": request.scorer,
+        "pipeline": request.pipeline,
         "threads": request.threads,
         "index": request.use_index,
         "stock_tower": request.stock_tower,

@@ -21,8 +21,10 @@ from bvllm.cli.options import (
     MergeFramesOption,
     MergeTokensOption,
     ModelOption,
+    PipelineOption,
     PolicyOption,
     SampleTokensOption,
+    ScorerOption,
     SeedOption,
     SelectFramesOption,
     SelectOption,
@@ -48,6 +50,8 @@ def evaluate_model(
         ),
     ] = None,
     model: ModelOption = "nano",
+    scorer: ScorerOption = None,
+    pipeline: PipelineOption = None,
     trust_remote_code: TrustOption = False,
     budget: BudgetOption = None,
     frames: FramesOption = None,
@@ -80,7 +84,7 @@ def evaluate_model(
         select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
     )
     from bvllm.evaluation.evaluate import evaluate
-    from bvllm.inference.loading import ModelError
+    from bvllm.inference.loading import ModelError, load_model
     from bvllm.video import VideoError
 
     try:
@@ -90,7 +94,7 @@ def evaluate_model(
             report = evaluate(
                 data,
                 task=task,
-                model=model,
+                model=load_model(model, scorer=scorer, pipeline=pipeline),
                 tokens=budget,
                 frames=frames,
                 methods=methods,

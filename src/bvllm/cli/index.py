@@ -23,7 +23,15 @@ from bvllm.cli.console import (
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder, print_check, print_list, print_prune, size
 from bvllm.cli.json_output import JsonOption, JsonTarget, replaces_text, write
-from bvllm.cli.options import EndOption, FpsOption, ModelOption, StartOption, TrustOption
+from bvllm.cli.options import (
+    EndOption,
+    FpsOption,
+    ModelOption,
+    PipelineOption,
+    ScorerOption,
+    StartOption,
+    TrustOption,
+)
 
 if TYPE_CHECKING:
     from bvllm.index import IndexFolder, TowerEncoder
@@ -35,6 +43,8 @@ class IndexRequest:
 
     videos: tuple[Path, ...]
     model: str
+    scorer: str | None
+    pipeline: str | None
     fps: float
     start: float
     end: float | None
@@ -69,6 +79,8 @@ def index(
     start: StartOption = 0.0,
     end: EndOption = None,
     model: ModelOption = "nano",
+    scorer: ScorerOption = None,
+    pipeline: PipelineOption = None,
     trust_remote_code: TrustOption = False,
     show: Annotated[bool, typer.Option("--list", help="List what is indexed, the last used first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Verify every byte of the index.")] = False,
@@ -104,7 +116,8 @@ def index(
     elif prune:
         print_prune(folder, json_target)
     else:
-        _index(IndexRequest(videos, model, fps, start, end, workers, json_target), folder)
+        chooses = (model, scorer, pipeline)
+        _index(IndexRequest(videos, *chooses, fps, start, end, workers, json_target), folder)
 
 
 def _check_words(paths: list[str], modes: list[bool], fps: float, max_size: float | None) -> None:
@@ -128,7 +141,9 @@ def _index(request: IndexRequest, folder: "IndexFolder") -> None:
     outcomes: list[Outcome] = []
     try:
         isolate_decoding()
-        encoder = TowerEncoder.of(load_model(request.model))
+        with wrong_use():
+            loaded = load_model(request.model, scorer=request.scorer, pipeline=request.pipeline)
+        encoder = TowerEncoder.of(loaded)
         for number in range(len(request.videos)):
             outcomes.append(_index_one(request, number, folder, encoder))
             _tell(outcomes[-1], request)

@@ -48,6 +48,22 @@ EndOption = Annotated[
     typer.Option(help="Seconds at which the part ends; the video's end if left out.", show_default=False),
 ]
 ModelOption = Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used.")]
+ScorerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|HUB_ID",
+        help="A CLIP or SigLIP that says which frames bear on the question: for a transformers video model.",
+        show_default=False,
+    ),
+]
+PipelineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="balanced|uniform",
+        help="How a transformers video model's tokens are spent: by the question, or evenly.",
+        show_default=False,
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(

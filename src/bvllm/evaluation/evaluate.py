@@ -300,7 +300,7 @@ def evaluate(
     data: Path,
     *,
     task: str = "world",
-    model: str = "nano",
+    model: str | VideoModel = "nano",
     budget: Budget | None = None,
     tokens: int | None = None,
     frames: int | None = None,
@@ -318,7 +318,7 @@ def evaluate(
     Args:
         data: the folder of the benchmark, or one of its files where it has several.
         task: which benchmark, by its name in `bvllm.evaluation.tasks.TASKS`.
-        model: `nano`, a folder or a hub id.
+        model: `nano`, a folder or a hub id; or a model that was loaded, whatever its family.
         budget: the token budget of every question; None takes the model's own.
         tokens, frames: another part of that budget.
         select: the older way to name `select_frames`; "learned" is the model's own.
@@ -338,7 +338,7 @@ def evaluate(
     """
     items = task_of(task).read(data, media_root)
     names, swaps = method_names(select, methods, slots), check_ablations(ablations)
-    loaded = load_model(model)
+    loaded = load_model(model) if isinstance(model, str) else model
     budget = (budget or loaded.budget).with_parts(tokens, frames)
     filled = loaded.methods(names)
     scored: list[Scored] = []
@@ -355,7 +355,7 @@ def evaluate(
                 if progress is not None:
                     progress(len(scored), len(items))
     settings: dict[str, str | int | float] = {
-        "model": model,
+        "model": loaded.name,
         "tokens": budget.tokens,
         "frames": budget.frames,
         "select": "learned" if names.select_frames is None else names.select_frames,

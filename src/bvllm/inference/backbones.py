@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from bvllm.inference.model import VideoModel
+from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.folder import ModelError as ModelError
 
 # `model_type` of config.json -> "module:function"; imported when a model of the family is loaded.
@@ -51,8 +52,9 @@ def loader_of(model_type: object, name: str) -> Loader:
     """
     home = BACKBONES.get(model_type) if isinstance(model_type, str) else None
     if home is None:
+        known = ", ".join((*BACKBONES, *FAMILIES))
         raise ModelError(
-            f"model {name!r} must be of a family that bvllm can ask ({', '.join(BACKBONES)}), got model_type "
+            f"model {name!r} must be of a family that bvllm can ask ({known}), got model_type "
             f"{model_type!r}: docs/adding-a-backbone.md says how to add one"
         )
     module, _, function = home.partition(":")

@@ -11,7 +11,6 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedConfig,
-    PreTrainedTokenizerBase,
 )
 
 from bvllm.common.subtitles import beside
@@ -26,10 +25,12 @@ from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
+from bvllm.inference.plain_words import plain_words
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
-from bvllm.methods.names import OWN, MethodNames
+from bvllm.methods.names import OWN, MethodNames, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
+from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
@@ -154,7 +155,7 @@ class LoadedModel:
 
     def read(self, question: Question) -> AskedQuestion:
         """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
-        found = self.processor.question_ids([_plain(question.stem, self.processor.qformer_tokenizer)])
+        found = self.processor.question_ids([plain_words(question.stem, self.processor.qformer_tokenizer)])
         ids, mask = found["qformer_input_ids"], found["qformer_attention_mask"]
         whole = len(self.processor.qformer_tokenizer(question.stem)["input_ids"])
         read = Questions(ids.to(self.device), mask.to(self.device))
@@ -216,7 +217,7 @@ class LoadedModel:
             asked.subtitles,
             visual.selections[0].seconds.tolist(),
             positions - used - max_new_tokens,
-            lambda text: len(tokenizer(_plain(text, tokenizer), add_special_tokens=False)["input_ids"]),
+            lambda text: len(tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]),
         )
         return replace(asked, subtitles=kept)
 
@@ -259,7 +260,7 @@ class LoadedModel:
     def _reply_ids(self, text: str, *, ends: bool) -> list[int]:
         """The tokens of what a reply begins with, or of a whole one."""
         tokenizer, closing = self.processor.tokenizer, self.model.generation_config.eos_token_id
-        ids: list[int] = tokenizer(_plain(text, tokenizer), add_special_tokens=False)["input_ids"]
+        ids: list[int] = tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]
         if not ends:
             return ids
         first = closing[0] if isinstance(closing, list) else closing
@@ -267,7 +268,7 @@ class LoadedModel:
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with one clip, ready for the reply."""
-        text = _plain(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
+        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
         written = self.processor.prompt_ids(
             [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
             visual.lengths or [],
@@ -299,7 +300,7 @@ class LoadedModel:
             return own
         config = own.with_methods(**methods.given)
         self.model.check_methods(config)
-        trained, asked = (_kind(c.sample_tokens) for c in (own, config))
+        trained, asked = (kind_in_words(c.sample_tokens) for c in (own, config))
         if trained != asked:
             widths = hidden_size(own.spatial_qformer_config), hidden_size(own.vision_config)
             if methods.force and widths[0] != widths[1]:
@@ -347,6 +348,8 @@ def load_model(
     device: str | torch.device | None = None,
     fast: bool = True,
     compile: bool = False,
+    scorer: str | None = None,
+    pipeline: str | None = None,
 ) -> VideoModel:
     """Load a model for inference, whatever its family: the `model_type` of its configuration decides.
 
@@ -357,9 +360,11 @@ def load_model(
             tower then runs in bfloat16 on a CPU that has it.
         compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
             video that follow. What it gains has not been measured.
+        scorer, pipeline: for a transformers video model (docs/hugging-face.md), see `bvllm.balance`.
 
     Raises:
-        ValueError: the name means nothing, or where there is nothing to compile.
+        ValueError: the name means nothing, there is nothing to compile, a transformers video model lacks a
+            scorer, or another has one.
         ModelError: the configuration or the weights cannot be read, or no family has its type.
     """
     where = resolve_model(name)
@@ -368,7 +373,17 @@ def load_model(
         with _one_line(name):
             check_folder(where)
             config, _ = PreTrainedConfig.get_config_dict(where, **loading())
+        if config.get("model_type") in FAMILIES:
+            from bvllm.inference.balance import load_balanced  # loads much that nano does not need
+
+            return load_balanced(where, name, device=target, pipeline=pipeline, scorer=scorer)
         load = loader_of(config.get("model_type"), name)
+        if scorer is not None or pipeline is not None:
+            raise ValueError(
+                f"scorer and pipeline must be left out for model {name!r}, got {scorer or pipeline!r}: it "
+                "chooses "
+                "frames by a selector of its own"
+            )
         return load(where, name, device=target, fast=fast, compile=compile)
 
 
@@ -432,16 +447,3 @@ def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) 
         return None
     normal = processor.video_processor
     return fast_tower(model.vision_tower, normal.image_mean, normal.image_std)
-
-
-def _kind(name: str) -> str:
-    """What kind of vectors a sampler gives, in words."""
-    queries = name != NONE and METHODS["sample_tokens"][name].kind == "queries"
-    return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"
-
-
-def _plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The user's words without anything that the tokenizer would take for a command."""
-    for token in tokenizer.all_special_tokens:
-        text = text.replace(token, " ")
-    return text

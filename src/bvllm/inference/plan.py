@@ -5,16 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bvllm.common.text import format_clock, local_path
 from bvllm.common.threads import usable_cores
-from bvllm.common.trust import loading
-from bvllm.inference.hub import reachable_hub
-from bvllm.inference.loading import CHUNK, ModelError
-from bvllm.inference.model_name import resolve_model
-from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
-from bvllm.model.vision_tower import frame_size, hidden_size, patch_count
+from bvllm.inference.loading import CHUNK
+from bvllm.inference.planned_model import TEXT_TOKENS, planned_model
 from bvllm.types import Budget
 from bvllm.video import Limits, SamplingPlan, VideoError, VideoInfo, probe
 from bvllm.video.inspection.packet_stats import PacketStats, packet_stats
@@ -34,6 +29,11 @@ class QuestionPlan:
         packets_needed, groups_needed: what must be decoded at most for these frames.
         patches_per_frame: pieces that the vision tower cuts a frame into.
         frames_chosen, tokens: what the language model is given at most.
+        tokens_plain: what it would be given of all sampled frames without a budget.
+        context: the most tokens that it reads, prompt and answer together.
+        prefill_flops, prefill_flops_plain: of reading the prompt, with `TEXT_TOKENS` of text, at the budget
+            and without.
+        state_bytes, state_bytes_plain: keys and values of that prompt, at two bytes a number.
         feature_bytes, frame_bytes: features in memory, and frames on disk, both for as long as it is asked.
         weight_bytes: of the model.
         memory_bytes: estimate of the whole process.
@@ -54,6 +54,12 @@ class QuestionPlan:
     patches_per_frame: int
     frames_chosen: int
     tokens: int
+    tokens_plain: int
+    context: int
+    prefill_flops: int
+    prefill_flops_plain: int
+    state_bytes: int
+    state_bytes_plain: int
     feature_bytes: int
     frame_bytes: int
     weight_bytes: int
@@ -92,15 +98,15 @@ def plan_question(
         ValueError: fps is out of range, the part is empty, or the model's name means nothing.
     """
     source = local_path(source) if isinstance(source, str) else source
-    config, sampling = _config(model), SamplingPlan(fps=fps, start=start, end=end)
-    budget = (budget or config.budget).with_parts(tokens, frames)
+    counted, sampling = planned_model(model), SamplingPlan(fps=fps, start=start, end=end)
+    budget = (budget or counted.budget).with_parts(tokens, frames)
     packets = packet_stats(source, limits)
-    size = frame_size(config.vision_config)
     info = probe(source, limits)
     sampled = _frames(packets, sampling)
-    chosen, spent = _spent(config, budget, sampled)
-    weights = _weight_bytes(config)
-    features = sampled * hidden_size(config.vision_config) * 4
+    chosen = counted.chosen(sampled, budget)
+    spent, plain = min(budget.tokens, chosen * counted.tokens_per_frame), sampled * counted.tokens_plain
+    size, weights = counted.frame_size, counted.weight_bytes
+    features = sampled * counted.feature_channels * 4
     needed, groups_needed = packets.decoded_for(sampling)
     cores = usable_cores()
     return QuestionPlan(
@@ -116,9 +122,15 @@ def plan_question(
         groups=packets.keys,
         packets_needed=needed,
         groups_needed=groups_needed,
-        patches_per_frame=patch_count(config.vision_config),
+        patches_per_frame=counted.patches,
         frames_chosen=chosen,
         tokens=spent,
+        tokens_plain=plain,
+        context=counted.positions,
+        prefill_flops=counted.prefill_flops(spent),
+        prefill_flops_plain=counted.prefill_flops(plain),
+        state_bytes=counted.state_bytes(spent),
+        state_bytes_plain=counted.state_bytes(plain),
         feature_bytes=features,
         frame_bytes=sampled * 3 * size[0] * size[1],
         weight_bytes=weights,
@@ -145,7 +157,17 @@ def plan_text(plan: QuestionPlan) -> str:
             f"{_count(plan.frames)} x {plan.patches_per_frame} = "
             f"{_count(plan.frames * plan.patches_per_frame)}",
         ),
-        ("tokens", f"{plan.tokens} from {plan.frames_chosen} frames at most"),
+        (
+            "tokens",
+            f"{plan.tokens} from {plan.frames_chosen} frames at most; {_count(plan.tokens_plain)} of all "
+            f"without a budget, where the language model reads {_count(plan.context)}",
+        ),
+        (
+            "prefill",
+            f"{_flops(plan.prefill_flops)} with {TEXT_TOKENS} tokens of text, "
+            f"{_flops(plan.prefill_flops_plain)} without a budget; keys and values "
+            f"{_megabytes(plan.state_bytes)}, {_megabytes(plan.state_bytes_plain)} without",
+        ),
         (
             "memory",
             f"about {_megabytes(plan.memory_bytes)}, {_megabytes(plan.weight_bytes)} of it weights and "
@@ -159,19 +181,6 @@ def plan_text(plan: QuestionPlan) -> str:
 def plan_json(plan: QuestionPlan) -> dict[str, object]:
     """The plan as plain numbers and strings."""
     return {**asdict(plan), "estimated": ["memory_bytes"]}
-
-
-def _config(model: str) -> BVLLMConfig:
-    where = resolve_model(model)
-    try:
-        with reachable_hub(where):
-            config: BVLLMConfig = BVLLMConfig.from_pretrained(where, **loading())
-        return config
-    except (
-        Exception
-    ) as error:  # transformers and the hub raise all kinds for a broken or absent configuration
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"model {model!r} cannot be planned for: {lines[0]}") from error
 
 
 def _frames(packets: PacketStats, sampling: SamplingPlan) -> int:
@@ -190,22 +199,6 @@ def _frames(packets: PacketStats, sampling: SamplingPlan) -> int:
     return picker.got
 
 
-def _spent(config: BVLLMConfig, budget: Budget, frames: int) -> tuple[int, int]:
-    """(frames chosen, tokens) at most."""
-    chosen = min(frames, budget.frames, config.num_selected_frames)
-    if config.select_frames == "none":
-        chosen = frames
-    return chosen, min(budget.tokens, chosen * config.tokens_per_frame)
-
-
-def _weight_bytes(config: BVLLMConfig) -> int:
-    """Of a model that has shapes but no numbers."""
-    with torch.device("meta"):
-        model = BVLLMForConditionalGeneration(config)
-    width = 4 if not torch.cuda.is_available() else torch.finfo(config.dtype or torch.float32).bits // 8
-    return int(width * sum(p.numel() for p in model.parameters()))
-
-
 def _resident_bytes() -> int:
     """What this process takes by now, its libraries loaded; 0 where the system does not say."""
     try:
@@ -213,6 +206,17 @@ def _resident_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0
+
+
+def _flops(count: int) -> str:
+    """Floating-point operations in a unit that reads well.
+
+    Example:
+        >>> _flops(4_200_000_000), _flops(3_100_000_000_000)
+        ('4.2 GFLOP', '3.1 TFLOP')
+    """
+    unit, size = ("TFLOP", 1e12) if count >= 1e12 else ("GFLOP", 1e9)
+    return f"{count / size:.1f} {unit}"
 
 
 def _count(number: int) -> str:

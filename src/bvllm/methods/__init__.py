@@ -11,6 +11,7 @@ from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
+from bvllm.methods.select_frames.relevant import RelevantFrames
 from bvllm.stages.merge_frames import ReleasedFrameMerging, SimilarFrameMerging
 from bvllm.stages.merge_tokens import BipartiteMerging
 from bvllm.stages.method import Slot
@@ -23,6 +24,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
     "select_frames": {
         "qformer": FrameSelector,
         "resampler": FrameSelector,
+        "relevant": RelevantFrames,
         "uniform": UniformFrames,
         "random": RandomFrames,
     },

@@ -4,7 +4,7 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
-from bvllm.methods import METHODS, check_name
+from bvllm.methods import METHODS, NONE, check_name
 from bvllm.stages.allocate import POLICIES
 
 
@@ -70,3 +70,9 @@ class MethodNames:
 
 
 OWN = MethodNames()  # whatever the model has
+
+
+def kind_in_words(name: str) -> str:
+    """What kind of vectors a sampler gives, in words."""
+    queries = name != NONE and METHODS["sample_tokens"][name].kind == "queries"
+    return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"

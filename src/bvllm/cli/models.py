@@ -1,0 +1,17 @@
+"""`bvllm models`: list the models and families that can be asked."""
+
+from bvllm.cli.console import silence_libraries
+from bvllm.cli.json_output import JsonOption, deliver
+
+
+def models(json_target: JsonOption = None) -> None:
+    """List the models and families that can be asked."""
+    silence_libraries()
+    from bvllm.model.backbones.families import FAMILIES, families_table
+
+    own = "nano is inside the package; a folder of `bvllm train` or `bvllm convert` has model_type bvllm."
+    deliver(
+        json_target,
+        lambda: f"{own}\n\n{families_table()}\n\nTested with tiny random models of transformers 5.23.",
+        lambda: {kind: {"title": family.title, "tested": family.tested} for kind, family in FAMILIES.items()},
+    )

@@ -1,0 +1,362 @@
+"""Put a transformers video model, as it is, behind the interface `VideoModel`: B-VLLM's balance without
+training.
+
+Frames are chosen before the model sees any (by a frozen image-text model, or evenly); the chosen ones go
+through its own encoder, each alone; their tokens are reduced to the budget; and its own processor writes the
+prompt, with the true times of the chosen frames, of which the placeholders stay whose tokens stayed.
+"""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DynamicCache,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+
+from bvllm.common.text import LETTERS, Question
+from bvllm.inference.balanced_prompt import PromptWriter, metadata
+from bvllm.inference.beside import fitting
+from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.options import option_log_probabilities, reply_forms
+from bvllm.inference.scorer import ImageTextScorer
+from bvllm.inference.session import PromptCache
+from bvllm.methods import METHODS, NONE
+from bvllm.methods.names import OWN, MethodNames
+from bvllm.model.backbones.families import (
+    Family,
+    encode,
+    family_of,
+)
+from bvllm.stages.allocate import POLICIES
+from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
+from bvllm.stages.sample_tokens import PerClip
+from bvllm.types import Budget, Clip, FrameSelection, Signals
+from bvllm.video.forms import AnySource
+
+if TYPE_CHECKING:
+    from bvllm.inference.results import Answer
+
+# What fills the slots, by the recipe's name. "uniform" asks nobody which frames matter.
+RECIPES: dict[str, dict[str, str]] = {
+    "balanced": {
+        "select_frames": "relevant",
+        "merge_frames": NONE,
+        "sample_tokens": NONE,
+        "merge_tokens": "bipartite",
+        "tokens_policy": "balanced",
+    },
+    "uniform": {
+        "select_frames": "uniform",
+        "merge_frames": NONE,
+        "sample_tokens": NONE,
+        "merge_tokens": "bipartite",
+        "tokens_policy": NONE,
+    },
+}
+THUMBNAIL = 8  # pixels each way: what is kept of a frame where no scorer is
+BUDGET = Budget(tokens=1024, frames=32)
+
+
+@dataclass(frozen=True)
+class BalancedModel:
+    """A video model of transformers on a token budget; its weights and code stay untouched.
+
+    Attributes:
+        model, processor: as their families load them.
+        name: what it was asked for by.
+        recipe: a key of `RECIPES`.
+        scorer: says how much frames bear on the question; None allows recipes that do not ask.
+        frame_size: (height, width) in which frames are kept and shown to the model's processor.
+    """
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    name: str
+    recipe: str
+    scorer: ImageTextScorer | None
+    frame_size: tuple[int, int]
+    chunk: int = 16
+    patch_step: int = 1
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.model.config)
+
+    @property
+    def prompt(self) -> PromptWriter:
+        return PromptWriter(self.model, self.processor, self.name, self.frame_size)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    @property
+    def budget(self) -> Budget:
+        return BUDGET
+
+    @property
+    def most_frames(self) -> int:
+        return BUDGET.frames
+
+    @property
+    def reads_question(self) -> bool:
+        return self.scorer is not None and RECIPES[self.recipe]["select_frames"] == "relevant"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what gives a frame's feature: the scorer, or the thumbnail."""
+        return f"thumbnail-{THUMBNAIL}-1" if self.scorer is None else self.scorer.digest()
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """The scorer's features of frames, or thumbnails; see `VideoModel`."""
+        if self.scorer is not None:
+            return self.scorer.frame_features(frames)
+        return adaptive_avg_pool2d(frames.float() / 255, THUMBNAIL).flatten(1)
+
+    def feature_dtype(self, channels: int) -> torch.dtype:
+        return torch.float32
+
+    def methods(self, methods: MethodNames) -> dict[str, str]:
+        """The name of the method in every slot; see `VideoModel`."""
+        filled = {**RECIPES[self.recipe], **methods.given}
+        for slot in METHODS:
+            if filled[slot] != NONE and METHODS[slot][filled[slot]].learned:
+                raise ValueError(
+                    f"{slot} must be a method without trained weights, got {filled[slot]!r}: {self.name!r} "
+                    "was not trained with it"
+                )
+        needs = frozenset().union(*(METHODS[s][filled[s]].needs for s in METHODS if filled[s] != NONE))
+        if "relevance" in needs and self.scorer is None:
+            raise ValueError(
+                "scorer must be named for a method that asks which frames bear on the question, got none: "
+                "add "
+                "--scorer openai/clip-vit-base-patch32 (scorer=...)"
+            )
+        if filled["sample_tokens"] == "pool":
+            raise ValueError(
+                f"sample_tokens must be a method that keeps patches, got 'pool': use merge_tokens for "
+                f"{self.name!r}"
+            )
+        return filled
+
+    def read(self, question: Question) -> AskedQuestion:
+        return AskedQuestion(question, None)
+
+    def knows_word(self, word: str) -> bool:
+        return True
+
+    def doubts(self, asked: AskedQuestion, features: Tensor) -> tuple[str, ...]:
+        return ()
+
+    def select(
+        self,
+        features: Tensor,
+        seconds: Tensor,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> FrameSelection:
+        """Choose frames of one video; see `VideoModel`."""
+        relevance = None
+        if self.scorer is not None:
+            relevance = self.scorer.relevance(features, asked.question.stem)
+        [chosen] = self._pipeline(methods).choose_frames(
+            [Clip(features, seconds)],
+            budget=budget,
+            signals=[Signals(relevance=relevance, seed=methods.seed)],
+        )
+        return chosen if relevance is None else replace(chosen, scores=relevance[chosen.frames])
+
+    def _pipeline(self, methods: MethodNames) -> Pipeline:
+        names = self.methods(methods)
+        select, merge_frames, sample, merge = (
+            None if names[slot] == NONE else METHODS[slot][names[slot]]() for slot in METHODS
+        )
+        policy = names["tokens_policy"]
+        return Pipeline(
+            select_frames=select,
+            merge_frames=merge_frames,
+            sample_tokens=EVERY_PATCH if sample is None else PerClip(sample),
+            merge_tokens=merge,
+            policy=None if policy == NONE else POLICIES[policy](),
+        )
+
+    def patch_features(self, frames: Tensor) -> Tensor:
+        """Visual tokens of frames, by the model's own encoder, each frame alone: (t, N, D)."""
+        with torch.inference_mode():
+            return torch.cat([self._encode(frame[None]) for frame in frames])
+
+    def _encode(self, frame: Tensor) -> Tensor:
+        twice = frame.repeat(2, 1, 1, 1) if self.family.pairs else frame
+        made = self._processed_video(twice, torch.arange(len(twice)))
+        method = getattr(self.model.base_model, self.family.method)
+        taken = inspect.signature(method).parameters
+        pixels = {
+            self.family.pixels if name.startswith("pixel_values") else name: value.to(self.device)
+            for name, value in made.items()
+            if isinstance(value, Tensor)
+        }
+        pixels = {name: value for name, value in pixels.items() if name in taken}
+        shown = pixels[self.family.pixels].to(self.model.dtype)
+        pixels[self.family.pixels] = shown.flatten(0, 1) if self.family.flat else shown
+        return encode(self.model, self.family, pixels, 1)
+
+    def _processed_video(self, frames: Tensor, ticks: Tensor) -> Mapping[str, Any]:
+        made: Mapping[str, Any] = self.processor.video_processor(
+            videos=[frames],
+            do_sample_frames=False,
+            video_metadata=[metadata(ticks, frames)],
+            return_tensors="pt",
+            **dict(self.family.settings),
+        )
+        return made
+
+    def reduce(
+        self,
+        patches: Tensor,
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> VisualTokens:
+        """Turn chosen frames into visual tokens; see `VideoModel`."""
+        # What ends a video in some families goes where the budget has no room for it.
+        tail = self.family.tail if budget.tokens > self.family.tail else 0
+        grid = self._grid(patches.shape[1])
+        rows = mixed(lambda _: patches, selection)
+        sampled = self._pipeline(methods).reduce_to_budget(
+            rows,
+            [selection],
+            budget=Budget(budget.tokens - tail, budget.frames),
+            signals=[Signals(grid=grid, seed=methods.seed)],
+        )
+        [tokens] = sampled.tokens
+        return VisualTokens(
+            pooler_output=[tokens.features],
+            lengths=[len(tokens) + tail],
+            tokens=[tokens],
+            selections=[selection],
+            grid=grid,
+        )
+
+    def _grid(self, tokens: int) -> tuple[int, int]:
+        """Rows and columns of a frame's tokens; one row where they form no such grid."""
+        height, width = self.frame_size
+        rows = round((tokens * height / width) ** 0.5)
+        return (rows, tokens // rows) if rows and tokens % rows == 0 else (1, tokens)
+
+    def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
+        """As many subtitles as the language model's positions leave room for; see `VideoModel`."""
+        if not asked.subtitles:
+            return asked
+        room = int(self.model.config.get_text_config().max_position_embeddings)
+        used = self.prompt.inputs(replace(asked, subtitles=()), visual)["input_ids"].shape[1]
+        tokenizer = self.processor.tokenizer
+        kept = fitting(
+            asked.subtitles,
+            visual.selections[0].seconds.tolist(),
+            room - used - max_new_tokens,
+            lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+        )
+        return replace(asked, subtitles=kept)
+
+    def generate(
+        self,
+        asked: AskedQuestion,
+        visual: VisualTokens,
+        max_new_tokens: int,
+        prompt: PromptCache | None = None,
+    ) -> str:
+        """What the language model says, greedily; see `VideoModel`."""
+        given = self.prompt.inputs(asked, visual)
+        said = self.model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        words: str = self.processor.tokenizer.decode(
+            said[0, given["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return words.strip()
+
+    def option_scores(
+        self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
+    ) -> list[float]:
+        """Log-probability that the reply is an option, in any of its usual spellings; see `VideoModel`."""
+        options, tokenizer = asked.question.options, self.processor.tokenizer
+        forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
+        written = [tokenizer(f.text, add_special_tokens=False)["input_ids"] for f in forms]
+        ends = tokenizer.eos_token_id
+        written = [
+            [*ids, ends] if form.ends and ends is not None else ids
+            for ids, form in zip(written, forms, strict=True)
+        ]
+        with torch.inference_mode():
+            scores = self._reply_scores(self.prompt.inputs(asked, visual), written)
+        return option_log_probabilities(scores, written, len(options))
+
+    def _reply_scores(self, given: dict[str, Any], replies: list[list[int]]) -> Tensor:
+        """(replies,) log-probabilities of what the reply begins with, behind one reading of the prompt."""
+        states = DynamicCache(config=self.model.config.get_text_config())
+        output = self.model(**given, past_key_values=states, use_cache=True)
+        first = output.logits[0, -1].float().log_softmax(dim=-1)
+        ids = pad_sequence([torch.tensor(r) for r in replies], batch_first=True).to(self.device)
+        lengths = torch.tensor([len(r) for r in replies], device=self.device)
+        real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        scores: Tensor = first[ids[:, 0]]
+        if ids.shape[1] == 1:
+            return scores
+        shared, count, read = copy.deepcopy(states), len(replies), given["input_ids"].shape[1]
+        shared.batch_repeat_interleave(count)
+        then = torch.arange(ids.shape[1] - 1, device=self.device)
+        extra = {}
+        if "position_ids" in given:
+            last = int(given["position_ids"][1:].max()) + 1
+            extra["position_ids"] = torch.stack([read + then, *[last + then] * 3])[:, None].expand(
+                -1, count, -1
+            )
+        logits = self.model(
+            input_ids=ids[:, :-1],
+            attention_mask=ids.new_ones(count, read + ids.shape[1] - 1),
+            past_key_values=shared,
+            use_cache=True,
+            **extra,
+        ).logits
+        chances: Tensor = logits.float().log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
+        return scores + (chances * real[:, 1:]).sum(dim=1)
+
+    def ask(self, source: AnySource, question: str | Question, **settings: Any) -> "Answer":
+        """One question about one video; see `bvllm.ask`. `budget` may be a number of tokens.
+
+        Raises:
+            ValueError, VideoError: as `bvllm.ask` does.
+        """
+        from bvllm.inference.ask import ask  # which knows this module's interface
+
+        if isinstance(settings.get("budget"), int):
+            settings["budget"] = self.budget.with_parts(settings["budget"])
+        return ask(source, question, self, **settings)
+
+    def cost(self, budget: Budget) -> ModelCost:
+        """What a question costs at most, counted; see `VideoModel`."""
+        height, width = self.frame_size
+        weights = list(self.model.parameters())
+        channels = 3 * THUMBNAIL**2 if self.scorer is None else int(self.scorer.model.config.projection_dim)
+        frames = min(budget.frames, self.most_frames)
+        blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+        each = self.patch_features(blank).shape[1]
+        return ModelCost(
+            parameters=sum(p.numel() for p in weights),
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
+            feature_bytes=4 * channels,
+            frame_bytes=3 * height * width,
+            patches_per_frame=each,
+            frames=frames,
+            tokens=min(budget.tokens, frames * each + self.family.tail),
+        )

@@ -1,0 +1,127 @@
+"""Write the prompt of a transformers video model for frames that were chosen and tokens that were reduced."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.video_utils import VideoMetadata
+
+from bvllm.common.subtitles import beside
+from bvllm.inference.model import AskedQuestion, VisualTokens
+from bvllm.inference.plain_words import plain_words
+from bvllm.model.backbones.families import Family, family_of, placeholder_id, true_positions
+from bvllm.model.folder import ModelError
+
+TICKS = 1000  # a second; frames are named to processors by whole ticks, so that the times they write are true
+
+
+@dataclass(frozen=True)
+class PromptWriter:
+    """The family's own processor writes the prompt; of its placeholders those stay whose tokens stayed.
+
+    Attributes:
+        model, processor: of one family.
+        name: of the model, for messages.
+        frame_size: (height, width) of frames.
+    """
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    name: str
+    frame_size: tuple[int, int]
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.model.config)
+
+    def inputs(self, asked: AskedQuestion, visual: VisualTokens) -> dict[str, Any]:
+        """What `generate` and `forward` take: the prompt with as many placeholders as there are tokens."""
+        [tokens], [selection] = visual.tokens, visual.selections
+        shown, row = torch.unique(tokens.frame, return_inverse=True)
+        seconds = selection.seconds[torch.searchsorted(selection.frames, shown.to(selection.frames.device))]
+        full = self.written(asked, seconds.cpu())
+        ids = full["input_ids"]
+        places = (ids[0] == placeholder_id(self.model)).nonzero()[:, 0]
+        rows, columns = visual.grid or (1, 1)
+        each, tail = rows * columns, self.family.tail
+        if len(places) != len(shown) * each + tail:
+            raise ModelError(
+                f"processor of {self.name!r} must write {len(shown) * each + tail} placeholders for "
+                f"{len(shown)} frames, got {len(places)}: use the processor that belongs to the model"
+            )
+        kept = (row * each + tokens.row * columns + tokens.column).cpu()
+        keep = ids[0] != placeholder_id(self.model)
+        keep[places[kept]] = True
+        features = tokens.features
+        if sum(visual.lengths) > len(tokens):  # what ends the video found room
+            keep[places[-tail:]] = True
+            features = torch.cat([features, self.model.base_model.image_newline[None].to(features)])
+        given: dict[str, Any] = {
+            name: full[name][:, keep].to(self.model.device)
+            for name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+            if name in full
+        }
+        positions = self.positions(full, places, seconds, each)
+        if positions is not None:
+            given["position_ids"] = positions[:, :, keep].to(self.model.device)
+            # The text's row tells packed sequences apart: it must have no gaps.
+            given["position_ids"][0] = given["attention_mask"].cumsum(-1) - 1
+        given["mm_encoder_outputs"] = {self.family.modality: self.family.passed(features, self.width)}
+        return given
+
+    @property
+    def width(self) -> int:
+        """D of the language model."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    def written(self, asked: AskedQuestion, seconds: Tensor) -> dict[str, Tensor]:
+        """The prompt as the family's own processor writes it for frames at these times."""
+        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
+        chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}]
+        if not getattr(self.processor, "chat_template", None):
+            raise ModelError(
+                f"processor of {self.name!r} must have a chat template, got none: bring the complete folder"
+            )
+        prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        ticks = (seconds.double() * TICKS).round().long()
+        if self.family.pairs:
+            ticks = ticks.repeat_interleave(2)
+        blank = torch.zeros(len(ticks), 3, *self.frame_size, dtype=torch.uint8)
+        written = self.processor(
+            text=[prompt],
+            videos=[blank],
+            do_sample_frames=False,
+            video_metadata=[metadata(ticks, blank)],
+            return_tensors="pt",
+            **dict(self.family.settings),
+        )
+        return dict(written)
+
+    def positions(self, full: dict[str, Tensor], places: Tensor, seconds: Tensor, each: int) -> Tensor | None:
+        """(4, 1, S) positions of the whole prompt by the frames' true times; None where they are 1-D."""
+        step = self.family.seconds_per_position
+        if not self.family.rotary_3d:
+            return None
+        told = {k: v for k, v in full.items() if k not in ("input_ids", self.family.pixels)}
+        found: Tensor = self.model._prepare_position_ids_for_generation(full["input_ids"], told)
+        positions = found.cpu()
+        if step is None:
+            return positions
+        if not step:
+            step = 1.0 / float(self.model.config.vision_config.tokens_per_second)
+        return true_positions(positions, places, seconds, each, step)
+
+
+def metadata(ticks: Tensor, frames: Tensor) -> VideoMetadata:
+    """What a processor is told of frames at these ticks."""
+    last = int(ticks[-1])
+    return VideoMetadata(
+        total_num_frames=last + 1,
+        fps=float(TICKS),
+        width=frames.shape[-1],
+        height=frames.shape[-2],
+        duration=(last + 1) / TICKS,
+        frames_indices=ticks.tolist(),
+    )

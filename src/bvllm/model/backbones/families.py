@@ -1,0 +1,240 @@
+"""Describe the families of video models that can be reduced: one record each, one shared way to use them.
+
+transformers 5 takes visual tokens that were made before (`mm_encoder_outputs`), and asks only that a prompt
+has as many placeholders. So a family is encoded by its own method, reduced, and called with a shorter prompt;
+nothing of it is patched.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+Modality = Literal["video", "image"]
+# Where a tower takes any size, frames have so many tokens each way: 448 x 448 pixels for Qwen2.5-VL.
+TOKENS_ACROSS = 16
+MERGED = 2  # patches each way that become one token there
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one family makes visual tokens, and how its language model takes them.
+
+    Attributes:
+        title: as its makers write it.
+        modality: under which name its tokens are passed on; its placeholder is `<modality>_token_id`.
+        method: of the base model, which encodes frames.
+        pixels: what that method calls the pixels.
+        flat: whether that method takes frames without a dimension for clips.
+        listed: whether tokens are passed as a list of one tensor a clip, or as one tensor.
+        pairs: whether two frames make one temporal patch; a chosen frame then fills one alone, repeated.
+        tail: tokens behind the last frame that are of no frame.
+        rotary_3d: whether positions have time, height and width (M-RoPE).
+        seconds_per_position: temporal positions are multiples of so many seconds; 0 takes
+            `vision_config.tokens_per_second`, and None leaves positions as the family has them.
+        writes_time: whether its processor writes the frames' times into the prompt.
+        any_size: whether its tower takes frames of any size.
+        deep: whether some layers of the language model are given tokens of their own ("deepstack").
+        settings: what its processor must be told so that it writes a placeholder for every token.
+        tested: the release with which it was tested.
+    """
+
+    title: str
+    modality: Modality = "video"
+    method: str = "get_video_features"
+    pixels: str = "pixel_values_videos"
+    flat: bool = False
+    listed: bool = False
+    pairs: bool = False
+    tail: int = 0
+    rotary_3d: bool = False
+    seconds_per_position: float | None = None
+    writes_time: bool = False
+    any_size: bool = False
+    deep: bool = False
+    settings: tuple[tuple[str, bool], ...] = ()
+    tested: str = "transformers 5.23"
+
+    def passed(self, features: Tensor, width: int) -> ModelOutput:
+        """Tokens of one clip, (K, D + ...), as `mm_encoder_outputs` takes them.
+
+        Args:
+            width: D; what follows on the channels belongs to single layers.
+        """
+        own, *deeper = features.split(width, dim=-1)
+        output = DeepOutput(pooler_output=[own] if self.listed else own[None])
+        if self.deep:
+            output.deepstack_features = [[part] for part in deeper]
+        return output
+
+
+@dataclass
+class DeepOutput(ModelOutput):
+    """Tokens that were made before: for the language model's input, and for single layers of it."""
+
+    pooler_output: list[Tensor] | Tensor | None = None
+    deepstack_features: list[list[Tensor]] | None = None
+
+
+# By `model_type` of config.json.
+FAMILIES: dict[str, Family] = {
+    "llava_onevision": Family("LLaVA-OneVision", tail=1),
+    "llava_next_video": Family("LLaVA-NeXT-Video", listed=True),
+    "video_llava": Family("Video-LLaVA"),
+    "internvl": Family(
+        "InternVL", modality="image", method="get_image_features", pixels="pixel_values", flat=True
+    ),
+    "smolvlm": Family(
+        "SmolVLM2",
+        modality="image",
+        method="get_image_features",
+        pixels="pixel_values",
+        listed=True,
+        writes_time=True,
+    ),
+    "video_llama_3": Family(
+        "VideoLLaMA3",
+        listed=True,
+        writes_time=True,
+        any_size=True,
+        settings=(("use_token_compression", False),),
+    ),
+    "qwen2_vl": Family(
+        "Qwen2-VL", listed=True, pairs=True, rotary_3d=True, seconds_per_position=1.0, any_size=True
+    ),
+    "qwen2_5_vl": Family(
+        "Qwen2.5-VL", listed=True, pairs=True, rotary_3d=True, seconds_per_position=0.0, any_size=True
+    ),
+    "qwen3_vl": Family(
+        "Qwen3-VL", listed=True, pairs=True, rotary_3d=True, writes_time=True, any_size=True, deep=True
+    ),
+}
+
+
+def families_table() -> str:
+    """The families as a table in Markdown."""
+    rows = [
+        "| `model_type` | family | frames' times reach it by | a chosen frame is shown |",
+        "|---|---|---|---|",
+    ]
+    for kind, family in FAMILIES.items():
+        placed = family.seconds_per_position is not None
+        by = "temporal positions" if placed else "the prompt's text" if family.writes_time else "nothing"
+        shown = "twice, as one temporal patch" if family.pairs else "once"
+        rows.append(f"| `{kind}` | {family.title} | {by} | {shown} |")
+    return "\n".join(rows)
+
+
+def family_of(config: PreTrainedConfig) -> Family:
+    """The record of a model's family.
+
+    Raises:
+        ValueError: it has none; the nearest is suggested.
+    """
+    kind = str(config.model_type)
+    if kind not in FAMILIES:
+        near = difflib.get_close_matches(kind, FAMILIES, n=1)
+        raise ValueError(
+            f"model must be of a family that can be reduced ({', '.join(FAMILIES)}), got {kind!r}: "
+            + (f"did you mean {near[0]!r}?" if near else "see docs/hugging-face.md")
+        )
+    return FAMILIES[kind]
+
+
+def usual_frame_size(config: PreTrainedConfig) -> tuple[int, int]:
+    """(height, width) in which frames are kept for a model: its tower's, or as much as gives 256 tokens."""
+    if family_of(config).any_size:
+        side = TOKENS_ACROSS * MERGED * int(config.vision_config.patch_size)
+        return side, side
+    size = config.vision_config.image_size
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def tokens_per_frame(config: PreTrainedConfig) -> int:
+    """N, what a frame of the usual size becomes, counted from the configuration.
+
+    Raises:
+        ValueError: the family has no record.
+    """
+    family_of(config)
+    if config.model_type in _PER_FRAME:
+        return _PER_FRAME[config.model_type](config)
+    return TOKENS_ACROSS**2  # the frame's size was chosen so
+
+
+def _across(config: PreTrainedConfig) -> int:
+    """Patches in a row."""
+    vision = config.vision_config
+    image, patch = (x if isinstance(x, int) else x[0] for x in (vision.image_size, vision.patch_size))
+    return int(image) // int(patch)
+
+
+_PER_FRAME: dict[str, Callable[[Any], int]] = {
+    "llava_onevision": lambda config: ceil(_across(config) / 2) ** 2,  # pooled 2 x 2
+    "llava_next_video": lambda config: (_across(config) // int(config.spatial_pool_stride)) ** 2,
+    "video_llava": lambda config: _across(config) ** 2 + 1,  # and [CLS]
+    "internvl": lambda config: int(_across(config) * config.downsample_ratio) ** 2,
+    "smolvlm": lambda config: (_across(config) // int(config.scale_factor)) ** 2,
+}
+
+
+def placeholder_id(model: PreTrainedModel) -> int:
+    """The id that stands for a visual token in a prompt."""
+    return int(getattr(model.config, f"{family_of(model.config).modality}_token_id"))
+
+
+def true_positions(positions: Tensor, places: Tensor, seconds: Tensor, per_frame: int, step: float) -> Tensor:
+    """Temporal positions by the frames' true times, where the family assumes that frames are evenly spaced.
+
+    Args:
+        positions: (4, 1, S) as the family computes them: a row of the text's, then time, height and width.
+        places: (F * N,) where the video's placeholders stand.
+        seconds: (F,) of the frames, ascending.
+        per_frame: N.
+        step: seconds of one position.
+
+    Returns:
+        (4, 1, S): a frame stands at its time since the first; what follows begins behind the largest.
+
+    Example:
+        >>> even = torch.tensor([[[0, 1, 2, 3]], [[0, 1, 2, 3]], [[0, 1, 1, 3]], [[0, 1, 1, 3]]])
+        >>> true_positions(even, torch.tensor([1, 2]), torch.tensor([5.0, 9.0]), 1, 1.0)[1, 0].tolist()
+        [0, 1, 5, 6]
+    """
+    made = positions.clone()
+    first, last = int(places[0]), int(places[-1])
+    start = positions[1:, 0, first].min()
+    steps = ((seconds - seconds[0]) / step).round().long().to(positions.device)
+    made[1, 0, places] = start + steps.repeat_interleave(per_frame)
+    if last + 1 < positions.shape[-1]:
+        behind = made[1:, 0, places].max() + 1
+        made[1:, 0, last + 1 :] += behind - positions[1:, 0, last + 1].min()
+    return made
+
+
+def encode(model: PreTrainedModel, family: Family, pixels: dict[str, Tensor], frames: int) -> Tensor:
+    """Visual tokens of frames, by the model's own method: (t, N, D).
+
+    Where layers of the language model get tokens of their own, these follow on the channels, (t, N, D + ...),
+    so that whatever becomes of a token becomes of them.
+
+    Args:
+        pixels: what the family's video processor made of the frames.
+        frames: t.
+    """
+    method = getattr(model.base_model, family.method)
+    output = method(**pixels, return_dict=True)
+    parts = [output.pooler_output, *(output.deepstack_features if family.deep else ())]
+    rows = torch.cat([_rows(part) for part in parts], dim=-1)
+    return rows[: len(rows) - family.tail].unflatten(0, (frames, -1))
+
+
+def _rows(found: Tensor | Sequence[Tensor]) -> Tensor:
+    """(K, D) of one tensor, or of a list of them."""
+    return torch.cat([x.flatten(0, -2) for x in ([found] if isinstance(found, Tensor) else found)])

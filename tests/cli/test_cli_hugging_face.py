@@ -1,0 +1,82 @@
+"""transformers' video models from the command line: checkpoints on disk, as people have them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import bvllm.inference.balance as balance_module
+from bvllm.cli import main
+from tests.model.backbones.tiny_families import save, save_clip
+
+KINDS = ("qwen2_5_vl", "llava_onevision", "smolvlm")
+QUESTION = "which colour is the star"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    home = tmp_path_factory.mktemp("checkpoints")
+    return {kind: str(save(kind, home)) for kind in KINDS} | {"clip": str(save_clip(home))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_answers_with_evidence_and_json(kind, folders, video, tmp_path, capsys):
+    page, told = tmp_path / "page.html", tmp_path / "told.json"
+    words = ["ask", str(video), QUESTION, "--model", folders[kind], "--budget", "24", "--max-new-tokens", "4"]
+    words += ["--scorer", folders["clip"], "--index", str(tmp_path / "index")]
+    assert main([*words, "--evidence", str(page), "--json", str(told)]) == 0
+    found = json.loads(told.read_text())
+    assert 1 <= found["tokens"] <= 24
+    assert found["settings"]["used"]["methods"]["select_frames"] == "relevant"
+    assert "<html" in page.read_text()[:500].lower()
+    capsys.readouterr()
+    # The next question finds the frames in the index; another one may choose others.
+    assert main([*words[:2], "where does it move", *words[3:], "--option", "red", "--option", "blue"]) == 0
+    assert capsys.readouterr().out.startswith(("red (A)", "blue (B)"))
+
+
+def test_what_is_wrong_is_one_line(folders, video, tmp_path, capsys, monkeypatch):
+    model = folders["llava_onevision"]
+    ask = ["ask", str(video), QUESTION, "--model", model, "--no-index"]
+
+    def line(words: list[str]) -> str:
+        status = main(words)
+        said = capsys.readouterr().err.strip().splitlines()
+        assert status != 0
+        assert len([x for x in said if x.startswith("error: ")]) == 1, said
+        return said[-1]
+
+    assert "scorer must be named, got none" in line(ask)
+    assert "did you mean 'uniform'" in line([*ask, "--pipeline", "uniforn"])
+    assert "scorer" in line([*ask, "--scorer", str(tmp_path / "nowhere")])
+    assert "must be a model of images and text" in line([*ask, "--scorer", model])
+    assert "select_frames" in line([*ask, "--pipeline", "uniform", "--select-frames", "qformer"])
+    assert "must be left out for model 'nano'" in line(
+        ["ask", str(video), QUESTION, "--scorer", folders["clip"]]
+    )
+    monkeypatch.setattr(balance_module, "is_torchvision_available", lambda: False)
+    assert "pip install 'bvllm[hf]'" in line([*ask, "--pipeline", "uniform"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_reads_configurations_alone(kind, folders, video, tmp_path, capsys):
+    """No weights: the folder's JSON files are enough, and say what a budget saves."""
+    bare = tmp_path / kind
+    bare.mkdir()
+    for file in Path(folders[kind]).glob("*.json"):
+        (bare / file.name).write_bytes(file.read_bytes())
+    assert main(["plan", str(video), "--model", str(bare), "--budget", "40", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    frames, each = told["frames"], told["patches_per_frame"]
+    assert told["tokens"] == 40
+    assert told["tokens_plain"] in (frames * each, frames * each // 2)
+    assert told["prefill_flops"] < told["prefill_flops_plain"]
+    # 2 layers, 2 of 4 heads of 8 channels, keys and values in two bytes each; 64 tokens of text.
+    assert told["state_bytes"] == 2 * 2 * (2 * 2 * 8) * (40 + 64)
+
+
+def test_the_families_are_listed(capsys):
+    assert main(["models"]) == 0
+    assert "| `qwen2_5_vl` | Qwen2.5-VL |" in capsys.readouterr().out
+    assert main(["models", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["smolvlm"]["title"] == "SmolVLM2"
