@@ -35,12 +35,12 @@ def an_input(method, frames=6, patches=9, channels=8, seed=0, like=None):
 
 def signals(x, seed=0):
     """Everything that a method may ask for."""
-    count = len(x)
+    count, drawn = len(x), torch.Generator().manual_seed(1)
     return Signals(
-        question=torch.randn(4, 8),
-        relevance=torch.rand(count),
-        attention=torch.rand(count),
-        keys=torch.randn(count, 4, generator=torch.Generator().manual_seed(1)),
+        question=torch.randn(4, 8, generator=drawn),
+        relevance=torch.rand(count, generator=drawn),
+        attention=torch.rand(count, generator=drawn),
+        keys=torch.randn(count, 4, generator=drawn),
         grid=(3, 3),
         seconds=x.seconds,
         seed=seed,

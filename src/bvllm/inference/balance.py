@@ -4,6 +4,7 @@ import difflib
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
 from bvllm.common.text import first_sentence
@@ -29,23 +30,23 @@ def balance(
         model, processor: as `from_pretrained` gives them; moved and cast by the caller, as they like.
         pipeline: a recipe: "balanced" (the question chooses the frames; the default) or "uniform".
         scorer: a CLIP or SigLIP, by folder or hub id, or loaded already: it says which frames bear on the
-        question. frame_size: (height, width) in which frames are kept and shown to the processor; None takes
-        the tower's, or
-            what gives 256 tokens where it takes any size: 448 x 448 for Qwen2.5-VL.
+            question.
+        frame_size: (height, width) in which frames are kept and shown to the processor; None takes the
+            tower's, or what gives 256 tokens where it takes any size: 448 x 448 for Qwen2.5-VL.
         name: of the model, for messages.
 
     Raises:
-        ValueError: the family is none that can be reduced, the processor is none of video, or the recipe
+        ValueError: the family is none that can be reduced, the processor is another's, or the recipe
             needs a scorer.
         ModelError: the scorer cannot be loaded.
     """
     family_of(model.config)
     recipe = check_recipe(pipeline, scorer)
-    if getattr(processor, "video_processor", None) is None:
+    wanted = PROCESSOR_MAPPING_NAMES[str(model.config.model_type)]
+    if all(kind.__name__ != wanted for kind in type(processor).__mro__):
         raise ValueError(
-            f"processor must be a video model's, got {type(processor).__name__}: load it with AutoProcessor "
-            "from "
-            "the folder of the model"
+            f"processor must be the model's own {wanted}, got {type(processor).__name__}: load it with "
+            "AutoProcessor from the folder of the model"
         )
     called = name or str(model.config._name_or_path or model.config.model_type)
     loaded = load_scorer(scorer, model.device) if isinstance(scorer, str) else scorer
@@ -99,8 +100,7 @@ def check_recipe(recipe: str | None, scorer: str | ImageTextScorer | None) -> st
     recipe = recipe or "balanced"
     if scorer is None and RECIPES[recipe]["select_frames"] == "relevant":
         raise ValueError(
-            "scorer must be named, got none: add --scorer openai/clip-vit-base-patch32 (scorer=...), so "
-            "that the "
-            "question chooses the frames, or say --pipeline uniform (pipeline='uniform')"
+            "scorer must be named, got none: add --scorer openai/clip-vit-base-patch32 (scorer=...), so that "
+            "the question chooses the frames, or say --pipeline uniform (pipeline='uniform')"
         )
     return recipe

@@ -1,5 +1,4 @@
-"""Put a transformers video model, as it is, behind the interface `VideoModel`: B-VLLM's balance without
-training.
+"""Put a transformers video model behind the interface `VideoModel`: B-VLLM's balance without training.
 
 Frames are chosen before the model sees any (by a frozen image-text model, or evenly); the chosen ones go
 through its own encoder, each alone; their tokens are reduced to the budget; and its own processor writes the
@@ -139,8 +138,7 @@ class BalancedModel:
         if "relevance" in needs and self.scorer is None:
             raise ValueError(
                 "scorer must be named for a method that asks which frames bear on the question, got none: "
-                "add "
-                "--scorer openai/clip-vit-base-patch32 (scorer=...)"
+                "add --scorer openai/clip-vit-base-patch32 (scorer=...)"
             )
         if filled["sample_tokens"] == "pool":
             raise ValueError(

@@ -381,8 +381,7 @@ def load_model(
         if scorer is not None or pipeline is not None:
             raise ValueError(
                 f"scorer and pipeline must be left out for model {name!r}, got {scorer or pipeline!r}: it "
-                "chooses "
-                "frames by a selector of its own"
+                "chooses frames by a selector of its own"
             )
         return load(where, name, device=target, fast=fast, compile=compile)
 

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bvllm.common.text import Question
 from bvllm.inference.balance import balance
@@ -221,8 +222,15 @@ def test_wrong_use_is_one_clear_line(wrapped):
         balance(model, processor)
     with pytest.raises(ValueError, match=r"pipeline must be one of .* did you mean 'balanced'"):
         balance(model, processor, pipeline="balance", scorer="x")
-    with pytest.raises(ValueError, match="processor must be a video model's, got "):
-        balance(model, processor.tokenizer, pipeline="uniform")
+    other = make("internvl" if wrapped.model.config.model_type != "internvl" else "smolvlm")[1]
+    for wrong in (processor.tokenizer, other):
+        with pytest.raises(ValueError, match=r"processor must be the model's own \w+, got \w+: load it"):
+            balance(model, wrong, pipeline="uniform")
+    plain = Qwen2ForCausalLM(Qwen2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+    with pytest.raises(
+        ValueError, match=r"model must be of a family that can be reduced \(.*\), got 'qwen2'"
+    ):
+        balance(plain, processor, pipeline="uniform")
     with pytest.raises(ValueError, match="scorer must be named for a method that asks"):
         wrapped.methods(MethodNames(select_frames="relevant"))
     with pytest.raises(ValueError, match="select_frames must be a method without trained weights"):

@@ -30,7 +30,7 @@ class RelevantFrames(FrameMethod):
         reach: seconds within which frames are taken for neighbours, as a share of the video over the count
             kept.
 
-    Source: ours, after greedy MAP inference of DPPs (arXiv 1709.05135), which others use for frames, too.
+    Source: ours, after greedy MAP inference of DPPs (arXiv 1709.05135; its text was not at hand).
 
     Example:
         >>> clip = Clip(torch.eye(4), torch.arange(4.0))
