@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
-	  --target $(VENV)/torchvision torchvision num2words # for tests alone: see tests/conftest.py
+	  --target $(VENV)/torchvision torchvision timm num2words # for tests alone: see tests/conftest.py
 	@touch $@
 
 demo: $(STAMP) ## a ten-minute video, three questions, the evidence

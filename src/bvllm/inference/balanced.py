@@ -196,7 +196,10 @@ class BalancedModel:
 
     def _encode(self, frame: Tensor) -> Tensor:
         twice = frame.repeat(2, 1, 1, 1) if self.family.pairs else frame
-        made = self._processed_video(twice, torch.arange(len(twice)))
+        if self.family.pictures:
+            made = self.processor.image_processor(images=list(frame), return_tensors="pt")
+        else:
+            made = self._processed_video(twice, torch.arange(len(twice)))
         method = getattr(self.model.base_model, self.family.method)
         taken = inspect.signature(method).parameters
         pixels = {

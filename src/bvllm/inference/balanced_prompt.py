@@ -79,12 +79,16 @@ class PromptWriter:
     def written(self, asked: AskedQuestion, seconds: Tensor) -> dict[str, Tensor]:
         """The prompt as the family's own processor writes it for frames at these times."""
         text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
-        chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}]
+        shown = [{"type": "image"}] * len(seconds) if self.family.pictures else [{"type": "video"}]
+        chat = [{"role": "user", "content": [*shown, {"type": "text", "text": text}]}]
         if not getattr(self.processor, "chat_template", None):
             raise ModelError(
                 f"processor of {self.name!r} must have a chat template, got none: bring the complete folder"
             )
         prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        if self.family.pictures:
+            blanks = torch.zeros(len(seconds), 3, *self.frame_size, dtype=torch.uint8)
+            return dict(self.processor(text=[prompt], images=[list(blanks)], return_tensors="pt"))
         ticks = (seconds.double() * TICKS).round().long()
         if self.family.pairs:
             ticks = ticks.repeat_interleave(2)

@@ -44,6 +44,9 @@ def written(wrapped: BalancedModel, asked, seconds=SECONDS) -> dict[str, torch.T
     """The prompt and the pixels as the family's own processor makes them, all frames at once."""
     full = wrapped.prompt.written(asked, seconds)
     shown = pictures(len(seconds))
+    if wrapped.family.pictures:
+        pixels = wrapped.processor.image_processor(list(shown), return_tensors="pt")
+        return full | {"pixel_values": pixels["pixel_values"]}
     if wrapped.family.pairs:
         shown = shown.repeat_interleave(2, dim=0)
     ticks = torch.arange(len(shown))
@@ -101,7 +104,7 @@ def test_with_fewer_it_is_the_model_whose_other_tokens_are_masked(wrapped, token
     mask[0, places[rows]] = 1
     if wrapped.family.tail:
         mask[0, places[-1]] = 1
-    oracle = {k: v for k, v in full.items() if k in ("input_ids", "mm_token_type_ids")}
+    oracle = {k: v for k, v in full.items() if k in ("input_ids", "token_type_ids", "mm_token_type_ids")}
     positions = wrapped.prompt.positions(full, places, SECONDS[shown], each)
     oracle["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
     if positions is not None:

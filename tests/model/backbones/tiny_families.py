@@ -11,6 +11,10 @@ from transformers import (
     CLIPConfig,
     CLIPModel,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3Processor,
+    Gemma3TextConfig,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
@@ -22,6 +26,9 @@ from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
+    PerceptionLMConfig,
+    PerceptionLMForConditionalGeneration,
+    PerceptionLMProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -308,6 +315,71 @@ def smolvlm() -> tuple[Any, Any]:
     return SmolVLMForConditionalGeneration(config), made
 
 
+def gemma3() -> tuple[Any, Any]:
+    """A tiny Gemma 3: 6 x 6 patches of 4, pooled to 3 x 3; its window is longer than any prompt here."""
+    special = ["<|im_start|>", "<|im_end|>", "<start_of_image>", "<image_soft_token>", "<end_of_image>"]
+    words = tokenizer(special)
+    words._set_model_specific_special_tokens({
+        "boi_token": "<start_of_image>", "image_token": "<image_soft_token>", "eoi_token": "<end_of_image>"
+    })  # fmt: skip
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=24,
+        patch_size=4,
+    )  # fmt: skip
+    text = Gemma3TextConfig(
+        **{**TEXT, "head_dim": 8}, vocab_size=len(words), sliding_window=4096, bos_token_id=1, eos_token_id=2
+    )
+    config = Gemma3Config(
+        vision_config=vision.to_dict(),
+        text_config=text.to_dict(),
+        mm_tokens_per_image=9,
+        boi_token_index=words.convert_tokens_to_ids("<start_of_image>"),
+        eoi_token_index=words.convert_tokens_to_ids("<end_of_image>"),
+        image_token_id=words.convert_tokens_to_ids("<image_soft_token>"),
+    )
+    size = {"size": {"height": 24, "width": 24}}
+    made = Gemma3Processor(
+        image_processor=_video_processor("Gemma3ImageProcessor", **size),
+        tokenizer=words,
+        image_seq_length=9,
+        chat_template=TEMPLATE.replace("c.type == 'video'", "c.type == 'image'").replace(
+            "VIDEO", "<start_of_image>"
+        ),
+    )
+    return Gemma3ForConditionalGeneration(config), made
+
+
+def perception_lm() -> tuple[Any, Any]:
+    """A tiny PerceptionLM: 6 x 6 patches of 4, pooled to 3 x 3."""
+    words = tokenizer(["<|im_start|>", "<|im_end|>", "<|image|>", "<|video|>"])
+    words._set_model_specific_special_tokens({"image_token": "<|image|>", "video_token": "<|video|>"})
+    config = PerceptionLMConfig(
+        vision_config={
+            "architecture": "vit_pe_core_large_patch14_336",
+            "model_args": {
+                "embed_dim": 16, "img_size": [24, 24], "patch_size": 4, "depth": 2, "num_heads": 2,
+                "mlp_ratio": 2, "global_pool": "", "use_post_transformer_norm": False, "init_values": 0.1,
+                "ref_feat_shape": [6, 6],
+            },
+        },
+        text_config=LlamaConfig(**TEXT, vocab_size=len(words), bos_token_id=1, eos_token_id=2).to_dict(),
+        vision_use_cls_token=True,
+        projector_pooling_ratio=2,
+        image_token_id=words.convert_tokens_to_ids("<|image|>"),
+        video_token_id=words.convert_tokens_to_ids("<|video|>"),
+    )  # fmt: skip
+    size = {"size": {"height": 24, "width": 24}}
+    made = PerceptionLMProcessor(
+        image_processor=_video_processor("PerceptionLMImageProcessor", **size, tile_size=24, max_num_tiles=1),
+        tokenizer=words,
+        video_processor=_video_processor("PerceptionLMVideoProcessor", **size),
+        patch_size=4,
+        pooling_ratio=2,
+        chat_template=TEMPLATE.replace("VIDEO", "<|video|>"),
+    )
+    return PerceptionLMForConditionalGeneration(config), made
+
+
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "qwen2_vl": lambda: qwen("qwen2_vl"),
     "qwen2_5_vl": lambda: qwen("qwen2_5_vl"),
@@ -316,6 +388,8 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "video_llava": video_llava,
     "internvl": internvl,
     "smolvlm": smolvlm,
+    "perception_lm": perception_lm,
+    "gemma3": gemma3,
     "video_llama_3": video_llama_3,
     "qwen3_vl": qwen3_vl,
 }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, TimmWrapperConfig
 from transformers.utils import ModelOutput
 
 Modality = Literal["video", "image"]
@@ -31,6 +31,7 @@ class Family:
         modality: under which name its tokens are passed on; its placeholder is `<modality>_token_id`.
         method: of the base model, which encodes frames.
         pixels: what that method calls the pixels.
+        pictures: whether it knows no videos: frames are then pictures, one after another.
         flat: whether that method takes frames without a dimension for clips.
         listed: whether tokens are passed as a list of one tensor a clip, or as one tensor.
         pairs: whether two frames make one temporal patch; a chosen frame then fills one alone, repeated.
@@ -49,6 +50,7 @@ class Family:
     modality: Modality = "video"
     method: str = "get_video_features"
     pixels: str = "pixel_values_videos"
+    pictures: bool = False
     flat: bool = False
     listed: bool = False
     pairs: bool = False
@@ -98,6 +100,9 @@ FAMILIES: dict[str, Family] = {
         listed=True,
         writes_time=True,
     ),
+    "gemma3": Family(
+        "Gemma 3", modality="image", method="get_image_features", pixels="pixel_values", pictures=True
+    ),
     "video_llama_3": Family(
         "VideoLLaMA3",
         listed=True,
@@ -105,6 +110,7 @@ FAMILIES: dict[str, Family] = {
         any_size=True,
         settings=(("use_token_compression", False),),
     ),
+    "perception_lm": Family("PerceptionLM", method="get_image_features", pixels="pixel_values"),
     "qwen2_vl": Family(
         "Qwen2-VL", listed=True, pairs=True, rotary_3d=True, seconds_per_position=1.0, any_size=True
     ),
@@ -152,6 +158,9 @@ def usual_frame_size(config: PreTrainedConfig) -> tuple[int, int]:
     if family_of(config).any_size:
         side = TOKENS_ACROSS * MERGED * int(config.vision_config.patch_size)
         return side, side
+    if isinstance(config.vision_config, TimmWrapperConfig):
+        side = _timm_frame(config.vision_config)[0]
+        return side, side
     size = config.vision_config.image_size
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
@@ -171,8 +180,18 @@ def tokens_per_frame(config: PreTrainedConfig) -> int:
 def _across(config: PreTrainedConfig) -> int:
     """Patches in a row."""
     vision = config.vision_config
+    if isinstance(vision, TimmWrapperConfig):
+        image, patch = _timm_frame(vision)
+        return image // patch
     image, patch = (x if isinstance(x, int) else x[0] for x in (vision.image_size, vision.patch_size))
     return int(image) // int(patch)
+
+
+def _timm_frame(vision: TimmWrapperConfig) -> tuple[int, int]:
+    """Sides of the frame and of a patch, as timm's configuration says."""
+    given = vision.model_args or {}
+    image, patch = given["img_size"], given.get("patch_size", 14)  # of the released towers
+    return int(image if isinstance(image, int) else image[0]), int(patch)
 
 
 _PER_FRAME: dict[str, Callable[[Any], int]] = {
@@ -180,6 +199,8 @@ _PER_FRAME: dict[str, Callable[[Any], int]] = {
     "llava_next_video": lambda config: (_across(config) // int(config.spatial_pool_stride)) ** 2,
     "video_llava": lambda config: _across(config) ** 2 + 1,  # and [CLS]
     "internvl": lambda config: int(_across(config) * config.downsample_ratio) ** 2,
+    "gemma3": lambda config: int(config.mm_tokens_per_image),
+    "perception_lm": lambda config: (_across(config) // int(config.projector_pooling_ratio)) ** 2,
     "smolvlm": lambda config: (_across(config) // int(config.scale_factor)) ** 2,
 }
 
