@@ -124,7 +124,9 @@ def test_wrong_use():
         Collator(processor)([])
     with pytest.raises(ValueError, match="max_tokens must be at least 1, got 0: use None for any number"):
         Encoder(processor, max_tokens=0)
-    with pytest.raises(ValueError, match="learn must be 'all' or 'last', got 'first': choose one of them"):
+    with pytest.raises(
+        ValueError, match="learn must be 'all', 'last' or 'one', got 'first': choose one of them"
+    ):
         Encoder(processor, learn="first")
     processor.tokenizer.pad_token = None
     with pytest.raises(ValueError, match="tokenizer must have a padding token, got none: set its pad_token"):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bvllm.data.dialogue import Media, Turn
-from bvllm.data.encode import IGNORED, check_template, tokenize
+from bvllm.data.dialogue import Dialogue, Media, Turn
+from bvllm.data.encode import IGNORED, Encoder, check_template, tokenize
 from bvllm.data.faults import InvalidRow
-from tests.data.rows import dialogue
+from tests.data.rows import dialogue, video
 from tests.model import tiny
 
 CLIP = Media("video", b"not opened here")
@@ -119,3 +119,29 @@ def test_a_template_must_mark_what_is_learned():
     processor.chat_template = TEMPLATE
     with pytest.raises(ValueError, match="chat_template must put what the assistant says between"):
         check_template(processor)
+
+
+def test_one_round_at_a_time_with_the_frames_of_its_own_question(tmp_path):
+    """Every round has its turn, always the same at a place; what follows it is left out."""
+    clip = Media("video", video(tmp_path / "a.mp4", frames=10, fps=2), tmp_path)
+    rounds = (("what is red ?", "the star"), ("what is blue ?", "the sign"), ("which colour is red ?", "at the end"))
+    turns = [
+        turn
+        for number, (question, answer) in enumerate(rounds)
+        for turn in (
+            Turn("user", (clip, question) if number == 0 else (question,)),
+            Turn("assistant", (answer,)),
+        )
+    ]
+    row, encoder = Dialogue("", tuple(turns), "row"), Encoder(tiny.processor(), learn="one")
+    seen = []
+    for place in range(40):
+        example = encoder(row, None, place)
+        assert torch.equal(example.input_ids, encoder(row, None, place).input_ids)
+        said = "".join(f"{word} " for word in learned(example) if word != ".").strip()
+        question = " ".join(words(example.question_ids))
+        number = [answer + " <|im_end|>" for _, answer in rounds].index(said)
+        assert question == rounds[number][0]
+        assert all(answer not in " ".join(words(example.input_ids)) for _, answer in rounds[number + 1 :])
+        seen.append(number)
+    assert set(seen) == {0, 1, 2}

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,8 @@ from bvllm.video.inspection.frame_times import as_clip
 
 IGNORED = -100  # the label that transformers' losses pass over
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
-Learn = Literal["all", "last"]
+Learn = Literal["all", "last", "one"]
+ROUND_SEED = 71
 KIND_OF: dict[str, FaultKind] = {
     "missing": "missing",
     "outside_root": "outside_root",
@@ -50,7 +52,8 @@ class Encoder:
         processor: the model's.
         max_tokens: of a sequence, placeholders included; see `tokenize` for what is cut.
         max_frames: of a video; a longer one is thinned evenly. None for any number.
-        learn: "all" answers of a row, or the "last", whose question chose the frames.
+        learn: "all" answers of a row; the "last", whose question chose the frames; or "one" of them, another
+            at each place in a run: rounds behind it are left out, so its own question chooses the frames.
         limits: what reading one file may cost.
 
     Raises:
@@ -70,24 +73,27 @@ class Encoder:
         check_template(processor)
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {max_tokens}: use None for any number")
-        if learn not in ("all", "last"):
-            raise ValueError(f"learn must be 'all' or 'last', got {learn!r}: choose one of them")
+        if learn not in ("all", "last", "one"):
+            raise ValueError(f"learn must be 'all', 'last' or 'one', got {learn!r}: choose one of them")
         self.processor = processor
         self.max_tokens, self.learn, self.limits = max_tokens, learn, limits
         reader = processor.video_processor
         self.plan = SamplingPlan(reader.fps, max_frames or reader.max_frames)
         self.size = (reader.size["height"], reader.size["width"])
 
-    def __call__(self, dialogue: Dialogue, budget: int | None = None) -> Example:
+    def __call__(self, dialogue: Dialogue, budget: int | None = None, place: int = 0) -> Example:
         """Encode one row.
 
         Args:
             dialogue: the row.
             budget: most visual tokens per clip; the processor's own where None.
+            place: in the run; it decides which round is learned where one of them is.
 
         Raises:
             InvalidRow: anything wrong with its media or its length.
         """
+        if self.learn == "one":
+            dialogue = up_to_one_round(dialogue, place)
         slots = self.processor.placeholders
         slots = slots if budget is None else replace(slots, budget_tokens=budget)
         clips = [
@@ -98,7 +104,7 @@ class Encoder:
             [slots.count(len(clip)) for clip in clips],
             self.processor,
             max_tokens=self.max_tokens,
-            learn=self.learn,
+            learn="all" if self.learn == "all" else "last",
         )
         clips = clips[: len(left.media)]
         return Example(
@@ -113,6 +119,18 @@ class Encoder:
 
     def _no_pixels(self) -> Tensor:
         return torch.zeros(0, 3, *self.size, dtype=torch.uint8)
+
+
+def up_to_one_round(dialogue: Dialogue, place: int) -> Dialogue:
+    """The rounds up to one of them, drawn by the place in a run, so the same every time.
+
+    B-VLLM chooses frames and tokens anew in every round (arXiv 2412.09919, Sec. 8.6), so an answer is
+    learned with the frames of its own question only if that question is the last.
+    """
+    drawn = int(np.random.default_rng((ROUND_SEED, place)).integers(dialogue.rounds))
+    for _ in range(drawn):
+        dialogue = dialogue.without_last_round()
+    return dialogue
 
 
 def _seconds(clips: list[FrameChunk]) -> Tensor:

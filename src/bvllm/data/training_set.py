@@ -81,7 +81,7 @@ class TrainingSet(Dataset[Example]):
             try:
                 if isinstance(row, InvalidRow):
                     raise row
-                return self.encoder(row, budget)
+                return self.encoder(row, budget, position)
             except InvalidRow as error:
                 self.log.add(error)
         name = self.order.name_at(position)

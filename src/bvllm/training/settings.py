@@ -75,7 +75,8 @@ class DataSettings:
         fps: frames per second to sample.
         max_frames: of one video; a longer one is thinned evenly. None for any number.
         max_tokens: of one sequence, placeholders included; None for any number.
-        learn: "all" answers of a row, or the "last", whose question chose the frames.
+        learn: "all" answers of a row; the "last", whose question chose the frames; or "one" of them, drawn
+            anew at each visit, with the frames of its own question.
         on_error: "skip" leaves invalid rows out and counts them; "raise" stops at the first.
         random_budget: fewest visual tokens per clip of a step, which draws its own budget between this and
             `model.budget_tokens`; None keeps the full budget. Evaluation always has the full one.
@@ -92,7 +93,7 @@ class DataSettings:
     fps: float = 1.0
     max_frames: int | None = None
     max_tokens: int | None = 2048
-    learn: Literal["all", "last"] = "all"
+    learn: Literal["all", "last", "one"] = "all"
     on_error: Literal["skip", "raise"] = "skip"
     random_budget: int | None = None
     window: int = 256
