@@ -124,7 +124,11 @@ def test_a_template_must_mark_what_is_learned():
 def test_one_round_at_a_time_with_the_frames_of_its_own_question(tmp_path):
     """Every round has its turn, always the same at a place; what follows it is left out."""
     clip = Media("video", video(tmp_path / "a.mp4", frames=10, fps=2), tmp_path)
-    rounds = (("what is red ?", "the star"), ("what is blue ?", "the sign"), ("which colour is red ?", "at the end"))
+    rounds = (
+        ("what is red ?", "the star"),
+        ("what is blue ?", "the sign"),
+        ("which colour is red ?", "at the end"),
+    )
     turns = [
         turn
         for number, (question, answer) in enumerate(rounds)

@@ -355,7 +355,7 @@ def evaluate(
                 if progress is not None:
                     progress(len(scored), len(items))
     settings: dict[str, str | int | float] = {
-        "model": loaded.name,
+        "model": model if isinstance(model, str) else model.name,
         "tokens": budget.tokens,
         "frames": budget.frames,
         "select": "learned" if names.select_frames is None else names.select_frames,

@@ -7,7 +7,7 @@ prompt, with the true times of the chosen frames, of which the placeholders stay
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from bvllm.common.text import LETTERS, Question
-from bvllm.inference.balanced_prompt import PromptWriter, metadata
+from bvllm.inference.balanced_prompt import PromptWriter, metadata, side_by_side
 from bvllm.inference.beside import fitting
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
@@ -285,6 +285,15 @@ class BalancedModel:
             said[0, given["input_ids"].shape[1] :], skip_special_tokens=True
         )
         return words.strip()
+
+    def generate_together(
+        self, rows: Sequence[tuple[AskedQuestion, VisualTokens]], max_new_tokens: int
+    ) -> list[str]:
+        """What the language model says to several questions at once: to each what it says to it alone."""
+        given = side_by_side(self.prompt, rows)
+        said = self.model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        tokenizer, read = self.processor.tokenizer, given["input_ids"].shape[1]
+        return [tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
 
     def option_scores(
         self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None

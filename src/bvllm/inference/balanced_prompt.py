@@ -1,10 +1,12 @@
 """Write the prompt of a transformers video model for frames that were chosen and tokens that were reduced."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 
@@ -116,6 +118,34 @@ class PromptWriter:
         if not step:
             step = 1.0 / float(self.model.config.vision_config.tokens_per_second)
         return true_positions(positions, places, seconds, each, step)
+
+
+def side_by_side(writer: PromptWriter, rows: Sequence[tuple[AskedQuestion, VisualTokens]]) -> dict[str, Any]:
+    """What `generate` and `forward` take for several questions about videos at once, padded on the left.
+
+    Args:
+        writer: of the model.
+        rows: questions with the visual tokens of their clips, of any numbers of tokens.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not rows:
+        raise ValueError("rows must be at least one, got none: pass questions with their visual tokens")
+    each = [writer.inputs(asked, visual) for asked, visual in rows]
+    longest = max(given["input_ids"].shape[1] for given in each)
+    pad = writer.processor.tokenizer.pad_token_id or 0
+    made: dict[str, Any] = {}
+    for name, first in each[0].items():
+        if name != "mm_encoder_outputs":
+            fill = pad if name == "input_ids" else 0
+            rows_of = [functional.pad(g[name], (longest - g[name].shape[-1], 0), value=fill) for g in each]
+            made[name] = torch.cat(rows_of, dim=first.ndim - 2)
+    family = writer.family
+    made["mm_encoder_outputs"] = {
+        family.modality: family.together([given["mm_encoder_outputs"][family.modality] for given in each])
+    }
+    return made
 
 
 def metadata(ticks: Tensor, frames: Tensor) -> VideoMetadata:

@@ -100,6 +100,11 @@ def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
     if name == NONE:
         return None
     method = METHODS[slot][name]
+    if slot == "select_frames" and "relevance" in method.needs:
+        raise ValueError(
+            f"select_frames must be a method that asks no scorer, got {name!r}: this model's own selector "
+            "reads the question"
+        )
     return method(config.gamma) if issubclass(method, SimilarFrameMerging) else method()
 
 

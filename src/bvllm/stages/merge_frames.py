@@ -104,7 +104,7 @@ class ReleasedFrameMerging(SimilarFrameMerging):
     """What the authors' released code merges in place of what the paper says; see `SimilarFrameMerging`.
 
     Example:
-        >>> S = torch.tensor([[1.0, 0.0], [0.9, 0.44], [0.0, 1.0]])  # the last row follows one that is gone
+        >>> S = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])  # the last follows one that is gone
         >>> len(ReleasedFrameMerging().assign(S)), len(SimilarFrameMerging().assign(S))
         (1, 2)
     """

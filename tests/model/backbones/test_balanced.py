@@ -1,5 +1,6 @@
 """transformers' video models behind a budget: as they are with all tokens, as if masked with fewer."""
 
+import copy
 import inspect
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from bvllm.common.text import Question
 from bvllm.inference.balance import balance
 from bvllm.inference.balanced import BalancedModel
+from bvllm.inference.balanced_prompt import side_by_side
 from bvllm.inference.scorer import load_scorer
 from bvllm.methods.names import MethodNames
 from bvllm.model.backbones.families import FAMILIES, placeholder_id, tokens_per_frame
@@ -115,6 +117,31 @@ def test_with_fewer_it_is_the_model_whose_other_tokens_are_masked(wrapped, token
     }
     masked = wrapped.model(**oracle, attention_mask=mask).logits[0, mask[0].bool()]
     torch.testing.assert_close(wrapped.model(**given).logits[0], masked, atol=2e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_batch_says_what_each_row_says_alone(wrapped, dtype):
+    """Rows of other lengths, questions and budgets, padded on the left."""
+    model = copy.deepcopy(wrapped.model).to(dtype)
+    made = balance(model, wrapped.processor, pipeline="uniform", frame_size=(SIDE, SIDE))
+    rows = []
+    for tokens, count, question in (
+        (30, 5, "what is red"),
+        (7, 3, "where does the star move first"),
+        (1, 1, "a"),
+    ):
+        asked = made.read(Question(question))
+        selection = FrameSelection.of(torch.arange(count), SECONDS[:count].double())
+        patches = made.patch_features(pictures(count))
+        rows.append((asked, made.reduce(patches, selection, asked, Budget(tokens=tokens), EVERY)))
+    together = model(**side_by_side(made.prompt, rows)).logits
+    for row, (asked, visual) in enumerate(rows):
+        alone = model(**made.prompt.inputs(asked, visual)).logits[0]
+        off = (together[row, -len(alone) :] - alone).float().norm() / alone.float().norm()
+        assert off < (1e-5 if dtype == torch.float32 else 0.05)
+    if dtype == torch.float32:
+        assert made.generate_together(rows, 5) == [made.generate(a, v, 5) for a, v in rows]
 
 
 @torch.no_grad()

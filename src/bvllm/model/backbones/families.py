@@ -63,7 +63,7 @@ class Family:
     settings: tuple[tuple[str, bool], ...] = ()
     tested: str = "transformers 5.23"
 
-    def passed(self, features: Tensor, width: int) -> ModelOutput:
+    def passed(self, features: Tensor, width: int) -> "DeepOutput":
         """Tokens of one clip, (K, D + ...), as `mm_encoder_outputs` takes them.
 
         Args:
@@ -74,6 +74,18 @@ class Family:
         if self.deep:
             output.deepstack_features = [[part] for part in deeper]
         return output
+
+    def together(self, outputs: "Sequence[DeepOutput]") -> "DeepOutput":
+        """What `passed` gave for several clips, as it is taken for a batch of them."""
+        parts: list[Tensor] = []
+        for output in outputs:
+            assert output.pooler_output is not None  # `passed` fills it
+            parts += list(output.pooler_output)
+        made = DeepOutput(pooler_output=parts if self.listed else torch.cat(parts)[None])
+        if self.deep:
+            layers = zip(*(output.deepstack_features or [] for output in outputs))
+            made.deepstack_features = [[part for layer in same for part in layer] for same in layers]
+        return made
 
 
 @dataclass
@@ -172,13 +184,13 @@ def tokens_per_frame(config: PreTrainedConfig) -> int:
         ValueError: the family has no record.
     """
     family_of(config)
-    if config.model_type in _PER_FRAME:
-        return _PER_FRAME[config.model_type](config)
+    if config.model_type in PER_FRAME:
+        return PER_FRAME[config.model_type](config)
     return TOKENS_ACROSS**2  # the frame's size was chosen so
 
 
-def _across(config: PreTrainedConfig) -> int:
-    """Patches in a row."""
+def patches_across(config: PreTrainedConfig) -> int:
+    """Patches in a row of a frame."""
     vision = config.vision_config
     if isinstance(vision, TimmWrapperConfig):
         image, patch = _timm_frame(vision)
@@ -194,14 +206,15 @@ def _timm_frame(vision: TimmWrapperConfig) -> tuple[int, int]:
     return int(image if isinstance(image, int) else image[0]), int(patch)
 
 
-_PER_FRAME: dict[str, Callable[[Any], int]] = {
-    "llava_onevision": lambda config: ceil(_across(config) / 2) ** 2,  # pooled 2 x 2
-    "llava_next_video": lambda config: (_across(config) // int(config.spatial_pool_stride)) ** 2,
-    "video_llava": lambda config: _across(config) ** 2 + 1,  # and [CLS]
-    "internvl": lambda config: int(_across(config) * config.downsample_ratio) ** 2,
+# By `model_type`: N of a frame, where its tower takes one size.
+PER_FRAME: dict[str, Callable[[Any], int]] = {
+    "llava_onevision": lambda config: ceil(patches_across(config) / 2) ** 2,  # pooled 2 x 2
+    "llava_next_video": lambda config: (patches_across(config) // int(config.spatial_pool_stride)) ** 2,
+    "video_llava": lambda config: patches_across(config) ** 2 + 1,  # and [CLS]
+    "internvl": lambda config: int(patches_across(config) * config.downsample_ratio) ** 2,
     "gemma3": lambda config: int(config.mm_tokens_per_image),
-    "perception_lm": lambda config: (_across(config) // int(config.projector_pooling_ratio)) ** 2,
-    "smolvlm": lambda config: (_across(config) // int(config.scale_factor)) ** 2,
+    "perception_lm": lambda config: (patches_across(config) // int(config.projector_pooling_ratio)) ** 2,
+    "smolvlm": lambda config: (patches_across(config) // int(config.scale_factor)) ** 2,
 }
 
 
