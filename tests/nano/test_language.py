@@ -95,6 +95,10 @@ def test_a_batch_by_hand(encoder):
         text = slice(1 + len(t.frames), len(t))
         assert batch.ids[row, text].tolist() == t.ids
         assert batch.labels[row, text].tolist() == t.labels
+    # Of the first row the option's letter and the end of the turn; the second has no options.
+    assert read(encoder, batch.ids[batch.letters].tolist()) == read(encoder, captioned[0].ids[-2:])
+    assert "B" in read(encoder, captioned[0].ids[-2:])
+    assert batch.letters.sum(dim=1).tolist() == [2, 0]
     assert (batch.labels[batch.captioned] == IGNORE).all()
     assert (batch.labels[batch.mask == 0] == IGNORE).all()
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ class CaptionedVideo:
         places: where the thing is that it tells of (see `Told`), zeros where the words say all.
         ids: the question and the reply.
         labels: the reply's ids in their places, IGNORE elsewhere.
+        letter: how many ids at the end name the option's letter and end the reply; 0 without options.
     """
 
     frames: list[list[int]]
@@ -49,6 +51,7 @@ class CaptionedVideo:
     places: list[tuple[float, float, float]]
     ids: list[int]
     labels: list[int]
+    letter: int = 0
 
     def __len__(self) -> int:
         return 1 + len(self.frames) + len(self.ids)
@@ -84,7 +87,10 @@ class CaptionEncoder:
         frames = [[trade.get(w, w) for w in words] for words in frames]
         text = [trade.get(w, w) for w in prompt + reply]
         labels = [IGNORE] * len(prompt) + text[len(prompt) :]
-        return CaptionedVideo(frames, [float(t) for t, _ in told], places, text, labels)
+        said = len(self.tokens(example.question.answer))
+        lettered = example.reply != example.question.answer
+        letter = len(reply) - said if lettered else 0
+        return CaptionedVideo(frames, [float(t) for t, _ in told], places, text, labels, letter)
 
 
 def all_examples(
@@ -130,6 +136,7 @@ class CaptionBatch:
         seconds: (frames,) of all captioned frames, in reading order.
         words, offsets: the captions' ids in a row, and where each caption begins.
         places: (frames, 3) see `Told`.
+        letters: (B, S) True where a reply names its option's letter.
     """
 
     ids: Tensor
@@ -140,6 +147,7 @@ class CaptionBatch:
     words: Tensor
     offsets: Tensor
     places: Tensor
+    letters: Tensor
 
 
 def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
@@ -147,6 +155,7 @@ def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
     longest = max(len(t) for t in batch)
     ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), IGNORE)
     mask, captioned = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    letters = torch.zeros_like(captioned)
     for row, example in enumerate(batch):
         text = 1 + len(example.frames)
         ids[row, 0] = start
@@ -154,12 +163,13 @@ def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
         labels[row, text : len(example)] = torch.tensor(example.labels)
         mask[row, : len(example)] = 1
         captioned[row, 1:text] = True
+        letters[row, len(example) - example.letter : len(example)] = True
     captions = [words for example in batch for words in example.frames]
     offsets = torch.tensor([0, *(len(words) for words in captions)])[:-1].cumsum(0)
     seconds = torch.tensor([s for example in batch for s in example.seconds])
     places = torch.tensor([place for example in batch for place in example.places])
     words = torch.tensor([word for caption in captions for word in caption])
-    return CaptionBatch(ids, labels, mask, captioned, seconds, words, offsets, places)
+    return CaptionBatch(ids, labels, mask, captioned, seconds, words, offsets, places, letters)
 
 
 class Where(nn.Module):
@@ -235,17 +245,31 @@ def warm_up_language(
     stream = caption_batches(tokenizer, batch, loop.seed, pool)
     for _ in loop:
         for part in next(stream):
-            loss, right = caption_loss(language_model, clock, where, part)
-            (loss / SPLITS).backward()
-            loop.record(loss=loss.item(), right=right.item())
+            found = caption_loss(language_model, clock, where, part)
+            (found.loss / SPLITS).backward()
+            loop.record(loss=found.loss.item(), right=found.right.item(), words=found.words.item())
         loop.descend()
     return language_model.eval(), clock, where
 
 
+class CaptionLoss(NamedTuple):
+    """What a part of a batch of told videos cost.
+
+    Attributes:
+        loss: of replies, and a little of questions.
+        right: share of the replies that are right in every token.
+        words: the same without the letter of an option, which is learned last; an evaluation counts words.
+    """
+
+    loss: Tensor
+    right: Tensor
+    words: Tensor
+
+
 def caption_loss(
     language_model: Qwen2Model, clock: ClockEmbedding, where: Where, batch: CaptionBatch
-) -> tuple[Tensor, Tensor]:
-    """The loss of a part of a batch, and the share of its replies that are right in every token."""
+) -> CaptionLoss:
+    """The loss of a part of a batch, and the shares of its replies that are right."""
     table = language_model.embed_tokens.weight
     embedded = embed_captions(batch, table, clock, where)
     # In float32: at this size casting costs more than bfloat16 saves (0.28 s a step for 0.45 s, AVX-512).
@@ -255,7 +279,9 @@ def caption_loss(
     loss, right = answer_loss(hidden, table, batch.labels)
     question = batch.mask.bool() & ~batch.captioned & (batch.labels == IGNORE)
     asked, _ = answer_loss(hidden, table, torch.where(question, batch.ids, IGNORE))
-    return loss + QUESTION_WEIGHT * asked, right
+    with torch.no_grad():
+        _, words = answer_loss(hidden, table, batch.labels.masked_fill(batch.letters, IGNORE))
+    return CaptionLoss(loss + QUESTION_WEIGHT * asked, right, words)
 
 
 def caption_batches(

@@ -170,9 +170,8 @@ class StageLoop:
             group["lr"] = rate
 
     def _log(self, share: float) -> None:
-        figures = " ".join(
-            f"{name} {np.nanmean(values):.3f}" for name, values in self._recent.items() if values
-        )
+        known = {name: [v for v in values if not math.isnan(v)] for name, values in self._recent.items()}
+        figures = " ".join(f"{name} {np.mean(values):.3f}" for name, values in known.items() if values)
         left = self._spent / share - self._spent if share else math.inf
         self.control.log(
             f"{self.name} step {self.step}/{self.steps} {figures} {self._spent:.0f} s, {left:.0f} s left"

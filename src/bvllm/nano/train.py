@@ -38,7 +38,7 @@ from bvllm.nano.tuning import ALIGNMENT, INSTRUCTION, SELECTION, TuningStage, tu
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
 
-BUSY_POOL_MINUTES = 5.0  # of 6000 busy scenes
+BUSY_POOL_MINUTES = 3.5  # of 6000 busy scenes, measured
 POOL_MINUTES = 9.0  # drawing and encoding the whole recipe's pool on two cores, measured
 CLOCK, WHERE = "clock.safetensors", "where.safetensors"  # beside the language model's own weights
 
@@ -115,13 +115,13 @@ BOTH_WORLDS = Recipe(
     tower_minutes=15,
     language_steps=9000,
     language_batch=48,
-    language_minutes=22,
+    language_minutes=30,
     alignment_steps=0,
     alignment_minutes=0,
     stages=(
         ALIGNMENT,
         replace(SELECTION, minutes=4),
-        replace(INSTRUCTION, minutes=24, looking_weight=0.2, busy=0.6),
+        replace(INSTRUCTION, minutes=19, looking_weight=0.2, busy=0.6),
     ),
 )
 

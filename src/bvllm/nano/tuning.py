@@ -67,7 +67,7 @@ ALIGNMENT = TuningStage(
     "alignment",
     ("token_sampler", "multi_modal_projector"),
     steps=2500,
-    minutes=15,
+    minutes=14,
     lr=1.5e-3,
     batch=48,
     seconds=(8, 40),
@@ -143,7 +143,7 @@ def tune(
         total.backward()
         for part in next(stories) if stage.told else ():
             clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
-            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, where, part)[0]).backward()
+            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, where, part).loss).backward()
         loop.descend()
         loop.record(
             answer=loss.answer.item(),
