@@ -17,6 +17,7 @@ from bvllm.inference.encode import EncodedVideo, Progress
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
+from bvllm.methods import is_learned
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.stages.pipeline import frames_needed
 from bvllm.types import Budget, FrameSelection
@@ -63,7 +64,7 @@ def answer(
     check_arguments(loaded, budget, max_new_tokens)
     asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
     cues = shown_with(cues_of(subtitles), encoded.seconds.tolist(), 1.0 / (encoded.used_fps or 1.0))
-    own, filled = loaded.methods(MethodNames()), loaded.methods(names)
+    filled = loaded.methods(names)
     budget, session = budget or loaded.budget, session or Session()
     session.begin(encoded)
     clock = _Clock(progress)
@@ -80,7 +81,7 @@ def answer(
         with clock.step("answer"):
             said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
             likely = _likelihoods(asked, visual, said, loaded, session)
-    how = None if filled["select_frames"] == own["select_frames"] else filled["select_frames"]
+    how = None if is_learned("select_frames", filled["select_frames"]) else filled["select_frames"]
     text, letter = _likeliest(asked.question.options, likely) or (said, None)
     return Answer(
         question=asked.question.stem,

@@ -55,6 +55,16 @@ def known_names(slot: Slot) -> tuple[str, ...]:
     return (*METHODS[slot], NONE)
 
 
+def is_learned(slot: Slot, name: str) -> bool:
+    """Whether what fills a slot has trained weights, which a model brings.
+
+    Example:
+        >>> is_learned("select_frames", "qformer"), is_learned("select_frames", "none")
+        (True, False)
+    """
+    return name != NONE and bool(METHODS[slot][name].learned)
+
+
 def check_name(slot: Slot, name: str) -> str:
     """The name, if a method of the slot has it.
 

@@ -15,12 +15,20 @@ from bvllm.primitives.pooling import grid_shape
 from bvllm.video import VideoInfo
 
 TILE_HEIGHT = 180
-# Why a frame is there, where no selector chose it.
+RELEVANCE = (
+    "relevance: how alike the scorer finds question and frame, 0 to 1. "
+    "It does not say whether the answer is right."
+)
+# Why a frame is there, where nothing that reads the question chose it.
 REASONS = {"uniform": "evenly spaced", "random": "drawn at random", "none": "every frame is kept"}
 NARROWEST, WIDEST = 0.4, 2.6  # a tile's width over its height, whatever the video's shape
 VOTES = (
     "votes: how many of the selector's queries picked the frame; weight: the share that the surest of them "
     "gave it. Neither says whether the answer is right."
+)
+LOOKED, MADE_OF = (
+    "where in each picture the model looked",
+    "how much of each part of a picture is in its tokens",
 )
 CURVE_POINTS = 240  # the selection over time is drawn with at most this many points
 
@@ -62,6 +70,7 @@ class ContactSheet:
         doubt: why the answer is a guess, in one line; empty where nothing speaks against it.
         own_words: what the model said when it was not held to the options; empty without options.
         explained: what the words under the frames mean; empty where they need no explanation.
+        colours: what the heat maps show.
     """
 
     question: str
@@ -76,6 +85,7 @@ class ContactSheet:
     doubt: str = ""
     own_words: str = ""
     explained: str = ""
+    colours: str = LOOKED
 
 
 def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
@@ -93,7 +103,8 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
         curve=_curve(answer) if learned else (),
         doubt=doubt_line(answer),
         own_words=own_words(answer),
-        explained=VOTES if learned else "",
+        explained=VOTES if learned else RELEVANCE if answer.used.select == "relevant" else "",
+        colours=LOOKED if _sampled(answer.visual) else MADE_OF,
     )
 
 
@@ -113,15 +124,25 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
             frame.seconds,
             votes_line(agree[k], voters, frame.score)
             if learned
-            else REASONS.get(answer.used.select, answer.used.select),
+            else _reason(answer.used.select, frame.score),
         )
         for k, frame in enumerate(answer.frames)
     )
 
 
+def _reason(select: str, score: float) -> str:
+    """Why a frame is here that no trained selector chose."""
+    return f"relevance {score:.2f}" if select == "relevant" else REASONS.get(select, select)
+
+
+def _sampled(visual: VisualTokens) -> bool:
+    """Whether a trained sampler's attention says where tokens come from."""
+    return bool(visual.attention) and visual.attention is not None and visual.attention[0] is not None
+
+
 def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
     """Where the tokens of each frame come from: by a sampler's attention, else by their origin."""
-    if visual.attention and visual.attention[0] is not None:
+    if visual.attention and _sampled(visual):
         weights = visual.attention[0]
     elif visual.tokens and visual.tokens[0].steps:
         weights = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)

@@ -56,7 +56,7 @@ def _controls(sheet: ContactSheet) -> str:
         return ""
     return (
         '<div class="controls legend"><label><input type="checkbox" id="heat" checked> '
-        "show where in each picture the model looked</label>"
+        f"show {sheet.colours}</label>"
         '<span>less <span class="ramp"></span> more</span></div>'
     )
 

@@ -84,7 +84,7 @@ def _legend(sheet: ContactSheet) -> list[_Line]:
     """What the words and the colours on the frames mean."""
     lines = [_Line(sheet.explained, 12, SOFT)] if sheet.explained else []
     if any(tile.heat is not None for tile in sheet.tiles):
-        lines.append(_Line("colours: where in each picture the model looked", 12, SOFT))
+        lines.append(_Line(f"colours: {sheet.colours}", 12, SOFT))
     return lines
 
 

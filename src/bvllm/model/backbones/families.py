@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, TimmWrapperConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 Modality = Literal["video", "image"]
 # Where a tower takes any size, frames have so many tokens each way: 448 x 448 pixels for Qwen2.5-VL.
 TOKENS_ACROSS = 16
 MERGED = 2  # patches each way that become one token there
+TIMM = "timm_wrapper"  # `model_type` of a tower that timm makes
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def usual_frame_size(config: PreTrainedConfig) -> tuple[int, int]:
     if family_of(config).any_size:
         side = TOKENS_ACROSS * MERGED * int(config.vision_config.patch_size)
         return side, side
-    if isinstance(config.vision_config, TimmWrapperConfig):
+    if config.vision_config.model_type == TIMM:
         side = _timm_frame(config.vision_config)[0]
         return side, side
     size = config.vision_config.image_size
@@ -192,14 +193,14 @@ def tokens_per_frame(config: PreTrainedConfig) -> int:
 def patches_across(config: PreTrainedConfig) -> int:
     """Patches in a row of a frame."""
     vision = config.vision_config
-    if isinstance(vision, TimmWrapperConfig):
+    if vision.model_type == TIMM:
         image, patch = _timm_frame(vision)
         return image // patch
     image, patch = (x if isinstance(x, int) else x[0] for x in (vision.image_size, vision.patch_size))
     return int(image) // int(patch)
 
 
-def _timm_frame(vision: TimmWrapperConfig) -> tuple[int, int]:
+def _timm_frame(vision: PreTrainedConfig) -> tuple[int, int]:
     """Sides of the frame and of a patch, as timm's configuration says."""
     given = vision.model_args or {}
     image, patch = given["img_size"], given.get("patch_size", 14)  # of the released towers
