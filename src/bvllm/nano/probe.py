@@ -19,7 +19,9 @@ def probe(
     bank: FeatureCache,
     clips: list[TrainingClip],
 ) -> dict[str, float]:
-    """What the tokens of some clips carry, their frames given: shares of replies that are right word by word.
+    """What the tokens of some clips carry, their frames given: shares of replies whose words are right.
+
+    The letter of an option does not count: a language model learns it last, and it would hide the rest.
 
     `right` as they are, `copies` with the first token of each frame over the others, `other` with the next
     clip's question given to the sampler; `cosine` between the tokens of a frame with the mean over frames
@@ -55,6 +57,13 @@ def _right(
 ) -> float:
     hidden, labels = run_language_model(model, tokenizer, clips, visual)
     logits = hidden[:, :-1].float() @ model.lm_head.weight.float().mT
+    for row, clip in enumerate(clips):
+        labels[row, (labels[row] != IGNORE).nonzero()[:, 0][spoken_words(tokenizer, clip) :]] = IGNORE
     target = labels[:, 1:]
     fine = (logits.argmax(-1) == target) | (target == IGNORE)
     return fine.all(dim=1).float().mean().item()
+
+
+def spoken_words(tokenizer: PreTrainedTokenizerBase, clip: TrainingClip) -> int:
+    """How many tokens of a reply are its words, before the letter and the end."""
+    return len(tokenizer(clip.example.question.answer, add_special_tokens=False).input_ids)
