@@ -1,6 +1,6 @@
 """Tiny random video models of transformers' families, saved with processors as their makers save them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +91,24 @@ def _video_processor(name: str, **settings: Any) -> Any:
     return getattr(transformers, name)(**settings)
 
 
-def qwen(kind: str) -> tuple[Any, Any]:
-    """A tiny Qwen2-VL or Qwen2.5-VL: patches of 4, merged 2 x 2."""
+def qwen(kind: str, out: int = 32, sections: Sequence[int] = (1, 1, 2)) -> tuple[Any, Any]:
+    """A tiny Qwen2-VL or Qwen2.5-VL: patches of 4, merged 2 x 2; `out` is the language model's width."""
     words = tokenizer(QWEN)
     ids = {f"{name}_token_id": words.convert_tokens_to_ids(f"<|{pad}|>") for name, pad in (
         ("video", "video_pad"), ("image", "image_pad"), ("vision_start", "vision_start"),
         ("vision_end", "vision_end"),
     )}  # fmt: skip
     text = {**TEXT, "vocab_size": len(words), "rope_parameters": {
-        "rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4
+        "rope_type": "default", "mrope_section": list(sections), "rope_theta": 1e4
     }}  # fmt: skip
     shared = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
     if kind == "qwen2_vl":
-        vision = {**shared, "embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2}
+        vision = {**shared, "embed_dim": 16, "hidden_size": out, "mlp_ratio": 2}
         model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **ids))
         processor = Qwen2VLProcessor
     else:
         vision = {
-            **shared, "hidden_size": 16, "out_hidden_size": 32, "intermediate_size": 24,
+            **shared, "hidden_size": 16, "out_hidden_size": out, "intermediate_size": 24,
             "tokens_per_second": 2, "window_size": 16, "fullatt_block_indexes": [1],
         }  # fmt: skip
         config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
