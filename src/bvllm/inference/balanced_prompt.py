@@ -56,7 +56,7 @@ class PromptWriter:
         kept = (row * each + tokens.row * columns + tokens.column).cpu()
         keep = ids[0] != placeholder_id(self.model)
         keep[places[kept]] = True
-        features = tokens.features
+        [features] = visual.pooler_output  # which may have been swapped, see `evaluation.ablate`
         if sum(visual.lengths) > len(tokens):  # what ends the video found room
             keep[places[-tail:]] = True
             features = torch.cat([features, self.model.base_model.image_newline[None].to(features)])

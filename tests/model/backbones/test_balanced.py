@@ -8,6 +8,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bvllm.common.text import Question
+from bvllm.evaluation.ablate import copied_tokens, no_tokens
 from bvllm.inference.balance import balance
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.balanced_prompt import side_by_side
@@ -60,6 +61,15 @@ def written(wrapped: BalancedModel, asked, seconds=SECONDS) -> dict[str, torch.T
 
 def test_every_family_has_a_tiny_model():
     assert set(MAKERS) == set(FAMILIES)
+
+
+@torch.no_grad()
+def test_frames_give_different_tokens(wrapped):
+    """A feature that is nothing, or the same for all, would prove nothing below."""
+    patches = wrapped.patch_features(pictures())
+    assert patches.std() > 1e-3
+    assert (patches - patches.mean(dim=0)).std() > 1e-4
+    assert (patches - patches.mean(dim=1, keepdim=True)).std() > 1e-4
 
 
 @torch.no_grad()
@@ -150,6 +160,16 @@ def test_a_single_token_is_a_patch_of_a_frame(wrapped):
     assert visual.lengths == [len(visual.tokens[0])] == [1]
     ids = wrapped.prompt.inputs(asked, visual)["input_ids"]
     assert int((ids == placeholder_id(wrapped.model)).sum()) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("swap", [no_tokens, copied_tokens])
+def test_what_is_swapped_reaches_the_language_model(wrapped, swap):
+    asked, _, visual = reduced(wrapped, 12)
+    one, other = (
+        wrapped.model(**wrapped.prompt.inputs(asked, v)).logits[0, -1] for v in (visual, swap(visual))
+    )
+    assert not torch.allclose(one, other, atol=1e-3)
 
 
 @torch.no_grad()

@@ -346,7 +346,9 @@ def gemma3() -> tuple[Any, Any]:
             "VIDEO", "<start_of_image>"
         ),
     )
-    return Gemma3ForConditionalGeneration(config), made
+    model = Gemma3ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # else zeros
+    return model, made
 
 
 def perception_lm() -> tuple[Any, Any]:
