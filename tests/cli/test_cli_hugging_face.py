@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import bvllm.inference.balance as balance_module
 from bvllm.cli import main
 from tests.model.backbones.tiny_families import save, save_clip
 
@@ -54,7 +53,7 @@ def test_what_is_wrong_is_one_line(folders, video, tmp_path, capsys, monkeypatch
     assert "must be left out for model 'nano'" in line(
         ["ask", str(video), QUESTION, "--scorer", folders["clip"]]
     )
-    monkeypatch.setattr(balance_module, "is_torchvision_available", lambda: False)
+    monkeypatch.setattr("bvllm.inference.balance.is_torchvision_available", lambda: False)
     assert "pip install 'bvllm[hf]'" in line([*ask, "--pipeline", "uniform"])
 
 

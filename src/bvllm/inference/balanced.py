@@ -31,6 +31,7 @@ from bvllm.inference.scorer import ImageTextScorer
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
+from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.families import (
     Family,
     encode,
@@ -173,7 +174,11 @@ class BalancedModel:
             budget=budget,
             signals=[Signals(relevance=relevance, seed=methods.seed)],
         )
-        return chosen if relevance is None else replace(chosen, scores=relevance[chosen.frames])
+        if relevance is None:
+            return chosen
+        # Cosines of one video lie close together: beside the best frame they tell more, and share tokens out.
+        quality = quality_of(relevance)
+        return replace(chosen, scores=(quality / quality.max())[chosen.frames])
 
     def _pipeline(self, methods: MethodNames) -> Pipeline:
         names = self.methods(methods)

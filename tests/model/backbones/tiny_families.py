@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -52,6 +53,9 @@ from transformers import (
     VideoLlavaForConditionalGeneration,
     VideoLlavaProcessor,
 )
+
+for _package in ("torchvision", "timm", "num2words"):  # see tests/torchvision_apart.py
+    pytest.importorskip(_package, reason="the processors of video models need it; `make install` brings it")
 
 WORDS = "what which colour is the star red blue green shown first last where does it move a sign".split()
 LETTERS = [chr(c) for c in range(33, 127)]

@@ -16,7 +16,7 @@ from bvllm.video import VideoInfo
 
 TILE_HEIGHT = 180
 RELEVANCE = (
-    "relevance: how alike the scorer finds question and frame, 0 to 1. "
+    "relevance: how well the scorer finds the frame to fit the question, beside the best frame of the video. "
     "It does not say whether the answer is right."
 )
 # Why a frame is there, where nothing that reads the question chose it.

@@ -13,6 +13,7 @@ from bvllm.stages.method import FrameMethod, Slot
 from bvllm.types import Clip, SignalName, Signals
 
 LEAST = 1e-6
+SHARPNESS = 1.3
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,14 @@ class RelevantFrames(FrameMethod):
     paper: ClassVar[str] = "ours"
     needs: ClassVar[frozenset[SignalName]] = frozenset({"relevance"})
 
-    sharpness: float = 1.3
+    sharpness: float = SHARPNESS
     width: float = 0.3
     reach: float = 1.0
 
     def assign(self, clip: Clip, keep: int, signals: Signals) -> Assignment:
         assert signals.relevance is not None  # the pipeline checks what a method needs
         relevance, features = signals.relevance.double(), clip.features.double()
-        spread = relevance.std(correction=0).clamp_min(LEAST)
-        above = 2 * ((relevance - relevance.mean()) / spread / 2).tanh()
-        quality = (0.5 * self.sharpness * above).exp()
+        quality = quality_of(relevance, self.sharpness)
         seen = functional.normalize(features - features.mean(dim=0), dim=-1)
         seconds = clip.seconds.double()
         length = float(seconds[-1] - seconds[0]) or 1.0
@@ -65,6 +64,18 @@ class RelevantFrames(FrameMethod):
 
         kept = greedy_mode(kernel, quality.square(), keep)
         return Assignment.keep(kept.sort().values, len(clip))
+
+
+def quality_of(relevance: Tensor, sharpness: float = SHARPNESS) -> Tensor:
+    """(T,) what relevance is worth beside the other frames of a video: 1 at their mean.
+
+    Example:
+        >>> quality_of(torch.tensor([0.1, 0.3, 0.2])).argsort().tolist()
+        [0, 2, 1]
+    """
+    spread = relevance.std(correction=0).clamp_min(LEAST)
+    above = 2 * ((relevance - relevance.mean()) / spread / 2).tanh()
+    return (0.5 * sharpness * above).exp()
 
 
 def greedy_mode(kernel: Callable[[int], Tensor], diagonal: Tensor, keep: int) -> Tensor:
