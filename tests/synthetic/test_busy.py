@@ -283,3 +283,23 @@ def test_the_tokenizer_has_a_word_for_all_of_it():
             words = [p for p in pieces if p.startswith("##") and not p[2:].isdigit()]
             assert not words, (question.stem, words)
     assert NEAREST > 1
+
+
+@pytest.mark.parametrize("task", ["counting", "repetition", "when"])
+def test_the_options_alone_do_not_tell_a_number(task):
+    """A blind model may know how often each place among the options, in their order, is the right one."""
+    ranks = Counter()
+    for seed in range(400):
+        rng = np.random.default_rng((seed, 5))
+        try:
+            timeline = plan_busy(rng, 90.0, [task] * 2, fresh_scenes(rng), questions=2)
+        except ValueError:
+            continue
+        for question in timeline.questions:
+            number = [int(option.replace(":", "")) for option in question.options]
+            ranks[sorted(number).index(number[question.right])] += 1
+    asked = sum(ranks.values())
+    assert asked > 300
+    assert len(ranks) == 4
+    # A guess is right in 25 %; two and a half standard deviations are 6 points of 300.
+    assert max(ranks.values()) / asked < 0.30 + 0.06, ranks

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bvllm.common.text import format_clock
-from bvllm.synthetic.busy.compose import random_label
+from bvllm.synthetic.busy.compose import LONGEST, random_label
 from bvllm.synthetic.busy.things import ASPECT, LABELS, Scene, Thing, cell_of
 from bvllm.synthetic.draft import OPTIONS, Question, shuffle_options
 from bvllm.synthetic.sampling import pick
@@ -21,7 +21,8 @@ from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 SIDES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 SAYS = ("when the sign says {}, ", "in the scene with the sign {}, ")
 NEAREST = 1.2  # the second nearest is at least so many times as far
-MOST_COUNTED = 6
+COUNTED = (0.18, 0.18, 0.22, 0.42)  # how often a number is tried: fewer scenes have three of a kind than none
+MOST_COUNTED = 3  # as many numbers as there are options: the options alone never tell which is right
 LABELLED_KIND = "labelled"  # a scene of any kind whose first sign says what was asked for
 MOST_TIMES = 4
 DIRECTIONS = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}
@@ -161,16 +162,14 @@ def counting(rng: np.random.Generator, scene: Scene) -> Found | None:
     things = [t for t in scene.shapes if not t.arrives]
     by_colour = rng.random() < 0.5
     values = [t.colour if by_colour else t.shape for t in things]
-    wanted = int(rng.integers(0, 4))  # so that numbers come equally often, as far as scenes allow
+    wanted = int(rng.choice(MOST_COUNTED + 1, p=COUNTED))
     counts = Counter(values)
     options = [v for v in (list(COLOURS) if by_colour else SHAPES) if counts[v] == wanted]
-    if not options:
-        options = [v for v in counts if counts[v] <= MOST_COUNTED]
     if not options:
         return None
     value = pick(rng, tuple(options))
     true = counts[value]
-    near = [n for n in range(max(0, true - 3), true + 4) if n != true]
+    near = [n for n in range(MOST_COUNTED + 1) if n != true]
     stem = f"how many {value} things are there?" if by_colour else f"how many times is a {value} there?"
     about = [t for t, v in zip(things, values) if v == value]
     return stem, str(true), _shuffled(rng, [str(n) for n in near]), about
@@ -342,7 +341,8 @@ def _next(plan: Plan) -> Asker | None:
 def _repetition(plan: Plan) -> Asker | None:
     """How often a sign is shown: the same label in several scenes."""
     label = random_label(plan.rng, plan.reserved)
-    if label is None:
+    # Room for the most, however many it will be: else short videos would give the answer away.
+    if label is None or plan.room < (2 * MOST_TIMES - 1) * LONGEST:
         return None
     times = int(plan.rng.integers(1, MOST_TIMES + 1))
     scenes: list[Scene] = []
@@ -357,7 +357,7 @@ def _repetition(plan: Plan) -> Asker | None:
     if sum(s.seconds for s in scenes) + (times - 1) * gap.seconds > plan.room:
         return None
     plan.keep(*[[scene] for scene in scenes])
-    near = [str(n) for n in range(max(1, times - 3), times + 4) if n != times]
+    near = [str(n) for n in range(1, MOST_TIMES + 1) if n != times]
     options, right = shuffle_options(plan.rng, str(times), _shuffled(plan.rng, near))
     stem = f"in how many scenes is the sign {label} shown?"
     return lambda shown: Question(
