@@ -30,9 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"Python must be 3.11 or newer, got {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@# For tests of other families alone, which are skipped without: see tests/torchvision_apart.py.
+	@# For tests of other families alone, which are skipped without: see tests/torchvision_apart.py. Libraries
+	@# built for CUDA are of no use here.
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
 	  --target $(VENV)/torchvision torchvision timm num2words
+	rm -rf $(VENV)/torchvision/torchvision.libs $(VENV)/torchvision/torchvision/*.so
 	@touch $@
 
 demo: $(STAMP) ## a ten-minute video, three questions, the evidence

@@ -1,9 +1,9 @@
 """Two processes on this machine (gloo) give the losses of one, with full copies and with shards."""
 
+import multiprocessing
 import os
 import shutil
 import socket
-import traceback
 
 import pytest
 import torch
@@ -33,6 +33,7 @@ def free_port():
 
 def one_of(rank, world, port, out, words):
     """What one process does; its exit status is 0 where all went well."""
+    torch.set_num_threads(1)
     AcceleratorState._reset_state(True)
     if world > 1:
         os.environ |= {
@@ -54,20 +55,16 @@ def record(out, rows_file, world, *words):
     """What was said of every step of both stages. Rows are taken one at a time, or two by one process alone:
     some batches have nothing to see."""
     rows, port = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"], free_port()
-    children = []
-    for rank in range(world):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                one_of(rank, world, port, out, [*rows, *WORDS, f"run.per_device={2 // world}", *words])
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * world
+    words = (*rows, *WORDS, f"run.per_device={2 // world}", *words)
+    # Forked from a process that has run nothing else; this one has decoded for thousands of tests.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    children = [context.Process(target=one_of, args=(rank, world, port, out, words)) for rank in range(world)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * world
     return [e for stage in ("alignment", "instruction") for e in read_losses(out / stage / "losses.jsonl")]
 
 
