@@ -27,6 +27,7 @@ from bvllm.inference.balanced_prompt import PromptWriter, metadata, side_by_side
 from bvllm.inference.beside import fitting
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
+from bvllm.inference.plain_words import plain_length
 from bvllm.inference.scorer import ImageTextScorer
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
@@ -272,7 +273,7 @@ class BalancedModel:
             asked.subtitles,
             visual.selections[0].seconds.tolist(),
             room - used - max_new_tokens,
-            lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+            lambda text: plain_length(text, tokenizer),
         )
         return replace(asked, subtitles=kept)
 

@@ -25,7 +25,7 @@ from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
-from bvllm.inference.plain_words import plain_words
+from bvllm.inference.plain_words import plain_length, plain_words
 from bvllm.inference.session import PromptCache
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames, kind_in_words
@@ -217,7 +217,7 @@ class LoadedModel:
             asked.subtitles,
             visual.selections[0].seconds.tolist(),
             positions - used - max_new_tokens,
-            lambda text: len(tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]),
+            lambda text: plain_length(text, tokenizer),
         )
         return replace(asked, subtitles=kept)
 
