@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from bvllm.cli import main
 from tests.model.backbones.tiny_families import save, save_clip
@@ -79,3 +80,28 @@ def test_the_families_are_listed(capsys):
     assert "| `qwen2_5_vl` | Qwen2.5-VL |" in capsys.readouterr().out
     assert main(["models", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["smolvlm"]["title"] == "SmolVLM2"
+
+
+def test_a_search_ranks_by_the_scorers_words(folders, video, tmp_path, capsys):
+    """Each frame's score is the cosine of scorer features, worked out here by hand."""
+    from bvllm.inference.balanced import BalancedModel
+    from bvllm.inference.loading import load_model
+    from bvllm.video import SamplingPlan, read_video
+
+    words = ["search", str(video), "the red star", "--model", folders["smolvlm"], "--top", "1"]
+    words += ["--index", str(tmp_path / "index"), "--json", "-"]
+    assert main([*words, "--scorer", folders["clip"]]) == 0
+    found = json.loads(capsys.readouterr().out)
+    loaded = load_model(folders["smolvlm"], scorer=folders["clip"])
+    assert isinstance(loaded, BalancedModel)
+    assert loaded.scorer is not None
+    with read_video(video, SamplingPlan(fps=1.0), size=loaded.frame_size) as stream:
+        chunks = list(stream)
+    features = torch.cat([loaded.scorer.frame_features(c.pixels) for c in chunks])
+    cosines = features @ loaded.scorer.question_features("the red star")
+    [best] = found["moments"]
+    assert found["how"] == "words"
+    assert best["score"] == pytest.approx(float(cosines.max()), abs=1e-5)
+    assert best["seconds"] == float(torch.cat([c.seconds for c in chunks])[cosines.argmax()])
+    assert main([*words, "--pipeline", "uniform"]) == 1
+    assert "cannot search" in capsys.readouterr().err

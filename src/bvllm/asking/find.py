@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bvllm.asking.query import UnknownWords, unknown_words
+from bvllm.asking.query import QueryEncoder, UnknownWords, unknown_words
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.index import IndexedVideo
@@ -17,7 +17,6 @@ from bvllm.index.search.scores import all_cosines
 from bvllm.inference.loading import ModelError
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
-from bvllm.model.text_encoder import TextEncoder
 from bvllm.types import Budget
 
 How = Literal["words", "selector"]
@@ -46,7 +45,7 @@ def find_moments(
     videos: Sequence[IndexedVideo],
     query: str,
     loaded: VideoModel,
-    words: TextEncoder | None,
+    words: QueryEncoder | None,
     *,
     top: int = 10,
     near_seconds: float = NEAR_SECONDS,

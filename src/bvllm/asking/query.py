@@ -2,12 +2,19 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
+from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.loading import ModelError
+from bvllm.inference.model import VideoModel
 from bvllm.inference.model_name import resolve_model
+from bvllm.inference.scorer import ImageTextScorer
 from bvllm.model.text_encoder import TextEncoder
 
 WORD = re.compile(r"[^\W_]+")
@@ -17,8 +24,44 @@ EMPTY = frozenset(
 )
 
 
+class QueryEncoder(Protocol):
+    """The text side of a model of pictures and words, in the space of its frames' features."""
+
+    def known(self, text: str) -> list[str]:
+        """Those words of a text that mean something to it."""
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """(n, C) of unit length, or zeros for a text of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class ScorerWords:
+    """The text side of a wrapped model's scorer; its words are cut in pieces, so it knows them all."""
+
+    scorer: ImageTextScorer
+
+    def known(self, text: str) -> list[str]:
+        """The pieces of a text."""
+        return list(self.scorer.tokenizer.tokenize(text))
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """(n, C) of unit length."""
+        return torch.stack([self.scorer.question_features(text) for text in texts])
+
+
 class UnknownWords(ValueError):
     """Not a word of a query means anything to the model."""
+
+
+def query_encoder(model: str, loaded: VideoModel) -> QueryEncoder | None:
+    """What reads a query for a model: its scorer's text side, or its tower's; None where it has neither.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    if isinstance(loaded, BalancedModel):
+        return None if loaded.scorer is None else ScorerWords(loaded.scorer)
+    return text_encoder_of(model)
 
 
 def text_encoder_of(model: str) -> TextEncoder | None:

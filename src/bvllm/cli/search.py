@@ -22,7 +22,15 @@ from bvllm.cli.console import (
 )
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.json_output import JsonOption, deliver
-from bvllm.cli.options import EndOption, FpsOption, ModelOption, StartOption, TrustOption
+from bvllm.cli.options import (
+    EndOption,
+    FpsOption,
+    ModelOption,
+    PipelineOption,
+    ScorerOption,
+    StartOption,
+    TrustOption,
+)
 
 if TYPE_CHECKING:
     from bvllm.asking.find import SearchResult
@@ -40,6 +48,8 @@ class SearchRequest:
     fps: float
     part: tuple[float, float | None]
     model: str
+    scorer: str | None
+    pipeline: str | None
     index: Path | None
     index_missing: bool
     evidence: Path | None
@@ -68,6 +78,8 @@ def search(
     start: StartOption = 0.0,
     end: EndOption = None,
     model: ModelOption = "nano",
+    scorer: ScorerOption = None,
+    pipeline: PipelineOption = None,
     trust_remote_code: TrustOption = False,
     no_index_missing: Annotated[
         bool, typer.Option("--no-index-missing", help="Refuse videos that are not indexed yet.")
@@ -109,6 +121,8 @@ def search(
         fps,
         (start, end),
         model,
+        scorer,
+        pipeline,
         where,
         not no_index_missing,
         evidence,
@@ -120,7 +134,7 @@ def search(
 def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:
     """The files that were searched, and what was found in them."""
     from bvllm.asking.find import find_moments
-    from bvllm.asking.query import UnknownWords, text_encoder_of
+    from bvllm.asking.query import UnknownWords, query_encoder
     from bvllm.asking.search_evidence import write_search_evidence
     from bvllm.index import TowerEncoder
     from bvllm.inference.loading import ModelError, load_model
@@ -130,9 +144,10 @@ def _work(request: SearchRequest) -> tuple[Searched, "SearchResult"]:
     allow_many_files()
     try:
         isolate_decoding()
-        loaded = load_model(request.model)
+        with wrong_use():
+            loaded = load_model(request.model, scorer=request.scorer, pipeline=request.pipeline)
         videos, left_out = _entries(request, folder, TowerEncoder.of(loaded))
-        tower = text_encoder_of(request.model)
+        tower = query_encoder(request.model, loaded)
         found = find_moments(list(videos.values()), request.query, loaded, tower, top=request.top)
         if tower is None:
             note("this model has no word tower: frames are ranked by its selector, which is slower")
@@ -193,6 +208,8 @@ def _entries(
         words += [] if request.fps == 1.0 else ["--fps", f"{request.fps:g}"]
         words += [] if start == 0 else ["--start", f"{start:g}"]
         words += [] if end is None else ["--end", f"{end:g}"]
+        words += [] if request.scorer is None else ["--scorer", shlex.quote(shown(request.scorer))]
+        words += [] if request.pipeline is None else ["--pipeline", request.pipeline]
         words += [] if request.model == "nano" else ["--model", shlex.quote(shown(request.model))]
         raise Unanswerable(f"{count} not indexed yet: run `bvllm index {' '.join(words)}` first")
     if not found:
@@ -230,6 +247,8 @@ def _as_object(request: SearchRequest, searched: Searched, found: "SearchResult"
         "start": start,
         "end": end,
         "model": request.model,
+        "scorer": request.scorer,
+        "pipeline": request.pipeline,
         "top": request.top,
     }
     evidence = None if request.evidence is None else str(request.evidence)

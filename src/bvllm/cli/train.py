@@ -1,5 +1,7 @@
 """`bvllm train`: train a model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +17,7 @@ from bvllm.cli.console import (
     silence_libraries,
     wrong_use,
 )
-from bvllm.cli.options import TrustOption
+from bvllm.cli.options import BudgetOption, FramesOption, PipelineOption, ScorerOption, TrustOption
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
@@ -105,6 +107,54 @@ def tiny(
     _run("tiny", settings or [], out or Path("runs/tiny"), resume, processes if dry_run else 0)
 
 
+@train.command(
+    "lora",
+    epilog=example(
+        "bvllm train lora --model Qwen/Qwen2.5-VL-3B-Instruct --scorer openai/clip-vit-base-patch32 "
+        "data.finetune=rows.json"
+    ),
+)
+def lora(
+    settings: SettingsArgument = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="PATH|HUB_ID", help="A transformers video model (`bvllm models`).")
+    ] = None,
+    scorer: ScorerOption = None,
+    pipeline: PipelineOption = None,
+    budget: BudgetOption = None,
+    frames: FramesOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+    trust_remote_code: TrustOption = False,
+) -> None:
+    """Tune adapters of a transformers video model on what a budget leaves of its videos.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    from bvllm.training.settings import lora as recipe
+    from bvllm.training.settings import override
+
+    named = {
+        "name": model,
+        "scorer": scorer,
+        "pipeline": pipeline,
+        "budget_tokens": budget,
+        "num_selected_frames": frames,
+    }
+    words = [f"model.{name}={value}" for name, value in named.items() if value is not None]
+    with wrong_use():
+        chosen = override(recipe(), [*words, *(settings or [])])
+    silence_libraries()
+    with _training():
+        from bvllm.training.lora import lora_plan, train_lora
+
+        if dry_run:
+            show("\n".join(lora_plan(chosen)))
+        else:
+            show(train_lora(chosen, out or Path("runs/lora"), resume=resume, log=_log))
+
+
 def _run(
     recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, planned: int
 ) -> None:
@@ -114,23 +164,29 @@ def _run(
     with wrong_use():
         settings = override(RECIPES[recipe](), words)
     silence_libraries()
+    with _training():
+        from bvllm.training.plan import plan
+        from bvllm.training.run import train as train_stages
+
+        if planned:
+            show("\n".join(plan(settings, planned).lines()))
+        else:
+            show(train_stages(settings, out, resume=resume, log=_log))
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """What a run raises, in a line: it was stopped, used wrongly, or cannot go on."""
     from safetensors import SafetensorError
 
     from bvllm.common.stopping import Interrupted
 
     try:
-        from bvllm.training.plan import plan
-        from bvllm.training.run import train as train_stages
-    except ModuleNotFoundError as error:
-        raise Unanswerable(f"training needs {error.name}: pip install 'bvllm[train]'") from error
-
-    try:
-        if planned:
-            show("\n".join(plan(settings, planned).lines()))
-            return
-        show(train_stages(settings, out, resume=resume, log=_log))
+        yield
     except Interrupted as error:
         raise Stopped(str(error), error.signal) from error
+    except ModuleNotFoundError as error:
+        raise Unanswerable(f"training needs {error.name}: pip install 'bvllm[train]'") from error
     except ValueError as error:
         raise WrongUse(str(error)) from error
     except (OSError, SafetensorError, ArithmeticError) as error:

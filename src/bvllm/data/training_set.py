@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch.utils.data import Dataset, Sampler
 
 from bvllm.data.budget import RandomBudget
 from bvllm.data.dialogue import Dialogue
-from bvllm.data.encode import Encoder, Example
+from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
 from bvllm.data.mixture import Rows
 
@@ -33,7 +33,19 @@ class Order(Protocol):
     def load_state_dict(self, state: dict[str, object]) -> None: ...
 
 
-class TrainingSet(Dataset[Example]):
+class RowEncoder(Protocol):
+    """What makes an example of a row: `Encoder`, or what a wrapped model needs."""
+
+    def __call__(self, dialogue: Dialogue, budget: int | None, place: int) -> Any:
+        """Encode one row.
+
+        Raises:
+            InvalidRow: nothing can be learned from it.
+        """
+        ...
+
+
+class TrainingSet(Dataset[Any]):
     """Examples by position; positions may go beyond one epoch.
 
     An invalid row is noted and another of its set takes its place, the same one every time: batches keep
@@ -50,7 +62,7 @@ class TrainingSet(Dataset[Example]):
     def __init__(
         self,
         order: Order,
-        encoder: Encoder,
+        encoder: RowEncoder,
         log: InvalidRowLog | None = None,
         *,
         budget: RandomBudget | None = None,
@@ -67,7 +79,7 @@ class TrainingSet(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, position: int) -> Example:
+    def __getitem__(self, position: int) -> Any:
         """The example at a position.
 
         Raises:

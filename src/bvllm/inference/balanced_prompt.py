@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 
@@ -16,6 +17,7 @@ from bvllm.inference.plain_words import plain_words
 from bvllm.model.backbones.families import Family, family_of, placeholder_id, true_positions
 from bvllm.model.folder import ModelError
 
+IGNORED = -100  # the label that transformers' losses pass over
 TICKS = 1000  # a second; frames are named to processors by whole ticks, so that the times they write are true
 
 
@@ -146,6 +148,45 @@ def side_by_side(writer: PromptWriter, rows: Sequence[tuple[AskedQuestion, Visua
         family.modality: family.together([given["mm_encoder_outputs"][family.modality] for given in each])
     }
     return made
+
+
+def with_replies(
+    writer: PromptWriter, rows: Sequence[tuple[AskedQuestion, VisualTokens]], replies: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    """What `forward` takes to learn replies to several questions: prompts, replies and `labels`.
+
+    Args:
+        writer: of the model.
+        rows: questions with the visual tokens of their clips.
+        replies: ids of what is to be said to each; prompts are padded on the left and replies on the right.
+
+    Raises:
+        ValueError: there is no row, or a row has no reply.
+    """
+    if len(replies) != len(rows) or not all(replies):
+        raise ValueError(f"replies must be one for each of {len(rows)} rows, got {list(map(len, replies))}")
+    given = side_by_side(writer, rows)
+    read, device = given["input_ids"].shape[1], given["input_ids"].device
+    pad = writer.processor.tokenizer.pad_token_id or 0
+    said = pad_sequence([torch.tensor(r) for r in replies], batch_first=True, padding_value=pad).to(device)
+    lengths = torch.tensor([len(r) for r in replies], device=device)
+    real = torch.arange(said.shape[1], device=device) < lengths[:, None]
+    given["input_ids"] = torch.cat([given["input_ids"], said], dim=1)
+    given["attention_mask"] = torch.cat([given["attention_mask"], real.to(given["attention_mask"])], dim=1)
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        if name in given:
+            given[name] = torch.cat([given[name], torch.zeros_like(said)], dim=1)
+    if "position_ids" in given:  # M-RoPE: text goes on behind the largest position
+        then = torch.arange(said.shape[1], device=device)
+        text = given["position_ids"][0, :, -1:] + 1 + then
+        behind = given["position_ids"][1:].amax(dim=(0, 2))[:, None] + 1 + then
+        more = torch.stack([text, *[behind] * 3])
+        given["position_ids"] = torch.cat([given["position_ids"], more], dim=-1)
+    labels = given["input_ids"].clone()
+    labels[:, :read] = IGNORED
+    labels[:, read:] = labels[:, read:].masked_fill(~real, IGNORED)
+    given["labels"] = labels
+    return given
 
 
 def metadata(ticks: Tensor, frames: Tensor) -> VideoMetadata:

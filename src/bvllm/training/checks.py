@@ -5,7 +5,15 @@ from importlib.util import find_spec
 
 from bvllm.data.hub import PREFIX, HubName
 from bvllm.training.rows import StageData, files_of, is_stream, of_stage
-from bvllm.training.settings import DataSettings, ModelSettings, RunSettings, Settings, StageSettings
+from bvllm.training.settings import (
+    AnySettings,
+    DataSettings,
+    LoraSettings,
+    ModelSettings,
+    RunSettings,
+    Settings,
+    StageSettings,
+)
 
 STAGES: tuple[tuple[str, StageData], ...] = (("alignment", "pretrain"), ("instruction", "finetune"))
 
@@ -16,13 +24,44 @@ def check_settings(settings: Settings) -> None:
     Raises:
         ValueError: a setting is wrong; it names the first one.
     """
-    _check_data(settings.data)
+    _check_data(settings.data, ("pretrain", "finetune"))
     for name, rows in STAGES:
         _check_stream(name, rows, settings)
     _check_model(settings.model)
     _check_budget(settings)
     for name, stage in (("alignment", settings.alignment), ("instruction", settings.instruction)):
         _check_stage(name, stage, settings)
+    _check_run(settings.run)
+
+
+def check_lora(settings: LoraSettings) -> None:
+    """Refuse what cannot work for adapters on a wrapped model.
+
+    Raises:
+        ValueError: a setting is wrong; it names the first one.
+    """
+    if not settings.model.name:
+        raise ValueError("model.name must be a folder or hub id, got none: add --model PATH|HUB_ID")
+    _check_data(settings.data, ("finetune",))
+    _check_stream("instruction", "finetune", settings)
+    _check_budget(settings)
+    own, data = settings.instruction, settings.data
+    _check_stage("instruction", own, settings)
+    if own.trains != ("language_model",) or not own.lora_rank:
+        raise ValueError(
+            f"instruction must train adapters on language_model, got trains={','.join(own.trains)} and "
+            f"lora_rank={own.lora_rank}: leave trains out, and give a rank of 1 or more"
+        )
+    for name in ("budget_tokens", "num_selected_frames"):
+        most = getattr(settings.model, name)
+        if most < 1:
+            raise ValueError(f"model.{name} must be at least 1, got {most}: raise it")
+    if data.workers or data.learn != "one" or data.max_tokens is not None:
+        raise ValueError(
+            "data.workers must be 0, data.learn one and data.max_tokens none for a wrapped model, got "
+            f"{data.workers}, {data.learn} and {data.max_tokens}: the model itself encodes frames for one "
+            "question at a time"
+        )
     _check_run(settings.run)
 
 
@@ -47,8 +86,8 @@ def rows_per_process(name: str, stage: StageSettings, run: RunSettings, processe
     return stage.batch // at_once
 
 
-def _check_data(data: DataSettings) -> None:
-    for name in ("pretrain", "finetune", "evaluate"):
+def _check_data(data: DataSettings, needed: tuple[str, ...]) -> None:
+    for name in (*needed, "evaluate"):
         files = getattr(data, name)
         if not files and name != "evaluate":
             raise ValueError(f"data.{name} must name a file of rows, got none: add data.{name}=PATH")
@@ -60,7 +99,7 @@ def _check_data(data: DataSettings) -> None:
             f"data.evaluate must name files or .tar shards, got the stream {streams[0]!r}: an evaluation "
             "needs rows that end"
         )
-    for name in ("pretrain", "finetune"):
+    for name in needed:
         weights, files = getattr(data, f"{name}_weights"), getattr(data, name)
         if weights and (len(weights) != len(files) or not all(w > 0 and math.isfinite(w) for w in weights)):
             raise ValueError(
@@ -91,7 +130,7 @@ def _check_name(setting: str, name: str) -> None:
         )
 
 
-def _check_stream(name: str, rows: StageData, settings: Settings) -> None:
+def _check_stream(name: str, rows: StageData, settings: AnySettings) -> None:
     """A stream stands alone, and has no end that steps could be counted from."""
     files, _, own = of_stage(settings, rows)
     streams = [file for file in files if is_stream(file)]
@@ -109,7 +148,7 @@ def _check_stream(name: str, rows: StageData, settings: Settings) -> None:
         )
 
 
-def _check_budget(settings: Settings) -> None:
+def _check_budget(settings: AnySettings) -> None:
     fewest, most = settings.data.random_budget, settings.model.budget_tokens
     if fewest is not None and not 1 <= fewest <= most:
         raise ValueError(
@@ -127,7 +166,7 @@ def _check_model(model: ModelSettings) -> None:
         )
 
 
-def _check_stage(name: str, stage: StageSettings, settings: Settings) -> None:
+def _check_stage(name: str, stage: StageSettings, settings: AnySettings) -> None:
     if not stage.trains:
         raise ValueError(f"{name}.trains must name a part, got none: for example projector")
     if not (stage.lr > 0 and math.isfinite(stage.lr)):

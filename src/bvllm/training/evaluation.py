@@ -6,10 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from bvllm.data.encode import IGNORED
-from bvllm.model import BVLLMForConditionalGeneration
 
 
 def full_rows(rows: int, args: TrainingArguments) -> int:
@@ -23,7 +22,7 @@ def full_rows(rows: int, args: TrainingArguments) -> int:
 
 @torch.no_grad()
 def mean_loss(
-    model: BVLLMForConditionalGeneration,
+    model: PreTrainedModel,
     batches: Iterable[dict[str, Tensor]],
     rows: int,
     args: TrainingArguments,

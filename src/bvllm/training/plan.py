@@ -17,7 +17,7 @@ from bvllm.model.vision_tower import patch_count
 from bvllm.training.checks import STAGES, check_settings, rows_per_process
 from bvllm.training.outline import outline
 from bvllm.training.rows import order_of
-from bvllm.training.settings import Settings, StageSettings
+from bvllm.training.settings import AnySettings, Settings, StageSettings
 from bvllm.training.stage import Stage
 from bvllm.training.trainable import part_of, prepare
 
@@ -152,7 +152,7 @@ def _stage(
     )
 
 
-def _standing(settings: Settings, learning: int, frozen: int, processes: int) -> tuple[int, int]:
+def _standing(settings: AnySettings, learning: int, frozen: int, processes: int) -> tuple[int, int]:
     """Bytes of weights, and of gradients and moments, in one process."""
     low, run = _bytes_of_frozen(settings), settings.run
     if run.shard == "none" or processes == 1:
@@ -162,11 +162,11 @@ def _standing(settings: Settings, learning: int, frozen: int, processes: int) ->
     return kept + gathered, MOMENTS_AND_GRADIENT * learning // processes
 
 
-def _bytes_of_frozen(settings: Settings) -> int:
+def _bytes_of_frozen(settings: AnySettings) -> int:
     return 2 if settings.run.precision == "bf16" else 4
 
 
-def _activations(settings: Settings, model: BVLLMForConditionalGeneration, tokens: int) -> int:
+def _activations(settings: AnySettings, model: BVLLMForConditionalGeneration, tokens: int) -> int:
     """Of the decoder and its logits; the rest is small beside them."""
     text, low = model.config.text_config, _bytes_of_frozen(settings)
     states = tokens * text.hidden_size * low

@@ -20,7 +20,7 @@ from bvllm.data.shards import TarRows
 from bvllm.data.streams import RowSource, StreamOrder, TarSource
 from bvllm.data.training_set import TrainingSet
 from bvllm.model import BVLLMProcessor
-from bvllm.training.settings import DataSettings, Settings, StageSettings
+from bvllm.training.settings import AnySettings, DataSettings, Settings, StageSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
 StageData = Literal["pretrain", "finetune"]
@@ -86,7 +86,7 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
     return Corpus(train, Collator(processor), evaluate, order.state_dict(), faults.summary)
 
 
-def random_budget(settings: Settings) -> RandomBudget | None:
+def random_budget(settings: AnySettings) -> RandomBudget | None:
     """What draws the budget of each step; None where all steps have the model's own."""
     fewest = settings.data.random_budget
     if fewest is None:
@@ -94,7 +94,7 @@ def random_budget(settings: Settings) -> RandomBudget | None:
     return RandomBudget(fewest, settings.model.budget_tokens, settings.run.seed)
 
 
-def order_of(settings: Settings, stage: StageData) -> Mixture | StreamOrder:
+def order_of(settings: AnySettings, stage: StageData) -> Mixture | StreamOrder:
     """The rows of a stage in the order of the run.
 
     Args:
@@ -114,11 +114,11 @@ def order_of(settings: Settings, stage: StageData) -> Mixture | StreamOrder:
 
 
 def of_stage(
-    settings: Settings, stage: StageData
+    settings: AnySettings, stage: StageData
 ) -> tuple[tuple[str, ...], tuple[float, ...], StageSettings]:
     """Names, their weights, and the stage's own settings."""
     data: DataSettings = settings.data
-    if stage == "pretrain":
+    if stage == "pretrain" and isinstance(settings, Settings):
         return data.pretrain, data.pretrain_weights, settings.alignment
     return data.finetune, data.finetune_weights, settings.instruction
 

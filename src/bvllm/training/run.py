@@ -14,7 +14,7 @@ from bvllm.training.callbacks import Log, SharedStopRequest
 from bvllm.training.checkpoints import atomic_folder, is_complete, write_whole_file
 from bvllm.training.checks import STAGES, check_settings
 from bvllm.training.rows import Corpus, StageData, open_corpus
-from bvllm.training.settings import Settings, flat
+from bvllm.training.settings import AnySettings, Settings, flat
 from bvllm.training.snapshot import WEIGHTS, load_weights
 from bvllm.training.stage import Stage, run_stage
 from bvllm.training.trainable import merge_adapters, prepare
@@ -56,7 +56,7 @@ def train(
         OSError: a file cannot be read or written.
     """
     check_settings(settings)
-    _claim(out, settings, resume)
+    claim(out, settings, resume)
     model = out / MODEL
     if is_complete(model):
         log(f"nothing left to do in {out}")
@@ -68,12 +68,12 @@ def train(
             if not stage.is_done:
                 built = _before(settings, stages[:number])
                 corpus = open_rows(settings, rows, built.processor, stage.folder)
-                run_stage(stage, built, corpus, asked, log)
+                run_stage(stage, built.model, built.fresh, corpus, asked, log)
                 if corpus.report is not None:
                     log(f"{stage.name}: {corpus.report()}")
                 del built, corpus
                 gc.collect()
-    if _is_main():
+    if is_main():
         _finish(settings, stages, model)
     return model
 
@@ -105,11 +105,11 @@ def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
         built.processor.save_pretrained(inside)
 
 
-def _claim(out: Path, settings: Settings, resume: bool) -> None:
+def claim(out: Path, settings: AnySettings, resume: bool) -> None:
     """Make sure that `out` is this run's."""
     file, values = out / SETTINGS, flat(settings)
     if file.is_file():
-        if not resume and _is_main():
+        if not resume and is_main():
             raise ValueError(
                 f"--out must hold no run, got {os.fspath(out)!r}: add --resume to go on, or name another"
             )
@@ -121,7 +121,7 @@ def _claim(out: Path, settings: Settings, resume: bool) -> None:
                 f"{name} must be what the run in {os.fspath(out)!r} was started with, {before.get(name)!r}, "
                 f"got {values[name]!r}: leave it as it was, or start another run"
             )
-    elif _is_main():
+    elif is_main():
         out.mkdir(parents=True, exist_ok=True)
         write_whole_file(file, json.dumps(values, indent=1))
 
@@ -145,5 +145,5 @@ def _settings_of(file: Path) -> dict[str, object]:
     )
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0

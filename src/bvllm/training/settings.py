@@ -188,6 +188,35 @@ class Settings:
     run: RunSettings = field(default_factory=RunSettings)
 
 
+@dataclass(frozen=True)
+class WrappedSettings:
+    """Which transformers video model learns (docs/hugging-face.md), and how its tokens are spent meanwhile.
+
+    Attributes:
+        name: folder or hub id.
+        scorer, pipeline: what chooses frames, see `bvllm.balance`.
+        budget_tokens, num_selected_frames: the most visual tokens and frames of a video.
+    """
+
+    name: str | None = None
+    scorer: str | None = None
+    pipeline: str | None = None
+    budget_tokens: int = 1024
+    num_selected_frames: int = 32
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Adapters on the language model of a transformers video model, tuned on what a budget leaves."""
+
+    model: WrappedSettings
+    instruction: StageSettings
+    data: DataSettings = field(default_factory=DataSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+AnySettings = Settings | LoraSettings
+
 # Sec. 7.1: alignment trains the frame selector and the projector, instruction tuning all but the tower.
 ALIGNED: tuple[Part, ...] = ("frame_selector", "multi_modal_projector")
 TUNED: tuple[Part, ...] = (*ALIGNED, "token_sampler", "clock", "language_model")
@@ -225,6 +254,18 @@ def tiny() -> Settings:
         run=RunSettings(
             precision="fp32", per_device=4, checkpointing=False, save_every=10, evaluate_every=10
         ),
+    )
+
+
+def lora() -> LoraSettings:
+    """Adapters on every linear layer of the language model; rank and rates as PEFT's users choose them."""
+    return LoraSettings(
+        model=WrappedSettings(),
+        instruction=StageSettings(
+            trains=("language_model",), lr=1e-4, schedule="cosine", batch=16, lora_rank=16, lora_alpha=32
+        ),
+        data=DataSettings(learn="one", max_tokens=None),
+        run=RunSettings(per_device=1),
     )
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from bvllm.common.stopping import Interrupted
 from bvllm.data.faults import InvalidRow
-from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.training.build import Built
 from bvllm.training.callbacks import (
     LOSSES,
     EarlyStopping,
@@ -37,7 +35,7 @@ from bvllm.training.checkpoints import (
 )
 from bvllm.training.checks import rows_per_process
 from bvllm.training.rows import Corpus
-from bvllm.training.settings import RunSettings, Settings, StageSettings
+from bvllm.training.settings import AnySettings, RunSettings, StageSettings
 from bvllm.training.snapshot import WEIGHTS, gather_weights
 from bvllm.training.trainable import prepare
 from bvllm.training.trainer import STATE, CheckpointPolicy, StageTrainer
@@ -60,7 +58,7 @@ class Stage:
     """
 
     name: str
-    settings: Settings
+    settings: AnySettings
     own: StageSettings
     folder: Path
 
@@ -79,12 +77,20 @@ class Stage:
         return self.own.max_steps or max(1, round(len(rows) * self.own.epochs / self.own.batch))
 
 
-def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopRequest, log: Log) -> None:
+def run_stage(
+    stage: Stage,
+    model: PreTrainedModel,
+    fresh: frozenset[str],
+    corpus: Corpus,
+    stop: SharedStopRequest,
+    log: Log,
+) -> None:
     """Train a stage to its end and leave its result.
 
     Args:
         stage: what to do; goes on from its newest whole checkpoint, if there is one.
-        built: the model as the stage before left it; changed in place.
+        model: as the stage before left it; changed in place.
+        fresh: names of its weights that came from no checkpoint, so that every checkpoint holds them.
         corpus: rows of this stage.
         stop: asks for an early end.
         log: receives lines of progress.
@@ -93,9 +99,9 @@ def run_stage(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopReques
         Interrupted: `stop` was asked.
         OSError: the end could not be written, or a process that reads rows died.
     """
-    prepare(built.model, stage.own, seed=stage.settings.run.seed + 1)
+    prepare(model, stage.own, seed=stage.settings.run.seed + 1)
     stage.folder.mkdir(parents=True, exist_ok=True)
-    trainer = _trainer(stage, built, corpus, stop, log)
+    trainer = _trainer(stage, model, fresh, corpus, stop, log)
     if trainer.is_world_process_zero():
         clean(stage.folder)
         _check_order(stage, corpus)
@@ -182,7 +188,14 @@ def _final(last: Path, patience: int | None) -> Path:
     return folder
 
 
-def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopRequest, log: Log) -> StageTrainer:
+def _trainer(
+    stage: Stage,
+    model: PreTrainedModel,
+    fresh: frozenset[str],
+    corpus: Corpus,
+    stop: SharedStopRequest,
+    log: Log,
+) -> StageTrainer:
     own, run = stage.own, stage.settings.run
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     main = int(os.environ.get("RANK", "0")) == 0
@@ -192,17 +205,13 @@ def _trainer(stage: Stage, built: Built, corpus: Corpus, stop: SharedStopRequest
     ]
     if own.patience is not None:
         callbacks.append(EarlyStopping(own.patience))
-    arguments = _arguments(stage, built.model, processes, corpus)
-    trainer = StageTrainer(
-        built.model, arguments, own, corpus, CheckpointPolicy(built.fresh, run.keep, log), callbacks
-    )
+    arguments = _arguments(stage, model, processes, corpus)
+    trainer = StageTrainer(model, arguments, own, corpus, CheckpointPolicy(fresh, run.keep, log), callbacks)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _arguments(
-    stage: Stage, model: BVLLMForConditionalGeneration, processes: int, corpus: Corpus
-) -> TrainingArguments:
+def _arguments(stage: Stage, model: PreTrainedModel, processes: int, corpus: Corpus) -> TrainingArguments:
     own, run = stage.own, stage.settings.run
     cpu = run.cpu or not torch.cuda.is_available()
     evaluates = corpus.evaluate is not None
@@ -254,13 +263,13 @@ def _arguments(
     return arguments
 
 
-def _sharding(model: BVLLMForConditionalGeneration, run: RunSettings) -> dict[str, object]:
+def _sharding(model: PreTrainedModel, run: RunSettings) -> dict[str, object]:
     """FSDP2 over the layers of decoder and Q-Formers.
 
     The tower is not cut up: it is called once for every chunk of frames, and processes with more frames would
     wait for the others for ever.
     """
-    layers = {type(m).__name__ for m in model.model.language_model.modules() if _is_layer(m, model)}
+    layers = {type(m).__name__ for m in model.get_decoder().modules() if _is_layer(m, model)}
     return {
         "fsdp": True,
         "fsdp_config": {
@@ -272,5 +281,5 @@ def _sharding(model: BVLLMForConditionalGeneration, run: RunSettings) -> dict[st
     }
 
 
-def _is_layer(module: torch.nn.Module, model: BVLLMForConditionalGeneration) -> bool:
-    return type(module).__name__ in (model.model.language_model._no_split_modules or ())
+def _is_layer(module: torch.nn.Module, model: PreTrainedModel) -> bool:
+    return type(module).__name__ in (model.get_decoder()._no_split_modules or ())

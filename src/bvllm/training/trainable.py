@@ -4,13 +4,17 @@ import re
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.settings import PARTS, Part, StageSettings
 
 ADAPTER = "default"
 # Weights outside the sub-module of their part's name.
-ELSEWHERE: dict[str, Part] = {"model.frame_reader": "frame_selector", "lm_head": "language_model"}
+ELSEWHERE: dict[str, Part] = {
+    "model.frame_reader": "frame_selector",
+    "model.text_model": "language_model",  # SmolVLM's
+    "lm_head": "language_model",
+}
 
 
 def part_of(name: str) -> Part | None:
@@ -26,7 +30,7 @@ def part_of(name: str) -> Part | None:
     return next((part for part in PARTS if name.startswith(f"model.{part}.")), None)
 
 
-def prepare(model: BVLLMForConditionalGeneration, stage: StageSettings, *, seed: int) -> None:
+def prepare(model: PreTrainedModel, stage: StageSettings, *, seed: int) -> None:
     """Freeze all but what the stage trains, which becomes float32; add adapters where it asks for them.
 
     Args:
@@ -47,7 +51,7 @@ def prepare(model: BVLLMForConditionalGeneration, stage: StageSettings, *, seed:
             weight.data = weight.data.float()
 
 
-def add_adapters(model: BVLLMForConditionalGeneration, stage: StageSettings) -> None:
+def add_adapters(model: PreTrainedModel, stage: StageSettings) -> None:
     """LoRA on every linear layer of the decoder, and on nothing else."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -60,18 +64,20 @@ def add_adapters(model: BVLLMForConditionalGeneration, stage: StageSettings) -> 
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
-def decoder_layers(model: BVLLMForConditionalGeneration) -> str:
+def decoder_layers(model: PreTrainedModel) -> str:
     """A regular expression for the full names of the decoder's linear layers; the tower's cannot match.
 
     Example:
         >>> re.fullmatch(r"model\\.language_model\\.(?:.+\\.)?(?:q_proj|v_proj)", "model.vision_tower.q_proj")
     """
-    modules = model.model.language_model.named_modules()
+    decoder = model.get_decoder()
+    [home] = [name for name, module in model.named_modules() if module is decoder]
+    modules = decoder.named_modules()
     last = sorted({re.escape(n.rpartition(".")[2]) for n, m in modules if isinstance(m, nn.Linear)})
-    return rf"model\.language_model\.(?:.+\.)?(?:{'|'.join(last)})"
+    return rf"{re.escape(home)}\.(?:.+\.)?(?:{'|'.join(last)})"
 
 
-def merge_adapters(model: BVLLMForConditionalGeneration) -> None:
+def merge_adapters(model: PreTrainedModel) -> None:
     """Add what the adapters learned to the weights, and take the adapters out."""
     from peft.tuners.lora import LoraLayer
 

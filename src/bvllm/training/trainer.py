@@ -14,11 +14,17 @@ from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import EvalLoopOutput
 
 from bvllm.data.training_set import OrderSampler
-from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.training.checkpoints import (
     PREFIX,
     atomic_folder,
@@ -83,7 +89,7 @@ class StageTrainer(Trainer):
 
     def __init__(
         self,
-        model: BVLLMForConditionalGeneration,
+        model: PreTrainedModel,
         arguments: TrainingArguments,
         stage: StageSettings,
         corpus: Corpus,
