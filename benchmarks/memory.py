@@ -21,6 +21,7 @@ from benchmarks.speed.footage import loop_clip
 from bvllm.synthetic.haystack import DrawnHaystack
 from bvllm.synthetic.make import write_video
 from bvllm.synthetic.timeline import plan_video
+from tests import torchvision_apart  # noqa: F401  # before transformers looks for it
 
 SIZE = (320, 240)
 DRAWN_SECONDS = 60.0

@@ -285,12 +285,22 @@ class BalancedModel:
         prompt: PromptCache | None = None,
     ) -> str:
         """What the language model says, greedily; see `VideoModel`."""
+        options = {"do_sample": False, "num_beams": 1}
+        [said] = self.generate_as(asked, visual, max_new_tokens=max_new_tokens, **options)
+        return said
+
+    def generate_as(self, asked: AskedQuestion, visual: VisualTokens, **options: Any) -> list[str]:
+        """What the language model says, decoded as transformers' `generate` is asked to.
+
+        Args:
+            options: of `generate`: `num_beams`, `do_sample`, `streamer`, `num_return_sequences`, ...
+
+        Returns:
+            One text for each returned sequence.
+        """
         given = self.prompt.inputs(asked, visual)
-        said = self.model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
-        words: str = self.processor.tokenizer.decode(
-            said[0, given["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        return words.strip()
+        said, read = self.model.generate(**given, **options), given["input_ids"].shape[1]
+        return [self.processor.tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
 
     def generate_together(
         self, rows: Sequence[tuple[AskedQuestion, VisualTokens]], max_new_tokens: int

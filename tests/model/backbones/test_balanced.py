@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, TextIteratorStreamer
 
 from bvllm.common.text import Question
 from bvllm.evaluation.ablate import copied_tokens, no_tokens
@@ -89,6 +89,31 @@ def test_with_all_tokens_it_is_the_plain_model(wrapped):
         said[0, plain["input_ids"].shape[1] :], skip_special_tokens=True
     )
     assert wrapped.generate(asked, visual, 6) == words.strip()
+
+
+@torch.no_grad()
+def test_beams_sampling_and_streams_are_transformers_own(wrapped):
+    """Beams over all tokens are the plain model's; over fewer, a sample repeats itself, streamed or not."""
+    asked, _, visual = reduced(wrapped, 10_000)
+    plain = written(wrapped, asked)
+    given = wrapped.prompt.inputs(asked, visual)
+    if "position_ids" in given:
+        plain["position_ids"] = given["position_ids"]
+    read, words = plain["input_ids"].shape[1], wrapped.processor.tokenizer
+    beams = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 4, "do_sample": False}
+    said = [
+        words.decode(row[read:], skip_special_tokens=True) for row in wrapped.model.generate(**plain, **beams)
+    ]
+    assert wrapped.generate_as(asked, visual, **beams) == [text.strip() for text in said]
+    asked, _, visual = reduced(wrapped, 12)
+    told = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        told += wrapped.generate_as(asked, visual, do_sample=True, max_new_tokens=4)
+    stream = TextIteratorStreamer(words, skip_prompt=True, skip_special_tokens=True)
+    torch.manual_seed(3)
+    wrapped.generate_as(asked, visual, do_sample=True, max_new_tokens=4, streamer=stream)
+    assert told[0] == told[1] == "".join(stream).strip()
 
 
 @torch.no_grad()
