@@ -42,12 +42,12 @@ class BudgetedEncoder:
     drawn at each visit, since every question has frames of its own.
 
     Attributes:
-        model: its tower and its scorer stay as they are.
+        wrapped: its tower and its scorer stay as they are.
         plan: which frames are sampled.
         budget: the most that a row may cost.
     """
 
-    model: BalancedModel
+    wrapped: BalancedModel
     plan: SamplingPlan
     budget: Budget
 
@@ -62,24 +62,25 @@ class BudgetedEncoder:
                 f"a row for a wrapped model must ask about one video, got {len(dialogue.media)} media",
             )
         [media] = dialogue.media
-        clip = read_media(media, dialogue.where, self.plan, self.model.frame_size)
-        question = self.model.read(Question(asked))
+        clip = read_media(media, dialogue.where, self.plan, self.wrapped.frame_size)
+        question = self.wrapped.read(Question(asked))
         visual = self._spend(question, clip.pixels, clip.seconds, self.budget.with_parts(budget))
-        words = self.model.processor.tokenizer
+        words = self.wrapped.processor.tokenizer
         reply: list[int] = words(answer, add_special_tokens=False)["input_ids"]
         ends = words.eos_token_id
         return BudgetedRow(question, visual, reply if ends is None else [*reply, ends])
 
     def _spend(self, asked: AskedQuestion, pixels: Tensor, seconds: Tensor, budget: Budget) -> VisualTokens:
         """Choose frames, encode them, and reduce their tokens, with nothing to learn in it."""
-        model, was_training = self.model, self.model.model.training
-        model.model.eval()  # no dropout in a frozen tower
+        wrapped = self.wrapped
+        network, was_training = wrapped.model, wrapped.model.training
+        network.eval()  # no dropout in a frozen tower
         with torch.no_grad():
-            features = torch.cat([model.frame_features(part) for part in pixels.split(model.chunk)])
-            chosen = model.select(features, seconds, asked, budget, OWN)
-            patches = model.patch_features(pixels[frames_needed(chosen).cpu()]).clone()
-            visual = model.reduce(patches, chosen, asked, budget, OWN)
-        model.model.train(was_training)
+            features = torch.cat([wrapped.frame_features(part) for part in pixels.split(wrapped.chunk)])
+            chosen = wrapped.select(features, seconds, asked, budget, OWN)
+            patches = wrapped.patch_features(pixels[frames_needed(chosen).cpu()]).clone()
+            visual = wrapped.reduce(patches, chosen, asked, budget, OWN)
+        network.train(was_training)
         [tokens] = visual.pooler_output
         # Made under `inference_mode`, as the tower runs; a copy may take part in a backward pass.
         return replace(visual, pooler_output=[tokens.clone()])
