@@ -1,10 +1,11 @@
 """What a budget saves on a transformers video model: reading the prompt with all tokens, and with an eighth.
 
-    python -m benchmarks.wrapped [--frames 32] [--rounds 3]
+    python -m benchmarks.wrapped [--frames 32] [--rounds 3] [--tower tiny|released]
 
 A Qwen2.5-VL of random weights (8 layers of 512 channels, 256 tokens a frame) reads the same frames both
 ways; reducing is in the time of the second. Ratios of one run; the goal is a sixth at most. Also what
-reducing costs beside encoding.
+reducing costs beside encoding, which only a tower as large as the released one can say (`--tower released`
+with few frames: half a minute each on a busy core).
 """
 
 import argparse
@@ -17,6 +18,18 @@ from tests import torchvision_apart  # noqa: F401  # before transformers looks f
 from tests.model.backbones import tiny_families
 
 SHARE = 8
+TOWERS = {
+    "tiny": {},
+    "released": {  # of Qwen2.5-VL-3B
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "patch_size": 14,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    },
+}
 LANGUAGE = {
     "hidden_size": 512,
     "intermediate_size": 1536,
@@ -43,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tower", choices=TOWERS, default="tiny")
     options = parser.parse_args()
 
     from bvllm import balance
@@ -51,7 +65,9 @@ def main() -> None:
     from bvllm.types import Budget, FrameSelection
 
     tiny_families.TEXT.update(LANGUAGE)
-    model, processor = tiny_families.qwen("qwen2_5_vl", out=512, sections=[8, 12, 12])
+    model, processor = tiny_families.qwen(
+        "qwen2_5_vl", out=512, sections=[8, 12, 12], tower=TOWERS[options.tower]
+    )
     video_llm = balance(model.eval(), processor, pipeline="uniform")
     frames = torch.randint(0, 256, (options.frames, 3, *video_llm.frame_size), dtype=torch.uint8)
     asked = video_llm.read(Question("what is red"))

@@ -33,9 +33,8 @@ FINDINGS = {
         "32.4: the order stays."
     ),
     "table4": (
-        "Queries that read the question find the needle almost always; a resampler's, which do not read "
-        "it here, "
-        "find no more than a spread of frames would by luck and by what stands out. The paper's "
+        "Queries that read the question find the needle almost always; a resampler's that did not read "
+        "it find no more than a spread of frames would by luck and by what stands out. The paper's "
         "resampler reads "
         "the text and comes within 2.2 points of the Q-Former, above it on EgoSchema (45.5 to 44.3): "
         "this row "

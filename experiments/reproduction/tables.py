@@ -160,13 +160,12 @@ TABLE_3 = Table(
 TABLE_4 = Table(
     "table4",
     "Table 4: who selects frames, and what it sees of them",
-    "The resampler here does not read the question; the paper's does (\"we provide it with both visual "
-    "and text "
-    "tokens\"), so this table asks more of the Q-Former's rival than the paper did. The paper's columns "
-    "are MVBench / "
+    "These figures are of a resampler that did not read the question, while the paper's does (\"we provide "
+    "it with both visual and text tokens\"), so they ask more of the Q-Former's rival than the paper did; "
+    "ours reads it since 2026-11-29, and this table was not run again. The paper's columns are MVBench / "
     "EgoSchema / Perception / Video-MME. Its rows for [CLS] and mean pooling are of another test, "
-    "VideoLLaMA2 with "
-    "a single MLP and 8 frames, none of B-VLLM's modules present: there the mean is above [CLS] on all four.",
+    "VideoLLaMA2 with a single MLP and 8 frames, none of B-VLLM's modules present: there the mean is above "
+    "[CLS] on all four.",
     (
         Row(
             "Q-Former, [CLS]",

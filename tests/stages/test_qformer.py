@@ -95,7 +95,7 @@ def test_the_question_counts_and_so_does_its_order():
             assert not torch.allclose(asked[i], asked[j], atol=1e-4)
 
 
-def test_the_resampler_does_not_read_the_question():
+def test_a_resampler_without_words_does_not_read_the_question():
     reader, states = READERS["resampler"](), torch.randn(1, 7, STATES)
     assert torch.equal(reader(states, None, *a_question()).queries, reader(states).queries)
 

@@ -132,7 +132,7 @@ class LoadedModel:
     @property
     def reads_question(self) -> bool:
         """Whether frames are chosen by a selector that reads the question."""
-        return self.model.config.select_frames == "qformer"
+        return self.model.config.select_frames in ("qformer", "resampler")
 
     @property
     def budget(self) -> Budget:

@@ -101,8 +101,8 @@ class BVLLMConfig(PreTrainedConfig):
         budget_tokens: theta, visual tokens of one clip.
         tau: temperature of eq. 1; the released code has 0.5.
         gamma: cosine of eq. 4 at which two rows of S are the same.
-        select_frames: a method of `bvllm.METHODS["select_frames"]`: "qformer", "resampler" (blind to the
-            question; Table 4), "uniform", ..., or "none" (all frames). `frame_selector` is its older name.
+        select_frames: a method of `bvllm.METHODS["select_frames"]`: "qformer", "resampler" (Table 4),
+            "uniform", ..., or "none" (all frames). `frame_selector` is its older name.
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
             one more query ("qformer") reads from them; "cls_mean" is [CLS] and mean together, at the cost of
             one. All but "cls" are made of the patches of `vision_feature_layer`.

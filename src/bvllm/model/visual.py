@@ -375,6 +375,8 @@ def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
             config.num_selected_frames,
             layers=reader_config.num_hidden_layers,
             heads=reader_config.num_attention_heads,
+            vocabulary=reader_config.vocab_size,
+            positions=reader_config.max_position_embeddings,
         )
     return FrameSelector(reader, reader.width, channels, config.time_channels)
 

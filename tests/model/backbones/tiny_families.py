@@ -95,8 +95,13 @@ def _video_processor(name: str, **settings: Any) -> Any:
     return getattr(transformers, name)(**settings)
 
 
-def qwen(kind: str, out: int = 32, sections: Sequence[int] = (1, 1, 2)) -> tuple[Any, Any]:
-    """A tiny Qwen2-VL or Qwen2.5-VL: patches of 4, merged 2 x 2; `out` is the language model's width."""
+def qwen(
+    kind: str, out: int = 32, sections: Sequence[int] = (1, 1, 2), tower: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """A tiny Qwen2-VL or Qwen2.5-VL: patches of 4, merged 2 x 2; `out` is the language model's width.
+
+    `tower` has other settings of Qwen2.5-VL's vision tower, for a benchmark.
+    """
     words = tokenizer(QWEN)
     ids = {f"{name}_token_id": words.convert_tokens_to_ids(f"<|{pad}|>") for name, pad in (
         ("video", "video_pad"), ("image", "image_pad"), ("vision_start", "vision_start"),
@@ -113,12 +118,12 @@ def qwen(kind: str, out: int = 32, sections: Sequence[int] = (1, 1, 2)) -> tuple
     else:
         vision = {
             **shared, "hidden_size": 16, "out_hidden_size": out, "intermediate_size": 24,
-            "tokens_per_second": 2, "window_size": 16, "fullatt_block_indexes": [1],
+            "tokens_per_second": 2, "window_size": 16, "fullatt_block_indexes": [1], **(tower or {}),
         }  # fmt: skip
         config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
         model, processor = Qwen2_5_VLForConditionalGeneration(config), Qwen2_5_VLProcessor
     sizes = {
-        "patch_size": 4, "merge_size": 2, "temporal_patch_size": 2,
+        "patch_size": int(vision["patch_size"]), "merge_size": 2, "temporal_patch_size": 2,
         "size": {"shortest_edge": 64, "longest_edge": 1 << 20},
     }  # fmt: skip
     video = "<|vision_start|><|video_pad|><|vision_end|>"
