@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-import traceback
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ import torch
 from bvllm.video import SamplingPlan, VideoError, isolation, read_video, sandbox, wire, worker
 from bvllm.video.fetch import fetch_frames
 from bvllm.video.inspection.packet_stats import packet_stats
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.forks import in_a_fork
 
 
 def whole(path):
@@ -155,24 +158,7 @@ def layers(_):
 MODES = {"same": same, "leaves": leaves_nothing, "layers": lambda path: layers(None)}
 
 
-def apart(action, *args):
-    """What an action gives in a fork of this process, or how it failed."""
-    found, tells = os.pipe()
-    if not (child := os.fork()):
-        try:
-            said = {"found": action(*args)}
-        except BaseException:
-            said = {"failed": traceback.format_exc()}
-        os.write(tells, json.dumps(said).encode())
-        os._exit(0)
-    os.close(tells)
-    with open(found) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(said or '{"failed": "it died"}')
-
-
 if __name__ == "__main__":
     path = sys.argv[1]
-    found = {name: apart(mode, path) for name, mode in MODES.items()}
-    print(json.dumps(found | {name: apart(attack, path, name) for name in ATTACKS}))
+    found = {name: in_a_fork(mode, path) for name, mode in MODES.items()}
+    print(json.dumps(found | {name: in_a_fork(attack, path, name) for name in ATTACKS}))
