@@ -17,7 +17,7 @@ SEEDS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick lint types format docs bench reproduce wheel clean
+.PHONY: help install demo test quick evidence lint types format docs bench reproduce wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -44,7 +44,10 @@ test: lint types ## everything that must hold before a change lands
 	@$(BIN)/python -m pytest -q -n 2
 
 quick: $(STAMP) ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -q -n 2 -m 'not slow'
+	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence'
+
+evidence: $(STAMP) ## what takes too long for make test: more mutants, 8K and 20 000 frames, every way of sharding
+	@$(BIN)/python -m pytest -q -n 2 -m evidence
 
 lint: $(STAMP) ## ruff: rules and layout
 	@$(BIN)/ruff check --quiet $(CODE)

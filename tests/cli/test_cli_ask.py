@@ -7,6 +7,8 @@ import pty
 import re
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -165,31 +167,31 @@ def test_without_a_terminal_there_is_no_bar():
 
 
 @pytest.mark.slow
-def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, video):
+def test_as_a_program_stderr_is_silent_and_on_a_terminal_it_shows_a_bar(model, video, monkeypatch, capsys):
     """Run for real: no warning of any library slips out, and stdout is the same either way."""
-    words = [sys.executable, "-m", "bvllm", "ask", str(video), QUESTION, "--model", str(model)]
+    words = ["ask", str(video), QUESTION, "--model", str(model)]
     words.append("--no-index")  # the second run would have nothing to decode
-    plain = subprocess.run(words, capture_output=True, text=True)
+    plain = subprocess.run([sys.executable, "-m", "bvllm", *words], capture_output=True, text=True)
     assert (plain.returncode, plain.stderr) == (0, "")
+    monkeypatch.setenv("TERM", "xterm-256color")
     leader, follower = pty.openpty()
-    watched = subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        text=True,
-        env={**os.environ, "TERM": "xterm-256color"},
-    )
-    os.close(follower)
-    shown = b""
-    try:
+    shown = []
+    reader = threading.Thread(target=lambda: shown.extend(read_terminal(leader)))
+    reader.start()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert main(words) == 0
+    reader.join()
+    assert capsys.readouterr().out == plain.stdout
+    assert b"decode and encode" in b"".join(shown)
+    assert b"answer" in b"".join(shown)
+
+
+def read_terminal(leader):
+    """All that is written to a pseudo-terminal."""
+    with suppress(OSError):  # Linux tells its end this way
         while chunk := os.read(leader, 4096):
-            shown += chunk
-    except OSError:  # Linux tells the end of a pseudo-terminal this way
-        pass
-    out, _ = watched.communicate()
-    assert out == plain.stdout
-    assert b"decode and encode" in shown
-    assert b"answer" in shown
+            yield chunk
 
 
 def test_what_was_seen_is_kept_unless_one_says_no(model, video, capsys, tmp_path):

@@ -184,16 +184,37 @@ def test_only_one_place_prints():
     assert [p.name for p in sources if re.search(r"(?<![\w.])print\(", p.read_text())] == ["console.py"]
 
 
+SIGNALS = [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+WAIT = """
+import sys, time, typer
+from bvllm.cli import main
+commands = typer.Typer()
+@commands.command()
+def work() -> None:
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(60)
+sys.exit(main([], commands, "work"))
+"""
+MAKE = ["-m", "bvllm", "world", "make", "--out", "w", "--count", "50", "--seconds", "60", "--seed", "1"]
+
+
+@pytest.mark.parametrize("number, status, word", SIGNALS)
+def test_a_signal_in_the_middle_is_one_line(number, status, word):
+    process = subprocess.Popen([sys.executable, "-c", WAIT], stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "at work\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (status, f"error: {word}\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "number, status, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+    "number, status, word", [SIGNALS[0], pytest.param(*SIGNALS[1], marks=pytest.mark.evidence)]
 )
-def test_a_signal_in_the_middle_is_one_line(number, status, word, tmp_path):
-    words = ["world", "make", "--out", str(tmp_path / "w"), "--count", "50", "--seconds", "60"]
-    words += ["--seed", "1", "--split", "test"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bvllm", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def test_a_signal_while_processes_draw_is_one_line(number, status, word, tmp_path):
+    """Ctrl-C while processes work is tested in tests/experiments/reproduction/test_command.py, too."""
+    words = [sys.executable, *MAKE, "--split", "test"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path)
     time.sleep(6)
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)

@@ -4,6 +4,10 @@ A fence says where its block goes: `title=FILE` appends to a file, `after="LINE"
 `before="LINE"` above the line that begins so. Blocks of `bash` without a title are run.
 """
 
+import contextlib
+import functools
+import io
+import json
 import os
 import re
 import shlex
@@ -13,6 +17,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import mypy.api
+import pytest
+
+import bvllm.cli
 
 REPO = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -37,14 +46,17 @@ def steps(page: str) -> list[str]:
     return re.findall(r"^## (\d)\. ", (REPO / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def follow(page: str, home: Path) -> list[str]:
-    """Write every titled block of a page into a copy of the checkout; give its commands."""
+def copy_checkout(home: Path) -> None:
     for name in COPIED:
         source = REPO / name
         if source.is_dir():
             shutil.copytree(source, home / name, ignore=shutil.ignore_patterns("__pycache__", "site"))
         else:
             shutil.copy(source, home / name)
+
+
+def follow(page: str, home: Path) -> list[str]:
+    """Write every titled block of a page into a copy of the checkout; give its commands."""
     commands: list[str] = []
     for block in blocks(page):
         if "title" in block.place:
@@ -69,19 +81,45 @@ def write(file: Path, block: Block) -> None:
         file.write_text(old + block.text, encoding="utf-8")
 
 
-def run(command: str, home: Path) -> str:
-    """Run one command of a page in the copy.
+def run(commands: list[str], home: Path) -> list[str]:
+    """Run commands of the pages in the copy, one after another in one process: torch is imported once.
 
-    Raises:
-        AssertionError: it ends with another status than 0.
+    Returns:
+        What each wrote to stdout, or how it failed.
     """
-    words = shlex.split(command)
-    if words[0] in ("bvllm", "mypy"):
-        words = ["python", "-m", *words]
-    assert words[0] == "python", f"{command}: teach tests/docs/pages.py to run it"
-    env = {**os.environ, "PYTHONPATH": str(home / "src"), "XDG_CACHE_HOME": str(home / "cache")}
-    done = subprocess.run(
-        [sys.executable, *words[1:]], cwd=home, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    # Options and sources are those of `make test`, so mypy's cache of the checkout serves the copy.
+    if (REPO / ".mypy_cache").is_dir():
+        shutil.copytree(REPO / ".mypy_cache", home / ".mypy_cache", dirs_exist_ok=True)
+    paths = os.pathsep.join([str(home / "src"), str(home)])
+    env = {**os.environ, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(home / "cache")}
+    words = [sys.executable, str(home / "tests/docs/pages.py"), json.dumps(commands)]
+    done = subprocess.run(words, cwd=home, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    return [
+        text if status == 0 else f"{command} failed:\n{text}\n{done.stderr}"
+        for command, (status, text) in zip(commands, found)
+    ]
+
+
+def run_here(command: str) -> tuple[int, str]:
+    """The status and the output of one command."""
+    match shlex.split(command):
+        case ["bvllm", *words]:
+            action = functools.partial(bvllm.cli.main, words)
+        case ["python", "-m", "pytest", *words]:
+            action = functools.partial(pytest.main, words)
+        case ["mypy", *words]:
+            out, err, status = mypy.api.run(words)
+            return status, out + err
+        case _:
+            return 1, "teach tests/docs/pages.py to run it"
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) as said:
+        status = action()
+    said.seek(0)
+    return int(status), said.read()
+
+
+if __name__ == "__main__":
+    found = [run_here(command) for command in json.loads(sys.argv[1])]
+    print(json.dumps(found))

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from bvllm.cli import main
-from tests.docs.pages import follow, run, steps
+from bvllm.synthetic import make_world
+from tests.docs.pages import copy_checkout, follow, run, steps
 
 
 def red_video(path):
@@ -28,46 +28,71 @@ def test_a_page_has_six_steps(page):
     assert steps(page) == list("123456")
 
 
-@pytest.mark.slow
-def test_a_method_is_added_from_the_page(tmp_path):
-    commands = follow("adding-a-method.md", tmp_path)
-    red_video(tmp_path / "video.mp4")
-    world = ["--out", str(tmp_path / "world"), "--count", "1", "--seconds", "8", "--seed", "1"]
-    assert main(["world", "make", *world, "--split", "test"]) == 0
-    contract, ask, evaluate = commands
-    assert " passed" in run(contract, tmp_path)
-    assert "1 passed" in run("python -m pytest -q tests/methods/test_strongest.py", tmp_path)
-    found = json.loads(run(f"{ask} --json", tmp_path))
-    assert found["settings"]["used"]["methods"]["merge_tokens"] == "strongest"
-    assert 0 < found["tokens"] <= 64
-    assert "overall" in run(evaluate, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_backbone_is_added_from_the_page(tmp_path):
-    commands = follow("adding-a-backbone.md", tmp_path)
-    red_video(tmp_path / "video.mp4")
-    ask, random, index, types = commands
-    said = run(ask, tmp_path)
-    assert "red" in said
-    assert (tmp_path / "page.html").stat().st_size > 1000
-    found = json.loads(run(random, tmp_path))
-    assert found["answer"] == "red"
-    assert found["settings"]["used"]["methods"]["select_frames"] == "random"
-    run(index, tmp_path)
-    assert "red" in run(ask.replace("--no-index", ""), tmp_path)
-    run(types, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_task_is_added_from_the_page(tmp_path):
-    tests, types, evaluate = follow("adding-a-task.md", tmp_path)
-    (tmp_path / "quiz/clips").mkdir(parents=True)
-    red_video(tmp_path / "quiz/clips/a.mp4")
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The folder of a checkout to which all three pages were added, and what each of their commands said."""
+    home = tmp_path_factory.mktemp("pages")
+    copy_checkout(home)
+    contract, method_ask, method_eval = follow("adding-a-method.md", home)
+    ask, random, index, types = follow("adding-a-backbone.md", home)
+    task_tests, task_types, task_eval = follow("adding-a-task.md", home)
+    red_video(home / "video.mp4")
+    make_world(home / "world", split="test", count=1, seconds=(8, 8), seed=1, workers=1)
+    (home / "quiz/clips").mkdir(parents=True)
+    red_video(home / "quiz/clips/a.mp4")
     row = {"id": "1", "video": "a.mp4", "seconds": 12, "question": "which colour?", "kind": "colour"}
     rows = [row | {"options": ["red", "blue"], "answer": "red"}]
-    (tmp_path / "quiz/quiz.json").write_text(json.dumps(rows))
-    assert " passed" in run(tests, tmp_path)
-    run(types, tmp_path)
-    assert "colour | 1 |" in run(evaluate, tmp_path)
-    assert json.loads((tmp_path / "scores.json").read_text())["settings"]["task"] == "quiz"
+    (home / "quiz/quiz.json").write_text(json.dumps(rows))
+    commands = {
+        "contract": contract,
+        "strongest": "python -m pytest -q tests/methods/test_strongest.py",
+        "method ask": f"{method_ask} --json",
+        "method eval": method_eval,
+        "ask": ask,
+        "random": random,
+        "index": index,
+        "ask the index": ask.replace("--no-index", ""),
+        "types": types,
+        "task tests": task_tests,
+        "task types": task_types,
+        "task eval": task_eval,
+    }
+    return home, dict(zip(commands, run(list(commands.values()), home), strict=True))
+
+
+@pytest.mark.slow
+def test_a_method_is_added_from_the_page(found):
+    _, said = found
+    assert " passed" in said["contract"]
+    assert "1 passed" in said["strongest"]
+    asked = json.loads(said["method ask"])
+    assert asked["settings"]["used"]["methods"]["merge_tokens"] == "strongest"
+    assert 0 < asked["tokens"] <= 64
+    assert "overall" in said["method eval"]
+
+
+@pytest.mark.slow
+def test_a_backbone_is_added_from_the_page(found):
+    home, said = found
+    assert "red" in said["ask"]
+    assert (home / "page.html").stat().st_size > 1000
+    asked = json.loads(said["random"])
+    assert asked["answer"] == "red"
+    assert asked["settings"]["used"]["methods"]["select_frames"] == "random"
+    assert "red" in said["ask the index"]
+
+
+@pytest.mark.slow
+def test_a_task_is_added_from_the_page(found):
+    home, said = found
+    assert " passed" in said["task tests"]
+    assert "colour | 1 |" in said["task eval"]
+    assert json.loads((home / "scores.json").read_text())["settings"]["task"] == "quiz"
+
+
+@pytest.mark.slow
+def test_no_command_of_a_page_fails(found):
+    _, said = found
+    assert [text for text in said.values() if " failed:\n" in text] == []
+    assert "Success" in said["types"]
+    assert "Success" in said["task types"]

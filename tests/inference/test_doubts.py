@@ -48,11 +48,16 @@ def world(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def shown(nano, world):
+    """A video of the world."""
+    return encode_video(world / read_rows(world / "test.jsonl")[0].video, nano)
+
+
 @pytest.mark.parametrize("question", OUTSIDE)
-def test_no_question_of_another_kind_is_answered_without_doubt(question, nano, world):
+def test_no_question_of_another_kind_is_answered_without_doubt(question, nano, shown):
     """Also in a video of the world: the question alone is enough."""
-    encoded = encode_video(world / read_rows(world / "test.jsonl")[0].video, nano)
-    assert answer(encoded, question, nano).doubts
+    assert answer(shown, question, nano).doubts
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from bvllm.methods import METHODS, check_name, known_names
 from bvllm.methods.names import MethodNames
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.method import FrameMethod, TokenMethod, decide
+from bvllm.synthetic import make_world
 from bvllm.types import Clip, Signals, Tokens
 
 HARD = [
@@ -171,13 +171,14 @@ class LastTokens(TokenMethod):
 '''
 
 RUN = """
+import json
 import sys
 import bvllm.methods as methods
 from bvllm.methods.merge_tokens.last import LastTokens
 methods.METHODS["merge_tokens"]["last"] = LastTokens  # the line in the table
 from bvllm.cli import main
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(max(main(words) for words in json.loads(sys.argv[1])))
 """
 
 
@@ -195,43 +196,27 @@ def test_a_strangers_file_is_reached_by_ask_eval_and_train(tmp_path):
     )
     assert str(home) not in room.__path__
 
-    def run(*words):
-        command = [sys.executable, str(script), *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    world = tmp_path / "world"
-    run(
-        "world",
-        "make",
-        "--out",
-        world,
-        "--count",
-        2,
-        "--seconds",
-        8,
-        "--seed",
-        1,
-        "--split",
-        "test",
-    )
-    [video, *_] = sorted(world.rglob("*.mp4"))
-    asked = json.loads(
-        run("ask", video, "what is shown?", "--merge-tokens", "last", "--budget", 5, "--json", "--no-index")
-    )
+    world = make_world(tmp_path / "world", split="test", count=1, seconds=(8, 8), seed=1, workers=1)
+    [video] = sorted((world.parent / "videos").glob("*.mp4"))
+    rows, scores, out = tmp_path / "rows.json", tmp_path / "scores.json", tmp_path / "trained"
+    chat = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "a star"}]
+    rows.write_text(json.dumps([{"id": "a", "video": str(video), "conversations": chat}]))
+    last = ["--merge-tokens", "last"]
+    commands = [
+        ["ask", video, "what is shown?", *last, "--budget", 5, "--json", "--no-index"],
+        ["eval", "--data", world.parent, *last, "--json", scores],
+        ["train", "tiny", f"data.pretrain={rows}", f"data.finetune={rows}", "model.merge_tokens=last",
+         "alignment.max_steps=1", "instruction.max_steps=1", "--out", out],
+    ]  # fmt: skip
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    command = [sys.executable, str(script), words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    first, rest = done.stdout.split("\n", 1)
+    asked = json.loads(first)
     assert asked["tokens"] == 5
     assert asked["settings"]["used"]["methods"]["merge_tokens"] == "last"
     assert asked["frames"][-1]["tokens"] > 0
-    table = run("eval", "--data", world, "--merge-tokens", "last", "--json", tmp_path / "scores.json")
-    assert "overall" in table
-    assert json.loads((tmp_path / "scores.json").read_text())["settings"]["merge_tokens"] == "last"
-    rows = Path(tmp_path / "rows.json")
-    chat = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "a star"}]
-    rows.write_text(json.dumps([{"id": "a", "video": str(video), "conversations": chat}]))
-    run(
-        "train", "tiny", f"data.pretrain={rows}", f"data.finetune={rows}", "model.merge_tokens=last",
-        "alignment.max_steps=1", "instruction.max_steps=1", "--out", tmp_path / "trained",
-    )  # fmt: skip
-    saved = next((tmp_path / "trained").rglob("config.json")).read_text()
-    assert '"merge_tokens": "last"' in saved
+    assert "overall" in rest
+    assert json.loads(scores.read_text())["settings"]["merge_tokens"] == "last"
+    assert '"merge_tokens": "last"' in next(out.rglob("config.json")).read_text()

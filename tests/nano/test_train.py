@@ -24,13 +24,19 @@ TINY = Recipe(scenes=8, tower_epochs=1, language_steps=1, alignment_steps=1, sta
 SILENT = Control(log=lambda line: None)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_questions():
+    """Stems that alignment draws before its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "QUESTIONS", 32)
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("nano")
     log = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alignment, "QUESTIONS", 32)
-        train_nano(out, recipe=TINY, control=Control(log.append))
+    train_nano(out, recipe=TINY, control=Control(log.append))
     return out, log
 
 

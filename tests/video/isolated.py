@@ -1,10 +1,14 @@
-"""Run by test_isolation.py in a process of its own: a fork after kernels of several threads would hang."""
+"""Run by test_isolation.py in a process of its own: a fork after kernels of several threads would hang.
+
+Prints what every mode and every attack found, by name; each runs in a fork of a process without kernels.
+"""
 
 import json
 import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +16,9 @@ import torch
 from bvllm.video import SamplingPlan, VideoError, isolation, read_video, sandbox, wire, worker
 from bvllm.video.fetch import fetch_frames
 from bvllm.video.inspection.packet_stats import packet_stats
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.forks import in_a_fork
 
 
 def whole(path):
@@ -148,7 +155,10 @@ def layers(_):
     return sandbox.close_process()
 
 
+MODES = {"same": same, "leaves": leaves_nothing, "layers": lambda path: layers(None)}
+
+
 if __name__ == "__main__":
-    name, path, *rest = sys.argv[1:]
-    modes = {"same": same, "attack": attack, "leaves": leaves_nothing, "layers": layers}
-    print(json.dumps({"found": modes[name](path, *rest)}))
+    path = sys.argv[1]
+    found = {name: in_a_fork(mode, path) for name, mode in MODES.items()}
+    print(json.dumps(found | {name: in_a_fork(attack, path, name) for name in ATTACKS}))

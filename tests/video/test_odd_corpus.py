@@ -30,6 +30,13 @@ def load():
 
 CORPUS = load()
 CASES = {} if CORPUS is None else {writer[0]: writer for writer in CORPUS.WRITERS if not writer[4]}
+# Too long to be read both ways, and last, so that the others have one number in both lists and are made once.
+SLOW = ("10h", "1000fps", "elst_bomb")
+NAMES = sorted(CASES, key=lambda name: any(word in name for word in SLOW))
+BOTH_WAYS = [name for name in NAMES if not any(word in name for word in SLOW)]
+# Seconds go into making 8K pictures, and into reading 20 000 frames twice both ways. `Limits.max_pixels` is
+# also tested in test_mp4.py, and limits in part in test_sparse.py.
+LONG_TO_MAKE, LONG_TO_READ = {"h_h264_8192.mp4"}, {"h_gif_4000x2000_20kframes.gif"}
 pytestmark = pytest.mark.skipif(CORPUS is None, reason="the corpus script is not beside this repository")
 
 
@@ -65,20 +72,27 @@ class Answer:
                 self.upright &= upright
 
 
-def make(name: str, folder: Path) -> dict:
-    """Writes the file, with bait beside playlists and links, and returns what is to be expected."""
+def cases(names: list[str], long: set[str]) -> list:
+    """Parameters for `odd`; the long ones are for `make evidence`."""
+    return [pytest.param(name, marks=[pytest.mark.evidence] * (name in long)) for name in names]
+
+
+@pytest.fixture(scope="module")
+def odd(request, tmp_path_factory) -> tuple[Path, dict]:
+    """The file of a name, with bait beside playlists and links, and what is to be expected of it."""
+    name, folder = request.param, tmp_path_factory.mktemp("odd")
     if name.startswith(("i_", "f_symlink")):
         for bait in BAITS:
             CASES[bait][6](str(folder / bait))
     *_, expect, write = CASES[name]
-    return {**expect, **(write(str(folder / name)) or {})}
+    return folder / name, {**expect, **(write(str(folder / name)) or {})}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_odd_file(name, tmp_path):
-    expect = make(name, tmp_path)
+@pytest.mark.parametrize("odd", cases(NAMES, LONG_TO_MAKE), indirect=True)
+def test_odd_file(odd):
+    path, expect = odd
     limits = {"max_wall_seconds": 2.0} if "bomb" in expect else {}
-    answer = Answer(tmp_path / name, codes="codes" in expect, **limits)
+    answer = Answer(path, codes="codes" in expect, **limits)
     kinds = {*expect.get("kinds", []), *([expect["kind"]] if "kind" in expect else [])}
     if expect["outcome"] == "error":
         assert answer.error in kinds or (expect.get("alt_outcome") == "ok" and not answer.error)
@@ -90,15 +104,11 @@ def test_odd_file(name, tmp_path):
         (check_partial if expect["outcome"] == "partial" else check_whole)(answer, expect)
 
 
-SLOW = ("10h", "1000fps", "bomb")
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if not any(word in name for word in SLOW)])
-def test_odd_file_in_part(name, tmp_path, short_too):
+@pytest.mark.parametrize("odd", cases(BOTH_WAYS, LONG_TO_MAKE | LONG_TO_READ), indirect=True)
+def test_odd_file_in_part(odd, short_too):
     """Decoding in part gives the frames and seconds of decoding everything, or the same error."""
-    make(name, tmp_path)
     for plan in (SamplingPlan(fps=2.0), SamplingPlan(fps=None, max_frames=4)):
-        whole, part = (seen(tmp_path / name, plan, decode) for decode in ("all", "auto"))
+        whole, part = (seen(odd[0], plan, decode) for decode in ("all", "auto"))
         assert part == whole
 
 

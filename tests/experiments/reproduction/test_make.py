@@ -1,25 +1,29 @@
 """The whole way on a miniature of the miniature: draw, train, examine, write, go on."""
 
 import json
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bvllm.inference.loading import load_model
+from bvllm.nano import alignment
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
 from experiments.reproduction.report import TableRecord, as_markdown
 from experiments.reproduction.run import Job, Result, prepare
 from experiments.reproduction.scale import MINIATURE, VIDEO_COLUMNS
 from experiments.reproduction.tables import Claim, Row, Table
+from experiments.reproduction.train import TrainingContext
 from experiments.reproduction.variants import FULL, NO_MODULE
 
 SMALL = replace(
     MINIATURE,
     scenes=20,
-    exam_scenes=40,
+    exam_scenes=12,
     alignment_steps=2,
     alignment_frames=16,
     selection=replace(MINIATURE.selection, steps=2, batch=4),
@@ -33,6 +37,28 @@ TABLE = Table(
     (Row("full", FULL, "the paper's"), Row("none", NO_MODULE)),
     (Claim("full is above none", FULL, NO_MODULE),),
 )
+
+
+class Here:
+    """A pool whose work is done in this process: `load` and `import` once instead of once for each test."""
+
+    def submit(self, step, *args):
+        done = Future()
+        done.set_result(step(*args))
+        return done
+
+
+@contextmanager
+def here(workers):
+    yield Here()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_questions():
+    """Stems that alignment draws before its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "QUESTIONS", 32)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +76,9 @@ def warm(tmp_path_factory):
 def made(tmp_path_factory, warm):
     out = tmp_path_factory.mktemp("out")
     threads = torch.get_num_threads()
-    pages = make((TABLE,), out, seeds=2, warm=warm, workers=1, scale=SMALL, command="a test", log=print)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "processes", here)
+        pages = make((TABLE,), out, seeds=2, warm=warm, workers=1, scale=SMALL, command="a test", log=print)
     assert torch.get_num_threads() == threads
     return out, pages
 
@@ -114,9 +142,15 @@ def test_warm_must_hold_a_finished_language_model(made, tmp_path):
         prepare(tmp_path, SMALL, workers=1, warm=tmp_path, log=print)
 
 
-def test_the_same_job_gives_the_same_marks(made, tmp_path, warm):
-    out, _ = made
+def test_the_same_job_gives_the_same_weights_and_marks(made, tmp_path):
+    """Stages here, which leave the same checkpoints; then the marks in a process of their own."""
+    (out, _), job = made, Job(FULL, 1)
     for name in ("train.safetensors", "exam.safetensors", "language", "scale.json"):
         (tmp_path / name).symlink_to(out / name)
-    running.run(tmp_path, SMALL, [Job(FULL, 1)], workers=1, log=print)
-    assert Result.read(Job(FULL, 1).result(tmp_path)).marks == Result.read(Job(FULL, 1).result(out)).marks
+    shop = TrainingContext.open(tmp_path, SMALL)
+    for checkpoint in (shop.align(job.variant, job.seed, print), shop.select(job.variant, job.seed, print)):
+        before, again = load_file(out / "checkpoint" / checkpoint.name), load_file(checkpoint)
+        assert before.keys() == again.keys()
+        assert all(torch.equal(before[name], again[name]) for name in again)
+    running.run(tmp_path, SMALL, [job], workers=1, log=print)
+    assert Result.read(job.result(tmp_path)).marks == Result.read(job.result(out)).marks
