@@ -14,6 +14,7 @@ from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.beside import Subtitles, cues_of, shown_with
 from bvllm.inference.encode import EncodedVideo, Progress
+from bvllm.inference.hearing import Hear
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
@@ -36,6 +37,7 @@ def answer(
     session: Session | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    hear: Hear | None = None,
     methods: MethodNames | None = None,
     **slots: Unpack[Slots],
 ) -> Answer:
@@ -54,6 +56,7 @@ def answer(
         session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
         progress: called with (step, done, all).
+        hear: is told of every token of the free words as it is said.
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
@@ -79,7 +82,8 @@ def answer(
             visual = loaded.reduce(patches, selection, asked, used, names)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
-            said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+            heard = () if hear is None else (hear,)
+            said = loaded.generate(asked, visual, max_new_tokens, session.prompt, *heard)
             likely = _likelihoods(asked, visual, said, loaded, session)
     how = None if is_learned("select_frames", filled["select_frames"]) else filled["select_frames"]
     text, letter = _likeliest(asked.question.options, likely) or (said, None)

@@ -1,11 +1,11 @@
 """Load models by name, and put B-VLLM behind the interface `VideoModel`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     DynamicCache,
     LogitsProcessor,
@@ -21,12 +21,14 @@ from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
 from bvllm.inference.beside import fitting
 from bvllm.inference.encode_frames import filled
+from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
 from bvllm.inference.plain_words import plain_length, plain_words
 from bvllm.inference.session import PromptCache
+from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
@@ -140,6 +142,11 @@ class LoadedModel:
         return self.model.config.budget
 
     @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the towers and the language model."""
+        return layers_of(self.model)
+
+    @property
     def fingerprint(self) -> str:
         """See `tower_fingerprint`: of the model as it is now, at the cost of reading all weights."""
         return tower_fingerprint(self.model, self.processor.video_processor, self.fast)
@@ -227,9 +234,12 @@ class LoadedModel:
         visual: VisualTokens,
         max_new_tokens: int,
         prompt: PromptCache | None = None,
+        hear: Hear | None = None,
     ) -> str:
         """What the language model says, greedily, to one user turn that begins with one clip."""
-        ids = self._prompt(asked, visual)
+        ids, hearing = self._prompt(asked, visual), None
+        if hear is not None:
+            hearing = HearingStreamer(self.processor.tokenizer, [hear], self._closing)
         said = self.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -238,6 +248,7 @@ class LoadedModel:
             do_sample=False,
             num_beams=1,
             logits_processor=LogitsProcessorList([_Finite(self)]),
+            streamer=hearing,
         )
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
@@ -259,12 +270,17 @@ class LoadedModel:
 
     def _reply_ids(self, text: str, *, ends: bool) -> list[int]:
         """The tokens of what a reply begins with, or of a whole one."""
-        tokenizer, closing = self.processor.tokenizer, self.model.generation_config.eos_token_id
+        tokenizer = self.processor.tokenizer
         ids: list[int] = tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]
-        if not ends:
-            return ids
-        first = closing[0] if isinstance(closing, list) else closing
-        return [*ids, int(tokenizer.eos_token_id if first is None else first)]
+        return [*ids, self._closing[0]] if ends else ids
+
+    @property
+    def _closing(self) -> list[int]:
+        """Ids of the tokens that end a reply, the usual one first."""
+        closing = self.model.generation_config.eos_token_id
+        if closing is None:
+            closing = self.processor.tokenizer.eos_token_id
+        return [int(k) for k in closing] if isinstance(closing, list) else [int(closing)]
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with one clip, ready for the reply."""
