@@ -63,6 +63,7 @@ def indexed_video(
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    encoder: TowerEncoder | None = None,
 ) -> EncodedVideo:
     """As `encode_video`, from the index where the video is there, else making its entry in passing.
 
@@ -75,6 +76,7 @@ def indexed_video(
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any number.
         progress: called with "decode and encode", if that is done.
+        encoder: of the same model; None makes it, which reads all weights.
 
     Raises:
         VideoError: the video cannot be read to its end within the limits: an entry stands for all of it.
@@ -93,7 +95,7 @@ def indexed_video(
     found, was_there = find_or_index(
         video,
         folder,
-        TowerEncoder.of(loaded),
+        encoder or TowerEncoder.of(loaded),
         plan=plan,
         limits=limits,
         workers=decoders,
@@ -105,7 +107,7 @@ def indexed_video(
         return _encoded(found, fps, cache[0], step, started)
     for partial in cache:  # a part of the video was there before
         partial.close()
-    return _encoded(found, fps, _fetched(found, video, loaded, plan, limits, decoders), step, started)
+    return _encoded(found, fps, fetched_frames(found, video, loaded, plan, limits, decoders), step, started)
 
 
 def encode_or_index(
@@ -120,6 +122,7 @@ def encode_or_index(
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    encoder: TowerEncoder | None = None,
 ) -> EncodedVideo:
     """`indexed_video`; without the index where that cannot hold the video: the answer may still be had.
 
@@ -137,6 +140,7 @@ def encode_or_index(
             limits=limits,
             threads=threads,
             progress=progress,
+            encoder=encoder,
         )
     except IndexFailure as failure:
         tell(failure)
@@ -156,7 +160,7 @@ def encode_or_index(
     )
 
 
-def _fetched(
+def fetched_frames(
     found: IndexedVideo,
     video: str | Path,
     loaded: VideoModel,
@@ -164,6 +168,7 @@ def _fetched(
     limits: Limits,
     threads: int,
 ) -> FetchedFrames:
+    """The pixels of an indexed video's frames; arguments as they were when it was indexed."""
     frame_map = FrameMap.from_arrays(found.frame_map) if found.frame_map else None
     return FetchedFrames(video, frame_map, plan, limits, loaded.frame_size, threads)
 

@@ -127,10 +127,15 @@ class Session:
         object.__setattr__(self, "prompt", PromptCache())
         object.__setattr__(self, "_video", None)
 
-    def beside(self) -> "Session":
-        """One for a question about the same video at the same time: patches are shared, the prompt is not."""
+    def beside(self, prompt: PromptCache | None = None) -> "Session":
+        """One for a question about the same video at the same time: patches are shared, the prompt is not.
+
+        Args:
+            prompt: what an earlier question left behind.
+        """
         other = Session()
         object.__setattr__(other, "patches", self.patches)
+        object.__setattr__(other, "prompt", prompt or PromptCache())
         object.__setattr__(other, "_video", self._video)
         return other
 

@@ -1,0 +1,179 @@
+"""Read a JSON body of any size in little memory: long strings go to disk while they arrive.
+
+A video inside JSON is base64 text, and a parsed body of 300 MB takes four times as much memory. So the text is
+scanned as it comes: a string longer than `LONG` is written to a file, and in its place the JSON gets a token
+that nobody outside can guess. What is parsed at the end is small.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from bvllm.server.errors import ApiError, wrong_request
+
+LONG = 16 << 10  # characters of a string that is kept in memory
+MOST_SPOOLED = 64
+SPECIAL = re.compile(rb'["\\]')
+BACKSLASH = 0x5C
+
+
+@dataclass(frozen=True)
+class SpooledText:
+    """A long string of a body, on disk.
+
+    Attributes:
+        path: of the file; gone with the body.
+        characters: its length.
+    """
+
+    path: Path
+    characters: int
+
+
+@dataclass
+class SpoolingJson:
+    """Takes the pieces of a body, then gives the parsed whole.
+
+    Args:
+        new_file: makes a file to write to.
+        most_bytes: of the JSON without its long strings.
+        most_spooled_bytes: of the long strings together.
+
+    Example:
+        >>> body = SpoolingJson(lambda: Path("unused"), 1000, 1000)
+        >>> body.feed(b'{"a": "b\\\\"c"'), body.feed(b"}"), body.parsed()
+        (None, None, {'a': 'b"c'})
+    """
+
+    new_file: Callable[[], Path]
+    most_bytes: int
+    most_spooled_bytes: int
+    spooled: dict[str, SpooledText] = field(default_factory=dict)
+    _kept: bytearray = field(default_factory=bytearray)
+    _string: bytearray | None = None  # of the string that is being read, its quotes left out
+    _escaped: bool = False
+    _file: BinaryIO | None = None
+    _path: Path | None = None
+    _written: int = 0
+    _spooled_bytes: int = 0
+    _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece of the body.
+
+        Raises:
+            ApiError: it grows too large.
+        """
+        at = 0
+        while at < len(piece):
+            if self._string is None:
+                found = piece.find(b'"', at)
+                end = len(piece) if found < 0 else found
+                self._keep(piece[at:end])
+                if found >= 0:
+                    self._string = bytearray()
+                at = end + 1
+            elif self._escaped:
+                self._take(b"\\" + piece[at : at + 1])
+                self._escaped, at = False, at + 1
+            else:
+                special = SPECIAL.search(piece, at)
+                end = len(piece) if special is None else special.start()
+                self._take(piece[at:end])
+                at = end + 1
+                if special is not None:
+                    self._escaped = piece[end] == BACKSLASH
+                    if not self._escaped:
+                        self._close_string()
+
+    def parsed(self) -> object:
+        """The whole body.
+
+        Raises:
+            ApiError: it is no JSON.
+        """
+        if self._string is not None:
+            raise _no_json()
+        try:
+            return json.loads(self._kept.decode("utf-8"), parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            raise _no_json() from None
+        finally:
+            self._kept = bytearray()
+
+    def text_of(self, said: str) -> SpooledText | None:
+        """The long string that a token in the parsed body stands for; None for any other text."""
+        return self.spooled.get(said)
+
+    def close(self) -> None:
+        """Remove the files."""
+        if self._file is not None:
+            self._file.close()
+        paths = [text.path for text in self.spooled.values()]
+        for path in [*paths, *([] if self._path is None else [self._path])]:
+            with suppress(OSError):
+                path.unlink()
+
+    def _keep(self, more: bytes) -> None:
+        self._kept += more
+        if len(self._kept) > self.most_bytes:
+            raise ApiError(
+                413,
+                "body_too_large",
+                f"body must have at most {self.most_bytes} bytes beside its videos, got more: "
+                "send videos through /v1/files",
+            )
+
+    def _take(self, more: bytes) -> None:
+        """More of the string that is being read."""
+        assert self._string is not None
+        if self._file is not None:
+            self._spool(more)
+            return
+        self._string += more
+        if len(self._string) > LONG:
+            if len(self.spooled) >= MOST_SPOOLED:
+                raise wrong_request(f"body must hold at most {MOST_SPOOLED} long texts, got more: send fewer")
+            self._path = self.new_file()
+            self._file = self._path.open("wb")
+            self._written = 0
+            self._spool(bytes(self._string))
+            self._string = bytearray()
+
+    def _spool(self, more: bytes) -> None:
+        assert self._file is not None
+        self._written += len(more)
+        self._spooled_bytes += len(more)
+        if self._spooled_bytes > self.most_spooled_bytes:
+            raise ApiError(
+                413,
+                "video_too_large",
+                f"videos in a body must have at most {self.most_spooled_bytes} characters of base64, got more: "
+                "send a smaller one, or a part of it",
+            )
+        self._file.write(more.replace(b"\\/", b"/"))  # how PHP writes a slash
+
+    def _close_string(self) -> None:
+        assert self._string is not None
+        if self._file is None or self._path is None:
+            self._keep(b'"' + bytes(self._string) + b'"')
+        else:
+            self._file.close()
+            token = f"spooled:{self._nonce}:{len(self.spooled)}"
+            self.spooled[token] = SpooledText(self._path, self._written)
+            self._file = self._path = None
+            self._keep(f'"{token}"'.encode())
+        self._string = None
+
+
+def _no_json() -> ApiError:
+    return ApiError(400, "invalid_json", "body must be JSON in UTF-8, got something else: check its quotes")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
