@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Unpack
@@ -14,14 +14,16 @@ from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.beside import Subtitles, cues_of, shown_with
 from bvllm.inference.encode import EncodedVideo, Progress
-from bvllm.inference.hearing import Hear
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
-from bvllm.inference.session import Session
+from bvllm.inference.session import PromptCache, Session
 from bvllm.methods import is_learned
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.stages.pipeline import frames_needed
 from bvllm.types import Budget, FrameSelection
+
+# What `VideoModel.generate` is given first, and gives.
+Speak = Callable[[AskedQuestion, VisualTokens, int, PromptCache], str]
 
 
 def answer(
@@ -37,7 +39,7 @@ def answer(
     session: Session | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-    hear: Hear | None = None,
+    speak: Speak | None = None,
     methods: MethodNames | None = None,
     **slots: Unpack[Slots],
 ) -> Answer:
@@ -56,7 +58,7 @@ def answer(
         session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
         progress: called with (step, done, all).
-        hear: is told of every token of the free words as it is said.
+        speak: says the free words in place of `loaded.generate`: aloud, or together with other answers.
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
@@ -82,8 +84,7 @@ def answer(
             visual = loaded.reduce(patches, selection, asked, used, names)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
-            heard = () if hear is None else (hear,)
-            said = loaded.generate(asked, visual, max_new_tokens, session.prompt, *heard)
+            said = (speak or loaded.generate)(asked, visual, max_new_tokens, session.prompt)
             likely = _likelihoods(asked, visual, said, loaded, session)
     how = None if is_learned("select_frames", filled["select_frames"]) else filled["select_frames"]
     text, letter = _likeliest(asked.question.options, likely) or (said, None)

@@ -11,6 +11,7 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedConfig,
+    StoppingCriteriaList,
 )
 
 from bvllm.common.subtitles import beside
@@ -29,6 +30,7 @@ from bvllm.inference.options import option_log_probabilities, reply_forms, reply
 from bvllm.inference.plain_words import plain_length, plain_words
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
+from bvllm.inference.together import GivenUp, Turn, can_stand_together, side_by_side
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
@@ -252,6 +254,34 @@ class LoadedModel:
         )
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
+
+    def read_ahead(self, turn: Turn) -> None:
+        """Put the prompt's beginning into its cache; see `AnswersTogether`."""
+        self._read_clip(self._prompt(turn.asked, turn.visual), turn.visual, turn.prompt)
+
+    def answer_together(self, turns: Sequence[Turn], max_new_tokens: int) -> list[str]:
+        """What `generate` says to each; see `AnswersTogether`."""
+        ids = [self._prompt(turn.asked, turn.visual) for turn in turns]
+        states = [self._read_clip(row, turn.visual, turn.prompt) for row, turn in zip(ids, turns)]
+        if not all(map(can_stand_together, states)):
+            return [self.generate(t.asked, t.visual, max_new_tokens, t.prompt, t.hear) for t in turns]
+        together = side_by_side(ids, states, self.model.config.text_config.pad_token_id or 0)
+        hearing = HearingStreamer(
+            self.processor.tokenizer, [t.hear for t in turns], [row.shape[1] for row in ids], self._closing
+        )
+        said = self.model.generate(
+            together.ids,
+            attention_mask=together.mask,
+            past_key_values=together.states,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            logits_processor=LogitsProcessorList([_Finite(self)]),
+            stopping_criteria=StoppingCriteriaList([GivenUp(turns)]),
+            streamer=hearing,
+        )
+        new = said[:, together.ids.shape[1] :]
+        return [self.processor.tokenizer.decode(row, skip_special_tokens=True).strip() for row in new]
 
     def option_scores(
         self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None

@@ -6,7 +6,6 @@ that nobody outside can guess. What is parsed at the end is small.
 """
 
 import json
-import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,8 +17,8 @@ from bvllm.server.errors import ApiError, wrong_request
 
 LONG = 16 << 10  # characters of a string that is kept in memory
 MOST_SPOOLED = 64
-SPECIAL = re.compile(rb'["\\]')
-BACKSLASH = 0x5C
+FEWEST_PER_ESCAPE = 16  # characters of a long text for each escaped slash in it
+NOWHERE, UNKNOWN = -1, -2  # no quote in the rest of a piece; not looked for yet
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class SpoolingJson:
     _path: Path | None = None
     _written: int = 0
     _spooled_bytes: int = 0
+    _escapes: int = 0
     _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def feed(self, piece: bytes) -> None:
@@ -69,7 +69,7 @@ class SpoolingJson:
         Raises:
             ApiError: it grows too large.
         """
-        at = 0
+        at, quote = 0, UNKNOWN  # where the next quote is, once it was looked for
         while at < len(piece):
             if self._string is None:
                 found = piece.find(b'"', at)
@@ -77,19 +77,21 @@ class SpoolingJson:
                 self._keep(piece[at:end])
                 if found >= 0:
                     self._string = bytearray()
-                at = end + 1
+                at, quote = end + 1, UNKNOWN
             elif self._escaped:
                 self._take(b"\\" + piece[at : at + 1])
                 self._escaped, at = False, at + 1
             else:
-                special = SPECIAL.search(piece, at)
-                end = len(piece) if special is None else special.start()
+                if quote < at and quote != NOWHERE:
+                    quote = piece.find(b'"', at)
+                end = len(piece) if quote < 0 else quote
+                backslash = piece.find(b"\\", at, end)
+                end = end if backslash < 0 else backslash
                 self._take(piece[at:end])
                 at = end + 1
-                if special is not None:
-                    self._escaped = piece[end] == BACKSLASH
-                    if not self._escaped:
-                        self._close_string()
+                self._escaped = backslash >= 0
+                if quote >= 0 and not self._escaped:
+                    self._close_string()
 
     def parsed(self) -> object:
         """The whole body.
@@ -141,8 +143,8 @@ class SpoolingJson:
                 raise wrong_request(f"body must hold at most {MOST_SPOOLED} long texts, got more: send fewer")
             self._path = self.new_file()
             self._file = self._path.open("wb")
-            self._written = 0
-            self._spool(bytes(self._string))
+            self._written = self._escapes = 0
+            self._spool(bytes(self._string).replace(b"\\/", b"/"))
             self._string = bytearray()
 
     def _spool(self, more: bytes) -> None:
@@ -156,7 +158,12 @@ class SpoolingJson:
                 f"videos in a body must have at most {self.most_spooled_bytes} characters of base64, got more: "
                 "send a smaller one, or a part of it",
             )
-        self._file.write(more.replace(b"\\/", b"/"))  # how PHP writes a slash
+        if more.startswith(b"\\"):  # how PHP writes a slash; base64 holds nothing else to escape
+            self._escapes += 1
+            if more != b"\\/" or self._escapes * FEWEST_PER_ESCAPE > self._written + LONG:
+                raise wrong_request("a long text must be base64, got escapes in it: send it as it is")
+            more = b"/"
+        self._file.write(more)
 
     def _close_string(self) -> None:
         assert self._string is not None

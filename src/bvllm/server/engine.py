@@ -20,6 +20,7 @@ from bvllm.methods.names import MethodNames
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.server.library import FoundVideo
 from bvllm.server.sessions import SessionPool, VideoKey
+from bvllm.server.speaking import Speaker
 from bvllm.types import Budget
 from bvllm.video import Limits, SamplingPlan
 
@@ -90,6 +91,7 @@ class Engine:
     ) -> None:
         self.loaded, self.index, self._limits, self._threads = loaded, index, limits, threads
         self.sessions = SessionPool()
+        self.speaker = Speaker(loaded)
         self.encoder = TowerEncoder.of(loaded)
         self._words: TextEncoder | None = text_encoder_of(name)
 
@@ -136,7 +138,7 @@ class Engine:
                 session=session,
                 threads=self._threads,
                 progress=_checking(None),
-                hear=listen,
+                speak=self.speaker.speak(listen),
             )
         return Answered(asked, found, seen.encoded, videos, last[0], cached, tuple(notes))
 

@@ -1,7 +1,6 @@
 """Say in OpenAI's shape what went wrong, in our own words: no path, no class, no stack trace."""
 
 import re
-from dataclasses import dataclass
 
 from bvllm.common.cancelling import Cancelled
 from bvllm.inference.loading import ModelError
@@ -47,11 +46,10 @@ TYPES = {
 TOO_SLOW = "the answer must be found within {seconds:g} s, got a request that takes longer: ask less of it"
 
 
-@dataclass(frozen=True)
 class ApiError(Exception):
     """An error as a client sees it.
 
-    Attributes:
+    Args:
         status: of the HTTP answer.
         code: a word that a program can act on.
         message: one line for a person.
@@ -59,11 +57,17 @@ class ApiError(Exception):
         retry_after: seconds after which the same request may succeed; None where it would fail again.
     """
 
-    status: int
-    code: str
-    message: str
-    param: str | None = None
-    retry_after: int | None = None
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.param, self.retry_after = param, retry_after
 
     def as_json(self) -> dict[str, object]:
         """OpenAI's error object."""
