@@ -25,9 +25,11 @@ from bvllm.server.sse import EventStream, begun
 from bvllm.server.state import ServerState
 from bvllm.server.traces import frame_picture
 from bvllm.server.upload import receive_upload
+from bvllm.server.work import Ticket
 from bvllm.video import VideoError
 
 PROMETHEUS = "text/plain; version=1.0.0; charset=utf-8"
+CLIENT_GONE = 499  # as nginx logs it; nobody reads it
 STALL_SECONDS = 30.0  # that a client may read nothing of a stream
 
 
@@ -129,39 +131,41 @@ def _ask(app: FastAPI, state: ServerState) -> None:
     async def chat_completions(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
             incoming = incoming_chat(validated(ChatRequest, body.parsed()), loaded, ceilings)
-            return await _answer(request, incoming, body)
+            return await answer(request, incoming, body)
 
     @app.post("/v1/responses")
     async def create_response(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
             incoming = incoming_response(validated(ResponsesRequest, body.parsed()), loaded, ceilings)
-            return await _answer(request, incoming, body)
+            return await answer(request, incoming, body)
 
-    async def _answer(request: Request, incoming: Incoming, body: SpoolingJson) -> Response:
-        is_chat = incoming.id.startswith("chatcmpl-")
+    async def answer(request: Request, incoming: Incoming, body: SpoolingJson) -> Response:
         ticket = state.queue.enter()
+        streaming = False
         try:
             videos = await prepare(incoming, body, state)
+            is_chat = incoming.id.startswith("chatcmpl-")
             if incoming.stream:
                 make = chat.chat_stream if is_chat else responses.response_stream
                 lines = await begun(make(incoming, videos, ticket, state))
-                handed, ticket = ticket, None
-
-                def ended(sent_whole: bool) -> None:
-                    handed.leave()
-                    if not sent_whole:
-                        state.metrics.aborted()
-
-                return EventStream(lines, STALL_SECONDS, ended)
+                streaming = True
+                return EventStream(lines, STALL_SECONDS, lambda sent_whole: _over(ticket, state, sent_whole))
             finished = await whole(incoming, videos, ticket, state, request)
             if finished is None:
                 state.metrics.aborted()
-                return Response(status_code=499)
+                return Response(status_code=CLIENT_GONE)
             shape = chat.completion if is_chat else responses.response
             return JSONResponse(shape(incoming, finished, state))
         finally:
-            if ticket is not None:
+            if not streaming:
                 ticket.leave()
+
+
+def _over(ticket: Ticket, state: ServerState, sent_whole: bool) -> None:
+    """A stream came to its end."""
+    ticket.leave()
+    if not sent_whole:
+        state.metrics.aborted()
 
 
 def _files(app: FastAPI, state: ServerState) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from bvllm.common.cancelling import Cancelled
 from bvllm.inference.hearing import Heard
@@ -125,8 +127,9 @@ async def _until_done(
     """Events as they come, until the work is done and all was told."""
     while not (task.done() and queue.empty()):
         getting = asyncio.ensure_future(queue.get())
+        both: set[asyncio.Future[Any]] = {getting, task}
         try:
-            await asyncio.wait({getting, task}, timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
                 yield getting.result()
             elif not task.done():
@@ -198,9 +201,7 @@ async def _last(incoming: Incoming, videos: Prepared, ticket: Ticket, state: Ser
     return found[-1]
 
 
-async def client_gone(receive: Callable[[], object]) -> None:
+async def client_gone(receive: Receive) -> None:
     """Wait until the client closed the connection; the body must have been read."""
-    while True:
-        message = await receive()  # type: ignore[misc]  # starlette's Receive
-        if message["type"] == "http.disconnect":  # type: ignore[index]
-            return
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,5 +1,7 @@
 """Count what the server does, for Prometheus; where vLLM counts the same thing, under vLLM's name."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from bvllm.server.engine import Engine
@@ -81,7 +83,7 @@ class Metrics:
     def _names(self, *more: str) -> tuple[str, ...]:
         return (*self._label, *more)
 
-    def _gauge(self, name: str, what: str, read: "object") -> None:
+    def _gauge(self, name: str, what: str, read: Callable[[], float]) -> None:
         gauge = Gauge(name, what, self._names(), registry=self._registry)
         gauge.labels(**self._label).set_function(read)
 
