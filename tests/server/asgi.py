@@ -44,7 +44,9 @@ def call(app: ASGIApp, method: str, path: str, body: bytes | list[bytes] = b"", 
 
 def post(app: ASGIApp, path: str, given: Any, **headers: str) -> Reply:
     """A request with JSON."""
-    return call(app, "POST", path, json.dumps(given).encode(), **{"content_type": "application/json", **headers})
+    return call(
+        app, "POST", path, json.dumps(given).encode(), **{"content_type": "application/json", **headers}
+    )
 
 
 async def request(

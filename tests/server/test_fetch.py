@@ -234,7 +234,9 @@ def test_https_is_not_left_for_http():
         _moved("https://v.example/a", "http://v.example/b", Target("https", "v.example", 443, "/a"))
 
 
-@pytest.mark.parametrize("address, public", [("8.8.8.8", True), ("2606:4700::1111", True), ("nonsense", False)])
+@pytest.mark.parametrize(
+    "address, public", [("8.8.8.8", True), ("2606:4700::1111", True), ("nonsense", False)]
+)
 def test_public_addresses(address, public):
     assert is_public(address) is public
 

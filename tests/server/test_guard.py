@@ -29,7 +29,9 @@ def test_every_route_but_those_of_health_and_page_is_closed_by_a_key(make):
     assert len({path for path, _ in found}) >= 17
     for path, method in found:
         for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY}):
-            reply = call(server.app, method, path.replace("{id}", "file-ab").replace("{name}", "x.js"), **header)
+            reply = call(
+                server.app, method, path.replace("{id}", "file-ab").replace("{name}", "x.js"), **header
+            )
             if path in OPEN:
                 assert reply.status != 401, path
             else:
@@ -133,7 +135,9 @@ def test_answers_carry_an_id_and_safe_headers_and_the_log_no_names(server, caplo
     assert guarding.route_of("/v1/traces/chatcmpl-1f/frames/12.jpg") == "/v1/traces/{id}/frames/{id}.jpg"
 
 
-@pytest.mark.parametrize("path", ["/page/../app.py", "/page/..%2fapp.py", "/static/x", "/page/", "/nope", "/v1"])
+@pytest.mark.parametrize(
+    "path", ["/page/../app.py", "/page/..%2fapp.py", "/static/x", "/page/", "/nope", "/v1"]
+)
 def test_nothing_but_the_pages_files_is_served(server, path):
     assert call(server.app, "GET", path).status in (404, 405)
 

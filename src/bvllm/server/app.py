@@ -13,7 +13,6 @@ from bvllm.common.cancelling import Cancelled
 from bvllm.inference.loading import ModelError
 from bvllm.server import chat, responses
 from bvllm.server.asking import prepare, whole
-from bvllm.server.body import SpoolingJson
 from bvllm.server.errors import ApiError, api_error_of
 from bvllm.server.fields import ChatRequest, ResponsesRequest, SearchRequest, SignRequest, validated
 from bvllm.server.guard import Guard
@@ -131,19 +130,19 @@ def _ask(app: FastAPI, state: ServerState) -> None:
     async def chat_completions(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
             incoming = incoming_chat(validated(ChatRequest, body.parsed()), loaded, ceilings)
-            return await answer(request, incoming, body)
+            return await answer(request, incoming)
 
     @app.post("/v1/responses")
     async def create_response(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
             incoming = incoming_response(validated(ResponsesRequest, body.parsed()), loaded, ceilings)
-            return await answer(request, incoming, body)
+            return await answer(request, incoming)
 
-    async def answer(request: Request, incoming: Incoming, body: SpoolingJson) -> Response:
+    async def answer(request: Request, incoming: Incoming) -> Response:
         ticket = state.queue.enter()
         streaming = False
         try:
-            videos = await prepare(incoming, body, state)
+            videos = await prepare(incoming, state)
             is_chat = incoming.id.startswith("chatcmpl-")
             if incoming.stream:
                 make = chat.chat_stream if is_chat else responses.response_stream

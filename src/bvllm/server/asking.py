@@ -13,7 +13,6 @@ from starlette.types import Receive
 from bvllm.common.cancelling import Cancelled
 from bvllm.inference.hearing import Heard
 from bvllm.inference.results import answer_line
-from bvllm.server.body import SpoolingJson
 from bvllm.server.engine import Answered
 from bvllm.server.errors import ApiError, api_error_of
 from bvllm.server.library import FoundVideo
@@ -68,9 +67,9 @@ Event = Progress | Said | Finished
 Prepared = tuple[FoundVideo, ...]
 
 
-async def prepare(incoming: Incoming, body: SpoolingJson, state: ServerState) -> Prepared:
+async def prepare(incoming: Incoming, state: ServerState) -> Prepared:
     """The files that a request asks about; errors as from `MediaFinder.find`."""
-    return tuple([await state.media.find(media, body.text_of) for media in incoming.conversation.media])
+    return tuple([await state.media.find(media) for media in incoming.conversation.media])
 
 
 async def events(

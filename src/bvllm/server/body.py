@@ -15,7 +15,7 @@ from typing import BinaryIO, NoReturn
 
 from bvllm.server.errors import ApiError, wrong_request
 
-LONG = 16 << 10  # characters of a string that is kept in memory
+LONG = 128 << 10  # characters of a string that is kept in memory
 MOST_SPOOLED = 64
 FEWEST_PER_ESCAPE = 16  # characters of a long text for each escaped slash in it
 NOWHERE, UNKNOWN = -1, -2  # no quote in the rest of a piece; not looked for yet
@@ -52,7 +52,7 @@ class SpoolingJson:
     new_file: Callable[[], Path]
     most_bytes: int
     most_spooled_bytes: int
-    spooled: dict[str, SpooledText] = field(default_factory=dict)
+    _spooled: dict[str, SpooledText] = field(default_factory=dict)
     _kept: bytearray = field(default_factory=bytearray)
     _string: bytearray | None = None  # of the string that is being read, its quotes left out
     _escaped: bool = False
@@ -102,24 +102,34 @@ class SpoolingJson:
         if self._string is not None:
             raise _no_json()
         try:
-            return json.loads(self._kept.decode("utf-8"), parse_constant=_refuse)
+            found = json.loads(self._kept.decode("utf-8"), parse_constant=_refuse)
+            return self._with_long_texts(found) if self._spooled else found
         except (ValueError, RecursionError):
             raise _no_json() from None
         finally:
             self._kept = bytearray()
 
-    def text_of(self, said: str) -> SpooledText | None:
-        """The long string that a token in the parsed body stands for; None for any other text."""
-        return self.spooled.get(said)
-
     def close(self) -> None:
         """Remove the files."""
         if self._file is not None:
             self._file.close()
-        paths = [text.path for text in self.spooled.values()]
+        paths = [text.path for text in self._spooled.values()]
         for path in [*paths, *([] if self._path is None else [self._path])]:
             with suppress(OSError):
                 path.unlink()
+
+    def _with_long_texts(self, found: object) -> object:
+        """The body, where a `SpooledText` stands for each long string: no place for a text takes one."""
+        whole = [found]
+        left: list[dict[str, object] | list[object]] = [whole]
+        while left:
+            part = left.pop()
+            for place, value in list(part.items() if isinstance(part, dict) else enumerate(part)):
+                if isinstance(value, dict | list):
+                    left.append(value)
+                elif isinstance(value, str) and value in self._spooled:
+                    part[place] = self._spooled[value]  # type: ignore[index, call-overload]
+        return whole[0]
 
     def _keep(self, more: bytes) -> None:
         self._kept += more
@@ -139,7 +149,7 @@ class SpoolingJson:
             return
         self._string += more
         if len(self._string) > LONG:
-            if len(self.spooled) >= MOST_SPOOLED:
+            if len(self._spooled) >= MOST_SPOOLED:
                 raise wrong_request(f"body must hold at most {MOST_SPOOLED} long texts, got more: send fewer")
             self._path = self.new_file()
             self._file = self._path.open("wb")
@@ -149,7 +159,6 @@ class SpoolingJson:
 
     def _spool(self, more: bytes) -> None:
         assert self._file is not None
-        self._written += len(more)
         self._spooled_bytes += len(more)
         if self._spooled_bytes > self.most_spooled_bytes:
             raise ApiError(
@@ -163,6 +172,7 @@ class SpoolingJson:
             if more != b"\\/" or self._escapes * FEWEST_PER_ESCAPE > self._written + LONG:
                 raise wrong_request("a long text must be base64, got escapes in it: send it as it is")
             more = b"/"
+        self._written += len(more)
         self._file.write(more)
 
     def _close_string(self) -> None:
@@ -171,8 +181,8 @@ class SpoolingJson:
             self._keep(b'"' + bytes(self._string) + b'"')
         else:
             self._file.close()
-            token = f"spooled:{self._nonce}:{len(self.spooled)}"
-            self.spooled[token] = SpooledText(self._path, self._written)
+            token = f"spooled:{self._nonce}:{len(self._spooled)}"
+            self._spooled[token] = SpooledText(self._path, self._written)
             self._file = self._path = None
             self._keep(f'"{token}"'.encode())
         self._string = None

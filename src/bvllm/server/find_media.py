@@ -1,6 +1,5 @@
 """Turn what a request says of its video into a file on this disk, by the four ways that are allowed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -41,19 +40,15 @@ class MediaFinder:
     fetcher: Fetcher | None
     most_bytes: int
 
-    async def find(self, media: MediaReference, spooled: Callable[[str], SpooledText | None]) -> FoundVideo:
+    async def find(self, media: MediaReference) -> FoundVideo:
         """The file that a reference means.
-
-        Args:
-            spooled: the long texts of the body.
 
         Raises:
             ApiError: it is not allowed, not there, or no video that can be taken.
         """
-        text = spooled(media.where)
-        if text is not None:
-            return await to_thread.run_sync(self._from_base64, text, media.raw)
         where = media.where
+        if isinstance(where, SpooledText):
+            return await to_thread.run_sync(self._from_base64, where, media.raw)
         if where.startswith("file-"):
             return await to_thread.run_sync(self.library.by_id, where)
         if where.startswith("data:") or media.raw:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bvllm.server.body import SpooledText
 from bvllm.server.errors import ApiError, wrong_request
 
 Kind = Literal["video", "image"]
@@ -43,12 +44,12 @@ class MediaReference:
 
     Attributes:
         kind: what it is taken for.
-        where: an address, a `data:` text, a file's id, a path, or bare base64.
+        where: an address, a `data:` text, a file's id, a path, or bare base64; a long one is on disk.
         raw: whether `where` is bare base64, by the field it stood in.
     """
 
     kind: Kind
-    where: str
+    where: str | SpooledText
     raw: bool = False
 
 
@@ -81,7 +82,7 @@ def read_messages(
     for number, message in enumerate(messages):
         where = f"messages.{number}"
         role = message.get("role", "user" if message.get("type") in (None, "message") else None)
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise wrong_request(
                 f"{where}.role must be one of {', '.join(sorted(ROLES))}, got another: change it", where
             )
@@ -119,7 +120,7 @@ def _part(part: object, where: str) -> str | MediaReference:
     kind = part.get("type")
     if kind is None:  # vLLM's clients leave it out
         kind = next((name for name in MEDIA_PARTS if name in part), "text" if "text" in part else None)
-    if kind in TEXT_PARTS:
+    if isinstance(kind, str) and kind in TEXT_PARTS:
         text = part.get("text")
         if not isinstance(text, str):
             raise wrong_request(f"{where}.text must be a text, got another: change it", where)
@@ -133,14 +134,15 @@ def _part(part: object, where: str) -> str | MediaReference:
 
 def _media(part: Mapping[str, Any], kind: str, where: str) -> MediaReference:
     held = part.get(kind, part)
-    if isinstance(held, str):
+    if isinstance(held, str | SpooledText):
         return MediaReference(MEDIA_PARTS[kind], held)
     for outer in (held, *(held.get(place) for place in PLACES if isinstance(held, dict))):
         if isinstance(outer, dict):
             for place in PLACES:
                 found = outer.get(place)
-                if isinstance(found, str) and found:
-                    raw = place in ("data", "file_data") and not found.startswith("data:")
+                if isinstance(found, str | SpooledText) and found:
+                    bare = isinstance(found, SpooledText) or not found.startswith("data:")
+                    raw = place in ("data", "file_data") and bare
                     return MediaReference(MEDIA_PARTS[kind], found, raw)
     raise wrong_request(f"{where} must say where the video is, got nothing: give a url or a file_id", where)
 

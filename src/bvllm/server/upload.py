@@ -26,6 +26,7 @@ class _Form:
     name: str = ""
     files: int = 0
     parts: int = 0
+    whole: bool = False
     _header: bytes = b""
     _value: bytes = b""
     _disposition: bytes = b""
@@ -69,6 +70,9 @@ class _Form:
             raise wrong_request(f"field must have at most {MOST_FIELD} bytes, got more: shorten it")
         self.fields[self._part] = held
 
+    def end(self) -> None:
+        self.whole = True
+
     def parser(self, boundary: bytes) -> MultipartParser:
         """The parser that fills this form."""
         return MultipartParser(
@@ -80,6 +84,7 @@ class _Form:
                 "on_header_end": self.header_end,
                 "on_headers_finished": self.headers_finished,
                 "on_part_data": self.part_data,
+                "on_end": self.end,
             },
         )
 
@@ -103,8 +108,9 @@ async def receive_upload(request: Request, store: VideoStore, ceilings: Ceilings
             parser = form.parser(boundary)
             async for piece in pieces(request, ceilings, most + FRAME):
                 parser.write(piece)
-            parser.finalize()
         except FormParserError:
+            form.whole = False
+        if not form.whole:
             raise ApiError(
                 400, "invalid_form", "form must be whole, got a damaged one: send it again"
             ) from None
