@@ -1,0 +1,117 @@
+// Show an answer: its words as they arrive, its frames, what it cost.
+
+import { byId, make, show } from "./dom.js";
+import { clock, count, group, lasted } from "./words.js";
+
+export function answerCard(stage) {
+  const [empty, busy, words, asked, text, cost, warnings] = [
+    "answer-empty", "busy", "busy-words", "asked", "answer", "cost", "warnings",
+  ].map(byId);
+
+  return {
+    begin(question) {
+      [empty, cost].forEach((part) => show(part, false));
+      warnings.replaceChildren();
+      asked.textContent = question;
+      text.textContent = "";
+      show(asked);
+      show(text);
+      show(busy);
+      words.textContent = "Looking at the video\u2026";
+    },
+    progress: (said) => (words.textContent = said.charAt(0).toUpperCase() + said.slice(1)),
+    add(piece) {
+      text.append(piece);
+      words.textContent = "Answering\u2026";
+    },
+    stopped: () => show(busy, false),
+    /** Everything of an answer at once: a new one at its end, or one of the history. */
+    fill({ question, answer, trace, took }) {
+      [empty, busy].forEach((part) => show(part, false));
+      asked.textContent = question;
+      text.textContent = answer || "(no words)";
+      [asked, text].forEach((part) => show(part));
+      warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line)));
+      cost.replaceChildren(...costParts(trace, took));
+      show(cost);
+      fillFrames(trace, stage);
+    },
+    clear() {
+      [busy, asked, text, cost].forEach((part) => show(part, false));
+      show(empty);
+      warnings.replaceChildren();
+      show(byId("evidence"), false);
+    },
+  };
+}
+
+function costParts(trace, took) {
+  const frames = trace.frames.length;
+  const share = trace.tokens_asked ? Math.min(1, trace.tokens_used / trace.tokens_asked) : 0;
+  const bar = make("span", { className: "bar" }, make("span", { className: "fill" }));
+  bar.firstChild.style.width = `${share * 100}%`;
+  const facts = [
+    fact("Visual tokens", `${group(trace.tokens_used)}`, `of ${group(trace.tokens_asked)} allowed`, bar),
+    fact("Frames", group(frames), trace.frames_total ? `of ${group(trace.frames_total)} seen` : "chosen"),
+    fact("Time", lasted(took), "from question to answer"),
+  ];
+  return [make("dl", { className: "facts" }, ...facts), timings(trace.timings ?? {})];
+}
+
+const fact = (name, value, beside, extra = null) =>
+  make("div", {}, make("dt", {}, name), make("dd", {}, make("b", {}, value), ` ${beside}`, extra));
+
+function timings(steps) {
+  const rows = Object.entries(steps).filter(([, seconds]) => seconds > 0);
+  const whole = rows.reduce((sum, [, seconds]) => sum + seconds, 0);
+  if (!whole) return null;
+  const row = ([name, seconds]) => {
+    const bar = make("span", { className: "bar" }, make("span", { className: "fill" }));
+    bar.firstChild.style.width = `${(100 * seconds) / whole}%`;
+    return make("tr", {}, make("th", { scope: "row" }, name.replaceAll("_", " ")), make("td", {}, bar), make("td", {}, lasted(seconds)));
+  };
+  return make(
+    "details",
+    { className: "timings" },
+    make("summary", {}, "Where the time went"),
+    make("table", {}, make("tbody", {}, ...rows.map(row))),
+  );
+}
+
+function fillFrames(trace, stage) {
+  const closest = Math.min(...trace.frames.map((frame, k) => (k ? frame.time - trace.frames[k - 1].time : 9)));
+  const cards = trace.frames.map((frame, place) => frameCard(frame, place, closest < 1, stage));
+  byId("frames").replaceChildren(...cards);
+  show(byId("evidence"), cards.length > 0);
+  paintHeat();
+}
+
+function frameCard(frame, place, tenths, stage) {
+  const time = clock(frame.time, tenths);
+  const picture = make("img", { alt: "", loading: "lazy", decoding: "async", data: { plain: frame.url } });
+  const button = make(
+    "button",
+    {
+      type: "button",
+      className: "frame",
+      aria: { label: `Go to ${time}: ${count(frame.tokens, "token")}, score ${frame.score.toFixed(2)}` },
+      onclick: () => stage.seek(frame.time),
+    },
+    make("span", { className: "picture" }, picture),
+    make("span", { className: "caption" }, make("b", {}, time), make("span", {}, count(frame.tokens, "token"))),
+  );
+  for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => stage.point(place));
+  for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => stage.point(-1));
+  picture.addEventListener("error", () => button.classList.add("gone"));
+  return make("li", {}, button);
+}
+
+/** Show each frame as it is, or with where the model looked painted over it. */
+export function paintHeat() {
+  const heat = byId("heat").checked;
+  for (const picture of byId("frames").querySelectorAll("img")) {
+    const url = new URL(picture.dataset.plain, document.baseURI);
+    if (heat) url.searchParams.set("heat", "1");
+    picture.src = url;
+  }
+}

@@ -1,0 +1,62 @@
+// Write numbers and errors in plain words.
+
+/** Seconds as 0:07, 12:40 or 1:02:03; with a tenth where frames lie closer than a second. */
+export function clock(seconds, tenths = false) {
+  const whole = Math.max(0, tenths ? Math.round(seconds * 10) / 10 : Math.floor(seconds));
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const rest = (tenths ? s.toFixed(1) : String(s)).padStart(tenths ? 4 : 2, "0");
+  return h ? `${h}:${String(m).padStart(2, "0")}:${rest}` : `${m}:${rest}`;
+}
+
+/** A count with its noun; a thin space parts thousands. */
+export function count(number, one, many = `${one}s`) {
+  return `${group(number)} ${number === 1 ? one : many}`;
+}
+
+export const group = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u2009");
+
+export function size(bytes) {
+  const units = ["B", "kB", "MB", "GB"];
+  let place = 0;
+  while (bytes >= 1000 && place < units.length - 1) (bytes /= 1000), place++;
+  return `${bytes >= 10 || place === 0 ? Math.round(bytes) : bytes.toFixed(1)} ${units[place]}`;
+}
+
+export function lasted(seconds) {
+  if (seconds < 0.1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
+  return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+// What to do about an error, by its code, else by its status. The server's own sentence stands beside it.
+const BY_CODE = {
+  corrupt_video: ["This file cannot be read as a video", "Try another file, or save it again as MP4."],
+  no_video: ["There is no picture in this file", "It may be sound only: choose a file with a picture."],
+  unsupported_video: ["This kind of video cannot be read", "Save it as MP4 (H.264) and try again."],
+  too_long: ["This video is too long", "Set From and To under More settings, and ask about a part."],
+  too_large: ["This file is too large for this server", "Choose a smaller file, or cut out the part you need."],
+  file_not_found: ["The server no longer has this video", "Choose it again."],
+  queue_full: ["The server is busy", "Wait a moment, then try again."],
+  deadline: ["This took too long", "Ask about a shorter part, or with a smaller budget."],
+  stream_broken: ["The answer broke off", "Try again."],
+  offline: ["The server does not answer", "See that it is still running, then try again."],
+};
+const BY_STATUS = {
+  401: ["The key was not taken", "Type the key that the server was started with."],
+  403: ["This is not allowed here", "Ask whoever runs the server."],
+  404: BY_CODE.file_not_found,
+  413: BY_CODE.too_large,
+  422: BY_CODE.corrupt_video,
+  429: BY_CODE.queue_full,
+  503: BY_CODE.queue_full,
+  504: BY_CODE.deadline,
+};
+
+/** A problem as { title, advice, detail, again }: `again` says whether the same may work on another try. */
+export function problemWords(problem) {
+  const fallback = problem.status >= 500
+    ? ["Something went wrong on the server", "Try again; if it stays, its log says more."]
+    : ["The server did not take this question", "Change what the line below names."];
+  const [title, advice] = BY_CODE[problem.code] ?? BY_STATUS[problem.status] ?? fallback;
+  const again = problem.status >= 500 || problem.status === 429 || ["stream_broken", "offline"].includes(problem.code);
+  return { title, advice, detail: problem.message ?? "", again };
+}
