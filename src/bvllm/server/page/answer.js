@@ -26,13 +26,13 @@ export function answerCard(stage) {
     },
     stopped: () => show(busy, false),
     /** Everything of an answer at once: a new one at its end, or one of the history. */
-    fill({ question, answer, trace, took }) {
+    fill({ question, answer, trace, took }, first) {
       [empty, busy].forEach((part) => show(part, false));
       asked.textContent = question;
       text.textContent = answer || "(no words)";
       [asked, text].forEach((part) => show(part));
       warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line)));
-      cost.replaceChildren(...costParts(trace, took));
+      cost.replaceChildren(...costParts(trace, took, first));
       show(cost);
       fillFrames(trace, stage);
     },
@@ -45,7 +45,7 @@ export function answerCard(stage) {
   };
 }
 
-function costParts(trace, took) {
+function costParts(trace, took, first) {
   const frames = trace.frames.length;
   const share = trace.tokens_asked ? Math.min(1, trace.tokens_used / trace.tokens_asked) : 0;
   const bar = make("span", { className: "bar" }, make("span", { className: "fill" }));
@@ -53,7 +53,7 @@ function costParts(trace, took) {
   const facts = [
     fact("Visual tokens", `${group(trace.tokens_used)}`, `of ${group(trace.tokens_asked)} allowed`, bar),
     fact("Frames", group(frames), trace.frames_total ? `of ${group(trace.frames_total)} seen` : "chosen"),
-    fact("Time", lasted(took), "from question to answer"),
+    fact("Time", lasted(took), first > 1.5 * took ? `the first took ${lasted(first)}` : ""),
   ];
   return [make("dl", { className: "facts" }, ...facts), timings(trace.timings ?? {})];
 }
@@ -95,7 +95,10 @@ function frameCard(frame, place, tenths, stage) {
       type: "button",
       className: "frame",
       aria: { label: `Go to ${time}: ${count(frame.tokens, "token")}, score ${frame.score.toFixed(2)}` },
-      onclick: () => stage.seek(frame.time),
+      onclick: () => {
+        stage.seek(frame.time);
+        byId("stage").scrollIntoView({ block: "nearest" }); // on a phone it may be far above
+      },
     },
     make("span", { className: "picture" }, picture),
     make("span", { className: "caption" }, make("b", {}, time), make("span", {}, count(frame.tokens, "token"))),

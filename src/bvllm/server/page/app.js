@@ -122,8 +122,8 @@ async function ask(question) {
       if (part.trace) trace = part.trace;
     }
     const entry = { question, answer, trace, took: (performance.now() - began) / 1000, video };
-    settle(entry);
     history.add(entry);
+    settle(entry);
     announce(`Answer: ${answer}`);
   } catch (error) {
     if (page.asking !== stop) return; // asked again meanwhile
@@ -140,7 +140,7 @@ async function ask(question) {
 
 function settle(entry) {
   view.mark(entry.trace.frames, entry.trace.duration);
-  card.fill(entry);
+  card.fill(entry, history.first(entry.video)?.took);
 }
 
 function request(id, question) {

@@ -1,17 +1,18 @@
-// Keep what was asked in this tab, so that answers can be compared; nothing outlives the tab.
+// Keep what was asked in this tab, so that budgets can be compared; nothing outlives the tab.
 
 import { byId, make, show } from "./dom.js";
-import { count, lasted } from "./words.js";
+import { group, lasted } from "./words.js";
 
 const KEPT = "bvllm-history";
-const MOST = 40;
+const MOST = 60;
 
 export function historyList(open) {
   let entries = restored();
 
   const draw = (current = null) => {
     show(byId("history-part"), entries.length > 0);
-    byId("history").replaceChildren(...entries.map((entry) => item(entry, entry === current, open)));
+    const items = questions(entries).map((asked) => item(asked, current, open));
+    byId("history").replaceChildren(...items);
   };
   const keep = () => {
     try {
@@ -28,13 +29,31 @@ export function historyList(open) {
   });
   draw();
   return {
+    /** The first answer about a video paid for looking at it; later ones are told beside it. */
+    first: (video) => entries.findLast((entry) => entry.video.id === video.id),
     add(entry) {
-      entries = [entry, ...entries].slice(0, MOST);
+      const same = (other) => sameQuestion(other, entry) && other.trace.tokens_asked === entry.trace.tokens_asked;
+      const first = this.first(entry.video);
+      entries = [entry, ...entries.filter((other) => other === first || !same(other))].slice(0, MOST);
       keep();
       draw(entry);
     },
     mark: draw,
   };
+}
+
+const sameQuestion = (one, other) => one.video.id === other.video.id && one.question === other.question;
+
+/** Entries gathered by question, the newest question first, in each the smallest budget first. */
+function questions(entries) {
+  const gathered = [];
+  for (const entry of entries) {
+    const found = gathered.find((group) => sameQuestion(group[0], entry));
+    if (!found) gathered.push([entry]);
+    else if (!found.some((other) => other.trace.tokens_asked === entry.trace.tokens_asked)) found.push(entry);
+  }
+  for (const asked of gathered) asked.sort((one, other) => one.trace.tokens_asked - other.trace.tokens_asked);
+  return gathered;
 }
 
 function restored() {
@@ -45,15 +64,25 @@ function restored() {
   }
 }
 
-function item(entry, current, open) {
-  const facts = `${count(entry.trace.tokens_used, "token")} \u00b7 ${lasted(entry.took)} \u00b7 ${entry.video.name}`;
+function item(asked, current, open) {
+  const rows = asked.map((entry) => make("li", {}, row(entry, entry === current, open)));
+  return make(
+    "li",
+    { className: "asked-before" },
+    make("p", { className: "q" }, asked[0].question),
+    make("p", { className: "facts" }, asked[0].video.name),
+    make("ul", {}, ...rows),
+  );
+}
+
+function row(entry, current, open) {
   const button = make(
     "button",
     { type: "button", className: "entry", onclick: () => open(entry) },
-    make("span", { className: "q" }, entry.question),
+    make("span", { className: "tokens" }, make("b", {}, group(entry.trace.tokens_asked)), make("span", { className: "hidden" }, " tokens")),
     make("span", { className: "a" }, entry.answer),
-    make("span", { className: "facts" }, facts),
+    make("span", { className: "facts" }, lasted(entry.took)),
   );
   if (current) button.setAttribute("aria-current", "true");
-  return make("li", {}, button);
+  return button;
 }

@@ -1,5 +1,6 @@
 // Show the video, or the chosen frames as pictures where the browser cannot play it, and the time line under it.
 
+import { controls } from "./controls.js";
 import { byId, make, show } from "./dom.js";
 import { clock } from "./words.js";
 
@@ -22,7 +23,7 @@ export function stage() {
     const share = whole ? Math.min(1, at / whole) : 0;
     head.style.left = played.style.width = `${share * 100}%`;
     byId("now").textContent = clock(at);
-    byId("end").textContent = whole ? clock(whole) : "";
+    byId("end").textContent = whole ? `/ ${clock(whole)}` : "";
     line.setAttribute("aria-valuemax", whole.toFixed(1));
     line.setAttribute("aria-valuenow", at.toFixed(1));
     line.setAttribute("aria-valuetext", `${clock(at)} of ${clock(whole)}`);
@@ -85,6 +86,7 @@ export function stage() {
     drawTicks();
   }
 
+  controls(player);
   keys(line, () => at, () => frames, duration, seek);
   return {
     seek,
