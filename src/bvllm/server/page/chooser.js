@@ -1,7 +1,7 @@
 // Choose a video: drop a file, pick one of the server's folder, or search that folder for a moment.
 
 import * as api from "./api.js";
-import { byId, make, show, announce } from "./dom.js";
+import { byId, make, show } from "./dom.js";
 import { clock, count, size } from "./words.js";
 
 const HITS = 12;
@@ -89,7 +89,6 @@ function searching({ choose, failed, find }) {
       note.textContent = found.length
         ? `${count(found.length, "moment")}, the nearest first`
         : "Nothing like it among the indexed videos. `bvllm index FOLDER` adds a folder.";
-      announce(note.textContent);
     } catch (error) {
       if (error.name === "AbortError") return;
       clear();
