@@ -17,7 +17,7 @@ SECONDS = 12
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """The system's own Chromium; playwright's would have to be downloaded."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright axe-playwright-python")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install '.[page]'")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium on PATH: apt-get install chromium")
@@ -64,7 +64,7 @@ def base(stub: Stub) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser, base: str) -> Iterator[Callable[..., object]]:
-    """Open the page as somebody new; fails if it asked anything of another server, or its policy was broken."""
+    """Open the page as somebody new; fails if it asked another server for anything, or broke its policy."""
     contexts, outside, said = [], [], []
 
     def open_page(width: int = 1280, scheme: str = "light", height: int = 860):

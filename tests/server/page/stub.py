@@ -1,8 +1,8 @@
 """A server that speaks the page's protocol and answers from rules, for states that a real one is rarely in.
 
-What a question says decides what happens: "slow" answers in pieces for ten seconds, "break" ends in mid-answer,
-"busy" is refused with 503, "corrupt" with 422. Everything else is answered at once, with a frame for each 32
-tokens of the budget.
+What a question says decides what happens: "slow" answers in pieces for ten seconds, "break" ends in
+mid-answer, "busy" is refused with 503, "corrupt" with 422. Everything else is answered at once, with a frame
+for each 32 tokens of the budget.
 
     python -m tests.server.page.stub 8123 FOLDER_OF_VIDEOS
 """
@@ -30,8 +30,8 @@ KINDS = {
     ".mp4": "video/mp4",
 }
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 DURATION = 12.0
@@ -112,9 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.stub.bodies.append(asked)
         question = asked["messages"][0]["content"][1]["text"]
         if "busy" in question:
-            return self._error(503, "queue_full", "the queue must have room, got 8 waiting", {"Retry-After": "1"})
+            return self._error(
+                503, "queue_full", "the queue must have room, got 8 waiting", {"Retry-After": "1"}
+            )
         if "corrupt" in question:
-            return self._error(422, "corrupt_video", "the video must decode, got no frame in 12 packets")
+            return self._error(422, "corrupt", "the video must decode, got no frame in 12 packets")
         self._head(200, "text/event-stream", {"Connection": "close"})
         self.close_connection = True
         try:
@@ -138,6 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
             "frames": frames,
             "tokens_asked": budget,
             "tokens_used": 30 * chosen,
+            "frames_total": 600,
+            "patches_per_frame": 64,
+            "duration": DURATION,
             "timings": {"decode": 0.41, "encode": 0.83, "select": 0.02, "answer": 0.19},
             "warnings": warnings,
         }
@@ -160,7 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _video(self, id: str) -> dict[str, object]:
         path = self.stub.videos[id]
-        return {"id": id, "name": path.name, "bytes": path.stat().st_size, "seconds": DURATION, "indexed": True}
+        return {
+            "id": id,
+            "name": path.name,
+            "bytes": path.stat().st_size,
+            "seconds": DURATION,
+            "indexed": True,
+        }
 
     def _static(self, name: str) -> None:
         file = PAGE / Path(name).name
@@ -181,9 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, found: object) -> None:
         self._bytes(json.dumps(found).encode(), "application/json")
 
-    def _bytes(
-        self, data: bytes, kind: str, status: int = 200, more: dict[str, str] | None = None
-    ) -> None:
+    def _bytes(self, data: bytes, kind: str, status: int = 200, more: dict[str, str] | None = None) -> None:
         self._head(status, kind, {"Content-Length": str(len(data)), **(more or {})})
         self.wfile.write(data)
 
@@ -204,7 +213,9 @@ def _events(question: str, trace: dict[str, object]) -> Iterator[str]:
     yield ": decoding"
     yield chunk({"role": "assistant", "content": ""})
     for place in range(100 if "slow" in question else 1):
-        yield chunk({"content": f"word {place} " if "slow" in question else "a green square, <b>not bold</b>"})
+        yield chunk(
+            {"content": f"word {place} " if "slow" in question else "a green square, <b>not bold</b>"}
+        )
         time.sleep(0.1 if "slow" in question else 0)
         if "break" in question:
             return

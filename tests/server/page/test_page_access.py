@@ -1,4 +1,4 @@
-"""The page for everybody: with the keyboard alone, by a screen reader's rules, on a phone, in both colours."""
+"""The page for everybody: by keyboard alone, by a screen reader's rules, on a phone, in both colours."""
 
 import pytest
 
@@ -101,8 +101,11 @@ def test_a_phone_shows_everything_without_sideways_scrolling(visit, playable, wi
     frames(page).nth(7).wait_for()
     assert page.evaluate(sideways) == 0
     small = page.evaluate(
-        "[...document.querySelectorAll('button')].filter(b => b.checkVisibility() && b.offsetHeight < 36).length"
+        "[...document.querySelectorAll('button')]"
+        ".filter(b => b.checkVisibility() && b.offsetHeight < 36).length"
     )
     assert small == 0, "a finger needs room"
     frames(page).nth(7).click()
-    assert page.locator("#stage").evaluate("s => s.getBoundingClientRect().top >= -1"), "the player comes into view"
+    assert page.locator("#stage").evaluate("s => s.getBoundingClientRect().top >= -1"), (
+        "the player comes into view"
+    )

@@ -84,7 +84,7 @@ def test_another_question_replaces_the_one_under_way(visit, stub, playable):
 
 def test_a_refused_upload_brings_the_choice_back(visit, playable):
     page = visit()
-    refusal = '{"error": {"message": "a file must be at most 5 MB, got 9 MB", "code": "too_large"}}'
+    refusal = '{"error": {"message": "a file must be at most 5 MB, got 9 MB", "code": "video_too_large"}}'
     page.route("**/v1/files", lambda route: route.fulfill(status=413, body=refusal))
     upload(page, playable)
     said = problem(page)

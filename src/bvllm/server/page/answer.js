@@ -55,14 +55,22 @@ function costParts(trace, took, first) {
     fact("Frames", group(frames), trace.frames_total ? `of ${group(trace.frames_total)} seen` : "chosen"),
     fact("Time", lasted(took), first > 1.5 * took ? `the first took ${lasted(first)}` : ""),
   ];
-  return [make("dl", { className: "facts" }, ...facts), timings(trace.timings ?? {})];
+  return [make("dl", { className: "facts" }, ...facts), whole(trace), timings(trace.timings ?? {})].filter(Boolean);
+}
+
+/** What all frames would have cost: the reason for a budget. */
+function whole({ frames_total: frames, patches_per_frame: patches, tokens_used: used }) {
+  const tokens = frames * patches;
+  if (!(tokens > used)) return null;
+  const words = `All ${count(frames, "frame")} in full would be ${count(tokens, "token")}: this is 1 in ${group(Math.round(tokens / used))}.`;
+  return make("p", { className: "note" }, words);
 }
 
 const fact = (name, value, beside, extra = null) =>
   make("div", {}, make("dt", {}, name), make("dd", {}, make("b", {}, value), ` ${beside}`, extra));
 
 function timings(steps) {
-  const rows = Object.entries(steps).filter(([, seconds]) => seconds > 0);
+  const rows = Object.entries(steps).filter(([name, seconds]) => name !== "total" && seconds > 0);
   const whole = rows.reduce((sum, [, seconds]) => sum + seconds, 0);
   if (!whole) return null;
   const row = ([name, seconds]) => {

@@ -28,35 +28,55 @@ export function lasted(seconds) {
 }
 
 // What to do about an error, by its code, else by its status. The server's own sentence stands beside it.
+const GONE = ["The server no longer has this video", "Choose it again."];
+const UNREADABLE = ["This file cannot be read as a video", "Try another file, or save it again as MP4."];
+const UNKNOWN_KIND = ["This kind of video cannot be read here", "Save it as MP4 (H.264) and try again."];
+const TOO_LARGE = ["This file is too large for this server", "Choose a smaller file, or cut out the part you need."];
+const BUSY = ["The server is busy", "Wait a moment, then try again."];
+const TOO_SLOW = ["This took too long", "Ask about a shorter part, or with a smaller budget."];
 const BY_CODE = {
-  corrupt_video: ["This file cannot be read as a video", "Try another file, or save it again as MP4."],
+  missing: GONE,
+  changed: GONE,
+  file_not_found: GONE,
+  outside_root: GONE,
+  trace_not_found: ["The server no longer has this answer's frames", "Ask again to see them."],
+  corrupt: UNREADABLE,
+  io: UNREADABLE,
+  empty: ["This file is empty", "Choose another file."],
   no_video: ["There is no picture in this file", "It may be sound only: choose a file with a picture."],
-  unsupported_video: ["This kind of video cannot be read", "Save it as MP4 (H.264) and try again."],
-  too_long: ["This video is too long", "Set From and To under More settings, and ask about a part."],
-  too_large: ["This file is too large for this server", "Choose a smaller file, or cut out the part you need."],
-  file_not_found: ["The server no longer has this video", "Choose it again."],
-  queue_full: ["The server is busy", "Wait a moment, then try again."],
-  deadline: ["This took too long", "Ask about a shorter part, or with a smaller budget."],
+  unsupported_container: UNKNOWN_KIND,
+  unsupported_codec: UNKNOWN_KIND,
+  limit: ["This video is over a limit of this server", "Under More settings, ask about a part of it, or look less often."],
+  video_too_large: TOO_LARGE,
+  body_too_large: TOO_LARGE,
+  storage_full: ["The server has no room for this video", "Ask whoever runs it to make room."],
+  too_many_files: ["The server keeps too many videos", "Try again later, or ask whoever runs it."],
+  queue_full: BUSY,
+  shutting_down: ["The server is stopping", "Try again when it is back."],
+  deadline: TOO_SLOW,
+  model_error: ["The model gave no sound answer", "Ask in other words, or whoever runs the server."],
   stream_broken: ["The answer broke off", "Try again."],
   offline: ["The server does not answer", "See that it is still running, then try again."],
 };
 const BY_STATUS = {
   401: ["The key was not taken", "Type the key that the server was started with."],
   403: ["This is not allowed here", "Ask whoever runs the server."],
-  404: BY_CODE.file_not_found,
-  413: BY_CODE.too_large,
-  422: BY_CODE.corrupt_video,
-  429: BY_CODE.queue_full,
-  503: BY_CODE.queue_full,
-  504: BY_CODE.deadline,
+  404: GONE,
+  408: TOO_SLOW,
+  413: TOO_LARGE,
+  429: BUSY,
+  503: BUSY,
+  504: TOO_SLOW,
 };
 
 /** A problem as { title, advice, detail, again }: `again` says whether the same may work on another try. */
 export function problemWords(problem) {
-  const fallback = problem.status >= 500
-    ? ["Something went wrong on the server", "Try again; if it stays, its log says more."]
-    : ["The server did not take this question", "Change what the line below names."];
-  const [title, advice] = BY_CODE[problem.code] ?? BY_STATUS[problem.status] ?? fallback;
+  const [title, advice] = BY_CODE[problem.code] ?? BY_STATUS[problem.status] ?? fallback(problem);
   const again = problem.status >= 500 || problem.status === 429 || ["stream_broken", "offline"].includes(problem.code);
   return { title, advice, detail: problem.message ?? "", again };
 }
+
+const fallback = ({ status }) =>
+  status >= 500
+    ? ["Something went wrong on the server", "Try again; if it stays, its log says more."]
+    : ["The server did not take this question", "Change what the line below names."];
