@@ -44,7 +44,7 @@ test: lint types ## everything that must hold before a change lands
 	@$(BIN)/python -m pytest -q -n 2
 
 quick: $(STAMP) ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence and not browser'
+	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence and not browser and not image'
 
 evidence: $(STAMP) ## what takes too long for make test: more mutants, 8K and 20 000 frames, every way of sharding
 	@$(BIN)/python -m pytest -q -n 2 -m evidence

@@ -1,4 +1,4 @@
-"""Ask the server whether it is well, for Docker's HEALTHCHECK; without bvllm, which takes seconds to import."""
+"""Ask the server whether it is well, for HEALTHCHECK; without bvllm, which takes seconds to import."""
 
 import http.client
 import sys

@@ -1,4 +1,4 @@
-"""What the image promises, read from its Dockerfile; `make image` runs its lines (test_dockerfile_lines.py)."""
+"""What the image promises, read from its Dockerfile; `make image` runs its lines."""
 
 import ast
 import json
