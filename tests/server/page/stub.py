@@ -36,6 +36,7 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 DURATION = 12.0
+LIMITS = {"budget": {"tokens": 256, "frames": 32}, "limits": {"token_budget": 1024}}
 
 
 @dataclass
@@ -79,7 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self._refused():
             return
         elif parts.path == "/v1/models":
-            self._json({"object": "list", "data": [{"id": "nano", "object": "model", "owned_by": "bvllm"}]})
+            self._json(
+                {"object": "list", "data": [{"id": "nano", "object": "model", "owned_by": "bvllm", **LIMITS}]}
+            )
         elif parts.path == "/v1/videos":
             self._json({"object": "list", "data": [self._video(id) for id in self.stub.videos]})
         elif found := re.fullmatch(r"/v1/traces/([\w-]+)", parts.path):
@@ -211,11 +214,11 @@ def _events(question: str, trace: dict[str, object]) -> Iterator[str]:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
         return "data: " + json.dumps({"id": trace["id"], "choices": choices, **more})
 
-    yield ": decoding"
+    yield ": decode and encode 12/600"
     yield chunk({"role": "assistant", "content": ""})
     for place in range(100 if "slow" in question else 1):
         yield chunk(
-            {"content": f"word {place} " if "slow" in question else "a green square, <b>not bold</b>"}
+            {"content": f"word {place} " if "slow" in question else "a green square at 0:04, <b>not bold</b>"}
         )
         time.sleep(0.1 if "slow" in question else 0)
         if "break" in question:

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-ANSWER = "a green square, <b>not bold</b>"
+ANSWER = "a green square at 0:04, <b>not bold</b>"
 
 
 def ask(page, question: str = "what is shown?") -> None:
@@ -85,6 +85,14 @@ def test_a_frame_and_the_time_line_move_the_player(visit, playable):
     line.press("PageUp")
     settled(page, 5.25)
     assert line.get_attribute("aria-valuetext") == "0:05 of 0:12"
+
+
+def test_a_time_in_the_answer_goes_there(visit, playable):
+    page = visit()
+    upload(page, playable)
+    ask(page)
+    page.get_by_role("button", name="Go to 0:04", exact=True).click()
+    settled(page, 4)
 
 
 def test_ticks_stand_where_the_frames_are_and_show_the_score(visit, playable):

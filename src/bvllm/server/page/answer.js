@@ -1,12 +1,17 @@
 // Show an answer: its words as they arrive, its frames, what it cost.
 
 import { byId, make, show } from "./dom.js";
-import { clock, count, group, lasted } from "./words.js";
+import { clock, count, group, lasted, progressWords } from "./words.js";
 
 export function answerCard(stage) {
-  const [empty, busy, words, asked, text, cost, warnings] = [
-    "answer-empty", "busy", "busy-words", "asked", "answer", "cost", "warnings",
+  const [empty, busy, words, bar, asked, text, cost, warnings] = [
+    "answer-empty", "busy", "busy-words", "busy-bar", "asked", "answer", "cost", "warnings",
   ].map(byId);
+  const say = (line, share = null) => {
+    words.textContent = line;
+    show(bar, share !== null);
+    bar.value = share ?? 0;
+  };
 
   return {
     begin(question) {
@@ -17,19 +22,22 @@ export function answerCard(stage) {
       show(asked);
       show(text);
       show(busy);
-      words.textContent = "Looking at the video\u2026";
+      say("Asking\u2026");
     },
-    progress: (said) => (words.textContent = said.charAt(0).toUpperCase() + said.slice(1)),
+    progress(said) {
+      const { words: line, share } = progressWords(said);
+      say(line, share);
+    },
     add(piece) {
       text.append(piece);
-      words.textContent = "Answering\u2026";
+      say("Answering\u2026");
     },
     stopped: () => show(busy, false),
     /** Everything of an answer at once: a new one at its end, or one of the history. */
     fill({ question, answer, trace, took }, first) {
       [empty, busy].forEach((part) => show(part, false));
       asked.textContent = question;
-      text.textContent = answer || "(no words)";
+      text.replaceChildren(...withTimes(answer || "(no words)", stage));
       [asked, text].forEach((part) => show(part));
       warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line)));
       cost.replaceChildren(...costParts(trace, took, first));
@@ -43,6 +51,20 @@ export function answerCard(stage) {
       show(byId("evidence"), false);
     },
   };
+}
+
+/** The words of an answer; a time in it is a button that goes there. */
+function withTimes(answer, stage) {
+  return answer.split(/\b((?:\d+:)?\d?\d:[0-5]\d)\b/).map((part, place) => {
+    if (place % 2 === 0) return part;
+    const seconds = part.split(":").reduce((sum, digits) => 60 * sum + Number(digits), 0);
+    return make("button", { type: "button", className: "moment", aria: { label: `Go to ${part}` }, onclick: () => go(stage, seconds) }, part);
+  });
+}
+
+function go(stage, seconds) {
+  stage.seek(seconds);
+  byId("stage").scrollIntoView({ block: "nearest" }); // on a phone it may be far above
 }
 
 function costParts(trace, took, first) {
@@ -62,7 +84,7 @@ function costParts(trace, took, first) {
 function whole({ frames_total: frames, patches_per_frame: patches, tokens_used: used }) {
   const tokens = frames * patches;
   if (!(tokens > used)) return null;
-  const words = `All ${count(frames, "frame")} in full would be ${count(tokens, "token")}: this is 1 in ${group(Math.round(tokens / used))}.`;
+  const words = `All ${count(frames, "frame")} whole would be ${count(tokens, "token")}: 1 in ${group(Math.round(tokens / used))} was used.`;
   return make("p", { className: "note" }, words);
 }
 
@@ -90,6 +112,7 @@ function fillFrames(trace, stage) {
   const closest = Math.min(...trace.frames.map((frame, k) => (k ? frame.time - trace.frames[k - 1].time : 9)));
   const cards = trace.frames.map((frame, place) => frameCard(frame, place, closest < 1, stage));
   byId("frames").replaceChildren(...cards);
+  byId("frames").classList.toggle("few", cards.length <= 4);
   show(byId("evidence"), cards.length > 0);
   paintHeat();
 }
@@ -103,10 +126,7 @@ function frameCard(frame, place, tenths, stage) {
       type: "button",
       className: "frame",
       aria: { label: `Go to ${time}: ${count(frame.tokens, "token")}, score ${frame.score.toFixed(2)}` },
-      onclick: () => {
-        stage.seek(frame.time);
-        byId("stage").scrollIntoView({ block: "nearest" }); // on a phone it may be far above
-      },
+      onclick: () => go(stage, frame.time),
     },
     make("span", { className: "picture" }, picture),
     make("span", { className: "caption" }, make("b", {}, time), make("span", {}, count(frame.tokens, "token"))),

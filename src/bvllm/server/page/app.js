@@ -9,7 +9,7 @@ import { keyDialog } from "./keys.js";
 import { stage } from "./stage.js";
 import { count, problemWords } from "./words.js";
 
-const BUDGETS = [16, 32, 64, 128, 256, 512, 1024];
+const LEAST = 8; // visual tokens; each step of the budget doubles them
 const SETTLE = 300; // ms that the budget must rest before the question is asked again
 
 const page = {
@@ -145,6 +145,7 @@ function settle(entry) {
 
 function request(id, question) {
   const number = (name) => (byId(name).value === "" ? undefined : Number(byId(name).value));
+  const options = byId("options").value.split("\n").map((line) => line.trim()).filter(Boolean);
   return {
     model: byId("model-choice").value || undefined,
     messages: [
@@ -161,10 +162,12 @@ function request(id, question) {
     end: number("stop"),
     frames: number("frames-most"),
     fps: number("fps"),
+    options: options.length ? options : undefined,
   };
 }
 
-const budget = () => BUDGETS[byId("budget").value];
+const budget = () => LEAST * 2 ** byId("budget").value;
+const stepOf = (tokens) => Math.max(0, Math.round(Math.log2(tokens / LEAST)));
 
 function busy(on) {
   byId("answer-card").setAttribute("aria-busy", String(on));
@@ -226,12 +229,20 @@ async function start() {
     const known = await api.models();
     byId("model-choice").replaceChildren(...known.map((model) => make("option", { value: model.id }, model.id)));
     show(byId("model-field"), known.length > 1);
+    if (known[0]?.budget) offer(known[0].budget.tokens, known[0].limits.token_budget);
     byId("model").textContent = known.length === 1 ? `model ${known[0].id}` : "";
     show(byId("model"), known.length === 1);
     await choose.load();
   } catch (error) {
     explain(error);
   }
+}
+
+/** Budgets up to what the server allows, from what the model is made for. */
+function offer(usual, most) {
+  byId("budget").max = Math.floor(Math.log2(most / LEAST));
+  if (!page.last) byId("budget").value = stepOf(usual);
+  budgetMoved();
 }
 
 byId("ask-form").addEventListener("submit", (event) => {

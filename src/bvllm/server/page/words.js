@@ -8,12 +8,23 @@ export function clock(seconds, tenths = false) {
   return h ? `${h}:${String(m).padStart(2, "0")}:${rest}` : `${m}:${rest}`;
 }
 
-/** A count with its noun; a thin space parts thousands. */
+/** A count with its noun; a narrow space parts thousands. */
 export function count(number, one, many = `${one}s`) {
   return `${group(number)} ${number === 1 ? one : many}`;
 }
 
-export const group = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u2009");
+export const group = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+
+/** What the server is doing, from its progress comment, as { words, share }: `decode and encode 12/64`. */
+export function progressWords(said) {
+  const [, step, done, total] = said.match(/^(.*?)\s*(?:(\d+)(?:\/(\d+))?)?$/) ?? [];
+  if (step === "decode and encode") {
+    const words = total ? `Looking at the video: ${group(done)} of ${count(Number(total), "frame")}` : `Looking at the video: ${group(done)} frames`;
+    return { words, share: total ? Number(done) / Number(total) : null };
+  }
+  if (step === "working") return { words: "The server is working\u2026", share: null };
+  return { words: step.charAt(0).toUpperCase() + step.slice(1), share: null };
+}
 
 export function size(bytes) {
   const units = ["B", "kB", "MB", "GB"];
