@@ -5,14 +5,11 @@ A daemon is not needed, so this is no proof of the image, but of its parts: the 
 as its user, without a network but loopback, on a root that cannot be written to. Needs Linux and root.
 """
 
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from bvllm.server.app import create_app
 from bvllm.server.engine import Engine
-from bvllm.server.run import GracefulServer, _config, listen
+from bvllm.server.run import GracefulServer, config_of, listen
 from bvllm.server.settings import ServerSettings
 from bvllm.server.state import ServerState
 
@@ -15,7 +15,7 @@ from bvllm.server.state import ServerState
 def serving(settings: ServerSettings, engine: Engine) -> Iterator[str]:
     """The address of a server that answers until the block is left."""
     state = ServerState.of(settings, engine)
-    server = GracefulServer(_config(create_app(state), settings), state)
+    server = GracefulServer(config_of(create_app(state), settings), state)
     with listen(settings.host, 0) as at:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [at]}, daemon=True)
         thread.start()

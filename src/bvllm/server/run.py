@@ -63,7 +63,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve_at(state: ServerState, at: socket.socket) -> None:
     """Serve at a socket until SIGTERM or SIGINT, then return."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    server = GracefulServer(_config(create_app(state), state.settings), state)
+    server = GracefulServer(config_of(create_app(state), state.settings), state)
     try:
         state.log.event("listening")
         server.run(sockets=[at])
@@ -72,7 +72,8 @@ def serve_at(state: ServerState, at: socket.socket) -> None:
         state.close()
 
 
-def _config(app: object, settings: ServerSettings) -> uvicorn.Config:
+def config_of(app: object, settings: ServerSettings) -> uvicorn.Config:
+    """How uvicorn serves an application: by h11 alone, which limits heads, with nothing logged but errors."""
     ceilings = settings.ceilings
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
