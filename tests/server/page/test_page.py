@@ -107,6 +107,19 @@ def test_ticks_stand_where_the_frames_are_and_show_the_score(visit, playable):
     assert ticks[0][1] > ticks[7][1], "the stub's first frame scores highest"
 
 
+def test_a_tick_under_the_mouse_shows_its_frame(visit, playable):
+    page = visit()
+    upload(page, playable)
+    ask(page)
+    frames(page).first.wait_for()
+    box = page.locator("#timeline").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 2.5 / 8, box["y"] + box["height"] / 2)
+    assert page.locator("#peek").inner_text() == "0:03.8"
+    assert page.locator("#peek-picture").get_attribute("src").endswith("/frames/2.jpg?t=1")
+    page.mouse.move(box["x"] + box["width"] * 3 / 8, box["y"] + box["height"] / 2)
+    assert not page.locator("#peek").is_visible()
+
+
 def test_the_budget_asks_again_without_another_upload(visit, stub, playable):
     page = visit()
     upload(page, playable)

@@ -2,6 +2,7 @@
 
 import { controls } from "./controls.js";
 import { byId, make, show } from "./dom.js";
+import { peek } from "./peek.js";
 import { clock } from "./words.js";
 
 const STEP = 5; // seconds that an arrow key moves
@@ -87,6 +88,7 @@ export function stage() {
   }
 
   controls(player);
+  peek(line, () => frames, duration);
   keys(line, () => at, () => frames, duration, seek);
   return {
     seek,
