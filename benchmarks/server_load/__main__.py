@@ -1,9 +1,9 @@
-"""Measure: right answers and how long they take, alone and among hostile clients; memory; what is left behind.
+"""Measure right answers, alone and among hostile clients, and how long they take; memory; what is left.
 
     python -m benchmarks.server_load --good 64 --hostile 300 --seconds 60
 
-Everything happens on the loopback of this machine, against a stub in the place of a model. Counts and time are
-bounded, so that a slip of the hand cannot turn it into something else.
+Everything happens on the loopback of this machine, against a stub in the place of a model. Counts and time
+are bounded, so that a slip of the hand cannot turn it into something else.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Clients that mean ill: slow heads, dripping bodies, half-open connections, garbage, resets, large bodies."""
+"""Attack: slow heads, dripping bodies, half-open connections, garbage, resets, large bodies."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""An engine that answers by a rule and takes as long as it is told: for what the server does around a model."""
+"""Answer by a rule, and take as long as is said: an engine for what the server does around a model."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ class StubModel:
     """What the routes ask of a model."""
 
     name: str = "stub"
-    budget: Budget = Budget(tokens=256, frames=32)
+    budget: Budget = Budget(tokens=256, frames=32)  # noqa: RUF009 - frozen
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
         """Those that were named."""

@@ -106,7 +106,7 @@ def test_answers_that_are_said_together_are_those_said_alone(engine, loaded, vid
     assert speaker.batches < len(wanted) == speaker.answers
     assert ["".join(h.text for h in row) for row in heard] == alone
     assert all(row[-1].ended for row in heard)
-    assert len({text for text in alone}) > 1
+    assert len(set(alone)) > 1
 
 
 def test_reading_a_prompt_stops_between_two_layers_and_hooks_are_removed(engine, loaded, video):

@@ -61,6 +61,6 @@ def _no_data(what: str) -> ApiError:
     return ApiError(
         400,
         "invalid_data_url",
-        f"a video in the request must read `data:video/mp4;base64,...`, got {what}: encode the file as base64",
+        f"a video in the request must read `data:video/mp4;base64,...`, got {what}: encode it as base64",
         "messages",
     )

@@ -1,8 +1,8 @@
 """Read a JSON body of any size in little memory: long strings go to disk while they arrive.
 
-A video inside JSON is base64 text, and a parsed body of 300 MB takes four times as much memory. So the text is
-scanned as it comes: a string longer than `LONG` is written to a file, and in its place the JSON gets a token
-that nobody outside can guess. What is parsed at the end is small.
+A video inside JSON is base64 text, and a parsed body of 300 MB takes four times as much memory. So the text
+is scanned as it comes: a string longer than `LONG` is written to a file, and in its place the JSON gets a
+token that nobody outside can guess. What is parsed at the end is small.
 """
 
 import json
@@ -164,8 +164,8 @@ class SpoolingJson:
             raise ApiError(
                 413,
                 "video_too_large",
-                f"videos in a body must have at most {self.most_spooled_bytes} characters of base64, got more: "
-                "send a smaller one, or a part of it",
+                f"videos in a body must have at most {self.most_spooled_bytes} characters of base64, got "
+                "more: send a smaller one, or a part of it",
             )
         if more.startswith(b"\\"):  # how PHP writes a slash; base64 holds nothing else to escape
             self._escapes += 1

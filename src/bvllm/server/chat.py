@@ -25,7 +25,7 @@ def completion(incoming: Incoming, finished: Finished, state: ServerState) -> di
 async def chat_stream(
     incoming: Incoming, videos: Prepared, ticket: Ticket, state: ServerState
 ) -> AsyncGenerator[str, None]:
-    """The answer as events; the trace rides on the chunk with the `finish_reason`, which every client keeps."""
+    """The answer as events; the trace rides on the chunk with the `finish_reason`, which clients keep."""
     head = _head(incoming, state, "chat.completion.chunk")
     if incoming.include_usage:
         head = {**head, "usage": None}

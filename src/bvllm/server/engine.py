@@ -1,4 +1,4 @@
-"""Answer questions for all requests with one model, one index and one pool of sessions: as `bvllm ask` does."""
+"""Answer questions as `bvllm ask` does, for all requests with one model, one index, one pool of sessions."""
 
 import hashlib
 from collections.abc import Callable

@@ -13,10 +13,10 @@ from bvllm.server.library import FoundVideo, Library
 from bvllm.server.messages import MediaReference
 
 REFUSALS = {
-    "url": "address must be a plain http or https URL, got another: write it with a host name, without a user",
+    "url": "address must be a plain http or https URL, got another: write it with a host name",
     "host": "address must be on an allowed host, got another: ask the operator for --allow-host",
     "address": "host must have public addresses only, got another: it is not fetched from",
-    "redirect": "address must lead to the video, got too many redirects, or one away from https: give the last",
+    "redirect": "address must lead to the video, got other redirects than that: give the last",
     "status": "host must answer with the video, got another answer: check the address",
     "encoding": "host must send the video as it is, got it compressed: ask another host",
     "size": "video must be smaller than the server's limit, got a larger one: cut it, or upload a part",
@@ -62,7 +62,7 @@ class MediaFinder:
             raise ApiError(
                 403,
                 "fetch_not_allowed",
-                "videos must be sent or uploaded, got an address: the operator can allow hosts by --allow-host",
+                "videos must be sent or uploaded, got an address: ask the operator for --allow-host",
                 "messages",
             )
         with self.library.store.arriving(self.most_bytes) as arriving:

@@ -1,7 +1,7 @@
 """Stand in front of every route: who may ask, from where, and what every answer carries.
 
-Pure ASGI: Starlette's middleware classes hide a client that is gone. What is allowed is decided by the path of
-the scope alone, never by a URL that is put together from headers.
+Pure ASGI: Starlette's middleware classes hide a client that is gone. What is allowed is decided by the path
+of the scope alone, never by a URL that is put together from headers.
 """
 
 import hmac

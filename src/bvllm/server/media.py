@@ -1,4 +1,4 @@
-"""Send a video's bytes to a player, in the ranges that it asks for, from the file that was opened and checked."""
+"""Send a video's bytes to a player, in the ranges that it asks for, from the file that was checked."""
 
 import re
 from collections.abc import AsyncIterator

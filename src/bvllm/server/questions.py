@@ -149,7 +149,7 @@ def _one_of(ours: Value | None, theirs: Value | None, name: str) -> Value | None
     """Either spelling of a knob; both at once must agree."""
     if ours is not None and theirs is not None and ours != theirs:
         raise wrong_request(
-            f"{name} must be said once, got {_short(ours)} and {_short(theirs)} in media_io_kwargs: leave one out",
+            f"{name} must be said once, got {_short(ours)} and {_short(theirs)}: leave media_io_kwargs out",
             name,
         )
     return theirs if ours is None else ours

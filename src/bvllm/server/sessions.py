@@ -78,7 +78,7 @@ class SessionPool:
     def get(
         self, key: VideoKey, paths: tuple[Path, ...], encode: Callable[[], EncodedVideo]
     ) -> tuple[SeenVideo, bool]:
-        """The video, encoded now if it was not yet, and whether it had been; of several that ask, one encodes.
+        """The video, encoded now if it was not yet, and whether it had been; of several, one encodes.
 
         Raises:
             Cancelled: the one that waits was given up; and whatever `encode` raises.

@@ -39,7 +39,7 @@ class Ceilings:
     answer_tokens: int = 512
     images: int = 64
     question_chars: int = 20_000
-    json_mb: int = 2
+    json_mb: int = 1
     video_mb: int = 512
     video_seconds: float = 4 * 3600.0
     store_mb: int = 8192

@@ -1,4 +1,4 @@
-"""Keep for a while what answers rest on: frames with times and scores, what was asked and used, the pictures."""
+"""Keep for a while what answers rest on: frames with times and scores, what was asked and used, pictures."""
 
 import io
 import threading

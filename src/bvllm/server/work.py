@@ -1,4 +1,4 @@
-"""Run questions on a bounded number of threads, with a bounded queue, a deadline, and an end for the unwanted."""
+"""Run questions on a bounded number of threads, with a bounded queue, a deadline, an end for the unwanted."""
 
 import asyncio
 import threading
