@@ -87,7 +87,7 @@ def test_responses_have_their_own_shape(server):
         (VideoError("corrupt", "video must decode, got /tmp/secret.mp4: convert it"), 422, "corrupt"),
         (VideoError("missing", "video must be there, got '/usr/x'"), 404, "missing"),
         (VideoError("limit", "video must be shorter, got one that is not: cut it"), 400, "limit"),
-        (ModelError("NaN in /home/x/model"), 500, "model_error"),
+        (ModelError("NaN in /var/x/model"), 500, "model_error"),
         (RuntimeError("<object at 0x7f0000000000>"), 500, "internal_error"),
         (ValueError("options must differ, got two: change one"), 400, "invalid_value"),
     ],

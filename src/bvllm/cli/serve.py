@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from bvllm.server.settings import ServerSettings
 
 INSTALL = "pip install 'bvllm[serve]'"
-
-
 PACKAGES = ("fastapi", "uvicorn", "h11", "httpcore2", "prometheus_client", "python_multipart")
 
 
@@ -32,33 +30,44 @@ def _most(what: str) -> Any:
     return typer.Option(help=what, show_default=False, rich_help_panel="Ceilings (docs/serving.md: defaults)")
 
 
+HostOption = Annotated[str, typer.Option(help="Address to listen at.")]
+PortOption = Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")]
+ApiKeyFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Its one line is the key of all clients.", show_default=False),
+]
+AllowPathOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="A folder whose videos may be asked about.", show_default=False),
+]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME[:PORT]", help="A host to fetch videos from.", show_default=False),
+]
+TrustHostOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A further name of this server.", show_default=False),
+]
+InsecureOption = Annotated[bool, typer.Option("--insecure", help="Serve other machines without a key.")]
+UploadDirOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where videos are kept meanwhile.", show_default=False),
+]
+LogTextOption = Annotated[bool, typer.Option("--log-text", help="Log questions and answers, too.")]
+
+
 def serve(
     model: ModelOption = "nano",
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = 8000,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its one line is the key of all clients.", show_default=False),
-    ] = None,
-    allow_path: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="A folder whose videos may be asked about.", show_default=False),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:PORT]", help="A host to fetch videos from.", show_default=False),
-    ] = None,
-    trust_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A further name of this server.", show_default=False),
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Serve other machines without a key.")] = False,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    api_key_file: ApiKeyFileOption = None,
+    allow_path: AllowPathOption = None,
+    allow_host: AllowHostOption = None,
+    trust_host: TrustHostOption = None,
+    insecure: InsecureOption = False,
     index: IndexOption = None,
-    upload_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where videos are kept meanwhile.", show_default=False),
-    ] = None,
-    log_text: Annotated[bool, typer.Option("--log-text", help="Log questions and answers, too.")] = False,
+    upload_dir: UploadDirOption = None,
+    log_text: LogTextOption = False,
     scorer: ScorerOption = None,
     pipeline: PipelineOption = None,
     trust_remote_code: TrustOption = False,
@@ -117,6 +126,7 @@ def _check_packages() -> None:
 
 def _serve(settings: "ServerSettings", scorer: str | None, pipeline: str | None) -> None:
     from bvllm.inference.loading import ModelError, load_model
+    from bvllm.inference.stop_points import stopping_between
     from bvllm.server.engine import Engine
     from bvllm.server.run import listen, serve_at
     from bvllm.server.settings import MEGABYTE
@@ -136,7 +146,8 @@ def _serve(settings: "ServerSettings", scorer: str | None, pipeline: str | None)
             state = ServerState.of(settings, Engine(loaded, folder, limits, name=settings.model))
             host, port = at.getsockname()[:2]
             show(f"http://{f'[{host}]' if ':' in host else host}:{port}/ answers with {settings.model}")
-            serve_at(state, at)
+            with stopping_between(loaded.layers):
+                serve_at(state, at)
     except (ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
 

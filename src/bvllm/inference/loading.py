@@ -2,35 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    DynamicCache,
-    LogitsProcessor,
-    LogitsProcessorList,
     PreTrainedConfig,
-    StoppingCriteriaList,
 )
 
-from bvllm.common.subtitles import beside
-from bvllm.common.text import LETTERS, Question, first_sentence
+from bvllm.common.text import Question, first_sentence
 from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of
-from bvllm.inference.beside import fitting
 from bvllm.inference.encode_frames import filled
-from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.hub import reachable_hub
+from bvllm.inference.language_side import LanguageSide
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
-from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
-from bvllm.inference.plain_words import plain_length, plain_words
-from bvllm.inference.session import PromptCache
+from bvllm.inference.plain_words import plain_words
 from bvllm.inference.stop_points import layers_of
-from bvllm.inference.together import GivenUp, Turn, can_stand_together, side_by_side
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
@@ -50,22 +41,14 @@ FEATURE_BYTES = 4000
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(LanguageSide):
     """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
 
     Without `fast` the stock tower encodes frames; without `knowledge` the model cannot tell what it knows.
     """
 
-    model: BVLLMForConditionalGeneration
-    processor: BVLLMProcessor
-    name: str = ""
     fast: FastTower | None = None
     knowledge: Knowledge | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs."""
-        return torch.device(self.model.device)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -96,15 +79,8 @@ class LoadedModel:
         Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
         """
         found = self._encode(frames)
-        self._check_numbers(found, "features of frames")
+        self.check_numbers(found, "features of frames")
         return found.to(self.feature_dtype(found.shape[1])).float()
-
-    def _check_numbers(self, values: Tensor, what: str) -> None:
-        if not bool(values.isfinite().all()):
-            raise ModelError(
-                f"model {self.name!r} must give finite numbers, got NaN or infinity in {what}: its "
-                "weights are damaged, or do not fit its configuration"
-            )
 
     def _encode(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
@@ -195,7 +171,7 @@ class LoadedModel:
         """Choose frames of one video; see `VideoModel.select`."""
         config = self._with(methods)
         seen = features.to(self.device, self.model.dtype)
-        self._check_numbers(seen, "features of frames")
+        self.check_numbers(seen, "features of frames")
         return self.model.select_frames(
             [seen], [seconds.to(self.device)], asked.tokens, budget=budget, config=config, seed=methods.seed
         )[0]
@@ -209,118 +185,11 @@ class LoadedModel:
         methods: MethodNames = OWN,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
-        self._check_numbers(patches, "patches of frames")
+        self.check_numbers(patches, "patches of frames")
         rows = mixed(lambda _: patches.to(self.device), selection)
         return self.model.reduce_to_budget(
             rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
         )
-
-    def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
-        """As many subtitles as the language model's positions leave room for; see `VideoModel`."""
-        if not asked.subtitles:
-            return asked
-        positions = self.model.config.text_config.max_position_embeddings
-        used = self._prompt(replace(asked, subtitles=()), visual).shape[1]
-        tokenizer = self.processor.tokenizer
-        kept = fitting(
-            asked.subtitles,
-            visual.selections[0].seconds.tolist(),
-            positions - used - max_new_tokens,
-            lambda text: plain_length(text, tokenizer),
-        )
-        return replace(asked, subtitles=kept)
-
-    def generate(
-        self,
-        asked: AskedQuestion,
-        visual: VisualTokens,
-        max_new_tokens: int,
-        prompt: PromptCache | None = None,
-        hear: Hear | None = None,
-    ) -> str:
-        """What the language model says, greedily, to one user turn that begins with one clip."""
-        ids, hearing = self._prompt(asked, visual), None
-        if hear is not None:
-            hearing = HearingStreamer(self.processor.tokenizer, [hear], self._closing)
-        said = self.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=self._read_clip(ids, visual, prompt or PromptCache()),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=LogitsProcessorList([_Finite(self)]),
-            streamer=hearing,
-        )
-        words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
-        return words.strip()
-
-    def read_ahead(self, turn: Turn) -> None:
-        """Put the prompt's beginning into its cache; see `AnswersTogether`."""
-        self._read_clip(self._prompt(turn.asked, turn.visual), turn.visual, turn.prompt)
-
-    def answer_together(self, turns: Sequence[Turn], max_new_tokens: int) -> list[str]:
-        """What `generate` says to each; see `AnswersTogether`."""
-        ids = [self._prompt(turn.asked, turn.visual) for turn in turns]
-        states = [self._read_clip(row, turn.visual, turn.prompt) for row, turn in zip(ids, turns)]
-        if not all(map(can_stand_together, states)):
-            return [self.generate(t.asked, t.visual, max_new_tokens, t.prompt, t.hear) for t in turns]
-        together = side_by_side(ids, states, self.model.config.text_config.pad_token_id or 0)
-        hearing = HearingStreamer(
-            self.processor.tokenizer, [t.hear for t in turns], [row.shape[1] for row in ids], self._closing
-        )
-        said = self.model.generate(
-            together.ids,
-            attention_mask=together.mask,
-            past_key_values=together.states,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=LogitsProcessorList([_Finite(self)]),
-            stopping_criteria=StoppingCriteriaList([GivenUp(turns)]),
-            streamer=hearing,
-        )
-        new = said[:, together.ids.shape[1] :]
-        return [self.processor.tokenizer.decode(row, skip_special_tokens=True).strip() for row in new]
-
-    def option_scores(
-        self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
-    ) -> list[float]:
-        """Log-probability that the reply is an option, in any of its usual spellings; see `VideoModel`."""
-        options = asked.question.options
-        evidence = said[: said.rindex("=") + 1] + " " if "=" in said else ""
-        forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
-        written = [self._reply_ids(evidence + form.text, ends=form.ends) for form in forms]
-        ids = self._prompt(asked, visual)
-        states = self._read_clip(ids, visual, prompt or PromptCache())
-        with torch.inference_mode():
-            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written)
-        self._check_numbers(scores, "logits")
-        return option_log_probabilities(scores, written, len(options))
-
-    def _reply_ids(self, text: str, *, ends: bool) -> list[int]:
-        """The tokens of what a reply begins with, or of a whole one."""
-        tokenizer = self.processor.tokenizer
-        ids: list[int] = tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]
-        return [*ids, self._closing[0]] if ends else ids
-
-    @property
-    def _closing(self) -> list[int]:
-        """Ids of the tokens that end a reply, the usual one first."""
-        closing = self.model.generation_config.eos_token_id
-        if closing is None:
-            closing = self.processor.tokenizer.eos_token_id
-        return [int(k) for k in closing] if isinstance(closing, list) else [int(closing)]
-
-    def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
-        """(1, S) one user turn that begins with one clip, ready for the reply."""
-        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
-        written = self.processor.prompt_ids(
-            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
-            visual.lengths or [],
-        )
-        ids: Tensor = written["input_ids"].to(self.device)
-        return ids
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
@@ -362,30 +231,6 @@ class LoadedModel:
                     f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
                 )
         return config
-
-    def _read_clip(self, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
-        """Keys and values of the prompt up to its last visual token, from memory where they are there."""
-        placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
-        beginning = ids[:, : int(placeholders[-1]) + 1]
-        [tokens] = visual.pooler_output or []
-        states = prompt.find(beginning, tokens)
-        if states is None:
-            states = DynamicCache(config=self.model.config.text_config)
-            self.model.read_prompt(beginning, visual, states)
-            prompt.keep(beginning, tokens, states)
-        return states
-
-
-class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Refuse logits that are no numbers: their arg-max would be an answer made of nothing."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
-
-    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
-        # Suppressed tokens are minus infinity on purpose.
-        self.loaded._check_numbers(scores.amax(dim=-1), "logits")
-        return scores
 
 
 def load_model(
