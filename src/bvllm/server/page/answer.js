@@ -22,6 +22,7 @@ export function answerCard(stage) {
       show(asked);
       show(text);
       show(busy);
+      byId("answer-card").scrollIntoView({ block: "nearest" });
       say("Asking\u2026");
     },
     progress(said) {
@@ -39,7 +40,7 @@ export function answerCard(stage) {
       asked.textContent = question;
       text.replaceChildren(...withTimes(answer || "(no words)", stage));
       [asked, text].forEach((part) => show(part));
-      warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line)));
+      warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line.charAt(0).toUpperCase() + line.slice(1))));
       cost.replaceChildren(...costParts(trace, took, first));
       show(cost);
       fillFrames(trace, stage);
@@ -84,7 +85,7 @@ function costParts(trace, took, first) {
 function whole({ frames_total: frames, patches_per_frame: patches, tokens_used: used }) {
   const tokens = frames * patches;
   if (!(tokens > used)) return null;
-  const words = `All ${count(frames, "frame")} whole would be ${count(tokens, "token")}: 1 in ${group(Math.round(tokens / used))} was used.`;
+  const words = `Without a budget: ${count(frames, "frame")}, ${count(tokens, "token")}. 1 in ${group(Math.round(tokens / used))} was used.`;
   return make("p", { className: "note" }, words);
 }
 
@@ -133,6 +134,7 @@ function frameCard(frame, place, tenths, stage) {
   );
   for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => stage.point(place));
   for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => stage.point(-1));
+  picture.addEventListener("load", () => button.classList.add("there"));
   picture.addEventListener("error", () => button.classList.add("gone"));
   return make("li", {}, button);
 }
@@ -144,5 +146,12 @@ export function paintHeat() {
     const url = new URL(picture.dataset.plain, document.baseURI);
     if (heat) url.searchParams.set("heat", "1");
     picture.src = url;
+  }
+}
+
+/** Give up pictures that are still on their way: a browser has six connections, and a question needs one now. */
+export function holdPictures() {
+  for (const picture of byId("frames").querySelectorAll("img")) {
+    if (!picture.complete) picture.removeAttribute("src");
   }
 }

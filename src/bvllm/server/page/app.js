@@ -1,7 +1,7 @@
 // Wire the page together: one person, one video, one question at a time.
 
 import * as api from "./api.js";
-import { answerCard, paintHeat } from "./answer.js";
+import { answerCard, holdPictures, paintHeat } from "./answer.js";
 import { chooser } from "./chooser.js";
 import { announce, byId, make, show } from "./dom.js";
 import { historyList } from "./history.js";
@@ -108,6 +108,7 @@ async function ask(question) {
   page.last = question;
   show(byId("problem"), false);
   busy(true);
+  holdPictures();
   card.begin(question);
   const began = performance.now();
   let answer = "";
@@ -128,6 +129,7 @@ async function ask(question) {
   } catch (error) {
     if (page.asking !== stop) return; // asked again meanwhile
     card.stopped();
+    paintHeat(); // those of the answer before
     if (error.name !== "AbortError") explain(error);
     else announce("Stopped");
   } finally {
