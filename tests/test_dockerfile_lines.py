@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,16 +59,20 @@ print(said.decode())
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built() -> Iterator[Path]:
     """The folder that stands for the image's root, after all of its lines."""
     if os.geteuid() != 0:
         pytest.skip("a server as another user, on a closed root, needs root")
-    root = tmp_path_factory.mktemp("image")
-    for folder in (
-        root,
-        *root.parents[:2],
-    ):  # pytest keeps its folders to itself; the image's user must get here
-        folder.chmod(0o755)
+    # Not below pytest's own folder, which other users must not enter.
+    with tempfile.TemporaryDirectory(prefix="bvllm-image-") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        build(root)
+        yield root
+
+
+def build(root: Path) -> None:
+    """Do what the COPY and RUN lines say, in their order."""
     for name in ("build", "etc", "opt", "tmp"):
         (root / name).mkdir()
     for name in ("passwd", "group", "shadow", "gshadow", "login.defs"):
@@ -78,7 +83,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy(line, root)
         elif line.word == "RUN":
             run(line, root)
-    return root
 
 
 def copy(line: Instruction, root: Path) -> None:
