@@ -10,7 +10,7 @@ ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS build
 # Without it, torch for x86-64 comes with several gigabytes of CUDA libraries, and the build stops below.
 ARG PIP_EXTRA_INDEX_URL
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_CACHE_DIR=/pip-cache PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
 # The same path in both stages: the scripts of an environment carry it.
@@ -19,7 +19,7 @@ RUN python -m venv /opt/venv
 # Torch alone and first: the largest layer, which changes least. What only its developers need goes at once,
 # since a later layer would free nothing.
 COPY constraints.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install -c constraints.txt torch numpy \
  && /opt/venv/bin/python -c "import sys, torch; sys.exit('torch must be the CPU build, got one with CUDA: add --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds of torch>' if torch.version.cuda else 0)" \
  && rm -rf /opt/venv/lib/python3.*/site-packages/torch/test \
@@ -28,13 +28,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # What bvllm asks for, without bvllm: this layer outlives a change of our own source.
 COPY pyproject.toml docker/requirements.py ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/pip-cache \
     python requirements.py pyproject.toml serve > requirements.txt \
  && /opt/venv/bin/python -m pip install -c constraints.txt -r requirements.txt
 
 COPY README.md LICENSE ./
 COPY src src
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install --no-deps . \
  && /opt/venv/bin/python -m pip uninstall --yes pip setuptools \
  && /opt/venv/bin/bvllm --version
