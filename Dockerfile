@@ -21,10 +21,9 @@ RUN python -m venv /opt/venv
 COPY constraints.txt ./
 RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install -c constraints.txt torch numpy \
- && /opt/venv/bin/python -c "import sys, torch; sys.exit('torch must be the CPU build, got one with CUDA: add --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds of torch>' if torch.version.cuda else 0)" \
- && rm -rf /opt/venv/lib/python3.*/site-packages/torch/test \
-           /opt/venv/lib/python3.*/site-packages/torch/include \
-           /opt/venv/lib/python3.*/site-packages/torch/bin
+ && cd /opt/venv/lib/python3.*/site-packages/torch \
+ && rm -rf test include && find bin -type f ! -name torch_shm_manager -delete \
+ && /opt/venv/bin/python -c "import sys, torch; sys.exit('torch must be the CPU build, got one with CUDA: add --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds of torch>' if torch.version.cuda else 0)"
 
 # What bvllm asks for, without bvllm: this layer outlives a change of our own source.
 COPY pyproject.toml docker/requirements.py ./
@@ -37,7 +36,7 @@ COPY src src
 RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install --no-deps . \
  && /opt/venv/bin/python -m pip uninstall --yes pip setuptools \
- && /opt/venv/bin/bvllm --version
+ && /opt/venv/bin/python -c "import bvllm.server.app"
 
 FROM ${PYTHON}
 LABEL org.opencontainers.image.title="bvllm" \

@@ -37,6 +37,9 @@ def test_everything_is_installed_at_the_tested_versions_torch_first():
         assert "-c constraints.txt" in line.rest or "--no-deps ." in line.rest
         assert any(flag.startswith("--mount=type=cache") for flag in line.flags)
     assert "torch.version.cuda" in installs[0].rest, "a CUDA build must stop the build, not fill the image"
+    assert installs[0].rest.index("rm -rf") < installs[0].rest.index("import sys, torch"), (
+        "what is left imports"
+    )
 
 
 def test_a_change_of_our_source_installs_no_dependency_again():

@@ -58,6 +58,46 @@ def test_an_uploaded_video_is_asked_about_and_its_answer_is_text_not_markup(visi
     assert "Where the time went" in cost
 
 
+def test_a_file_may_be_dropped_anywhere(visit, stub):
+    page = visit()
+    page.evaluate(
+        """() => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File(["no matter what"], "dropped.mp4", { type: "video/mp4" }));
+            document.querySelector("#answer-card").dispatchEvent(
+                new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: dropped }));
+        }"""
+    )
+    page.get_by_role("heading", name="dropped.mp4").wait_for()
+    page.locator("#uploading").wait_for(state="hidden")
+    assert stub.files["file-0"] == ("dropped.mp4", b"no matter what")
+
+
+def test_an_upload_may_be_stopped(visit, stub, playable):
+    page = visit()
+    page.route("**/v1/files", lambda route: None)  # never on its way
+    upload(page, playable)
+    page.get_by_role("button", name="Stop").click()
+    assert page.get_by_text("Drop a video here").is_visible()
+    assert not page.get_by_role("alert").is_visible(), "what was stopped is no error"
+    page.locator("#videos button").click()
+    ask(page)
+    frames(page).first.wait_for()
+    assert stub.files == {}
+
+
+def test_a_link_that_ended_is_renewed_where_the_player_stood(visit):
+    page = visit()
+    page.locator("#videos button").click()
+    page.wait_for_function("() => document.querySelector('#player').readyState >= 1")
+    page.locator("#timeline").press("ArrowRight")
+    settled(page, 5)
+    with page.expect_request("**/signed_url"):
+        page.evaluate("() => { document.querySelector('#player').dispatchEvent(new Event('error')); }")
+    settled(page, 5)
+    assert not page.locator("#still-note").is_visible()
+
+
 def test_a_question_typed_while_the_upload_runs_waits_for_it(visit, stub, playable):
     page = visit()
     page.route("**/v1/files", lambda route: (page.wait_for_timeout(400), route.continue_()))

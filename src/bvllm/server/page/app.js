@@ -19,7 +19,7 @@ const page = {
   last: "", // the question that the budget asks again
 };
 
-const view = stage();
+const view = stage({ renew });
 const card = answerCard(view);
 const history = historyList(restore);
 const keys = keyDialog(start);
@@ -78,6 +78,14 @@ async function open(video, seconds) {
     if (seconds !== undefined) view.seek(seconds);
   } catch (error) {
     explain(error);
+  }
+}
+
+async function renew() {
+  try {
+    return page.video?.id ? await api.mediaUrl(page.video.id) : null;
+  } catch {
+    return null; // the server no longer has it: what is left are the frames
   }
 }
 

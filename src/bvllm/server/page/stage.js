@@ -7,8 +7,9 @@ import { clock } from "./words.js";
 
 const STEP = 5; // seconds that an arrow key moves
 
-export function stage() {
-  const [player, still, note, line, head, played, ticks] = [
+/** `renew` gives a new link to the video, since the one it was opened with ends after a while; or nothing. */
+export function stage({ renew }) {
+  const [player, still, note, line, head, done, ticks] = [
     "player", "still", "still-note", "timeline", "head", "played", "ticks",
   ].map(byId);
   let frames = [];
@@ -16,13 +17,14 @@ export function stage() {
   let known = 0; // duration that the server told
   let at = 0;
   let wanted = null; // where to go once the browser knows the file
+  let played = false; // the link worked once
 
   const duration = () => (Number.isFinite(player.duration) && player.duration > 0 && !stills ? player.duration : known);
 
   const draw = () => {
     const whole = duration();
     const share = whole ? Math.min(1, at / whole) : 0;
-    head.style.left = played.style.width = `${share * 100}%`;
+    head.style.left = done.style.width = `${share * 100}%`;
     byId("now").textContent = clock(at);
     byId("end").textContent = whole ? `/ ${clock(whole)}` : "";
     line.setAttribute("aria-valuemax", whole.toFixed(1));
@@ -67,6 +69,7 @@ export function stage() {
   player.addEventListener("loadedmetadata", () => {
     // A file whose picture the browser cannot decode loads all the same, as sound.
     if (player.videoWidth === 0) return fallBack();
+    played = true;
     drawTicks();
     if (wanted !== null) seek(wanted);
     wanted = null;
@@ -76,7 +79,13 @@ export function stage() {
     at = player.currentTime;
     draw();
   });
-  player.addEventListener("error", () => player.hasAttribute("src") && fallBack());
+  player.addEventListener("error", async () => {
+    if (!player.hasAttribute("src")) return;
+    const url = played ? await renew() : null;
+    if (!url) return fallBack();
+    [played, wanted] = [false, at];
+    player.src = url;
+  });
 
   function fallBack() {
     stills = true;
@@ -94,7 +103,7 @@ export function stage() {
     seek,
     /** Show another video, from its beginning. */
     open(url, seconds = 0) {
-      [frames, stills, known, at, wanted] = [[], false, seconds || 0, 0, null];
+      [frames, stills, known, at, wanted, played] = [[], false, seconds || 0, 0, null, false];
       show(player);
       show(still, false);
       show(note, false);
