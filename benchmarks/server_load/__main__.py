@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.server_load.good import Tally, good_client
+from benchmarks.server_load.good import Tally, good_client, quantile
 from benchmarks.server_load.hostile import hostile_client
 
 MOST_CLIENTS, MOST_SECONDS = 500, 120
 SETTLE_SECONDS = 1.0
+POLL_SECONDS = 0.2
 SHARE = 1 / 3  # of the time, for the quiet part before
 
 
@@ -31,7 +33,7 @@ def main() -> int:
     parser.add_argument("--good", type=int, default=64)
     parser.add_argument("--hostile", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--answer-seconds", type=float, default=0.2, help="that the stub takes")
+    parser.add_argument("--answer-seconds", type=float, default=0.5, help="that the stub takes")
     given = parser.parse_args()
     good, hostile = min(given.good, MOST_CLIENTS), min(given.hostile, MOST_CLIENTS)
     seconds = min(given.seconds, MOST_SECONDS)
@@ -82,12 +84,25 @@ async def clients(port: int, good: int, hostile: int, seconds: float) -> Tally:
     def going() -> bool:
         return time.monotonic() < ends
 
+    poller = asyncio.ensure_future(poll_health(port, going, tally))
     nasty = [asyncio.ensure_future(hostile_client(k, port, going)) for k in range(hostile)]
     await asyncio.gather(*(good_client(k, port, going, tally) for k in range(good)))
     for task in nasty:
         task.cancel()
-    await asyncio.gather(*nasty, return_exceptions=True)
+    await asyncio.gather(poller, *nasty, return_exceptions=True)
     return tally
+
+
+async def poll_health(port: int, going: Callable[[], bool], tally: Tally) -> None:
+    """Ask every now and then whether the server is alive, as a supervisor does."""
+    while going():
+        began = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        writer.close()
+        tally.health.append(time.monotonic() - began)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def report(tally: Tally) -> dict[str, object]:
@@ -97,6 +112,7 @@ def report(tally: Tally) -> dict[str, object]:
         "wrong": tally.wrong,
         "p50_ms": round(1000 * tally.quantile(0.5), 1),
         "p99_ms": round(1000 * tally.quantile(0.99), 1),
+        "health_p99_ms": round(1000 * quantile(tally.health, 0.99), 1),
     }
 
 

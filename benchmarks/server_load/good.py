@@ -19,10 +19,12 @@ class Tally:
     Attributes:
         seconds: of each right answer.
         wrong: everything else, by what it was.
+        health: seconds of each answer of /health.
     """
 
     seconds: list[float] = field(default_factory=list)
     wrong: dict[str, int] = field(default_factory=dict)
+    health: list[float] = field(default_factory=list)
 
     def fault(self, what: str) -> None:
         """Count one that was not right."""
@@ -30,8 +32,13 @@ class Tally:
 
     def quantile(self, share: float) -> float:
         """Seconds that so many of the right answers took at most."""
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+        return quantile(self.seconds, share)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value below which so many lie; NaN of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def chat_request(question: str) -> bytes:

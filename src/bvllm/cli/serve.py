@@ -77,7 +77,7 @@ def serve(
     max_answer_tokens: Annotated[int | None, _most("Length of an answer.")] = None,
     max_images: Annotated[int | None, _most("Pictures in one request.")] = None,
     max_question_chars: Annotated[int | None, _most("Length of a question.")] = None,
-    max_json_mb: Annotated[int | None, _most("A request without its videos.")] = None,
+    max_json_kb: Annotated[int | None, _most("A request without its videos.")] = None,
     max_video_mb: Annotated[int | None, _most("One video.")] = None,
     max_video_seconds: Annotated[float | None, _most("Length of a video.")] = None,
     max_store_mb: Annotated[int | None, _most("All videos that are kept.")] = None,

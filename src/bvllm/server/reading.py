@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from bvllm.server.body import SpoolingJson
 from bvllm.server.errors import ApiError
-from bvllm.server.settings import MEGABYTE, Ceilings
+from bvllm.server.settings import KILOBYTE, MEGABYTE, Ceilings
 from bvllm.server.store import VideoStore
 
 LOWEST_RATE = 4 << 10  # bytes a second, once the grace is over
@@ -63,7 +63,7 @@ async def json_body(request: Request, ceilings: Ceilings, store: VideoStore) -> 
         raise ApiError(
             415, "not_json", "Content-Type must be application/json, got another: set it", "Content-Type"
         )
-    small = ceilings.json_mb * MEGABYTE
+    small = ceilings.json_kb * KILOBYTE
     large = int(ceilings.video_mb * MEGABYTE * BASE64_GROWTH)
     body = SpoolingJson(store.new_path, small, large)
     try:

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+KILOBYTE = 1 << 10
 MEGABYTE = 1 << 20
 
 
@@ -19,7 +20,7 @@ class Ceilings:
         answer_tokens: length of an answer.
         images: pictures in one request.
         question_chars: length of all texts of a request.
-        json_mb: of a request's body, videos inside of it not counted.
+        json_kb: of a request's body, videos inside of it not counted.
         video_mb: of one video, uploaded, fetched or inside a request.
         video_seconds: length of a video.
         store_mb: of all videos kept; those not used for the longest time are removed above it.
@@ -39,7 +40,7 @@ class Ceilings:
     answer_tokens: int = 512
     images: int = 64
     question_chars: int = 20_000
-    json_mb: int = 1
+    json_kb: int = 256
     video_mb: int = 512
     video_seconds: float = 4 * 3600.0
     store_mb: int = 8192
