@@ -1,6 +1,7 @@
 """Questions in the shape of OpenAI's API: whole, streamed, refused, broken off."""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -152,9 +153,26 @@ def test_work_stops_when_the_client_has_left(make, stream):
     assert b'finished_reason="abort",model_name="stub"} 1.0' in server.state.metrics.text()
 
 
-def question_bytes(**more):
-    import json
+def test_a_client_that_leaves_the_line_gives_its_place_back_at_once(make):
+    server = make(seconds=30, ceilings=Ceilings(running=1, waiting=1))
 
+    async def line():
+        def ask(**more):
+            return request(
+                server.app, "POST", CHAT, question_bytes(), content_type="application/json", **more
+            )
+
+        running = asyncio.ensure_future(ask())
+        await asyncio.sleep(0.1)
+        await ask(leaves_after=0.1)
+        assert (server.state.queue.running, server.state.queue.waiting) == (1, 0)
+        server.state.queue.cancel_all("shutting_down")
+        await running
+
+    asyncio.run(line())
+
+
+def question_bytes(**more):
     return json.dumps(question(**more)).encode()
 
 

@@ -32,7 +32,7 @@ class Cancellation:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._lock = threading.Lock()
-        self._enders: list[Callable[[], None]] = []
+        self._enders: list[Callable[[], object]] = []
 
     def cancel(self, reason: str) -> None:
         """Give the work up; the first reason stays."""
@@ -61,7 +61,7 @@ class Cancellation:
             _CURRENT.reset(before)
 
     @contextmanager
-    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+    def ending(self, end: Callable[[], object]) -> Iterator[None]:
         """Call `end`, from whichever thread cancels, if that happens during this block."""
         with self._lock:
             self._enders.append(end)
@@ -90,7 +90,7 @@ def check() -> None:
 
 
 @contextmanager
-def when_cancelled(end: Callable[[], None]) -> Iterator[None]:
+def when_cancelled(end: Callable[[], object]) -> Iterator[None]:
     """Call `end` if the present work is given up during this block.
 
     Raises:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from bvllm.common.cancelling import Cancellation
+from bvllm.common.cancelling import Cancellation, Cancelled
 from bvllm.server.errors import ApiError
 
 Result = TypeVar("Result")
@@ -105,14 +105,19 @@ class Ticket:
         Raises:
             Cancelled: the work was given up; and whatever it raises.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._queue._threads, self._work, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:  # the client is gone, or the server stops hard
-            self.cancellation.cancel("client_gone")
-            with suppress(Exception):  # what becomes of it interests nobody any more
-                await future
-            raise
+        running = self._queue._threads.submit(self._work, work)
+        waiting = asyncio.wrap_future(running)
+        # One that still waits for a thread leaves the line at once.
+        with self.cancellation.ending(running.cancel):
+            try:
+                return await asyncio.shield(waiting)
+            except asyncio.CancelledError:
+                if waiting.cancelled():
+                    raise Cancelled(self.cancellation.reason or "cancelled") from None
+                self.cancellation.cancel("client_gone")  # or the server stops hard
+                with suppress(Exception, asyncio.CancelledError):  # what becomes of it interests nobody
+                    await waiting
+                raise
 
     def _work(self, work: Callable[[], Result]) -> Result:
         self.cancellation.check()
