@@ -30,7 +30,6 @@ SIZE = (32, 48)
 class StubModel:
     """What the routes ask of a model."""
 
-    name: str = "stub"
     budget: Budget = Budget(tokens=256, frames=32)  # noqa: RUF009 - frozen
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
@@ -67,6 +66,7 @@ class StubEngine:
     asked: list[Asked] = field(default_factory=list)
     loaded: StubModel = field(default_factory=StubModel)
     sessions: StubSessions = field(default_factory=StubSessions)
+    name: str = "stub"
 
     def __post_init__(self) -> None:
         self.index = IndexFolder(self.folder)

@@ -40,6 +40,15 @@ def test_an_answer_carries_words_usage_and_what_it_rests_on(server):
     assert call(server.app, "GET", f"/v1/traces/{found['id']}/frames/2.jpg").code == "frame_not_found"
 
 
+@pytest.mark.parametrize("log_text", [False, True])
+def test_words_are_logged_only_where_the_operator_wants_it(make, caplog, log_text):
+    server = make(log_text=log_text)
+    with caplog.at_level("INFO", "bvllm.server"):
+        post(server.app, CHAT, question("a very private matter?"))
+    assert ("very private" in caplog.text) is log_text
+    assert (stub_answer("a very private matter?") in caplog.text) is log_text
+
+
 def test_a_stream_ends_with_the_reason_the_trace_and_done(server):
     events = post(server.app, CHAT, question(stream=True, stream_options={"include_usage": True})).events
     words = "".join(e["choices"][0]["delta"].get("content", "") for e in events[:-2] if e["choices"])

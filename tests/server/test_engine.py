@@ -69,6 +69,10 @@ def test_a_question_in_a_process_that_starts_anew_comes_from_the_index(engine, l
     assert "find in the index" in answered.answer.timings
 
 
+def test_no_client_learns_where_the_model_lies(loaded, tmp_path):
+    assert Engine(loaded, IndexFolder(tmp_path), Limits(), name=str(tmp_path)).name == tmp_path.name
+
+
 def test_of_several_that_ask_about_a_new_video_one_encodes_it(loaded, video, tmp_path):
     engine = Engine(loaded, IndexFolder(tmp_path), Limits(), name="nano")
     with ThreadPoolExecutor(4) as pool:

@@ -87,7 +87,7 @@ def _health(app: FastAPI, state: ServerState) -> None:
     async def ready() -> Response:
         if not state.queue.accepting:
             raise ApiError(503, "not_ready", "the server takes no question now: ask again", None, 2)
-        return JSONResponse({"status": "ready", "model": state.engine.loaded.name})
+        return JSONResponse({"status": "ready", "model": state.engine.name})
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -99,7 +99,7 @@ def _health(app: FastAPI, state: ServerState) -> None:
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
-        if name != state.engine.loaded.name:
+        if name != state.engine.name:
             raise ApiError(404, "model_not_found", "model must be the server's, got another: see /v1/models")
         return JSONResponse(_model(state))
 
@@ -107,7 +107,7 @@ def _health(app: FastAPI, state: ServerState) -> None:
 def _model(state: ServerState) -> dict[str, object]:
     ceilings, budget = state.settings.ceilings, state.engine.loaded.budget
     return {
-        "id": state.engine.loaded.name,
+        "id": state.engine.name,
         "object": "model",
         "created": 0,
         "owned_by": "bvllm",
@@ -124,18 +124,18 @@ def _model(state: ServerState) -> dict[str, object]:
 
 
 def _ask(app: FastAPI, state: ServerState) -> None:
-    ceilings, loaded = state.settings.ceilings, state.engine.loaded
+    ceilings, engine = state.settings.ceilings, state.engine
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
-            incoming = incoming_chat(validated(ChatRequest, body.parsed()), loaded, ceilings)
+            incoming = incoming_chat(validated(ChatRequest, body.parsed()), engine, ceilings)
             return await answer(request, incoming)
 
     @app.post("/v1/responses")
     async def create_response(request: Request) -> Response:
         async with json_body(request, ceilings, state.library.store) as body:
-            incoming = incoming_response(validated(ResponsesRequest, body.parsed()), loaded, ceilings)
+            incoming = incoming_response(validated(ResponsesRequest, body.parsed()), engine, ceilings)
             return await answer(request, incoming)
 
     async def answer(request: Request, incoming: Incoming) -> Response:

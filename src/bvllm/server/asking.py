@@ -160,6 +160,7 @@ def _finished(
     trace = Trace(incoming.id, answered, warnings, now - began, started - began, now)
     state.traces.keep(trace)
     state.metrics.answered(trace)
+    state.log.answer(incoming.id, incoming.asked.question.stem, text)
     return Finished(text, trace)
 
 

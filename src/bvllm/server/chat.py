@@ -64,7 +64,7 @@ def _head(incoming: Incoming, state: ServerState, kind: str) -> dict[str, object
         "id": incoming.id,
         "object": kind,
         "created": int(time.time()),
-        "model": state.engine.loaded.name,
+        "model": state.engine.name,
         "system_fingerprint": None,
     }
 

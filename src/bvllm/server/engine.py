@@ -1,6 +1,7 @@
 """Answer questions as `bvllm ask` does, for all requests with one model, one index, one pool of sessions."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ class Engine:
         loaded: the model.
         index: where features of videos are kept.
         limits: what one video may cost.
-        name: of the model, for the words of its text tower.
+        name: by which the model was loaded.
         threads: that decode and encode one video; None takes one per core.
     """
 
@@ -90,6 +91,7 @@ class Engine:
         threads: int | None = None,
     ) -> None:
         self.loaded, self.index, self._limits, self._threads = loaded, index, limits, threads
+        self.name = Path(name).name if os.path.isdir(name) else name  # no client learns where it lies
         self.sessions = SessionPool()
         self.speaker = Speaker(loaded)
         self.encoder = TowerEncoder.of(loaded)

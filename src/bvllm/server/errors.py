@@ -93,19 +93,24 @@ def api_error_of(error: BaseException, seconds: float) -> ApiError:
         return error
     if isinstance(error, VideoError):
         message = MESSAGE_OF_KIND.get(error.kind, str(error))
-        return ApiError(STATUS_OF_KIND[error.kind], error.kind, _clean(message), "messages")
+        return ApiError(STATUS_OF_KIND[error.kind], error.kind, clean(message), "messages")
     if isinstance(error, Cancelled) and error.reason == "deadline":
         return ApiError(408, "deadline", TOO_SLOW.format(seconds=seconds))
     if isinstance(error, Cancelled):
         return ApiError(503, error.reason, "the server is stopping: ask again in a moment", None, 5)
     if isinstance(error, ValueError):
-        return wrong_request(_clean(str(error)))
+        return wrong_request(clean(str(error)))
     if isinstance(error, ModelError):
         return ApiError(500, "model_error", "the model gave no sound answer: its operator must look at it")
     return ApiError(500, "internal_error", "the server made a mistake: its log says which")
 
 
-def _clean(message: str) -> str:
-    """Our own one-line messages, with names of files left out."""
+def clean(message: str) -> str:
+    """One of our own messages in one line, names of files left out.
+
+    Example:
+        >>> clean("model '/srv/models/a' must be loaded")
+        "model '…' must be loaded"
+    """
     line = " ".join(message.split())
     return PATHLIKE.sub("…", line)[:600]

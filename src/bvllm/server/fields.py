@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bvllm.methods.names import MethodNames
-from bvllm.server.errors import ApiError, wrong_request
+from bvllm.server.errors import ApiError, clean, wrong_request
 
 MOST_ERROR_CHARS = 120
 Text = Annotated[str, Field(max_length=1_000_000)]
@@ -77,7 +77,7 @@ class Spending(Fields):
         try:
             return MethodNames(**given)
         except (ValueError, TypeError) as error:
-            raise wrong_request(str(error), "pipeline") from error
+            raise wrong_request(clean(str(error)), "pipeline") from error
 
 
 # OpenAI's fields that cannot change what is answered here.

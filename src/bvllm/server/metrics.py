@@ -22,7 +22,7 @@ class Metrics:
 
     def __init__(self, engine: Engine, queue: WorkQueue, store: VideoStore) -> None:
         self._registry = CollectorRegistry()
-        self._label = {"model_name": engine.loaded.name}
+        self._label = {"model_name": engine.name}
         self._gauge("vllm:num_requests_running", "Questions that are worked on", lambda: queue.running)
         self._gauge("vllm:num_requests_waiting", "Questions that wait", lambda: queue.waiting)
         self._gauge("bvllm:stored_bytes", "Of videos on disk", lambda: store.bytes)

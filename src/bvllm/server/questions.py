@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bvllm.common.text import Question
-from bvllm.inference.model import VideoModel
-from bvllm.server.engine import Asked
-from bvllm.server.errors import wrong_request
+from bvllm.server.engine import Asked, Engine
+from bvllm.server.errors import clean, wrong_request
 from bvllm.server.fields import ChatRequest, ResponsesRequest, Spending
 from bvllm.server.messages import Conversation, read_messages
 from bvllm.server.settings import Ceilings
@@ -41,7 +40,7 @@ class Incoming:
     warnings: tuple[str, ...]
 
 
-def incoming_chat(request: ChatRequest, loaded: VideoModel, ceilings: Ceilings) -> Incoming:
+def incoming_chat(request: ChatRequest, engine: Engine, ceilings: Ceilings) -> Incoming:
     """A request to /v1/chat/completions.
 
     Raises:
@@ -51,10 +50,10 @@ def incoming_chat(request: ChatRequest, loaded: VideoModel, ceilings: Ceilings) 
     length = request.max_completion_tokens if request.max_tokens is None else request.max_tokens
     name = "max_completion_tokens" if request.max_tokens is None else "max_tokens"
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    return _incoming(request, talk, (length, name), stop, loaded, ceilings)
+    return _incoming(request, talk, (length, name), stop, engine, ceilings)
 
 
-def incoming_response(request: ResponsesRequest, loaded: VideoModel, ceilings: Ceilings) -> Incoming:
+def incoming_response(request: ResponsesRequest, engine: Engine, ceilings: Ceilings) -> Incoming:
     """A request to /v1/responses.
 
     Raises:
@@ -66,7 +65,7 @@ def incoming_response(request: ResponsesRequest, loaded: VideoModel, ceilings: C
         messages = [{"role": "system", "content": request.instructions}, *messages]
     talk = read_messages(messages, most_images=ceilings.images, most_chars=ceilings.question_chars)
     length = (request.max_output_tokens, "max_output_tokens")
-    return _incoming(request, talk, length, (), loaded, ceilings)
+    return _incoming(request, talk, length, (), engine, ceilings)
 
 
 def _incoming(
@@ -74,12 +73,12 @@ def _incoming(
     talk: Conversation,
     length: tuple[int | None, str],
     stop: tuple[str, ...],
-    loaded: VideoModel,
+    engine: Engine,
     ceilings: Ceilings,
 ) -> Incoming:
-    if request.model not in (None, loaded.name):
+    if request.model not in (None, engine.name):
         raise wrong_request(
-            f"model must be {loaded.name!r}, got another: this server has one, see /v1/models",
+            f"model must be {engine.name!r}, got another: this server has one, see /v1/models",
             "model",
             "model_not_found",
         )
@@ -87,7 +86,7 @@ def _incoming(
     sampled = request.temperature not in (None, 0) or request.top_p not in (None, 1)
     return Incoming(
         f"{'chatcmpl-' if isinstance(request, ChatRequest) else 'resp_'}{uuid.uuid4().hex}",
-        _asked(request, talk.question, length, loaded, ceilings),
+        _asked(request, talk.question, length, engine, ceilings),
         talk,
         request.stream,
         include,
@@ -100,7 +99,7 @@ def _asked(
     spending: Spending,
     question: str,
     length: tuple[int | None, str],
-    loaded: VideoModel,
+    engine: Engine,
     ceilings: Ceilings,
 ) -> Asked:
     """The question with its settings.
@@ -128,18 +127,18 @@ def _asked(
         SamplingPlan(fps=float(fps or USUAL_FPS), start=float(start), end=None if end is None else float(end))
         parsed = Question.parse(question, spending.options)
     except (ValueError, OverflowError) as error:
-        raise wrong_request(_first_line(error), "options" if spending.options else None) from None
+        raise wrong_request(clean(str(error)), "options" if spending.options else None) from None
     methods = spending.methods()
     try:
-        loaded.methods(methods)
+        engine.loaded.methods(methods)
     except ValueError as error:
-        raise wrong_request(_first_line(error), "pipeline") from None
+        raise wrong_request(clean(str(error)), "pipeline") from None
     return Asked(
         parsed,
         float(fps or USUAL_FPS),
         float(start),
         None if end is None else float(end),
-        loaded.budget.with_parts(spending.token_budget, frames),
+        engine.loaded.budget.with_parts(spending.token_budget, frames),
         methods,
         length[0] or USUAL_ANSWER_TOKENS,
     )
@@ -159,7 +158,3 @@ def _short(value: float) -> str:
     """A number, however long."""
     said = repr(value)
     return said if len(said) <= 24 else said[:20] + "…"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]

@@ -77,7 +77,7 @@ def _head(incoming: Incoming, state: ServerState, status: str) -> dict[str, obje
         "incomplete_details": None,
         "instructions": None,
         "metadata": {},
-        "model": state.engine.loaded.name,
+        "model": state.engine.name,
         "output": [],
         "parallel_tool_calls": True,
         "temperature": 0.0,
