@@ -69,6 +69,19 @@ def test_cancelling_stops_the_server_and_frees_the_page(visit, stub, playable):
     assert page.locator("#answer").inner_text() == ANSWER
 
 
+def test_cancelling_while_the_upload_runs_keeps_the_upload(visit, stub, playable):
+    page = visit()
+    page.route("**/v1/files", lambda route: (page.wait_for_timeout(1500), route.continue_()))
+    upload(page, playable)
+    ask(page)
+    page.get_by_role("button", name="Cancel").click()
+    assert page.locator("#ask").is_enabled()
+    assert page.locator("#uploading").is_visible()
+    page.locator("#uploading").wait_for(state="hidden")
+    assert list(stub.files) == ["file-0"]
+    assert stub.bodies == []
+
+
 def test_another_question_replaces_the_one_under_way(visit, stub, playable):
     page = visit()
     upload(page, playable)

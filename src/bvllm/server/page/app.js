@@ -15,6 +15,7 @@ const SETTLE = 300; // ms that the budget must rest before the question is asked
 const page = {
   video: null, // { id, name } as the server knows it; id is null while the file is on its way
   uploading: null, // { stop, done } while it is
+  local: "", // the file of this machine that is played
   asking: null, // AbortController of the question under way
   last: "", // the question that the budget asks again
 };
@@ -38,7 +39,8 @@ async function take({ file, video, seconds }) {
 
 async function send(file) {
   const stop = new AbortController();
-  view.open(URL.createObjectURL(file)); // plays at once, while it is on its way
+  page.local = URL.createObjectURL(file);
+  view.open(page.local); // plays at once, while it is on its way
   page.video = { id: null, name: file.name };
   hint();
   show(byId("uploading"));
@@ -92,7 +94,8 @@ async function renew() {
 function leave() {
   page.asking?.abort();
   page.uploading?.stop.abort();
-  Object.assign(page, { video: null, uploading: null, last: "" });
+  URL.revokeObjectURL(page.local);
+  Object.assign(page, { video: null, uploading: null, local: "", last: "" });
   show(byId("problem"), false);
   show(byId("uploading"), false);
   card.clear();
@@ -123,8 +126,8 @@ async function ask(question) {
   let trace = null;
   try {
     if (page.uploading) card.progress("waiting for the upload");
-    await page.uploading?.done;
-    const video = { ...page.video, id: page.video.id ?? (await page.uploading?.done)?.id };
+    const { name } = page.video;
+    const video = { id: page.video.id ?? (await unlessStopped(page.uploading.done, stop.signal)).id, name };
     for await (const part of api.ask(request(video.id, question), stop.signal)) {
       if (part.progress) card.progress(part.progress);
       if (part.text) card.add(part.text), (answer += part.text);
@@ -147,6 +150,12 @@ async function ask(question) {
     }
   }
 }
+
+const unlessStopped = (promise, signal) =>
+  Promise.race([
+    promise,
+    new Promise((_, reject) => signal.addEventListener("abort", () => reject(new DOMException("stopped", "AbortError")))),
+  ]);
 
 function settle(entry) {
   view.mark(entry.trace.frames, entry.trace.duration);
