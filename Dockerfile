@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install -c constraints.txt torch numpy \
  && cd /opt/venv/lib/python3.*/site-packages/torch \
  && rm -rf test include && find bin -type f ! -name torch_shm_manager -delete \
- && /opt/venv/bin/python -c "import sys, torch; sys.exit('torch must be the CPU build, got one with CUDA: add --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds of torch>' if torch.version.cuda else 0)"
+ && /opt/venv/bin/python -I -c "import sys, torch; sys.exit('torch must be the CPU build, got one with CUDA: add --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds of torch>' if torch.version.cuda else 0)"
 
 # What bvllm asks for, without bvllm: this layer outlives a change of our own source.
 COPY pyproject.toml docker/requirements.py ./
@@ -36,7 +36,7 @@ COPY src src
 RUN --mount=type=cache,target=/pip-cache \
     /opt/venv/bin/python -m pip install --no-deps . \
  && /opt/venv/bin/python -m pip uninstall --yes pip setuptools \
- && /opt/venv/bin/python -c "import bvllm.server.app"
+ && /opt/venv/bin/python -I -c "import bvllm.server.app"
 
 FROM ${PYTHON}
 LABEL org.opencontainers.image.title="bvllm" \
