@@ -15,7 +15,7 @@ from bvllm.server.errors import ApiError
 def new(tmp_path):
     count = iter(range(1000))
     return lambda small=1 << 20, large=1 << 24: SpoolingJson(
-        lambda: tmp_path / f"{next(count)}.tmp", small, large
+        lambda: tmp_path / f"{next(count)}.tmp", lambda size: None, lambda size: None, small, large
     )
 
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from bvllm.server.errors import ApiError
 from bvllm.server.settings import Ceilings
 from tests.server.asgi import FORM, call, form, post, question
 
@@ -108,6 +109,23 @@ def test_the_store_keeps_to_its_quota_by_forgetting_the_oldest(make):
     assert (reply.status, reply.code) == (429, "too_many_files")
 
 
+def test_what_is_on_its_way_is_bounded_for_all_clients_together(make):
+    server = make(ceilings=Ceilings(video_mb=1, store_mb=1))
+    store = server.state.library.store
+    with store.arriving(1 << 20) as first, store.arriving(1 << 20) as second:
+        first.write(bytes(700_000))
+        with pytest.raises(ApiError, match="disk for videos is full"):
+            second.write(bytes(700_000))
+    text = base64.b64encode(
+        bytes(600_000)
+    ).decode()  # the text lies on the disk, too
+    reply = post(server.app, CHAT, question(video=f"data:video/mp4;base64,{text}"))
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (507, "storage_full", "60")
+    small = base64.b64encode(bytes(400_000)).decode()
+    for _ in range(3):  # nothing of the others is counted any more
+        assert post(server.app, CHAT, question(video=f"data:video/mp4;base64,{small}")).status == 200
+
+
 def test_files_expire(make, monkeypatch):
     server = make()
     field = b'--X\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n3600\r\n'
@@ -121,7 +139,7 @@ def test_files_expire(make, monkeypatch):
 
 
 def test_a_video_inside_the_request_is_measured_first_and_kept_once(make):
-    server = make(ceilings=Ceilings(video_mb=1))
+    server = make(ceilings=Ceilings(video_mb=1, store_mb=4))
     for data in (DATA, bytes(600_000)):
         text = base64.b64encode(data).decode()
         for part in (

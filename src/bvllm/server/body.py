@@ -40,16 +40,20 @@ class SpoolingJson:
 
     Args:
         new_file: makes a file to write to.
+        take: told of bytes before they are written to it; may refuse them.
+        give_back: told how many are gone again.
         most_bytes: of the JSON without its long strings.
         most_spooled_bytes: of the long strings together.
 
     Example:
-        >>> body = SpoolingJson(lambda: Path("unused"), 1000, 1000)
+        >>> body = SpoolingJson(lambda: Path("unused"), print, print, 1000, 1000)
         >>> body.feed(b'{"a": "b\\\\"c"'), body.feed(b"}"), body.parsed()
         (None, None, {'a': 'b"c'})
     """
 
     new_file: Callable[[], Path]
+    take: Callable[[int], None]
+    give_back: Callable[[int], None]
     most_bytes: int
     most_spooled_bytes: int
     _spooled: dict[str, SpooledText] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class SpoolingJson:
     _written: int = 0
     _spooled_bytes: int = 0
     _escapes: int = 0
+    _taken: int = 0
     _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def feed(self, piece: bytes) -> None:
@@ -111,6 +116,8 @@ class SpoolingJson:
 
     def close(self) -> None:
         """Remove the files."""
+        self.give_back(self._taken)
+        self._taken = 0
         if self._file is not None:
             self._file.close()
         paths = [text.path for text in self._spooled.values()]
@@ -172,6 +179,8 @@ class SpoolingJson:
             if more != b"\\/" or self._escapes * FEWEST_PER_ESCAPE > self._written + LONG:
                 raise wrong_request("a long text must be base64, got escapes in it: send it as it is")
             more = b"/"
+        self.take(len(more))
+        self._taken += len(more)
         self._written += len(more)
         self._file.write(more)
 

@@ -65,7 +65,7 @@ async def json_body(request: Request, ceilings: Ceilings, store: VideoStore) -> 
         )
     small = ceilings.json_kb * KILOBYTE
     large = int(ceilings.video_mb * MEGABYTE * BASE64_GROWTH)
-    body = SpoolingJson(store.new_path, small, large)
+    body = SpoolingJson(store.new_path, store.take, store.give_back, small, large)
     try:
         async for piece in pieces(request, ceilings, small + large):
             body.feed(piece)

@@ -70,6 +70,7 @@ class VideoStore:
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] = OrderedDict()  # by content, the last used at the end
         self._files: dict[str, UploadedFile] = {}
+        self._arriving = 0  # bytes that are on the disk and not kept yet
 
     def new_path(self) -> Path:
         """For a file on its way."""
@@ -78,6 +79,22 @@ class VideoStore:
     def arriving(self, most_bytes: int) -> "ArrivingVideo":
         """A video that comes piece by piece, of at most so many bytes."""
         return ArrivingVideo(self, most_bytes)
+
+    def take(self, size: int) -> None:
+        """Count bytes that arrive, of all clients together, before they are written.
+
+        Raises:
+            ApiError: there is no room for what is on its way.
+        """
+        with self._lock:
+            if self._arriving + size > self._most_bytes:
+                raise _no_room()
+            self._arriving += size
+
+    def give_back(self, size: int) -> None:
+        """They are kept, or gone again."""
+        with self._lock:
+            self._arriving -= size
 
     def path_of(self, content: str) -> Path:
         """Where a video lies; it counts as used.
@@ -201,7 +218,7 @@ class ArrivingVideo:
         self._path = store.new_path()
         self._file = self._path.open("wb")
         self._hash = hashlib.sha256()
-        self.size = 0
+        self.size = self._taken = 0
 
     def __enter__(self) -> "ArrivingVideo":
         return self
@@ -210,6 +227,7 @@ class ArrivingVideo:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._store.give_back(self._taken)
         with suppress(OSError):  # it was kept
             self._path.unlink()
 
@@ -226,6 +244,8 @@ class ArrivingVideo:
                 "video_too_large",
                 f"video must have at most {self._most} bytes, got more: send a smaller one",
             )
+        self._store.take(len(piece))
+        self._taken += len(piece)
         try:
             self._file.write(piece)
         except OSError as error:
