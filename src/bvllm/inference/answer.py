@@ -52,8 +52,7 @@ def answer(
         budget: the most that the language model may be given; None takes the model's own.
         options: what to choose from, in place of options in the text; the answer is then the likeliest.
         select: the older way to name `select_frames`; "learned" is the model's own.
-        subtitles: an SRT or VTT file, or cues: text beside the video, which the language model reads and
-            which chooses no frame. Where the prompt has no room for all, those near the chosen frames stay.
+        subtitles: an SRT or VTT file, or cues, for the language model; those near chosen frames, if not all.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
@@ -63,8 +62,8 @@ def answer(
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
     Raises:
-        ValueError: there is no question, options or methods do not fit, a setting is out of range, or the
-            subtitles cannot be read. TypeError as from `check_arguments`.
+        ValueError: no question, or options, methods, settings or subtitles that make no sense. TypeError as
+            from `check_arguments`.
     """
     check_arguments(loaded, budget, max_new_tokens)
     asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
