@@ -164,7 +164,10 @@ def with_replies(
         ValueError: there is no row, or a row has no reply.
     """
     if len(replies) != len(rows) or not all(replies):
-        raise ValueError(f"replies must be one for each of {len(rows)} rows, got {list(map(len, replies))}")
+        raise ValueError(
+            f"replies must be one for each of {len(rows)} rows, got replies of {list(map(len, replies))} tokens: "
+            "give each row what is to be said"
+        )
     given = side_by_side(writer, rows)
     read, device = given["input_ids"].shape[1], given["input_ids"].device
     pad = writer.processor.tokenizer.pad_token_id or 0
