@@ -7,6 +7,8 @@ model.merge_tokens=NAME` and `ask(..., merge_tokens="NAME")` know it then, and t
 import difflib
 from typing import Any
 
+from bvllm.methods.merge_tokens.dycoke import DyCoke
+from bvllm.methods.merge_tokens.evs import EVS
 from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
@@ -39,6 +41,8 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "tome": ToMe,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "dycoke": DyCoke,
+        "evs": EVS,
     },
     "merge_tokens": {
         "bipartite": BipartiteMerging,
@@ -46,6 +50,8 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "divprune": DivPrune,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "dycoke": DyCoke,
+        "evs": EVS,
     },
 }
 

@@ -32,6 +32,8 @@ class Method:
         lands: "exact" on the count it was given, "below" it, or "reorders" only.
         kind: what leaves a token slot; a projector that was trained on one kind cannot read the other.
         learned: whether it has trained weights, which a model must bring.
+        across: whether it weighs tokens of different frames against one another: it then sees the whole clip,
+            and shares the tokens out by itself, even where a budget policy has counted them frame by frame.
         blind: whether it decides without the features of the frames: the first pass over them is then left
             out.
     """
@@ -42,6 +44,7 @@ class Method:
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "patches"
     learned: ClassVar[bool] = False
+    across: ClassVar[bool] = False
     blind: ClassVar[bool] = False
 
 

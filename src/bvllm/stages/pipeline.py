@@ -188,7 +188,7 @@ class Pipeline:
             return tokens.reduce(thin_evenly(len(tokens), keep, tokens.features.device))
         signals = replace(allocation.signals[number], seconds=tokens.seconds, attention=None, keys=None)
         per_frame = allocation.per_frame
-        if per_frame is not None and int(per_frame[number].sum()) <= keep:
+        if per_frame is not None and not method.across and int(per_frame[number].sum()) <= keep:
             frames, group = torch.unique_consecutive(tokens.frame, return_inverse=True)
             if len(frames) == len(per_frame[number]):
                 return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))

@@ -185,6 +185,8 @@ class FrameSampling:
 class PerClip:
     """A hard method in the slot: it keeps `most` tokens of a clip, or of each frame what the policy gave it.
 
+    A method that weighs frames against one another (`across`) always sees the whole clip.
+
     Attributes:
         method: decides.
     """
@@ -209,7 +211,7 @@ class PerClip:
                 size=selection.source_count.to(part.device),
                 columns=allocation.columns or grid_shape(part.shape[1])[1],
             )
-            if allocation.per_frame is None:
+            if allocation.per_frame is None or self.method.across:
                 plan = decide(self.method, tokens, allocation.most[k], allocation.signals[k])
             else:
                 groups = torch.arange(len(part), device=part.device).repeat_interleave(part.shape[1])
