@@ -173,12 +173,15 @@ class FrameSampling:
         questions: Questions | None,
         allocation: Allocation,
     ) -> Sampled:
-        """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay."""
+        """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay.
+
+        Without a sampler all patches stay, whatever a policy gave their frames: its first ones would be the top
+        of the picture. The last slot brings them down to it.
+        """
         ids, mask = questions_per_frame(questions, selections)
+        per_frame = None if self.sampler is None else allocation.per_frame
         tokens, attention = every_patch(patches) if self.sampler is None else self.sampler(patches, ids, mask)
-        return tokens_of_clips(
-            tokens, attention, selections, allocation.per_frame, columns=allocation.columns
-        )
+        return tokens_of_clips(tokens, attention, selections, per_frame, columns=allocation.columns)
 
 
 @dataclass(frozen=True)
