@@ -1,0 +1,116 @@
+"""Group rows of a matrix: around peaks of density, or around means."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from bvllm.primitives.matching import unit
+
+NEIGHBOURS = 7
+ROWS_AT_A_TIME = 4096  # bounds the memory of a pass over all rows
+FLOOR = 1e-6  # of the chance to be drawn, so that copies of a centre can be, too
+
+
+class Clusters(NamedTuple):
+    """Groups of K rows.
+
+    Shapes: centre (c,) the row that each group stands on, ascending; label (K,) the group of each row, by its
+    place in `centre`.
+    """
+
+    centre: Tensor
+    label: Tensor
+
+
+def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Clusters:
+    """DPC-KNN: rows with many near ones that are far from any denser row are centres; the others join the nearest.
+
+    Density is exp(- mean of the squared distances to the nearest rows, itself included); a row's other score
+    is its distance to the nearest denser row, or the largest distance of all where none is denser. Of equally
+    dense rows the earlier counts as denser, where published code adds noise, so that the same rows always
+    give the same groups.
+
+    Args:
+        x: (K, C); distances are Euclidean, over sqrt(C).
+        count: how many groups, 1..K.
+        neighbours: rows that make up a density, at most K.
+
+    Raises:
+        ValueError: count is outside 1..K.
+
+    Source: DPC-KNN as TCFormer's code has it, which PruneVid, HoliTom and FastVID use.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1], [5.2]])
+        >>> [part.tolist() for part in density_peaks(x, 2, neighbours=2)]
+        [[0, 3], [0, 0, 1, 1, 1]]
+    """
+    if not 1 <= count <= len(x):
+        raise ValueError(f"count must lie in 1..{len(x)}, got {count}: ask for as many groups as there are rows")
+    wide = x.detach().float()
+    distance = torch.cdist(wide, wide) / x.shape[1] ** 0.5
+    distance.fill_diagonal_(0)
+    nearest = distance.topk(min(neighbours, len(x)), largest=False).values
+    rank = (-nearest.square().mean(dim=-1)).exp().argsort(descending=True, stable=True)
+    density = (-nearest.square().mean(dim=-1)).exp()
+    order = torch.empty_like(rank)
+    order[rank] = torch.arange(len(x), device=x.device)
+    denser = order[None, :] < order[:, None]
+    apart = distance.masked_fill(~denser, float(distance.max())).amin(dim=-1)
+    centre = (apart * density).argsort(descending=True, stable=True)[:count].sort().values
+    label = distance[:, centre].argmin(dim=-1)
+    label[centre] = torch.arange(count, device=x.device)
+    return Clusters(centre, label)
+
+
+def spherical_means(x: Tensor, count: int, rounds: int, tolerance: float, generator: Generator) -> Tensor:
+    """k-means by cosine from a k-means++ start: the group (K,) of each row, below `count`; some may be empty.
+
+    Means are those of unit vectors. Rows are read in parts, and no matrix of all pairs of them exists.
+
+    Args:
+        x: (K, C).
+        count: how many groups.
+        rounds: the most.
+        tolerance: rounds end where the means together move less.
+        generator: of the start, on the CPU.
+
+    Source: the released code of VQToken (`KMeansTorch`): squared distance to the nearest centre as the chance
+    to be drawn; an empty group keeps its mean.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]])
+        >>> label = spherical_means(x, 2, 10, 1e-4, torch.Generator().manual_seed(0)).tolist()
+        >>> label[0] == label[1] != label[2]
+        True
+    """
+    means = _spread_out(x, count, generator)
+    for _ in range(rounds):
+        goal, parts = unit(means).mT, torch.split(x.detach(), ROWS_AT_A_TIME)
+        label = torch.cat([(part.float() @ goal).argmax(dim=-1) for part in parts])
+        total = torch.zeros_like(means)
+        for part, group in zip(parts, torch.split(label, ROWS_AT_A_TIME)):
+            total.index_add_(0, group, unit(part))
+        members = torch.bincount(label, minlength=count)[:, None]
+        new = torch.where(members > 0, total / members.clamp_min(1), means)
+        moved, means = float((new - means).norm()), new
+        if moved < tolerance:
+            break
+    return label
+
+
+def _spread_out(x: Tensor, count: int, generator: Generator) -> Tensor:
+    """(count, C) unit rows, each drawn by its squared distance to the nearest drawn before."""
+    first = int(torch.randint(len(x), (1,), generator=generator))
+    chosen = [first]
+    least = torch.full((len(x),), torch.inf, device=x.device)
+    length = torch.cat([p.float().norm(dim=-1) for p in torch.split(x.detach(), ROWS_AT_A_TIME)])
+    length = length.clamp_min(1e-12)
+    while len(chosen) < count:
+        last = unit(x[chosen[-1]].detach())
+        cosine = torch.cat([p.float() @ last for p in torch.split(x.detach(), ROWS_AT_A_TIME)]) / length
+        least = torch.minimum(least, (2 - 2 * cosine).clamp_min(0))
+        chance = (least + FLOOR).double().cpu()
+        chosen.append(int(torch.multinomial(chance, 1, generator=generator)))
+    return unit(x[torch.tensor(chosen, device=x.device)].detach())
