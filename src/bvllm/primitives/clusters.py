@@ -24,7 +24,7 @@ class Clusters(NamedTuple):
 
 
 def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Clusters:
-    """DPC-KNN: rows with many near ones that are far from any denser row are centres; the others join the nearest.
+    """DPC-KNN: dense rows that are far from any denser one are centres; each other row joins the nearest.
 
     Density is exp(- mean of the squared distances to the nearest rows, itself included); a row's other score
     is its distance to the nearest denser row, or the largest distance of all where none is denser. Of equally
@@ -42,9 +42,9 @@ def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Cluste
     Source: DPC-KNN as TCFormer's code has it, which PruneVid, HoliTom and FastVID use.
 
     Example:
-        >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1], [5.2]])
+        >>> x = torch.tensor([[0.0], [0.5], [5.0], [5.5], [6.5]])
         >>> [part.tolist() for part in density_peaks(x, 2, neighbours=2)]
-        [[0, 3], [0, 0, 1, 1, 1]]
+        [[0, 2], [0, 0, 1, 1, 1]]
     """
     if not 1 <= count <= len(x):
         raise ValueError(f"count must lie in 1..{len(x)}, got {count}: ask for as many groups as there are rows")
@@ -52,11 +52,9 @@ def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Cluste
     distance = torch.cdist(wide, wide) / x.shape[1] ** 0.5
     distance.fill_diagonal_(0)
     nearest = distance.topk(min(neighbours, len(x)), largest=False).values
-    rank = (-nearest.square().mean(dim=-1)).exp().argsort(descending=True, stable=True)
     density = (-nearest.square().mean(dim=-1)).exp()
-    order = torch.empty_like(rank)
-    order[rank] = torch.arange(len(x), device=x.device)
-    denser = order[None, :] < order[:, None]
+    place = density.argsort(descending=True, stable=True).argsort()
+    denser = place[None, :] < place[:, None]
     apart = distance.masked_fill(~denser, float(distance.max())).amin(dim=-1)
     centre = (apart * density).argsort(descending=True, stable=True)[:count].sort().values
     label = distance[:, centre].argmin(dim=-1)
@@ -72,7 +70,7 @@ def spherical_means(x: Tensor, count: int, rounds: int, tolerance: float, genera
     Args:
         x: (K, C).
         count: how many groups.
-        rounds: the most.
+        rounds: the most, at least 1.
         tolerance: rounds end where the means together move less.
         generator: of the start, on the CPU.
 
@@ -86,7 +84,7 @@ def spherical_means(x: Tensor, count: int, rounds: int, tolerance: float, genera
         True
     """
     means = _spread_out(x, count, generator)
-    for _ in range(rounds):
+    for _ in range(max(1, rounds)):
         goal, parts = unit(means).mT, torch.split(x.detach(), ROWS_AT_A_TIME)
         label = torch.cat([(part.float() @ goal).argmax(dim=-1) for part in parts])
         total = torch.zeros_like(means)

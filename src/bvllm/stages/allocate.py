@@ -13,8 +13,9 @@ class BudgetPolicy(Protocol):
     """Shares the tokens of a clip out among its frames."""
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
-        """Counts (F,), at least 1 and none above `patches`; up to `tokens` in all, or 1 each if frames are
-        more.
+        """Counts (F,), none above `patches`; up to `tokens` in all, or 1 each if frames are more.
+
+        A frame of 0 is left out.
 
         Args:
             selection: the chosen frames, with how sure the selection was of each.
@@ -60,19 +61,63 @@ class BalancedShare:
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
         """See `BudgetPolicy.allocate`."""
-        counts = torch.ones(len(selection), dtype=torch.long)
-        tokens = min(tokens, len(selection) * patches)
         wanted = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-12)
-        while (left := tokens - int(counts.sum())) > 0:
-            share = torch.where(counts < patches, wanted, 0.0)
-            share = share / share.sum() * left
-            given = torch.minimum(share.floor().long(), patches - counts)
-            if not int(given.sum()):  # fewer are left than frames: to the largest remainders
-                given = torch.zeros_like(counts)
-                given[share.argsort(descending=True, stable=True)[:left]] = 1
-                given *= counts < patches
-            counts = counts + given
-        return counts
+        return _shared(wanted, tokens, patches, least=1)
 
 
-POLICIES: dict[str, type[EvenShare] | type[BalancedShare]] = {"even": EvenShare, "balanced": BalancedShare}
+@dataclass(frozen=True)
+class QuoTAShare:
+    """Tokens by the square of how sure each frame is: clear frames get many, doubtful ones few or none.
+
+    A frame's share is (100 p)^2 over the sum of all. What a frame cannot hold goes to the others by their
+    shares, and what rounding leaves to the largest remainders, so the sum is exact.
+
+    Attributes:
+        released: as the authors' code, version 1: shares are cut to whole numbers and what that leaves is
+            lost; so is what a frame cannot hold, since a stage does not stretch a frame's grid, as that does.
+
+    Source: QuoTA (arXiv 2503.08689), through a review of its released code; the paper's text was not at hand.
+    There p comes from a helper model that is asked about each frame; here it is the selection's score.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
+        >>> chosen = replace(chosen, scores=torch.tensor([0.8, 0.4]))
+        >>> QuoTAShare().allocate(chosen, tokens=10, patches=16).tolist()
+        [8, 2]
+    """
+
+    released: bool = False
+
+    def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
+        """See `BudgetPolicy.allocate`."""
+        p = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-6)
+        share = p.square() / p.square().sum()
+        if self.released:
+            counts = (share * tokens + 1e-9).long().clamp(max=patches)
+            counts[share.argmax()] = counts[share.argmax()].clamp_min(1)
+            return counts
+        return _shared(share, tokens, patches, least=0)
+
+
+def _shared(wanted: Tensor, tokens: int, patches: int, least: int) -> Tensor:
+    """Counts (F,) in proportion, from `least` to `patches` each, `tokens` in all where that can be."""
+    counts = torch.full((len(wanted),), least)
+    tokens = min(tokens, len(wanted) * patches)
+    while (left := tokens - int(counts.sum())) > 0:
+        share = torch.where(counts < patches, wanted, 0.0)
+        share = share / share.sum() * left
+        given = torch.minimum(share.floor().long(), patches - counts)
+        if not int(given.sum()):  # fewer are left than frames: to the largest remainders
+            given = torch.zeros_like(counts)
+            given[share.argsort(descending=True, stable=True)[:left]] = 1
+            given *= counts < patches
+        counts = counts + given
+    return counts
+
+
+POLICIES: dict[str, type[EvenShare] | type[BalancedShare] | type[QuoTAShare]] = {
+    "even": EvenShare,
+    "balanced": BalancedShare,
+    "quota": QuoTAShare,
+}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bvllm.primitives.matching import cosine, unit
-from bvllm.primitives.pooling import grid_shape
+from bvllm.primitives.pooling import grid_pooling_weights, grid_shape
+from bvllm.primitives.reduction import Reduction
 from bvllm.types import Tokens
 
 
@@ -41,21 +42,59 @@ def frame_grid(tokens: Tokens, here: slice) -> tuple[int, int]:
     return grid_shape(len(row))
 
 
-def likeness(features: Tensor, here: slice, there: slice) -> Tensor:
-    """Cosine of each token of one frame with the token in the same place of another: (n,) float32.
+def partners(features: Tensor, here: slice, there: slice) -> tuple[Tensor, Tensor]:
+    """What each token of one frame is compared with in another: the token in the same place.
 
-    Frames that hold different numbers of tokens have no places in common: there, the most similar token of
-    the other frame counts.
+    Frames that hold different numbers of tokens have no places in common: there, it is the most similar one.
+
+    Returns:
+        (n,) cosine with it in float32, and (n,) its index in the clip.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-        >>> likeness(x, slice(2, 4), slice(0, 2)).tolist()
-        [1.0, 0.0]
+        >>> [part.tolist() for part in partners(x, slice(2, 4), slice(0, 2))]
+        [[1.0, 0.0], [0, 1]]
     """
     x, y = features[here].detach(), features[there].detach()
     if len(x) == len(y):
-        return (unit(x) * unit(y)).sum(dim=-1)
-    return cosine(x, y).amax(dim=-1)
+        alike = (unit(x) * unit(y)).sum(dim=-1)
+        return alike, torch.arange(there.start, there.stop, device=x.device)
+    alike, index = cosine(x, y).max(dim=-1)
+    return alike, there.start + index
+
+
+def likeness(features: Tensor, here: slice, there: slice) -> Tensor:
+    """(n,) how alike each token of one frame and its partner in another are; see `partners`."""
+    return partners(features, here, there)[0]
+
+
+def frame_means(tokens: Tokens, places: Sequence[slice]) -> Tensor:
+    """(F, C) float32 the mean token of each frame."""
+    x = tokens.features.detach()
+    return torch.stack([x[place].mean(dim=0, dtype=torch.float32) for place in places])
+
+
+def pooled(tokens: Tokens, here: slice, keep: int) -> Tensor:
+    """Weights (keep, n) that pool one frame's grid to the grid nearest to a square of `keep` cells."""
+    count = here.stop - here.start
+    return grid_pooling_weights(count, keep, tokens.features.device, columns=frame_grid(tokens, here)[1])
+
+
+def stacked(parts: Sequence[tuple[Tensor, Tensor]], inputs: int) -> Reduction:
+    """Outputs one after another: each part is (r, n) weights, and the (n,) inputs that they weigh.
+
+    Example:
+        >>> stacked([(torch.eye(2), torch.tensor([0, 3])), (torch.ones(1, 1), torch.tensor([2]))], 4).input.tolist()
+        [0, 3, 2]
+    """
+    output, input, weight, count = [], [], [], 0
+    for weights, index in parts:
+        row, column = weights.nonzero(as_tuple=True)
+        output.append(row + count)
+        input.append(index[column])
+        weight.append(weights[row, column].float())
+        count += len(weights)
+    return Reduction.of(torch.cat(output), torch.cat(input), torch.cat(weight), count, inputs)
 
 
 def largest_remainders(wanted: Sequence[float], most: Sequence[int], total: int, least: int = 0) -> list[int]:
