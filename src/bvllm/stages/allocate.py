@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bvllm.stages.by_frame import largest_remainders
 from bvllm.types import FrameSelection
 
 
@@ -61,8 +62,19 @@ class BalancedShare:
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
         """See `BudgetPolicy.allocate`."""
+        counts = torch.ones(len(selection), dtype=torch.long)
+        tokens = min(tokens, len(selection) * patches)
         wanted = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-12)
-        return _shared(wanted, tokens, patches, least=1)
+        while (left := tokens - int(counts.sum())) > 0:
+            share = torch.where(counts < patches, wanted, 0.0)
+            share = share / share.sum() * left
+            given = torch.minimum(share.floor().long(), patches - counts)
+            if not int(given.sum()):  # fewer are left than frames: to the largest remainders
+                given = torch.zeros_like(counts)
+                given[share.argsort(descending=True, stable=True)[:left]] = 1
+                given *= counts < patches
+            counts = counts + given
+        return counts
 
 
 @dataclass(frozen=True)
@@ -97,23 +109,25 @@ class QuoTAShare:
             counts = (share * tokens + 1e-9).long().clamp(max=patches)
             counts[share.argmax()] = counts[share.argmax()].clamp_min(1)
             return counts
-        return _shared(share, tokens, patches, least=0)
+        return torch.tensor(_shared(share, tokens, patches))
 
 
-def _shared(wanted: Tensor, tokens: int, patches: int, least: int) -> Tensor:
-    """Counts (F,) in proportion, from `least` to `patches` each, `tokens` in all where that can be."""
-    counts = torch.full((len(wanted),), least)
-    tokens = min(tokens, len(wanted) * patches)
-    while (left := tokens - int(counts.sum())) > 0:
-        share = torch.where(counts < patches, wanted, 0.0)
-        share = share / share.sum() * left
-        given = torch.minimum(share.floor().long(), patches - counts)
-        if not int(given.sum()):  # fewer are left than frames: to the largest remainders
-            given = torch.zeros_like(counts)
-            given[share.argsort(descending=True, stable=True)[:left]] = 1
-            given *= counts < patches
-        counts = counts + given
-    return counts
+def _shared(share: Tensor, tokens: int, most: int) -> list[int]:
+    """Whole numbers in proportion to (F,) shares above 0, none above `most`, `tokens` in all if they hold it.
+
+    Example:
+        >>> _shared(torch.tensor([0.9, 0.1, 0.1]), 10, 6)
+        [6, 2, 2]
+    """
+    ideal, free = torch.zeros_like(share), torch.ones_like(share, dtype=torch.bool)
+    while bool(free.any()):
+        left = tokens - most * int((~free).sum())
+        ideal[free] = share[free] / share[free].sum() * left
+        full = free & (ideal > most)
+        if not bool(full.any()):
+            break
+        ideal[full], free = most, free & ~full
+    return largest_remainders(ideal.tolist(), [most] * len(share), tokens)
 
 
 POLICIES: dict[str, type[EvenShare] | type[BalancedShare] | type[QuoTAShare]] = {

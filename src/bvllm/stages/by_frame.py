@@ -84,7 +84,8 @@ def stacked(parts: Sequence[tuple[Tensor, Tensor]], inputs: int) -> Reduction:
     """Outputs one after another: each part is (r, n) weights, and the (n,) inputs that they weigh.
 
     Example:
-        >>> stacked([(torch.eye(2), torch.tensor([0, 3])), (torch.ones(1, 1), torch.tensor([2]))], 4).input.tolist()
+        >>> parts = [(torch.eye(2), torch.tensor([0, 3])), (torch.ones(1, 1), torch.tensor([2]))]
+        >>> stacked(parts, 4).input.tolist()
         [0, 3, 2]
     """
     output, input, weight, count = [], [], [], 0

@@ -175,8 +175,8 @@ class FrameSampling:
     ) -> Sampled:
         """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay.
 
-        Without a sampler all patches stay, whatever a policy gave their frames: its first ones would be the top
-        of the picture. The last slot brings them down to it.
+        Without a sampler all patches stay, whatever a policy gave their frames: the first ones would be the
+        top of the picture. The last slot brings them down to it.
         """
         ids, mask = questions_per_frame(questions, selections)
         per_frame = None if self.sampler is None else allocation.per_frame

@@ -17,7 +17,8 @@ class CATP(PictureMethod):
     """Keep of each frame tokens that are like the question's words and unlike one another.
 
     The first is the one most like the question's mean vector; each further one has the largest sum of its
-    distance to the nearest kept and, by weight, its likeness to the question. Frames share the budget equally.
+    distance to the nearest kept and, by weight, its likeness to the question. Frames share the budget
+    equally.
 
     Its second stage, by how attention changes between layers of the language model, is not here.
 

@@ -1,6 +1,7 @@
 """EVS, as vLLM serves it: keep the first frame and what changes (arXiv 2510.14624)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -44,6 +45,6 @@ class EVS(TokenMethod):
             whole = torch.arange(first, device=device)
         if len(whole) == keep:
             return Assignment.keep(whole, len(tokens))
-        alike = [likeness(tokens.features, here, before) for before, here in zip(places, places[1:])]
+        alike = [likeness(tokens.features, here, before) for before, here in pairwise(places)]
         order = (1 - torch.cat(alike)).argsort(descending=True, stable=True)
         return Assignment.keep(torch.cat([whole, first + order[: keep - len(whole)]]), len(tokens))

@@ -31,7 +31,8 @@ class FourierVLM(PictureMethod):
 
     Example:
         >>> tokens = Tokens.of(torch.ones(1, 16, 2), torch.zeros(1))
-        >>> tokens.reduce(FourierVLM().assign(tokens, 4, Signals())).features.round(decimals=4).unique().tolist()
+        >>> cut = tokens.reduce(FourierVLM().assign(tokens, 4, Signals()))
+        >>> cut.features.round(decimals=4).unique().tolist()
         [1.0]
     """
 

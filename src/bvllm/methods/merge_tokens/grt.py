@@ -43,13 +43,16 @@ class GRT(TokenMethod):
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.14199"
+    conserves: ClassVar[bool] = True
     across: ClassVar[bool] = True
 
     scene: float = 0.9
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         places, x = frame_slices(tokens), tokens.features.detach()
-        key = _key_frames(cosine(frame_means(tokens, places)), [p.stop - p.start for p in places], keep, self.scene)
+        key = _key_frames(
+            cosine(frame_means(tokens, places)), [p.stop - p.start for p in places], keep, self.scene
+        )
         into = torch.arange(len(tokens), device=x.device)
         residual = torch.full((len(tokens),), torch.inf, device=x.device)
         for place, k in zip(places, key):

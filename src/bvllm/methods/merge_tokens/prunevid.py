@@ -1,6 +1,7 @@
 """PruneVid: average what stands still, cluster the rest (arXiv 2412.16117)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -39,8 +40,8 @@ class PruneVid(TokenMethod):
         released: the authors' counts of clusters, where they fit the budget; fewer, where they do not. Their
             random tie-breaking is left out.
 
-    Source: PruneVid (arXiv 2412.16117), through its released code (`merge_frames_dynamic`) and LightCompress's
-    port; the paper's text was not at hand.
+    Source: PruneVid (arXiv 2412.16117), through its released code (`cluster_dpc_knn`, `refine_clusters`) and
+    LightCompress's port of the rest; the paper's text was not at hand.
 
     Example:
         >>> tokens = Tokens.of(torch.eye(3).repeat(8, 1, 1), torch.arange(8.0))
@@ -111,7 +112,7 @@ def _scenes(means: Tensor) -> list[range]:
 
 def _runs(label: list[int]) -> list[range]:
     cuts = [0, *(k for k in range(1, len(label)) if label[k] != label[k - 1]), len(label)]
-    return [range(a, b) for a, b in zip(cuts, cuts[1:])]
+    return [range(a, b) for a, b in pairwise(cuts)]
 
 
 def _as_runs(label: list[int]) -> list[int]:

@@ -91,7 +91,8 @@ class STCPruner(TokenMethod):
         if state is None:
             return Memory(mean, 1)
         if not isinstance(state, Memory):
+            kind = type(state).__name__
             raise TypeError(
-                f"state must be what STCPruner.remember gave, got {type(state).__name__}: keep one state a method"
+                f"state must be what STCPruner.remember gave, got {kind}: keep one for each method"
             )
         return Memory(state.total + mean, state.chunks + 1)

@@ -23,8 +23,8 @@ class TSLLaVA(TokenMethod):
     the tokens of these frames are pooled to as many as their tile of the picture would have had.
 
     From count to count: they keep 2 880 tokens and a thumbnail of 576; here one token in six is the
-    thumbnail's, at most as many as a frame has. Theirs puts the thumbnail last; here its tokens stand with the
-    frames that they show.
+    thumbnail's, at most as many as a frame has. Theirs puts the thumbnail last; here its tokens stand with
+    the frames that they show.
 
     Source: TS-LLaVA (arXiv 2411.11066), through a review of its released code; the paper's text was not at
     hand.

@@ -20,9 +20,9 @@ class VidCom2(TokenMethod):
     """Share tokens out by how far each frame is from the video, and keep those that resemble neither mean.
 
     Over the steadier half of the channels, each token is compared by a sum of five Gaussian kernels with the
-    mean of the video and with that of its frame. A frame's uniqueness is minus its mean likeness to the video;
-    a sharp softmax over frames turns it into shares, ratio (1 + p - mean p), at most all of a frame. In each
-    frame, the tokens least like both means stay.
+    mean of the video and with that of its frame. A frame's uniqueness is minus its mean likeness to the
+    video; a sharp softmax over frames turns it into shares, ratio (1 + p - mean p), at most all of a frame.
+    In each frame, the tokens least like both means stay.
 
     From ratio to count: the ratio is the budget over all tokens, and what rounding leaves goes to the largest
     remainders, so that the sum is exact; the authors round each frame by itself. Every frame keeps one token

@@ -39,6 +39,7 @@ class VQToken(TokenMethod):
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.16980"
     lands: ClassVar[Lands] = "below"
+    conserves: ClassVar[bool] = True
     across: ClassVar[bool] = True
 
     rounds: int = 50

@@ -24,15 +24,16 @@ class F2C(FrameMethod):
     the edge that scores best: relevant, unlike the frame beside it, of a clip that is not long yet.
 
     From count to count: the authors lower the resolution of clips so that they cost what single frames did.
-    Here the count of frames is given, a quarter of them anchors, and the tokens of each follow from the budget
-    over all frames, as they do for any selection.
+    Here the count of frames is given, a quarter of them anchors, and the tokens of each follow from the
+    budget over all frames, as they do for any selection.
 
     Attributes:
         length: frames to an anchor, on average.
         redundancy: weight of the likeness to the frame beside it, against relevance from 0 to 1.
         patience: weight of a clip's length, over the average, against the same.
 
-    Source: from the abstract of F2C (arXiv 2510.02262) and summaries; no code was found. The weights are ours.
+    Source: from the abstract of F2C (arXiv 2510.02262) and summaries; no code was found, and the weights are
+    ours.
 
     Example:
         >>> clip = Clip(torch.eye(9), torch.arange(9.0))
@@ -60,7 +61,13 @@ class F2C(FrameMethod):
         taken = {a for a, _ in clips}
         while len(taken) < keep:
             steps = [
-                (worth[new] - self.redundancy * beside[min(old, new)] - self.patience * (b - a) / self.length, k, new)
+                (
+                    worth[new]
+                    - self.redundancy * beside[min(old, new)]
+                    - self.patience * (b - a) / self.length,
+                    k,
+                    new,
+                )
                 for k, (a, b) in enumerate(clips)
                 for old, new in ((a, a - 1), (b, b + 1))
                 if 0 <= new < len(clip) and new not in taken
@@ -77,7 +84,9 @@ def _anchors(x: Tensor, worth: list[float], count: int, drawn: torch.Generator) 
     if len(peaks) <= count:
         return peaks
     label = spherical_means(x[peaks], count, ROUNDS, TOLERANCE, drawn).tolist()
-    best = {group: max((k for k, g in zip(peaks, label) if g == group), key=worth.__getitem__) for group in label}
+    best = {
+        group: max((k for k, g in zip(peaks, label) if g == group), key=worth.__getitem__) for group in label
+    }
     return sorted(best.values())
 
 
