@@ -26,7 +26,7 @@ def test_aim_merges_pairs_within_a_frame_and_forgets_sizes_only_as_released():
     halved = made(AIM(), frames, 16)
     assert halved.features.amax(dim=1).tolist() == [1.0] * 16, "copies become one, and nothing else"
     assert halved.size.tolist() == [2.0] * 16
-    # Of four tokens three become one in the first round: their mean counts three times in the second, or once.
+    # Three of four become one in the first round: their mean counts three times in the second, or once.
     row = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 0.0, 9.0], [1.0, 0.4, 0.0]])[None]
     by_size, by_mean = (made(AIM(released=r), row, 1) for r in (False, True))
     torch.testing.assert_close(by_size.features[0], row[0].mean(dim=0))

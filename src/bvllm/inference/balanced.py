@@ -245,7 +245,7 @@ class BalancedModel:
             rows,
             [selection],
             budget=Budget(budget.tokens - tail, budget.frames),
-            signals=[Signals(grid=grid, seed=methods.seed)],
+            signals=[Signals(question=self._words(asked), grid=grid, seed=methods.seed)],
         )
         [tokens] = sampled.tokens
         return VisualTokens(
@@ -255,6 +255,13 @@ class BalancedModel:
             selections=[selection],
             grid=grid,
         )
+
+    def _words(self, asked: AskedQuestion) -> Tensor:
+        """(Q, D) the question's words as the language model reads them: in the space of visual tokens."""
+        ids = self.processor.tokenizer(asked.question.stem, add_special_tokens=False, return_tensors="pt")
+        embed = self.model.get_input_embeddings()
+        with torch.inference_mode():
+            return torch.as_tensor(embed(ids["input_ids"].to(self.device))[0])
 
     def _grid(self, tokens: int) -> tuple[int, int]:
         """Rows and columns of a frame's tokens; one row where they form no such grid."""

@@ -143,7 +143,7 @@ class Assignment:
             and x.shape[1] > CHANNELS_AT_A_TIME
         ):
             # Each channel by itself, so nothing changes but the memory: no copy of all of x in float32.
-            return torch.cat([self.mean(part, size) for part in x.split(CHANNELS_AT_A_TIME, dim=1)], dim=1)
+            return torch.cat([self.mean(part, size) for part in torch.split(x, CHANNELS_AT_A_TIME, 1)], dim=1)
         wide = torch.promote_types(x.dtype, torch.float32)
         weight = size.to(wide).reshape(-1, *[1] * (x.ndim - 1))
         return (self.sum(x.to(wide) * weight) / self.sum(weight)).to(x.dtype)

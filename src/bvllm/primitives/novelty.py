@@ -29,7 +29,8 @@ def steady_channels(x: Tensor) -> Tensor:
         total += torch.stack([wide.sum(dim=0), wide.square().sum(dim=0)])
     mean, square = total / len(x)
     variance = square - mean.square()
-    return variance.topk(max(1, int(x.shape[1] * STEADY)), largest=False).indices
+    steadiest: Tensor = variance.topk(max(1, int(x.shape[1] * STEADY)), largest=False).indices
+    return steadiest
 
 
 def unit_mean(x: Tensor, channels: Tensor) -> Tensor:
