@@ -24,6 +24,9 @@ from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.merge_tokens.ts_llava import TSLLaVA
 from bvllm.methods.merge_tokens.vidcom2 import VidCom2
 from bvllm.methods.merge_tokens.vqtoken import VQToken
+from bvllm.methods.merge_tokens.fastervlm import FasterVLM
+from bvllm.methods.merge_tokens.tome import ToMe
+from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
@@ -79,6 +82,8 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "ts_llava": TSLLaVA,
         "vidcom2": VidCom2,
         "vqtoken": VQToken,
+        "fastervlm": FasterVLM,
+        "visionzip": VisionZip,
     },
     "merge_tokens": {
         "bipartite": BipartiteMerging,
@@ -102,6 +107,8 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "ts_llava": TSLLaVA,
         "vidcom2": VidCom2,
         "vqtoken": VQToken,
+        "fastervlm": FasterVLM,
+        "visionzip": VisionZip,
     },
 }
 

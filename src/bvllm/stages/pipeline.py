@@ -201,7 +201,7 @@ class Pipeline:
             method = EVEN_THINNING
         if len(tokens) <= keep:
             return tokens
-        signals = replace(allocation.signals[number], seconds=tokens.seconds, attention=None, keys=None)
+        signals = carried(allocation.signals[number], tokens)
         per_frame = allocation.per_frame
         if per_frame is not None and not method.across and int(per_frame[number].sum()) <= keep:
             frames, group = torch.unique_consecutive(tokens.frame, return_inverse=True)
@@ -214,6 +214,34 @@ def _grid(signals: Signals, patches: int) -> tuple[int, int]:
     """The tower's grid, or the shape nearest to a square where it holds other than the patches given."""
     grid = signals.grid
     return grid if grid is not None and grid[0] * grid[1] == patches else grid_shape(patches)
+
+
+def carried(signals: Signals, tokens: Tokens) -> Signals:
+    """What is known of patches, for tokens that are made of them: attention and keys are means, by weight.
+
+    Example:
+        >>> seen = Signals(attention=torch.tensor([0.1, 0.3, 0.6]))
+        >>> pair = Tokens.of(torch.eye(3)[None], torch.zeros(1)).reduce(Assignment.merge(torch.tensor([0, 0, 2])))
+        >>> carried(seen, pair).attention.tolist()
+        [0.20000000298023224, 0.6000000238418579]
+    """
+    if signals.attention is None and signals.keys is None:
+        return replace(signals, seconds=tokens.seconds)
+    origin = tokens.origin
+    origin = replace(origin, weight=origin.weight.abs())
+    whole = origin.combine(origin.weight.new_ones(origin.inputs))
+
+    def of_tokens(known: Tensor | None) -> Tensor | None:
+        if known is None or len(known) != origin.inputs:  # of other patches than the tokens are made of
+            return None
+        return origin.combine(known.float()) / whole.reshape(-1, *[1] * (known.ndim - 1))
+
+    return replace(
+        signals,
+        seconds=tokens.seconds,
+        attention=of_tokens(signals.attention),
+        keys=of_tokens(signals.keys),
+    )
 
 
 def partial_of(patches_of: PatchesOf, clip: int) -> Callable[[Tensor], Tensor]:
