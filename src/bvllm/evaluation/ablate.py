@@ -53,10 +53,11 @@ class Ablated:
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames,
-        *seen: PatchSignals,
+        seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """The model's tokens, for another question or swapped."""
-        found = self.loaded.reduce(patches, selection, self.swap_question or asked, budget, methods, *seen)
+        question, known = self.swap_question or asked, () if seen is None else (seen,)
+        found = self.loaded.reduce(patches, selection, question, budget, methods, *known)
         return found if self.swap_tokens is None else self.swap_tokens(found)
 
 

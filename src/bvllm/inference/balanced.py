@@ -208,7 +208,7 @@ class BalancedModel:
                 for frame in frames
             ]
         features, signals = zip(*read)
-        return torch.cat(features), PatchSignals(*(_joined(part) for part in zip(*signals)))
+        return torch.cat(features), PatchSignals.of_frames(signals)
 
     def _encode(self, frame: Tensor) -> Tensor:
         return encode(self.model, self.family, self._pixels(frame), 1)
@@ -409,9 +409,3 @@ class BalancedModel:
             frames=frames,
             tokens=min(budget.tokens, frames * each + self.family.tail),
         )
-
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """What is known of frames, read one by one; None where nothing is."""
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if known else None

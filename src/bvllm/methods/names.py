@@ -115,9 +115,9 @@ def check_reading(filled: Mapping[str, str], tower: frozenset[Looker], model: st
         wanted = NOTHING if filled[slot] == NONE else METHODS[slot][filled[slot]].reads
         if (wanted.lookers and wanted.looker_of(tower) is None) or (wanted.keys and not tower):
             raise ValueError(
-                f"{slot} must be a method that this model's vision tower can serve, got {filled[slot]!r}, which "
-                f"goes by {_in_words(wanted.lookers)}: {model!r} gives {_in_words(sorted(tower))}; choose "
-                "another method, or another model"
+                f"{slot} must be a method that this model's vision tower can serve, got {filled[slot]!r}, "
+                f"which goes by {_in_words(wanted.lookers)}: {model!r} gives "
+                f"{_in_words(sorted(tower))}; choose another method, or another model"
             )
 
 

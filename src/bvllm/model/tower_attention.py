@@ -8,7 +8,7 @@ of the model is changed, and the hook is gone afterwards, whatever happens.
 
 import copy
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -60,6 +60,20 @@ class PatchSignals(NamedTuple):
     attention: Tensor | None = None
     keys: Tensor | None = None
 
+    @classmethod
+    def of_frames(cls, parts: "Sequence[PatchSignals]") -> "PatchSignals":
+        """What was read of some frames after others, as one."""
+        return cls(*(torch.cat(known) if (known := _there(part)) else None for part in zip(*parts)))
+
+    def of_clips(self, counts: Sequence[int]) -> "list[PatchSignals]":
+        """The same, cut into clips of so many frames each."""
+        columns = [[None] * len(counts) if part is None else part.split(list(counts)) for part in self]
+        return [PatchSignals(*row) for row in zip(*columns)]
+
+
+def _there(parts: Sequence[Tensor | None]) -> list[Tensor]:
+    return [part for part in parts if part is not None]
+
 
 def signals_of_rows(seen: PatchSignals | None, selection: FrameSelection, signals: Signals) -> Signals:
     """What is known of the distinct frames that a selection stands on, added to a method's signals.
@@ -72,11 +86,15 @@ def signals_of_rows(seen: PatchSignals | None, selection: FrameSelection, signal
     if seen is None:
         return signals
     attention, keys = seen
-    if attention is not None:
-        attention = mixed(lambda _: attention[..., None], selection).flatten()
-    if keys is not None:
-        keys = mixed(lambda _: keys, selection).flatten(0, 1)
-    return replace(signals, attention=attention, keys=keys)
+    return replace(
+        signals,
+        attention=None if attention is None else _of_rows(attention[..., None], selection).flatten(),
+        keys=None if keys is None else _of_rows(keys, selection).flatten(0, 1),
+    )
+
+
+def _of_rows(known: Tensor, selection: FrameSelection) -> Tensor:
+    return mixed(lambda _: known.to(selection.weights.device), selection)
 
 
 @dataclass(frozen=True)
@@ -129,8 +147,8 @@ class TowerReader:
         if not lookers or (reading.lookers and self.looker is None):
             raise ValueError(
                 f"vision tower must give attention of {' or '.join(reading.lookers) or 'its layers'}, got a "
-                f"{tower.config.model_type} that gives {', '.join(sorted(lookers)) or 'none'}: choose another "
-                "method, or another model"
+                f"{tower.config.model_type} that gives {', '.join(sorted(lookers)) or 'none'}: "
+                "choose another method, or another model"
             )
         where, name = LAYERS[str(tower.config.model_type)]
         blocks = tower.get_submodule(where)
@@ -151,6 +169,17 @@ class TowerReader:
             watched = [*self._blocks, *([] if self._head is None else [self._head])]
             self._seen = [hooks.enter_context(_calls_of(module)) for module in watched]
             yield
+
+    def run(
+        self, encode: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], prefix: int
+    ) -> tuple[Tensor, PatchSignals]:
+        """Encode frames, some at a time, and read each time what was asked for; see `read`."""
+        encoded, seen = [], []
+        for chunk in chunks:
+            with self.watching():
+                encoded.append(encode(chunk))
+            seen.append(self.read(prefix))
+        return torch.cat(encoded), PatchSignals.of_frames(seen)
 
     def read(self, prefix: int) -> PatchSignals:
         """What was asked for, of the patches behind a prefix of [CLS] and registers, in the tower's order.
@@ -246,8 +275,9 @@ def _asked(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> li
     """
     AttentionInterface.register(KEEPER, _keep)
     twin = copy.copy(module)
-    twin.config = copy.copy(module.config)
-    twin.config._attn_implementation = KEEPER
+    config: Any = copy.copy(module.config)
+    config._attn_implementation = KEEPER
+    twin.config = config
     found: list[Asked] = []
     twin.__dict__["asked"] = found
     with torch.no_grad():

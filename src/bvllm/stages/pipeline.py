@@ -221,8 +221,9 @@ def carried(signals: Signals, tokens: Tokens) -> Signals:
 
     Example:
         >>> seen = Signals(attention=torch.tensor([0.1, 0.3, 0.6]))
-        >>> pair = Tokens.of(torch.eye(3)[None], torch.zeros(1)).reduce(Assignment.merge(torch.tensor([0, 0, 2])))
-        >>> carried(seen, pair).attention.tolist()
+        >>> joined = Assignment.merge(torch.tensor([0, 0, 2]))
+        >>> tokens = Tokens.of(torch.eye(3)[None], torch.zeros(1)).reduce(joined)
+        >>> carried(seen, tokens).attention.tolist()
         [0.20000000298023224, 0.6000000238418579]
     """
     if signals.attention is None and signals.keys is None:

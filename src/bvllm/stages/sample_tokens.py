@@ -16,6 +16,7 @@ from bvllm.primitives.pooling import grid_pooling_weights, grid_shape
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.method import Kind, Lands, Slot, TokenMethod, decide
 from bvllm.stages.qformer import QFormer
+from bvllm.stages.reading import NOTHING, Reading
 from bvllm.stages.resampler import Resampler
 from bvllm.types import FrameSelection, Questions, SignalName, Signals, Step, Tokens
 
@@ -37,6 +38,7 @@ class TokenSampler(nn.Module):
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
     needs: ClassVar[frozenset[SignalName]] = frozenset()  # words come to it as tokens, beside the patches
+    reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "queries"
     learned: ClassVar[bool] = True
@@ -79,6 +81,7 @@ class PooledTokens(nn.Module):
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
     needs: ClassVar[frozenset[SignalName]] = frozenset()
+    reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "patches"
     learned: ClassVar[bool] = False

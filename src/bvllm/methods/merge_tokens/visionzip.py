@@ -49,7 +49,8 @@ class VisionZip(PictureMethod):
     released: bool = False
 
     def assign_frame(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment | Reduction:
-        assert signals.attention is not None and signals.keys is not None  # `decide` checks
+        assert signals.attention is not None  # `decide` checks what a method needs
+        assert signals.keys is not None
         centres = min(keep, max(round(keep * self.contextual), int(keep > 1)))
         dominant = strongest(signals.attention, keep - centres)
         if not centres:
@@ -58,9 +59,7 @@ class VisionZip(PictureMethod):
         rest[dominant] = False
         others = rest.nonzero()[:, 0]
         place, joins = joined_to_centres(signals.keys[others].detach(), centres)
-        return mixed_with_centres(
-            len(tokens), dominant, others[place], others, joins, released=self.released
-        )
+        return mixed_with_centres(len(tokens), dominant, others[place], others, joins, released=self.released)
 
 
 def joined_to_centres(keys: Tensor, centres: int) -> tuple[Tensor, Tensor]:
