@@ -25,8 +25,16 @@ from bvllm.methods.merge_tokens.ts_llava import TSLLaVA
 from bvllm.methods.merge_tokens.vidcom2 import VidCom2
 from bvllm.methods.merge_tokens.vqtoken import VQToken
 from bvllm.methods.merge_tokens.fastervlm import FasterVLM
+from bvllm.methods.merge_tokens.fastvid import FastVID
+from bvllm.methods.merge_tokens.fopru import FoPru, FoPruRows
+from bvllm.methods.merge_tokens.holitom import HoliTom
+from bvllm.methods.merge_tokens.mustdrop import MustDrop
+from bvllm.methods.merge_tokens.siglip_head import SiglipHead
 from bvllm.methods.merge_tokens.tome import ToMe
+from bvllm.methods.merge_tokens.visiondrop import VisionDrop
 from bvllm.methods.merge_tokens.visionzip import VisionZip
+from bvllm.methods.merge_tokens.vispruner import VisPruner
+from bvllm.methods.merge_tokens.vtc_cls import VTCCLS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
@@ -83,7 +91,16 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "vidcom2": VidCom2,
         "vqtoken": VQToken,
         "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru-rows": FoPruRows,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
+        "siglip-head": SiglipHead,
+        "visiondrop": VisionDrop,
+        "vispruner": VisPruner,
         "visionzip": VisionZip,
+        "vtc-cls": VTCCLS,
     },
     "merge_tokens": {
         "bipartite": BipartiteMerging,
@@ -108,7 +125,16 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "vidcom2": VidCom2,
         "vqtoken": VQToken,
         "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru-rows": FoPruRows,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
+        "siglip-head": SiglipHead,
+        "visiondrop": VisionDrop,
+        "vispruner": VisPruner,
         "visionzip": VisionZip,
+        "vtc-cls": VTCCLS,
     },
 }
 

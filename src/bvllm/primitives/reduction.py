@@ -8,7 +8,9 @@ row.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -114,6 +116,24 @@ class Reduction:
             weights[group, row, column],
             groups * rows,
             groups * columns,
+        )
+
+    @classmethod
+    def beside(cls, parts: "Sequence[Reduction]") -> "Reduction":
+        """The outputs of several reductions of the same inputs, one after another.
+
+        Example:
+            >>> halves = [Reduction.dense(torch.tensor([row])) for row in ([1.0, 0.0], [0.5, 0.5])]
+            >>> Reduction.beside(halves).output.tolist()
+            [0, 1, 1]
+        """
+        starts = [0, *accumulate(part.outputs for part in parts)]
+        return cls.of(
+            torch.cat([part.output + start for part, start in zip(parts, starts)]),
+            torch.cat([part.input for part in parts]),
+            torch.cat([part.weight for part in parts]),
+            starts[-1],
+            parts[0].inputs,
         )
 
     @property

@@ -36,7 +36,7 @@ class VisionZip(PictureMethod):
     Example:
         >>> tokens = Tokens.of(torch.eye(4)[None], torch.zeros(1))
         >>> seen = Signals(attention=torch.tensor([0.1, 0.6, 0.2, 0.1]), keys=torch.eye(4))
-        >>> VisionZip(contextual=0.5).assign(tokens, 2, seen).combine(tokens.features)[0].tolist()
+        >>> VisionZip(contextual=0.5).assign(tokens, 2, seen).combine(tokens.features)[1].tolist()
         [0.5, 0.0, 0.25, 0.25]
     """
 
@@ -52,7 +52,7 @@ class VisionZip(PictureMethod):
         assert signals.attention is not None  # `decide` checks what a method needs
         assert signals.keys is not None
         centres = min(keep, max(round(keep * self.contextual), int(keep > 1)))
-        dominant = strongest(signals.attention, keep - centres)
+        dominant = strongest(signals.attention, keep - centres).sort().values
         if not centres:
             return Assignment.keep(dominant, len(tokens))
         rest = torch.ones(len(tokens), dtype=torch.bool, device=dominant.device)
