@@ -154,11 +154,12 @@ class TowerReader:
         blocks = tower.get_submodule(where)
         assert isinstance(blocks, nn.ModuleList)
         last = range(len(blocks) + 1)[layer]
-        if not 1 <= reading.layers <= last:
+        if not last:
             raise ValueError(
-                f"layers must lie in 1..{last} of this vision tower, got {reading.layers}: sum over fewer"
+                f"layer must be what leaves a layer of the vision tower, got {layer}, which enters the first: "
+                "choose another method, or patches of a later layer"
             )
-        self._blocks = [block.get_submodule(name) for block in blocks[last - reading.layers : last]]
+        self._blocks = [block.get_submodule(name) for block in blocks[max(0, last - reading.layers) : last]]
         self._head = _head_of(tower) if self.looker == "head" else None
         self._seen: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = []
 

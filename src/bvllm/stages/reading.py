@@ -17,7 +17,7 @@ class Reading:
 
     Attributes:
         lookers: whose attention serves, the first that the tower has; nothing where none is wanted.
-        layers: over how many layers attention is summed.
+        layers: over how many layers attention is summed, where the tower has as many.
         keys: whether the keys of that layer are wanted, as the mean over its heads.
 
     Example:
