@@ -46,9 +46,9 @@ def test_tokens_go_by_the_tower_s_attention(folders, video, tmp_path, capsys):
         assert found["tokens"] == 24
         assert found["settings"]["used"]["methods"]["merge_tokens"] == name
     capsys.readouterr()
-    assert main([*ask, "vtc-cls"]) != 0
+    assert main([*ask, "vtc_cls"]) != 0
     said = capsys.readouterr().err
-    assert "got 'vtc-cls', which goes by the attention of [CLS]" in said
+    assert "got 'vtc_cls', which goes by the attention of [CLS]" in said
     assert "gives that of a pooling head or what a patch receives from the others" in said
 
 

@@ -55,7 +55,7 @@ def test_other_attention_keeps_other_tokens(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["fastervlm", "vtc-cls", "siglip-head", "fopru", "vispruner", "visionzip", "visiondrop"]
+    "name", ["fastervlm", "vtc_cls", "siglip_head", "fopru", "vispruner", "visionzip", "visiondrop"]
 )
 def test_every_frame_keeps_as_many(name):
     tokens = clip()

@@ -12,28 +12,27 @@ from bvllm.methods.merge_tokens.catp import CATP
 from bvllm.methods.merge_tokens.dcode import DCoDeTokens
 from bvllm.methods.merge_tokens.dycoke import DyCoke
 from bvllm.methods.merge_tokens.evs import EVS
+from bvllm.methods.merge_tokens.fastervlm import FasterVLM
+from bvllm.methods.merge_tokens.fastvid import FastVID
+from bvllm.methods.merge_tokens.fopru import FoPru, FoPruRows
 from bvllm.methods.merge_tokens.fourier import FourierVLM
 from bvllm.methods.merge_tokens.free_video import FreeVideoCrop
 from bvllm.methods.merge_tokens.grt import GRT
+from bvllm.methods.merge_tokens.holitom import HoliTom
+from bvllm.methods.merge_tokens.mustdrop import MustDrop
 from bvllm.methods.merge_tokens.prunevid import PruneVid
 from bvllm.methods.merge_tokens.red_villm import REDVILLM
+from bvllm.methods.merge_tokens.siglip_head import SiglipHead
 from bvllm.methods.merge_tokens.slow_fast import SlowFast
 from bvllm.methods.merge_tokens.stc import STCPruner
 from bvllm.methods.merge_tokens.storm import STORMSampling
 from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.merge_tokens.ts_llava import TSLLaVA
 from bvllm.methods.merge_tokens.vidcom2 import VidCom2
-from bvllm.methods.merge_tokens.vqtoken import VQToken
-from bvllm.methods.merge_tokens.fastervlm import FasterVLM
-from bvllm.methods.merge_tokens.fastvid import FastVID
-from bvllm.methods.merge_tokens.fopru import FoPru, FoPruRows
-from bvllm.methods.merge_tokens.holitom import HoliTom
-from bvllm.methods.merge_tokens.mustdrop import MustDrop
-from bvllm.methods.merge_tokens.siglip_head import SiglipHead
-from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.merge_tokens.visiondrop import VisionDrop
 from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.merge_tokens.vispruner import VisPruner
+from bvllm.methods.merge_tokens.vqtoken import VQToken
 from bvllm.methods.merge_tokens.vtc_cls import VTCCLS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
@@ -79,28 +78,28 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "dcode": DCoDeTokens,
         "dycoke": DyCoke,
         "evs": EVS,
+        "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru_rows": FoPruRows,
         "fourier": FourierVLM,
         "free_video": FreeVideoCrop,
         "grt": GRT,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
         "prunevid": PruneVid,
         "red_villm": REDVILLM,
+        "siglip_head": SiglipHead,
         "slow_fast": SlowFast,
         "stc": STCPruner,
         "storm": STORMSampling,
         "ts_llava": TSLLaVA,
         "vidcom2": VidCom2,
-        "vqtoken": VQToken,
-        "fastervlm": FasterVLM,
-        "fastvid": FastVID,
-        "fopru": FoPru,
-        "fopru-rows": FoPruRows,
-        "holitom": HoliTom,
-        "mustdrop": MustDrop,
-        "siglip-head": SiglipHead,
         "visiondrop": VisionDrop,
-        "vispruner": VisPruner,
         "visionzip": VisionZip,
-        "vtc-cls": VTCCLS,
+        "vispruner": VisPruner,
+        "vqtoken": VQToken,
+        "vtc_cls": VTCCLS,
     },
     "merge_tokens": {
         "bipartite": BipartiteMerging,
@@ -113,28 +112,28 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "dcode": DCoDeTokens,
         "dycoke": DyCoke,
         "evs": EVS,
+        "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru_rows": FoPruRows,
         "fourier": FourierVLM,
         "free_video": FreeVideoCrop,
         "grt": GRT,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
         "prunevid": PruneVid,
         "red_villm": REDVILLM,
+        "siglip_head": SiglipHead,
         "slow_fast": SlowFast,
         "stc": STCPruner,
         "storm": STORMSampling,
         "ts_llava": TSLLaVA,
         "vidcom2": VidCom2,
-        "vqtoken": VQToken,
-        "fastervlm": FasterVLM,
-        "fastvid": FastVID,
-        "fopru": FoPru,
-        "fopru-rows": FoPruRows,
-        "holitom": HoliTom,
-        "mustdrop": MustDrop,
-        "siglip-head": SiglipHead,
         "visiondrop": VisionDrop,
-        "vispruner": VisPruner,
         "visionzip": VisionZip,
-        "vtc-cls": VTCCLS,
+        "vispruner": VisPruner,
+        "vqtoken": VQToken,
+        "vtc_cls": VTCCLS,
     },
 }
 

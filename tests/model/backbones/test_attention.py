@@ -121,7 +121,7 @@ def test_methods_go_by_it_or_are_refused_by_name(wrapped):
     with pytest.raises(ValueError, match="method FoPru must give attention, got one that gives"):
         wrapped.reduce(patches, chosen, asked, budget, names)
     gives = lookers_in(wrapped.model)
-    for name, lookers in (("vtc-cls", {"cls"}), ("siglip-head", {"head"}), ("fastervlm", {"cls", "head"})):
+    for name, lookers in (("vtc_cls", {"cls"}), ("siglip_head", {"head"}), ("fastervlm", {"cls", "head"})):
         if gives & lookers:
             assert wrapped.methods(MethodNames(merge_tokens=name))["merge_tokens"] == name
         else:

@@ -43,6 +43,7 @@ class MustDrop(PictureMethod):
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2411.10803"
     lands: ClassVar[Lands] = "below"
+    conserves: ClassVar[bool] = True
 
     threshold: float | None = None
 
