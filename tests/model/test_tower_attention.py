@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from bvllm.model import tower_attention
-from bvllm.model.tower_attention import PatchSignals, TowerReader, lookers_of
+from bvllm.model.tower_attention import TowerReader, lookers_of
 from bvllm.model.vision_tower import tower_of
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget
 from tests.model import tiny

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.methods.names import MethodNames
-from bvllm.model.tower_attention import PatchSignals
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.types import Budget, FrameSelection
 
 SEED = 20

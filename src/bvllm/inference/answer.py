@@ -19,7 +19,7 @@ from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.methods import is_learned
 from bvllm.methods.names import MethodNames, Slots, reading_of
-from bvllm.model.tower_attention import PatchSignals
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import frames_needed
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection

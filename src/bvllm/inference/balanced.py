@@ -35,8 +35,8 @@ from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
 from bvllm.model.backbones.families import Family, encode, family_of
-from bvllm.model.tower_attention import PatchSignals, signals_of_rows
 from bvllm.stages.allocate import POLICIES
+from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
 from bvllm.stages.reading import Reading
 from bvllm.stages.sample_tokens import PerClip

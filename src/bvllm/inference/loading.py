@@ -33,8 +33,8 @@ from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
 from bvllm.model.knowledge import Knowledge
-from bvllm.model.tower_attention import PatchSignals, lookers_of
 from bvllm.model.vision_tower import hidden_size, patch_count
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import mixed
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection, Questions
@@ -159,7 +159,7 @@ class LoadedModel:
         """
         config = self._with(methods)
         found = {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
-        check_reading(found, lookers_of(self.model.model.vision_tower), self.name)
+        check_reading(found, self.model.lookers, self.name)
         return found
 
     def read(self, question: Question) -> AskedQuestion:

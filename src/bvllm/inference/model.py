@@ -15,7 +15,7 @@ from bvllm.common.text import Question
 from bvllm.inference.session import PromptCache
 from bvllm.methods.names import MethodNames
 from bvllm.model import BVLLMVisualOutput
-from bvllm.model.tower_attention import PatchSignals
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection, Questions
 

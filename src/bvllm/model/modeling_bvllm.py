@@ -22,10 +22,11 @@ from bvllm.model.generation import PackedGeneration, remember_prompt
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.packing import Packing, infer_mask, positions_of, used_placeholders
-from bvllm.model.tower_attention import PatchSignals
+from bvllm.model.tower_attention import lookers_of
 from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel
-from bvllm.stages.reading import Reading
+from bvllm.stages.patch_signals import PatchSignals
+from bvllm.stages.reading import Looker, Reading
 from bvllm.types import Budget, FrameSelection, Questions
 
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel"]
@@ -271,6 +272,11 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
         """See `BVLLMVisualModel.encode_patches`."""
         return self.model.encode_patches(pixel_values)
+
+    @property
+    def lookers(self) -> frozenset[Looker]:
+        """Whose attention can be read in the vision tower."""
+        return lookers_of(self.model.vision_tower)
 
     def read_patches(self, pixel_values: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
         """See `BVLLMVisualModel.read_patches`."""

@@ -24,7 +24,7 @@ from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.slot_methods import Trained, build_pipeline
-from bvllm.model.tower_attention import PatchSignals, TowerReader, signals_of_rows
+from bvllm.model.tower_attention import TowerReader
 from bvllm.model.vision_tower import (
     frame_and_patch_features,
     frame_features,
@@ -33,6 +33,7 @@ from bvllm.model.vision_tower import (
     patch_features,
     tower_of,
 )
+from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import Pipeline, frames_needed, mixed
 from bvllm.stages.qformer import LearnedQueries, QFormer
 from bvllm.stages.reading import Reading

@@ -1,4 +1,4 @@
-"""MustDrop, the part in the vision encoder: uniform windows of patches become one token (arXiv 2411.10803)."""
+"""MustDrop, the part in the vision encoder: uniform windows become one token (arXiv 2411.10803)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,9 +22,9 @@ class MustDrop(PictureMethod):
 
     A window is uniform where its patches are alike: the mean cosine of its pairs. A merged window is the mean
     of its patches, by size. The authors merge behind the first layer of the tower, by a threshold; here what
-    leaves the tower is merged, the most uniform windows first, until it fits. Where even all windows would
-    leave too many, they grow to 4 x 4 and so on; that is ours. Of a frame up to eight tokens fewer than asked
-    for are left. The authors' steps inside the language model are not here.
+    leaves the tower is merged, the most uniform windows first, until it fits. Where even all windows leave
+    too many, 2 x 2 of these become one, and so on; that is ours. Of a frame up to eight tokens fewer than
+    asked for are left. The authors' steps inside the language model are not here.
 
     Attributes:
         threshold: windows that are more uniform than this merge although the budget does not ask for it; None
@@ -48,21 +48,25 @@ class MustDrop(PictureMethod):
     threshold: float | None = None
 
     def assign_frame(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
-        window, side = windows_of(tokens, WINDOW), WINDOW
-        while int(window.max()) >= keep:
-            side += 1
-            window = windows_of(tokens, side)
+        side = WINDOW
+        plan = self._round(tokens, keep, side)
+        while len(plan) > keep:  # every window is one token now
+            side *= 2
+            plan = plan.then(self._round(tokens.reduce(plan), keep, side))
+        return plan
+
+    def _round(self, tokens: Tokens, keep: int, side: int) -> Assignment:
+        """Merge windows of so many patches each way, the most uniform first, until few enough are left."""
+        window = windows_of(tokens, side)
         alike = uniformity(tokens.features.detach(), window)
         order = strongest(alike, len(alike))
         spared = (torch.bincount(window)[order] - 1).cumsum(0)
         # Windows before the one with which enough is spared, and that one.
         count = int((spared < len(tokens) - keep).sum()) + 1 if len(tokens) > keep else 0
-        if self.threshold is not None:
+        if self.threshold is not None and side == WINDOW:
             count = max(count, int((alike >= self.threshold).sum()))
-        merged = torch.isin(window, order[:count])
-        return Assignment.merge(
-            torch.where(merged, firsts(window)[window], torch.arange(len(window)).to(window))
-        )
+        alone = torch.arange(len(window), device=window.device)
+        return Assignment.merge(torch.where(torch.isin(window, order[:count]), firsts(window)[window], alone))
 
 
 def windows_of(tokens: Tokens, side: int) -> Tensor:

@@ -13,7 +13,8 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from bvllm.model.backbones.families import Family, encode, patches_across
-from bvllm.model.tower_attention import WITH_CLS, PatchSignals, TowerReader, lookers_of
+from bvllm.model.tower_attention import WITH_CLS, TowerReader, lookers_of
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.reading import Looker, Reading
 
 # What is known of patches, in the tower's order (t, P, d), for tokens (t, N, d). Beside it: rows and columns
