@@ -109,7 +109,7 @@ class TowerReader:
         last = range(len(blocks) + 1)[layer]
         if not last:
             raise ValueError(
-                f"layer must be what leaves a layer of the vision tower, got {layer}, which enters the first: "
+                f"layer must be what leaves a layer of the vision tower, got {layer}, which enters it: "
                 "choose another method, or patches of a later layer"
             )
         self._blocks = [block.get_submodule(name) for block in blocks[max(0, last - reading.layers) : last]]

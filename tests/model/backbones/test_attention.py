@@ -56,7 +56,7 @@ def test_tokens_are_the_same_with_and_without_reading(wrapped):
 
 @torch.no_grad()
 def test_it_is_the_attention_that_makes_the_tower_s_output(wrapped):
-    """A plain softmax in the kernel's place gives the same tokens; its mean over heads and queries is ours."""
+    """A plain softmax in the kernel's place gives the same tokens; its mean is what was read."""
     seen = []
 
     def plain(module, query, key, value, mask=None, scaling=None, **_):

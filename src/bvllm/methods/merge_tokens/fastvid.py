@@ -1,4 +1,4 @@
-"""FastVID: cut the clip into scenes, keep what stands out, and gather the rest by density (arXiv 2503.11187)."""
+"""FastVID: cut the clip into scenes, keep what stands out, gather the rest by density (arXiv 2503.11187)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -43,7 +43,8 @@ class FoPruRows(FoPru):
 
     Example:
         >>> tokens = Tokens.of(torch.eye(4)[None], torch.zeros(1), columns=2)
-        >>> FoPruRows().assign(tokens, 2, Signals(attention=torch.tensor([0.0, 0.5, 0.3, 0.3]))).anchor.tolist()
+        >>> seen = Signals(attention=torch.tensor([0.0, 0.5, 0.3, 0.3]))
+        >>> FoPruRows().assign(tokens, 2, seen).anchor.tolist()
         [2, 3]
     """
 

@@ -21,7 +21,8 @@ class SiglipHead(FasterVLM):
         >>> import torch
         >>> from bvllm.types import Signals, Tokens
         >>> tokens = Tokens.of(torch.eye(4)[None], torch.zeros(1))
-        >>> SiglipHead().assign(tokens, 1, Signals(attention=torch.tensor([0.1, 0.4, 0.2, 0.3]))).anchor.tolist()
+        >>> seen = Signals(attention=torch.tensor([0.1, 0.4, 0.2, 0.3]))
+        >>> SiglipHead().assign(tokens, 1, seen).anchor.tolist()
         [1]
     """
 
