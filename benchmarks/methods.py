@@ -12,6 +12,8 @@ Methods that go by attention are given some; reading it from a tower is not in t
 import argparse
 import gc
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from bvllm.types import Signals, Tokens
 SHAPES = "32x729x1152,128x196x3584"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PAGE = 4096
+MAPPED = "MALLOC_MMAP_THRESHOLD_"  # glibc: blocks from this size on go back to the system when they are freed
 MOST_TIME, MOST_MEMORY = 2.0, 2.0
 
 
@@ -118,6 +121,8 @@ def costs(names: list[str], shape: str, dtype: str, share: int) -> Iterator[Cost
 
 
 def main() -> None:
+    if MAPPED not in os.environ:  # what was freed would hide what is taken next
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, MAPPED: "65536"})
     every = [n for n, m in METHODS["merge_tokens"].items() if issubclass(m, TokenMethod)]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", default=",".join(every))

@@ -139,9 +139,8 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             return self.encode_patches(pixel_values), PatchSignals()
         layer, keep, tower = self.config.vision_feature_layer, self.keeps_prefix, self.vision_tower.config
         reader = TowerReader(self.vision_tower, reading, layer if isinstance(layer, int) else -1)
-        chunks = _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
-        prefix = 0 if keep else tower_of(tower).prefix(tower)
-        return reader.run(lambda chunk: self._patches(chunk, keep_prefix=keep), chunks, prefix)
+        run, chunks = partial(self._patches, keep_prefix=keep), _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
+        return reader.run(run, chunks, 0 if keep else tower_of(tower).prefix(tower))
 
     def pipeline(self, config: BVLLMConfig | None = None) -> Pipeline:
         """The four slots as a configuration fills them, with this model's trained parts.
@@ -229,7 +228,6 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         tower = config.vision_config
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
-        known = seen or [PatchSignals()] * len(selections)
         budget = budget or config.budget
         slots = replace(config.placeholders, budget_tokens=budget.tokens)
         sampled = self.pipeline(config).reduce_to_budget(
@@ -239,7 +237,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             budget=budget,
             # What the prompt can hold: soft rows of a short clip can outnumber its frames.
             most=[slots.count(s.weights.shape[1]) for s in selections],
-            signals=[signals_of_rows(k, s, signals) for k, s in zip(known, selections)],
+            signals=[signals_of_rows(*k, signals) for k in zip(seen or [None] * len(selections), selections)],
         )
         tokens = sampled.tokens
         lengths = [len(t) for t in tokens]

@@ -27,7 +27,8 @@ class PatchSignals(NamedTuple):
 
     def of_clips(self, counts: Sequence[int]) -> "list[PatchSignals]":
         """The same, cut into clips of so many frames each."""
-        columns = [[None] * len(counts) if part is None else part.split(list(counts)) for part in self]
+        parts = [None if part is None else torch.split(part, list(counts)) for part in self]
+        columns = [[None] * len(counts) if part is None else part for part in parts]
         return [PatchSignals(*row) for row in zip(*columns)]
 
 

@@ -73,8 +73,8 @@ def windows_of(tokens: Tokens, side: int) -> Tensor:
     """(K,) the number of the window of so many patches each way in which each token of a frame lies."""
     columns = int(tokens.column.max()) // side + 1
     place = tokens.row // side * columns + tokens.column // side
-    _, window = torch.unique(place, return_inverse=True)
-    return window
+    found: tuple[Tensor, Tensor] = torch.unique(place, return_inverse=True)
+    return found[1]
 
 
 def uniformity(x: Tensor, window: Tensor) -> Tensor:
