@@ -228,6 +228,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         tower = config.vision_config
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
+        known: Sequence[PatchSignals | None] = seen or [None] * len(selections)
         budget = budget or config.budget
         slots = replace(config.placeholders, budget_tokens=budget.tokens)
         sampled = self.pipeline(config).reduce_to_budget(
@@ -237,7 +238,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             budget=budget,
             # What the prompt can hold: soft rows of a short clip can outnumber its frames.
             most=[slots.count(s.weights.shape[1]) for s in selections],
-            signals=[signals_of_rows(*k, signals) for k in zip(seen or [None] * len(selections), selections)],
+            signals=[signals_of_rows(*k, signals) for k in zip(known, selections)],
         )
         tokens = sampled.tokens
         lengths = [len(t) for t in tokens]
