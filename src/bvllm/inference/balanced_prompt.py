@@ -166,7 +166,7 @@ def with_replies(
     """
     if len(replies) != len(rows) or not all(replies):
         raise ValueError(
-            f"replies must be one for each of {len(rows)} rows, got replies of {list(map(len, replies))} tokens: "
+            f"replies must be one for each of {len(rows)} rows, got {list(map(len, replies))} tokens: "
             "give each row what is to be said"
         )
     given = side_by_side(writer, rows)
