@@ -35,6 +35,23 @@ def test_a_checkpoint_answers_with_evidence_and_json(kind, folders, video, tmp_p
     assert capsys.readouterr().out.startswith(("red (A)", "blue (B)"))
 
 
+def test_tokens_go_by_the_tower_s_attention(folders, video, tmp_path, capsys):
+    """A method that reads attention, from the command line; and one that this tower has none for."""
+    ask = ["ask", str(video), QUESTION, "--model", folders["llava_onevision"], "--pipeline", "uniform"]
+    ask += ["--budget", "24", "--max-new-tokens", "4", "--no-index", "--merge-tokens"]
+    told = tmp_path / "told.json"
+    for name in ("fastervlm", "visionzip"):
+        assert main([*ask, name, "--json", str(told)]) == 0
+        found = json.loads(told.read_text())
+        assert found["tokens"] == 24
+        assert found["settings"]["used"]["methods"]["merge_tokens"] == name
+    capsys.readouterr()
+    assert main([*ask, "vtc_cls"]) != 0
+    said = capsys.readouterr().err
+    assert "got 'vtc_cls', which goes by the attention of [CLS]" in said
+    assert "gives that of a pooling head or what a patch receives from the others" in said
+
+
 def test_what_is_wrong_is_one_line(folders, video, tmp_path, capsys, monkeypatch):
     model = folders["llava_onevision"]
     ask = ["ask", str(video), QUESTION, "--model", model, "--no-index"]

@@ -71,6 +71,23 @@ def test_more_frames_than_fit_are_still_given():
     assert len(cache) == 0
 
 
+def test_what_was_read_with_patches_is_kept_with_them_and_by_kind():
+    """Frames that were encoded without attention, or with another, are encoded again when it is asked for."""
+    cache, encoded = PatchCache(), []
+
+    def encode(frames):
+        encoded.extend(frames)
+        return [(ROW + k, torch.full((2,), float(k))) for k in frames]
+
+    cache.get([4], lambda frames: [ROW + k for k in frames])
+    for kind, frames in (("cls", [4, 7]), ("cls", [7, 4]), ("head", [4])):
+        patches, attention = cache.get_with(frames, encode, kind)
+        assert attention[:, 0].tolist() == frames
+        assert patches[:, 0, 0].tolist() == frames
+    assert encoded == [4, 7, 4]
+    assert len(cache) == 4
+
+
 def test_memory_cannot_be_negative():
     with pytest.raises(ValueError, match="most_bytes must be at least 0"):
         Session(most_bytes=-1)

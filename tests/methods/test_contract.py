@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,42 +16,43 @@ from bvllm.stages.method import FrameMethod, TokenMethod, decide
 from bvllm.synthetic import make_world
 from bvllm.types import Clip, Signals, Tokens
 
-HARD = [
-    (slot, name)
+HARD = {  # once, whatever slots it fits
+    name if slot != "select_frames" else f"{name}-of-frames": method
     for slot, methods in METHODS.items()
     for name, method in methods.items()
     if issubclass(method, FrameMethod | TokenMethod)
-]
-SIZES = [(1, 1), (1, 2), (2, 1), (3, 5), (7, 16)]
+}
+# Frames, patches and their columns: the smallest, odd numbers of frames, grids that are no squares.
+SIZES = [(1, 1, 1), (1, 2, 2), (2, 1, 1), (3, 5, 5), (5, 12, 6), (7, 6, 2)]
 
 
-def an_input(method, frames=6, patches=9, channels=8, seed=0, like=None):
+def an_input(method, frames=6, patches=9, channels=8, seed=0, like=None, columns=None):
     x = torch.randn(frames, patches, channels, generator=torch.Generator().manual_seed(seed))
     x = x if like is None else torch.full_like(x, like)
     seconds = torch.arange(frames) / 2
     if issubclass(method, FrameMethod):
         return Clip(x.mean(dim=1), seconds)
-    return Tokens.of(x, seconds)
+    return Tokens.of(x, seconds, columns=columns)
 
 
 def signals(x, seed=0):
     """Everything that a method may ask for."""
     count, drawn = len(x), torch.Generator().manual_seed(1)
+    frames = len(torch.unique(x.frame)) if isinstance(x, Tokens) else count
     return Signals(
         question=torch.randn(4, 8, generator=drawn),
-        relevance=torch.rand(count, generator=drawn),
+        relevance=torch.rand(frames, generator=drawn),
         attention=torch.rand(count, generator=drawn),
         keys=torch.randn(count, 4, generator=drawn),
-        grid=(3, 3),
+        grid=(int(x.row.max()) + 1, int(x.column.max()) + 1) if isinstance(x, Tokens) else (3, 3),
         seconds=x.seconds,
         seed=seed,
     )
 
 
-@pytest.fixture(params=HARD, ids=lambda pair: "-".join(pair))
+@pytest.fixture(params=HARD)
 def method(request):
-    slot, name = request.param
-    return METHODS[slot][name]
+    return HARD[request.param]
 
 
 def weights(plan):
@@ -64,10 +66,46 @@ def test_it_lands_as_it_states(method, keep):
     assert 1 <= len(plan) <= max(1, min(keep, len(x)))
 
 
-@pytest.mark.parametrize("frames, patches", SIZES)
-def test_small_inputs_work(method, frames, patches):
-    x = an_input(method, frames, patches)
-    assert len(decide(method(), x, 1, signals(x))) >= 1
+@pytest.mark.parametrize("frames, patches, columns", SIZES)
+def test_small_odd_and_oblong_inputs_work(method, frames, patches, columns):
+    x = an_input(method, frames, patches, columns=columns)
+    for keep in {1, max(1, len(x) // 3), len(x)}:
+        plan = decide(method(), x, keep, signals(x))
+        assert 1 <= len(plan) <= keep
+        assert plan.combine(x.features, torch.ones(len(x))).isfinite().all()
+
+
+def test_every_source_is_mapped_or_dropped(method):
+    """Entries are of these inputs, each once in an output; mergers that say so lose none, whole."""
+    x = an_input(method)
+    plan = weights(decide(method(), x, 7, signals(x)))
+    assert plan.inputs == len(x)
+    assert torch.equal(torch.unique(plan.output), torch.arange(len(plan)))
+    assert 0 <= int(plan.input.min()) <= int(plan.input.max()) < len(x)
+    assert plan.weight.isfinite().all()
+    assert len(torch.unique(plan.output * plan.inputs + plan.input)) == len(plan.weight)
+    if method.conserves:
+        size = torch.arange(1.0, len(x) + 1)
+        assert torch.bincount(plan.input, minlength=len(x)).eq(1).all()
+        torch.testing.assert_close(plan.count(size).sum(), size.sum())
+
+
+def test_inputs_stay_as_they_are(method):
+    x = an_input(method)
+    given = signals(x)
+    parts = [v for value in (x, given) for v in vars(value).values() if isinstance(v, torch.Tensor)]
+    before = [part.clone() for part in parts]
+    decide(method(), x, 5, given)
+    assert all(torch.equal(part, copy) for part, copy in zip(parts, before))
+
+
+def test_a_zero_vector_and_copies_among_others_work(method):
+    x = an_input(method)
+    x.features[2] = 0
+    x.features[3] = x.features[0]
+    x.features[-1] = x.features[0]
+    plan = decide(method(), x, 4, signals(x))
+    assert plan.combine(x.features, torch.ones(len(x))).isfinite().all()
 
 
 @pytest.mark.parametrize("like", [0.0, 1.0])
@@ -82,10 +120,15 @@ def test_equal_and_empty_vectors_work(method, like):
 def test_the_same_again_and_in_half_precision(method):
     x = an_input(method)
     first, again = (decide(method(), x, 5, signals(x, seed=3)) for _ in range(2))
-    assert torch.equal(weights(first).input, weights(again).input)
-    half = an_input(method)
-    half = type(half)(half.features.bfloat16(), *list(vars(half).values())[1:])
-    assert len(decide(method(), half, 5, signals(half))) == len(first)
+    for part in ("output", "input", "weight"):
+        assert torch.equal(getattr(weights(first), part), getattr(weights(again), part))
+    # What half precision decides is what the same numbers decide in float32: scores are taken there.
+    half = replace(x, features=x.features.bfloat16())
+    rounded = replace(x, features=half.features.float())
+    one, other = (weights(decide(method(), y, 5, signals(y))) for y in (half, rounded))
+    assert torch.equal(one.output, other.output)
+    assert torch.equal(one.input, other.input)
+    torch.testing.assert_close(one.weight, other.weight)
 
 
 def test_order_in_time_survives(method):
@@ -97,8 +140,11 @@ def test_order_in_time_survives(method):
 
 def test_it_says_where_it_comes_from(method):
     assert method.paper == "ours" or method.paper.startswith("https://arxiv.org/abs/")
-    assert method.__doc__
+    assert "Example:" in method.__doc__  # which runs, as all examples do
+    assert method.paper == "ours" or "Source:" in method.__doc__
     assert method.slots
+    assert bool(method.reads.lookers) == ("attention" in method.needs)
+    assert method.reads.keys == ("keys" in method.needs)
 
 
 def test_every_entry_fits_its_slot():
@@ -140,7 +186,7 @@ def test_names_are_suggested():
         check_name("merge_tokens", "tom")
     with pytest.raises(ValueError, match=r"select_frames must be one of .* got 'zzz': use one of these"):
         MethodNames(select_frames="zzz")
-    with pytest.raises(ValueError, match="tokens_policy must be one of none, even, balanced, got 'odd'"):
+    with pytest.raises(ValueError, match=r"tokens_policy must be one of none, .*, quota, got 'odd'"):
         MethodNames(tokens_policy="odd")
     assert known_names("merge_frames") == ("similar", "released", "none")
 

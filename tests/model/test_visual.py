@@ -271,6 +271,15 @@ def test_a_clock_tells_seconds_apart():
     assert tiny.backbone().clock.__class__(8)(times).abs().sum() == 0
 
 
+def test_a_method_that_asks_for_words_is_refused_in_one_line():
+    model = tiny.backbone()
+    for slot in ("merge_tokens", "sample_tokens"):
+        with pytest.raises(
+            ValueError, match=f"{slot} must be a method that asks for no words .*, got 'catp'"
+        ):
+            model.pipeline(model.config.with_methods(**{slot: "catp"}))
+
+
 def test_wrong_inputs_say_what_to_change():
     model = tiny.backbone()
     inputs = video_inputs(tiny.batch(tiny.mixed_chats()[0]))

@@ -141,3 +141,18 @@ def test_where_nothing_merges_rows_stay_as_they_are():
     merged = Assignment(torch.tensor([0, 0, 1, -1]), torch.tensor([0, 2, 3]))
     assert torch.equal(merged.mean(torch.ones(4, 1), torch.ones(4))[:2], torch.ones(2, 1))
     assert merged.sum(torch.ones(4)).tolist() == [2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_wide_mean_is_the_same_to_the_bit(dtype, monkeypatch):
+    """Above a size, channels are averaged some at a time, for their memory."""
+    drawn = torch.Generator().manual_seed(0)
+    plan = Assignment.merge(torch.randint(20, (40,), generator=drawn).clamp_max(torch.arange(40)) // 2)
+    x, size = torch.randn(40, 600, generator=drawn).to(dtype), torch.rand(40, generator=drawn) + 1
+    whole = plan.mean(x, size)
+    monkeypatch.setattr("bvllm.primitives.assignment.MOST_NUMBERS", 1)
+    parts = []
+    found = torch.split
+    monkeypatch.setattr(torch, "split", lambda *given: parts.append(given) or found(*given))
+    assert torch.equal(plan.mean(x, size), whole)
+    assert parts

@@ -110,3 +110,17 @@ def test_blocks_and_cells_say_where_each_entry_lies():
 def test_messages(wrong, says):
     with pytest.raises(ValueError, match=says):
         wrong()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_wide_sum_is_what_a_small_one_is(dtype, monkeypatch):
+    """Above a size, inputs are not copied for every output that they have a share in."""
+    drawn = torch.Generator().manual_seed(0)
+    weights = torch.randn(7, 40, generator=drawn) * (torch.rand(7, 40, generator=drawn) < 0.5)
+    plan, x = Reduction.dense(weights), torch.randn(40, 600, generator=drawn).to(dtype)
+    small = plan.combine(x)
+    monkeypatch.setattr("bvllm.primitives.reduction.MOST_PRODUCTS", 1)
+    monkeypatch.setattr(torch.Tensor, "index_add", lambda *_: pytest.fail("the copy was made"))
+    wide = plan.combine(x)
+    assert wide.dtype == dtype
+    torch.testing.assert_close(wide, small, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)

@@ -14,7 +14,7 @@ from bvllm.primitives.reduction import Reduction
 from bvllm.stages.allocate import BalancedShare, EvenShare
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.merge_tokens import BipartiteMerging
-from bvllm.stages.method import FrameMethod, TokenMethod, decide
+from bvllm.stages.method import FrameMethod, Slot, TokenMethod, decide
 from bvllm.stages.pipeline import Pipeline, mixed, thin_evenly
 from bvllm.stages.sample_tokens import FrameSampling, PerClip, PooledTokens, TokenSampler, sampled_tokens
 from bvllm.stages.select_frames import FrameSelector, LearnedSelection, select
@@ -297,6 +297,36 @@ def test_tokens_per_frame_are_kept_by_both_token_slots(stage):
     assert found == BalancedShare().allocate(surer, 12, 16).tolist()
     assert sum(found) == 12
     assert found[0] > found[1]
+
+
+@pytest.mark.parametrize("merging", [None, BipartiteMerging()])
+def test_with_no_sampler_a_policy_does_not_cut_the_picture_below_its_first_patches(merging):
+    """The first patches of a frame are its top: the recipe "balanced" answered from the sky alone once."""
+    pipeline = Pipeline(merge_tokens=merging, policy=BalancedShare())
+    _, (found,) = run(pipeline, a_clip(4), budget=Budget(tokens=16))
+    assert torch.bincount(found.frame).tolist() == [4] * 4
+    assert found.row.max() > 0
+    if merging is not None:
+        assert found.size.sum() == 64
+
+
+@dataclass(frozen=True)
+class Across(TokenMethod):
+    """Keep the last tokens of the clip, which says what it was shown."""
+
+    slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens",)
+    paper: ClassVar[str] = "ours"
+    across: ClassVar[bool] = True
+
+    def assign(self, tokens, keep, signals):
+        return Assignment.keep(torch.arange(len(tokens) - keep, len(tokens)), len(tokens))
+
+
+@pytest.mark.parametrize("sampler", [True, False])
+def test_a_method_that_compares_frames_sees_all_of_them_whatever_the_policy(sampler):
+    stages = {"sample_tokens": PerClip(Across())} if sampler else {"merge_tokens": Across()}
+    _, (found,) = run(Pipeline(policy=BalancedShare(), **stages), a_clip(4), budget=Budget(tokens=16))
+    assert found.frame.tolist() == [3] * 16
 
 
 def test_empty_slots_pass_everything_on_up_to_the_budget():

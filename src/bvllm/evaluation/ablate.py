@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.methods.names import MethodNames
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.types import Budget, FrameSelection
 
 SEED = 20
@@ -52,9 +53,11 @@ class Ablated:
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames,
+        seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """The model's tokens, for another question or swapped."""
-        found = self.loaded.reduce(patches, selection, self.swap_question or asked, budget, methods)
+        question, known = self.swap_question or asked, () if seen is None else (seen,)
+        found = self.loaded.reduce(patches, selection, question, budget, methods, *known)
         return found if self.swap_tokens is None else self.swap_tokens(found)
 
 

@@ -18,8 +18,10 @@ from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import PromptCache, Session
 from bvllm.methods import is_learned
-from bvllm.methods.names import MethodNames, Slots
+from bvllm.methods.names import MethodNames, Slots, reading_of
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import frames_needed
+from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection
 
 # What `VideoModel.generate` is given first, and gives.
@@ -78,9 +80,9 @@ def answer(
             selection = loaded.select(encoded.frame_features, encoded.seconds, asked, used, names)
         needed = frames_needed(selection).tolist()
         with clock.step("encode patches"):
-            patches = session.patches.get(needed, lambda new: _encode_patches(new, encoded, loaded, threads))
+            patches, seen = _patches(needed, encoded, loaded, session, threads, reading_of(filled))
         with clock.step("sample and merge tokens"):
-            visual = loaded.reduce(patches, selection, asked, used, names)
+            visual = loaded.reduce(patches, selection, asked, used, names, *seen)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
             said = (speak or loaded.generate)(asked, visual, max_new_tokens, session.prompt)
@@ -196,13 +198,34 @@ class _Clock:
             self._progress(name, done, 1)
 
 
-def _encode_patches(
-    frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
-) -> list[Tensor]:
-    """(N, C) of each frame, so many at a time that what a frame gives does not depend on its company."""
-    steps = torch.split(encoded.store.get(frames), loaded.patch_step)
+def _patches(
+    frames: list[int],
+    encoded: EncodedVideo,
+    loaded: VideoModel,
+    session: Session,
+    threads: int | None,
+    reading: Reading,
+) -> tuple[Tensor, tuple[PatchSignals, ...]]:
+    """(n, N, C) patches of frames, and, where methods go by it, what the tower's attention says of them.
+
+    So many at a time that what a frame gives does not depend on its company.
+    """
     workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
-    return [patches for step in map_in_order(loaded.patch_features, steps, workers) for patches in step]
+
+    def encode(new: list[int]) -> list[tuple[Tensor, ...]]:
+        steps = torch.split(encoded.store.get(new), loaded.patch_step)
+        if not reading:
+            done = map_in_order(loaded.patch_features, steps, workers)
+            return [(patches,) for step in done for patches in step]
+        read = map_in_order(lambda step: loaded.read_patches(step, reading), steps, workers)
+        return [row for patches, seen in read for row in zip(patches, *(s for s in seen if s is not None))]
+
+    patches, *known = session.patches.get_with(frames, encode, reading or None)
+    if not reading:
+        return patches, ()
+    parts = iter(known)
+    attention = next(parts) if reading.lookers else None
+    return patches, (PatchSignals(attention, next(parts, None)),)
 
 
 def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[ChosenFrame, ...]:

@@ -4,11 +4,14 @@ A family is one class with the methods of `bvllm.inference.model.VideoModel` and
 docs/adding-a-backbone.md shows it step by step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol
 
 import torch
 
+from bvllm.common.text import first_sentence
 from bvllm.inference.model import VideoModel
 from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.folder import ModelError as ModelError
@@ -60,3 +63,19 @@ def loader_of(model_type: object, name: str) -> Loader:
     module, _, function = home.partition(":")
     loader: Loader = getattr(import_module(module), function)
     return loader
+
+
+@contextmanager
+def one_line(name: str, file: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong while a model is read into a `ModelError` of one line.
+
+    Args:
+        name: what the user called the model.
+        file: where the fault lies, for the message.
+    """
+    try:
+        yield
+    except (
+        Exception
+    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
+        raise ModelError(f"model {name!r} cannot be loaded: {file}{first_sentence(error)}") from error

@@ -33,15 +33,14 @@ from bvllm.inference.scorer import ImageTextScorer
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE
-from bvllm.methods.names import OWN, MethodNames
+from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
-from bvllm.model.backbones.families import (
-    Family,
-    encode,
-    family_of,
-)
+from bvllm.model.backbones.attention import encode_and_read, lookers_in
+from bvllm.model.backbones.families import Family, encode, family_of
 from bvllm.stages.allocate import POLICIES
+from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
+from bvllm.stages.reading import Reading
 from bvllm.stages.sample_tokens import PerClip
 from bvllm.types import Budget, Clip, FrameSelection, Signals
 from bvllm.video.forms import AnySource
@@ -149,6 +148,7 @@ class BalancedModel:
                 "scorer must be named for a method that asks which frames bear on the question, got none: "
                 "add --scorer openai/clip-vit-base-patch32 (scorer=...)"
             )
+        check_reading(filled, lookers_in(self.model), self.name)
         if filled["sample_tokens"] == "pool":
             raise ValueError(
                 f"sample_tokens must be a method that keeps patches, got 'pool': use merge_tokens for "
@@ -207,7 +207,21 @@ class BalancedModel:
         with torch.inference_mode():
             return torch.cat([self._encode(frame[None]) for frame in frames])
 
+    def read_patches(self, frames: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
+        """Visual tokens of frames, and what the tower attends to; see `VideoModel`."""
+        with torch.inference_mode():
+            read = [
+                encode_and_read(self.model, self.family, self._pixels(frame[None]), reading, self._grid)
+                for frame in frames
+            ]
+        features, signals = zip(*read)
+        return torch.cat(features), PatchSignals.of_frames(signals)
+
     def _encode(self, frame: Tensor) -> Tensor:
+        return encode(self.model, self.family, self._pixels(frame), 1)
+
+    def _pixels(self, frame: Tensor) -> dict[str, Tensor]:
+        """One frame as the model's own encoder takes it."""
         twice = frame.repeat(2, 1, 1, 1) if self.family.pairs else frame
         if self.family.pictures:
             made = self.processor.image_processor(images=list(frame), return_tensors="pt")
@@ -223,7 +237,7 @@ class BalancedModel:
         pixels = {name: value for name, value in pixels.items() if name in taken}
         shown = pixels[self.family.pixels].to(self.model.dtype)
         pixels[self.family.pixels] = shown.flatten(0, 1) if self.family.flat else shown
-        return encode(self.model, self.family, pixels, 1)
+        return pixels
 
     def _processed_video(self, frames: Tensor, ticks: Tensor) -> Mapping[str, Any]:
         made: Mapping[str, Any] = self.processor.video_processor(
@@ -242,17 +256,19 @@ class BalancedModel:
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames = OWN,
+        seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel`."""
         # What ends a video in some families goes where the budget has no room for it.
         tail = self.family.tail if budget.tokens > self.family.tail else 0
         grid = self._grid(patches.shape[1])
         rows = mixed(lambda _: patches, selection)
+        given = Signals(question=self._words(asked), grid=grid, seed=methods.seed)
         sampled = self._pipeline(methods).reduce_to_budget(
             rows,
             [selection],
             budget=Budget(budget.tokens - tail, budget.frames),
-            signals=[Signals(grid=grid, seed=methods.seed)],
+            signals=[signals_of_rows(seen, selection, given)],
         )
         [tokens] = sampled.tokens
         return VisualTokens(
@@ -262,6 +278,13 @@ class BalancedModel:
             selections=[selection],
             grid=grid,
         )
+
+    def _words(self, asked: AskedQuestion) -> Tensor:
+        """(Q, D) the question's words as the language model reads them: in the space of visual tokens."""
+        ids = self.processor.tokenizer(asked.question.stem, add_special_tokens=False, return_tensors="pt")
+        embed = self.model.get_input_embeddings()
+        with torch.inference_mode():
+            return torch.as_tensor(embed(ids["input_ids"].to(self.device))[0])
 
     def _grid(self, tokens: int) -> tuple[int, int]:
         """Rows and columns of a frame's tokens; one row where they form no such grid."""

@@ -56,20 +56,21 @@ class PromptWriter:
                 f"{len(shown)} frames, got {len(places)}: use the processor that belongs to the model"
             )
         kept = (row * each + tokens.row * columns + tokens.column).cpu()
-        keep = ids[0] != placeholder_id(self.model)
-        keep[places[kept]] = True
+        # Two tokens may stand in one place, such as a mean over time and one over space: it is written twice.
+        keep = [(ids[0] != placeholder_id(self.model)).nonzero()[:, 0], places[kept]]
         [features] = visual.pooler_output  # which may have been swapped, see `evaluation.ablate`
         if sum(visual.lengths) > len(tokens):  # what ends the video found room
-            keep[places[-tail:]] = True
+            keep.append(places[-tail:])
             features = torch.cat([features, self.model.base_model.image_newline[None].to(features)])
+        written = torch.cat(keep).sort().values
         given: dict[str, Any] = {
-            name: full[name][:, keep].to(self.model.device)
+            name: full[name][:, written].to(self.model.device)
             for name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
             if name in full
         }
         positions = self.positions(full, places, seconds, each)
         if positions is not None:
-            given["position_ids"] = positions[:, :, keep].to(self.model.device)
+            given["position_ids"] = positions[:, :, written].to(self.model.device)
             # The text's row tells packed sequences apart: it must have no gaps.
             given["position_ids"][0] = given["attention_mask"].cumsum(-1) - 1
         given["mm_encoder_outputs"] = {self.family.modality: self.family.passed(features, self.width)}
@@ -164,7 +165,10 @@ def with_replies(
         ValueError: there is no row, or a row has no reply.
     """
     if len(replies) != len(rows) or not all(replies):
-        raise ValueError(f"replies must be one for each of {len(rows)} rows, got {list(map(len, replies))}")
+        raise ValueError(
+            f"replies must be one for each of {len(rows)} rows, got {list(map(len, replies))} tokens: "
+            "give each row what is to be said"
+        )
     given = side_by_side(writer, rows)
     read, device = given["input_ids"].shape[1], given["input_ids"].device
     pad = writer.processor.tokenizer.pad_token_id or 0

@@ -1,7 +1,6 @@
 """Load models by name, and put B-VLLM behind the interface `VideoModel`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,11 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from bvllm.common.text import Question, first_sentence
+from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
-from bvllm.inference.backbones import loader_of
+from bvllm.inference.backbones import loader_of, one_line
 from bvllm.inference.encode_frames import filled
 from bvllm.inference.hub import reachable_hub
 from bvllm.inference.language_side import LanguageSide
@@ -23,7 +22,7 @@ from bvllm.inference.model_name import resolve_model
 from bvllm.inference.plain_words import plain_words
 from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE
-from bvllm.methods.names import OWN, MethodNames, kind_in_words
+from bvllm.methods.names import OWN, MethodNames, check_reading, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
@@ -31,7 +30,9 @@ from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
 from bvllm.model.knowledge import Knowledge
 from bvllm.model.vision_tower import hidden_size, patch_count
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import mixed
+from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection, Questions
 
 # Frames that go through the stock tower together, always: a feature must not depend on how long the video is.
@@ -104,6 +105,13 @@ class LoadedModel(LanguageSide):
             full = filled(frames, self.patch_step)
             return self.model.encode_patches(self.normalise(full))[: len(frames)]
 
+    def read_patches(self, frames: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
+        """Patches, and what the tower attends to; see `VideoModel`. The fast form gives no maps."""
+        with torch.inference_mode():
+            full = self.normalise(filled(frames, self.patch_step))
+            patches, seen = self.model.read_patches(full, reading)
+        return patches[: len(frames)], seen.of_clips([len(frames), len(full) - len(frames)])[0]
+
     @property
     def most_frames(self) -> int:
         """L*: no model chooses more frames than it has queries."""
@@ -136,7 +144,9 @@ class LoadedModel(LanguageSide):
             ValueError: a method does not go with this model; the message says why.
         """
         config = self._with(methods)
-        return {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+        found = {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+        check_reading(found, self.model.lookers, self.name)
+        return found
 
     def read(self, question: Question) -> AskedQuestion:
         """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
@@ -183,12 +193,14 @@ class LoadedModel(LanguageSide):
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames = OWN,
+        seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
         self.check_numbers(patches, "patches of frames")
         rows = mixed(lambda _: patches.to(self.device), selection)
+        config, read = self._with(methods), None if seen is None else [seen]
         return self.model.reduce_to_budget(
-            rows, [selection], asked.tokens, budget=budget, config=self._with(methods), seed=methods.seed
+            rows, [selection], asked.tokens, budget=budget, config=config, seed=methods.seed, seen=read
         )
 
     def cost(self, budget: Budget) -> ModelCost:
@@ -261,7 +273,7 @@ def load_model(
     where = resolve_model(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with reachable_hub(where):
-        with _one_line(name):
+        with one_line(name):
             check_folder(where)
             config, _ = PreTrainedConfig.get_config_dict(where, **loading())
         if config.get("model_type") in FAMILIES:
@@ -292,9 +304,9 @@ def load_bvllm(
         ModelError: the configuration or the weights cannot be read.
     """
     dtype = torch.float32 if device.type == "cpu" else "auto"
-    with _one_line(name, "config.json: "):
+    with one_line(name, "config.json: "):
         config = BVLLMConfig.from_pretrained(where, **loading())
-    with _one_line(name):
+    with one_line(name):
         model, report = BVLLMForConditionalGeneration.from_pretrained(
             where,
             config=config,
@@ -319,16 +331,6 @@ def load_bvllm(
         with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
             quick.compile()
     return LoadedModel(model, processor, name, quick, knowledge)
-
-
-@contextmanager
-def _one_line(name: str, file: str = "") -> Iterator[None]:
-    try:
-        yield
-    except (
-        Exception
-    ) as error:  # transformers, safetensors and the hub raise all kinds for a broken or absent model
-        raise ModelError(f"model {name!r} cannot be loaded: {file}{first_sentence(error)}") from error
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:

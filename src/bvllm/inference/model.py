@@ -17,6 +17,8 @@ from bvllm.inference.hearing import Hear
 from bvllm.inference.session import PromptCache
 from bvllm.methods.names import MethodNames
 from bvllm.model import BVLLMVisualOutput
+from bvllm.stages.patch_signals import PatchSignals
+from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection, Questions
 
 # Visual tokens of one clip, ready for the language model, with where each of them comes from.
@@ -120,6 +122,17 @@ class VideoModel(Protocol):
         """Second pass: at most `patch_step` frames, (t, 3, height, width) uint8 -> (t, N, C)."""
         ...
 
+    def read_patches(self, frames: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
+        """As `patch_features`, and what the vision tower attends to meanwhile.
+
+        Args:
+            reading: what the methods in the token slots go by; asked for only where they go by any.
+
+        Raises:
+            ValueError: the tower gives no such attention.
+        """
+        ...
+
     def read(self, question: Question) -> AskedQuestion:
         """Tokenise a question, once."""
         ...
@@ -152,11 +165,13 @@ class VideoModel(Protocol):
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames,
+        seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """Turn the chosen frames into visual tokens within the budget.
 
         Args:
             patches: (n, N, C) of `frames_needed(selection)`: the distinct frames that any row stands on.
+            seen: what `read_patches` read of the same frames; passed on only where methods go by it.
         """
         ...
 

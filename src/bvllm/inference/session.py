@@ -8,7 +8,7 @@ always in two parts.
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,7 +42,7 @@ class PatchCache:
             raise ValueError(f"most_bytes must be at least 0, got {most_bytes}: 0 remembers nothing")
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._rows: OrderedDict[int, Tensor] = OrderedDict()
+        self._rows: OrderedDict[tuple[Hashable, int], tuple[Tensor, ...]] = OrderedDict()
         self._lock = threading.RLock()  # of questions about one video at once, one encodes; the others wait
 
     def __len__(self) -> int:
@@ -56,21 +56,37 @@ class PatchCache:
 
     def get(self, frames: Sequence[int], encode: Callable[[list[int]], Sequence[Tensor]]) -> Tensor:
         """(F, N, C) patches of frames, in the order asked for; `encode` is called for those not known."""
+        [patches] = self.get_with(frames, lambda missing: [(row,) for row in encode(missing)])
+        return patches
+
+    def get_with(
+        self,
+        frames: Sequence[int],
+        encode: Callable[[list[int]], Sequence[tuple[Tensor, ...]]],
+        kind: Hashable = None,
+    ) -> tuple[Tensor, ...]:
+        """Several tensors of each frame, such as its patches and what was read of them, each (F, ...).
+
+        Args:
+            frames: in the order asked for.
+            encode: is called for those not known, and gives as many tensors of each.
+            kind: what was read; frames of which something else was read are not known.
+        """
         with self._lock:
-            known = {k: self._rows[k] for k in frames if k in self._rows}
+            known = {k: self._rows[kind, k] for k in frames if (kind, k) in self._rows}
             missing = [k for k in dict.fromkeys(frames) if k not in known]
             if missing:
                 known |= dict(zip(missing, encode(missing), strict=True))
             for k in dict.fromkeys(frames):
-                self._keep(k, known[k])
-        return torch.stack([known[k] for k in frames])
+                self._keep((kind, k), known[k])
+        return tuple(torch.stack(part) for part in zip(*(known[k] for k in frames)))
 
-    def _keep(self, frame: int, row: Tensor) -> None:
-        if frame not in self._rows:
-            # A copy: a row of a batch would keep the whole batch alive.
-            self._rows[frame] = row.clone()
+    def _keep(self, key: tuple[Hashable, int], row: tuple[Tensor, ...]) -> None:
+        if key not in self._rows:
+            # Copies: a row of a batch would keep the whole batch alive.
+            self._rows[key] = tuple(part.clone() for part in row)
             self._bytes += _size(row)
-        self._rows.move_to_end(frame)
+        self._rows.move_to_end(key)
         while self._bytes > self._most_bytes:
             self._bytes -= _size(self._rows.popitem(last=False)[1])
 
@@ -146,5 +162,5 @@ class Session:
             object.__setattr__(self, "_video", weakref.ref(video))
 
 
-def _size(row: Tensor) -> int:
-    return row.numel() * row.element_size()
+def _size(row: Sequence[Tensor]) -> int:
+    return sum(part.numel() * part.element_size() for part in row)

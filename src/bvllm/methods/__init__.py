@@ -7,11 +7,41 @@ model.merge_tokens=NAME` and `ask(..., merge_tokens="NAME")` know it then, and t
 import difflib
 from typing import Any
 
+from bvllm.methods.merge_tokens.aim import AIM
+from bvllm.methods.merge_tokens.catp import CATP
+from bvllm.methods.merge_tokens.dcode import DCoDeTokens
+from bvllm.methods.merge_tokens.dycoke import DyCoke
+from bvllm.methods.merge_tokens.evs import EVS
+from bvllm.methods.merge_tokens.fastervlm import FasterVLM
+from bvllm.methods.merge_tokens.fastvid import FastVID
+from bvllm.methods.merge_tokens.fopru import FoPru, FoPruRows
+from bvllm.methods.merge_tokens.fourier import FourierVLM
+from bvllm.methods.merge_tokens.free_video import FreeVideoCrop
+from bvllm.methods.merge_tokens.grt import GRT
+from bvllm.methods.merge_tokens.holitom import HoliTom
+from bvllm.methods.merge_tokens.mustdrop import MustDrop
+from bvllm.methods.merge_tokens.prunevid import PruneVid
+from bvllm.methods.merge_tokens.red_villm import REDVILLM
+from bvllm.methods.merge_tokens.siglip_head import SiglipHead
+from bvllm.methods.merge_tokens.slow_fast import SlowFast
+from bvllm.methods.merge_tokens.stc import STCPruner
+from bvllm.methods.merge_tokens.storm import STORMSampling
 from bvllm.methods.merge_tokens.tome import ToMe
+from bvllm.methods.merge_tokens.ts_llava import TSLLaVA
+from bvllm.methods.merge_tokens.vidcom2 import VidCom2
+from bvllm.methods.merge_tokens.visiondrop import VisionDrop
+from bvllm.methods.merge_tokens.visionzip import VisionZip
+from bvllm.methods.merge_tokens.vispruner import VisPruner
+from bvllm.methods.merge_tokens.vqtoken import VQToken
+from bvllm.methods.merge_tokens.vtc_cls import VTCCLS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
+from bvllm.methods.select_frames.dcode import DCoDeFrames
+from bvllm.methods.select_frames.f2c import F2C
+from bvllm.methods.select_frames.free_video import FreeVideoFrames
 from bvllm.methods.select_frames.relevant import RelevantFrames
+from bvllm.methods.select_frames.video_rag import VideoRAGFrames
 from bvllm.stages.merge_frames import ReleasedFrameMerging, SimilarFrameMerging
 from bvllm.stages.merge_tokens import BipartiteMerging
 from bvllm.stages.method import Slot
@@ -27,6 +57,10 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "relevant": RelevantFrames,
         "uniform": UniformFrames,
         "random": RandomFrames,
+        "dcode": DCoDeFrames,
+        "f2c": F2C,
+        "free_video": FreeVideoFrames,
+        "video_rag": VideoRAGFrames,
     },
     "merge_frames": {
         "similar": SimilarFrameMerging,
@@ -39,6 +73,33 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "tome": ToMe,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "aim": AIM,
+        "catp": CATP,
+        "dcode": DCoDeTokens,
+        "dycoke": DyCoke,
+        "evs": EVS,
+        "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru_rows": FoPruRows,
+        "fourier": FourierVLM,
+        "free_video": FreeVideoCrop,
+        "grt": GRT,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
+        "prunevid": PruneVid,
+        "red_villm": REDVILLM,
+        "siglip_head": SiglipHead,
+        "slow_fast": SlowFast,
+        "stc": STCPruner,
+        "storm": STORMSampling,
+        "ts_llava": TSLLaVA,
+        "vidcom2": VidCom2,
+        "visiondrop": VisionDrop,
+        "visionzip": VisionZip,
+        "vispruner": VisPruner,
+        "vqtoken": VQToken,
+        "vtc_cls": VTCCLS,
     },
     "merge_tokens": {
         "bipartite": BipartiteMerging,
@@ -46,6 +107,33 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "divprune": DivPrune,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "aim": AIM,
+        "catp": CATP,
+        "dcode": DCoDeTokens,
+        "dycoke": DyCoke,
+        "evs": EVS,
+        "fastervlm": FasterVLM,
+        "fastvid": FastVID,
+        "fopru": FoPru,
+        "fopru_rows": FoPruRows,
+        "fourier": FourierVLM,
+        "free_video": FreeVideoCrop,
+        "grt": GRT,
+        "holitom": HoliTom,
+        "mustdrop": MustDrop,
+        "prunevid": PruneVid,
+        "red_villm": REDVILLM,
+        "siglip_head": SiglipHead,
+        "slow_fast": SlowFast,
+        "stc": STCPruner,
+        "storm": STORMSampling,
+        "ts_llava": TSLLaVA,
+        "vidcom2": VidCom2,
+        "visiondrop": VisionDrop,
+        "visionzip": VisionZip,
+        "vispruner": VisPruner,
+        "vqtoken": VQToken,
+        "vtc_cls": VTCCLS,
     },
 }
 

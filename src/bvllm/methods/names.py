@@ -1,11 +1,13 @@
 """Name a method for every slot: what a command line, a question or an evaluation asks for."""
 
 import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
 from bvllm.methods import METHODS, NONE, check_name
 from bvllm.stages.allocate import POLICIES
+from bvllm.stages.reading import NOTHING, Looker, Reading
 
 
 class Slots(TypedDict, total=False):
@@ -76,3 +78,55 @@ def kind_in_words(name: str) -> str:
     """What kind of vectors a sampler gives, in words."""
     queries = name != NONE and METHODS["sample_tokens"][name].kind == "queries"
     return "what a trained sampler's queries read" if queries else "patches, or weighted sums of them"
+
+
+def reading_of(filled: Mapping[str, str]) -> Reading:
+    """What the methods in the token slots read of the vision tower, together.
+
+    Args:
+        filled: the method's name by slot, as `VideoModel.methods` gives it.
+
+    Raises:
+        ValueError: the two want other attention than each other.
+
+    Example:
+        >>> bool(reading_of({"sample_tokens": "none", "merge_tokens": "tome"}))
+        False
+    """
+    found = NOTHING
+    for slot in ("sample_tokens", "merge_tokens"):
+        if filled[slot] != NONE:
+            found = found.together(METHODS[slot][filled[slot]].reads)
+    return found
+
+
+def check_reading(filled: Mapping[str, str], tower: frozenset[Looker], model: str) -> None:
+    """Refuse methods that go by attention which a model's vision tower does not give.
+
+    Args:
+        filled: the method's name by slot.
+        tower: whose attention it gives.
+        model: its name.
+
+    Raises:
+        ValueError: a method wants other attention.
+    """
+    for slot in ("sample_tokens", "merge_tokens"):
+        wanted = NOTHING if filled[slot] == NONE else METHODS[slot][filled[slot]].reads
+        if (wanted.lookers and wanted.looker_of(tower) is None) or (wanted.keys and not tower):
+            raise ValueError(
+                f"{slot} must be a method that this model's vision tower can serve, got {filled[slot]!r}, "
+                f"which goes by {_in_words(wanted.lookers)}: {model!r} gives "
+                f"{_in_words(sorted(tower))}; choose another method, or another model"
+            )
+
+
+LOOKERS: dict[Looker, str] = {
+    "cls": "the attention of [CLS]",
+    "head": "that of a pooling head",
+    "received": "what a patch receives from the others",
+}
+
+
+def _in_words(lookers: Iterable[Looker]) -> str:
+    return " or ".join(LOOKERS[looker] for looker in lookers) or "none"

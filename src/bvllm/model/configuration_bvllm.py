@@ -261,6 +261,11 @@ class BVLLMConfig(PreTrainedConfig):
         )
 
     @property
+    def token_methods(self) -> dict[str, str]:
+        """What fills the two token slots, by slot."""
+        return {"sample_tokens": self.sample_tokens, "merge_tokens": str(self.merge_tokens)}
+
+    @property
     def connector_samples(self) -> bool:
         """Whether a connector makes the tokens of the patches, in place of token sampler and projector."""
         return self.connector is not None and self.sample_tokens == NONE

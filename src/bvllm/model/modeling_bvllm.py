@@ -4,6 +4,7 @@ States come back in the caller's layout, so that labels, logits and metrics line
 whatever the budget left over.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from bvllm.model.generation import PackedGeneration, remember_prompt
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.packing import Packing, infer_mask, positions_of, used_placeholders
+from bvllm.model.tower_attention import lookers_of
 from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel
+from bvllm.stages.patch_signals import PatchSignals
+from bvllm.stages.reading import Looker, Reading
 from bvllm.types import Budget, FrameSelection, Questions
 
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel"]
@@ -269,6 +273,15 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
         """See `BVLLMVisualModel.encode_patches`."""
         return self.model.encode_patches(pixel_values)
 
+    @property
+    def lookers(self) -> frozenset[Looker]:
+        """Whose attention can be read in the vision tower."""
+        return lookers_of(self.model.vision_tower)
+
+    def read_patches(self, pixel_values: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
+        """See `BVLLMVisualModel.read_patches`."""
+        return self.model.read_patches(pixel_values, reading)
+
     def select_frames(
         self,
         frames: list[Tensor],
@@ -292,11 +305,12 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
         budget: Budget | None = None,
         config: BVLLMConfig | None = None,
         seed: int = 0,
+        seen: Sequence[PatchSignals] | None = None,
     ) -> BVLLMVisualOutput:
         """See `BVLLMVisualModel.reduce_to_budget`."""
         asked = questions or (None, None)
         return self.model.reduce_to_budget(
-            patches, selections, *asked, budget=budget, config=config, seed=seed
+            patches, selections, *asked, budget=budget, config=config, seed=seed, seen=seen
         )
 
     def check_methods(self, config: BVLLMConfig) -> None:

@@ -105,6 +105,11 @@ def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
             f"select_frames must be a method that asks no scorer, got {name!r}: this model's own selector "
             "reads the question"
         )
+    if slot in ("sample_tokens", "merge_tokens") and "question" in method.needs:
+        raise ValueError(
+            f"{slot} must be a method that asks for no words of the question, got {name!r}: this model has "
+            "none in the space of its tokens; use another method, or a model of transformers"
+        )
     return method(config.gamma) if issubclass(method, SimilarFrameMerging) else method()
 
 

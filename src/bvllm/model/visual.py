@@ -6,7 +6,7 @@ pass encodes the distinct chosen frames only.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,12 +17,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
+from bvllm.methods.names import reading_of
 from bvllm.model.clock import ClockEmbedding, ClockTable, clock_of
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.slot_methods import Trained, build_pipeline
+from bvllm.model.tower_attention import TowerReader
 from bvllm.model.vision_tower import (
     frame_and_patch_features,
     frame_features,
@@ -31,8 +33,10 @@ from bvllm.model.vision_tower import (
     patch_features,
     tower_of,
 )
+from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import Pipeline, frames_needed, mixed
 from bvllm.stages.qformer import LearnedQueries, QFormer
+from bvllm.stages.reading import Reading
 from bvllm.stages.resampler import Resampler
 from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
 from bvllm.stages.select_frames import FrameSelector
@@ -129,6 +133,15 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         keep = self.keeps_prefix
         return torch.cat([self._patches(chunk, keep_prefix=keep) for chunk in chunks])
 
+    def read_patches(self, pixel_values: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
+        """As `encode_patches`, and what the tower attends to meanwhile; ValueError where it gives no such."""
+        if not reading:
+            return self.encode_patches(pixel_values), PatchSignals()
+        layer, keep, tower = self.config.vision_feature_layer, self.keeps_prefix, self.vision_tower.config
+        reader = TowerReader(self.vision_tower, reading, layer if isinstance(layer, int) else -1)
+        run, chunks = partial(self._patches, keep_prefix=keep), _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
+        return reader.run(run, chunks, 0 if keep else tower_of(tower).prefix(tower))
+
     def pipeline(self, config: BVLLMConfig | None = None) -> Pipeline:
         """The four slots as a configuration fills them, with this model's trained parts.
 
@@ -198,6 +211,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         budget: Budget | None = None,
         config: BVLLMConfig | None = None,
         seed: int = 0,
+        seen: Sequence[PatchSignals] | None = None,
     ) -> BVLLMVisualOutput:
         """Turn chosen frames into visual tokens within the budget (Sec. 3.4).
 
@@ -208,11 +222,13 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             question_ids, question_mask: (B, Q), one question per clip.
             budget: `tokens` bounds each clip; the configuration's where None.
             config, seed: see `select`.
+            seen: B times what `read_patches` read of the distinct frames of a clip.
         """
         config = config or self.config
         tower = config.vision_config
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
+        known: Sequence[PatchSignals | None] = seen or [None] * len(selections)
         budget = budget or config.budget
         slots = replace(config.placeholders, budget_tokens=budget.tokens)
         sampled = self.pipeline(config).reduce_to_budget(
@@ -222,7 +238,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             budget=budget,
             # What the prompt can hold: soft rows of a short clip can outnumber its frames.
             most=[slots.count(s.weights.shape[1]) for s in selections],
-            signals=[signals] * len(selections),
+            signals=[signals_of_rows(*k, signals) for k in zip(known, selections)],
         )
         tokens = sampled.tokens
         lengths = [len(t) for t in tokens]
@@ -285,16 +301,19 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         selections = self.select(
             list(frames.split(lengths)), list(video_seconds.split(lengths)), *question, budget=budget
         )
-        patches = self._chosen_patches(pixel_values_videos, lengths, selections)
-        return self.reduce_to_budget(patches, selections, *question, budget=budget)
+        patches, seen = self._chosen_patches(pixel_values_videos, lengths, selections)
+        return self.reduce_to_budget(patches, selections, *question, budget=budget, seen=seen)
 
-    def _chosen_patches(self, pixels: Tensor, lengths: list[int], selections: list[FrameSelection]) -> Tensor:
+    def _chosen_patches(
+        self, pixels: Tensor, lengths: list[int], selections: list[FrameSelection]
+    ) -> tuple[Tensor, list[PatchSignals]]:
         """Encode the frames that any row stands on, those of all clips together: (sum F_i, N, C)."""
         starts = [sum(lengths[:k]) for k in range(len(lengths))]
         needed = [frames_needed(selection) + start for selection, start in zip(selections, starts)]
-        encoded = self.encode_patches(pixels[torch.cat(needed).to(pixels.device)])
-        parts = encoded.split([len(frames) for frames in needed])
-        return torch.cat([mixed(partial(_same, part), s) for part, s in zip(parts, selections)])
+        shown, counts = pixels[torch.cat(needed).to(pixels.device)], [len(frames) for frames in needed]
+        encoded, seen = self.read_patches(shown, reading_of(self.config.token_methods))
+        rows = [mixed(partial(_same, part), s) for part, s in zip(encoded.split(counts), selections)]
+        return torch.cat(rows), seen.of_clips(counts)
 
     def _patches(self, pixels: Tensor, *, keep_prefix: bool) -> Tensor:
         pixels = pixels.to(self.vision_tower.device, self.vision_tower.dtype)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bvllm.primitives.reduction import Reduction
+from bvllm.primitives.reduction import CHANNELS_AT_A_TIME, Reduction
 
 DROP = -1
+MOST_NUMBERS = 1 << 22  # of an x that is widened and weighed whole: 16 MB in float32
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,14 @@ class Assignment:
         """
         if len(x) == self.inputs and self._only_selects():
             return x.index_select(0, self.anchor)
+        if (
+            x.ndim == 2
+            and not x.requires_grad
+            and x.numel() > MOST_NUMBERS
+            and x.shape[1] > CHANNELS_AT_A_TIME
+        ):
+            # Each channel by itself, so nothing changes but the memory: no copy of all of x in float32.
+            return torch.cat([self.mean(part, size) for part in torch.split(x, CHANNELS_AT_A_TIME, 1)], dim=1)
         wide = torch.promote_types(x.dtype, torch.float32)
         weight = size.to(wide).reshape(-1, *[1] * (x.ndim - 1))
         return (self.sum(x.to(wide) * weight) / self.sum(weight)).to(x.dtype)

@@ -52,3 +52,13 @@ def choose(
     elif mode != "softmax":
         raise ValueError(f"mode must be 'hard', 'gumbel' or 'softmax', got {mode!r}: use one of these")
     return (wide / tau).softmax(dim=-1).to(logits.dtype)
+
+
+def strongest(scores: Tensor, keep: int) -> Tensor:
+    """(keep,) indices of the largest of (K,) scores, largest first; the earlier of equals.
+
+    Example:
+        >>> strongest(torch.tensor([1.0, 3.0, 3.0, 2.0]), 2).tolist()
+        [1, 2]
+    """
+    return scores.float().argsort(descending=True, stable=True)[:keep]

@@ -8,10 +8,16 @@ row.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+MOST_PRODUCTS = 1 << 22  # 16 MB in float32: products of inputs and weights that are written down
+CHANNELS_AT_A_TIME = 256  # of half-precision inputs, which are widened for their sum
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,24 @@ class Reduction:
             groups * columns,
         )
 
+    @classmethod
+    def beside(cls, parts: "Sequence[Reduction]") -> "Reduction":
+        """The outputs of several reductions of the same inputs, one after another.
+
+        Example:
+            >>> halves = [Reduction.dense(torch.tensor([row])) for row in ([1.0, 0.0], [0.5, 0.5])]
+            >>> Reduction.beside(halves).output.tolist()
+            [0, 1, 1]
+        """
+        starts = [0, *accumulate(part.outputs for part in parts)]
+        return cls.of(
+            torch.cat([part.output + start for part, start in zip(parts, starts)]),
+            torch.cat([part.input for part in parts]),
+            torch.cat([part.weight for part in parts]),
+            starts[-1],
+            parts[0].inputs,
+        )
+
     @property
     def anchor(self) -> Tensor:
         """(outputs,) the input of the largest weight, by magnitude; the first of equals."""
@@ -143,10 +167,22 @@ class Reduction:
                 f"x must have {self.inputs} entries, got {len(x)}: the reduction was made for another x"
             )
         wide = torch.promote_types(x.dtype, torch.float32)
+        if x.ndim == 2 and not x.requires_grad and len(self.weight) * x.shape[1] > MOST_PRODUCTS:
+            return self._combine_in_place(x, wide)
         weight = self.weight.to(wide).reshape(-1, *[1] * (x.ndim - 1))
         parts = x[self.input].to(wide) * weight
         empty = parts.new_zeros(self.outputs, *x.shape[1:])
         return empty.index_add(0, self.output, parts).to(x.dtype)
+
+    def _combine_in_place(self, x: Tensor, wide: torch.dtype) -> Tensor:
+        """`combine` without a copy of every input for every output that it has a share in."""
+        members = torch.bincount(self.output, minlength=self.outputs)
+        starts, weight = members.cumsum(0) - members, self.weight.to(wide)
+        made = [
+            functional.embedding_bag(self.input, part.to(wide), starts, mode="sum", per_sample_weights=weight)
+            for part in torch.split(x, x.shape[1] if x.dtype == wide else CHANNELS_AT_A_TIME, dim=1)
+        ]
+        return torch.cat(made, dim=1).to(x.dtype)
 
     def count(self, size: Tensor) -> Tensor:
         """(outputs,) how many sources each output stands for: the sizes of all inputs that it is made of."""

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bvllm.stages.by_frame import largest_remainders
 from bvllm.types import FrameSelection
 
 
@@ -13,8 +14,9 @@ class BudgetPolicy(Protocol):
     """Shares the tokens of a clip out among its frames."""
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
-        """Counts (F,), at least 1 and none above `patches`; up to `tokens` in all, or 1 each if frames are
-        more.
+        """Counts (F,), none above `patches`; up to `tokens` in all, or 1 each if frames are more.
+
+        A frame of 0 is left out.
 
         Args:
             selection: the chosen frames, with how sure the selection was of each.
@@ -75,4 +77,61 @@ class BalancedShare:
         return counts
 
 
-POLICIES: dict[str, type[EvenShare] | type[BalancedShare]] = {"even": EvenShare, "balanced": BalancedShare}
+@dataclass(frozen=True)
+class QuoTAShare:
+    """Tokens by the square of how sure each frame is: clear frames get many, doubtful ones few or none.
+
+    A frame's share is (100 p)^2 over the sum of all. What a frame cannot hold goes to the others by their
+    shares, and what rounding leaves to the largest remainders, so the sum is exact.
+
+    Attributes:
+        released: as the authors' code, version 1: shares are cut to whole numbers and what that leaves is
+            lost; so is what a frame cannot hold, since a stage does not stretch a frame's grid, as that does.
+
+    Source: QuoTA (arXiv 2503.08689), through a review of its released code; the paper's text was not at hand.
+    There p comes from a helper model that is asked about each frame; here it is the selection's score.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
+        >>> chosen = replace(chosen, scores=torch.tensor([0.8, 0.4]))
+        >>> QuoTAShare().allocate(chosen, tokens=10, patches=16).tolist()
+        [8, 2]
+    """
+
+    released: bool = False
+
+    def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
+        """See `BudgetPolicy.allocate`."""
+        p = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-6)
+        share = p.square() / p.square().sum()
+        if self.released:
+            counts = (share * tokens + 1e-9).long().clamp(max=patches)
+            counts[share.argmax()] = counts[share.argmax()].clamp_min(1)
+            return counts
+        return torch.tensor(_shared(share, tokens, patches))
+
+
+def _shared(share: Tensor, tokens: int, most: int) -> list[int]:
+    """Whole numbers in proportion to (F,) shares above 0, none above `most`, `tokens` in all if they hold it.
+
+    Example:
+        >>> _shared(torch.tensor([0.9, 0.1, 0.1]), 10, 6)
+        [6, 2, 2]
+    """
+    ideal, free = torch.zeros_like(share), torch.ones_like(share, dtype=torch.bool)
+    while bool(free.any()):
+        left = tokens - most * int((~free).sum())
+        ideal[free] = share[free] / share[free].sum() * left
+        full = free & (ideal > most)
+        if not bool(full.any()):
+            break
+        ideal[full], free = most, free & ~full
+    return largest_remainders(ideal.tolist(), [most] * len(share), tokens)
+
+
+POLICIES: dict[str, type[EvenShare] | type[BalancedShare] | type[QuoTAShare]] = {
+    "even": EvenShare,
+    "balanced": BalancedShare,
+    "quota": QuoTAShare,
+}

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.reduction import Reduction
+from bvllm.stages.reading import NOTHING, Reading
 from bvllm.types import Clip, SignalName, Signals, Tokens
 
 Slot = Literal["select_frames", "merge_frames", "sample_tokens", "merge_tokens"]
@@ -29,9 +30,13 @@ class Method:
         slots: where in the pipeline it fits.
         paper: address of the paper, or "ours".
         needs: signals without which it cannot decide.
+        reads: whose attention that is, in which layers of the vision tower, and whether keys go with it.
         lands: "exact" on the count it was given, "below" it, or "reorders" only.
         kind: what leaves a token slot; a projector that was trained on one kind cannot read the other.
+        conserves: whether every token goes into one that is left, whole, so that sizes sum to what they did.
         learned: whether it has trained weights, which a model must bring.
+        across: whether it weighs tokens of different frames against one another: it then sees the whole clip,
+            and shares the tokens out by itself, even where a budget policy has counted them frame by frame.
         blind: whether it decides without the features of the frames: the first pass over them is then left
             out.
     """
@@ -39,9 +44,12 @@ class Method:
     slots: ClassVar[tuple[Slot, ...]]
     paper: ClassVar[str]
     needs: ClassVar[frozenset[SignalName]] = frozenset()
+    reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "patches"
+    conserves: ClassVar[bool] = False
     learned: ClassVar[bool] = False
+    across: ClassVar[bool] = False
     blind: ClassVar[bool] = False
 
 

@@ -10,6 +10,7 @@ patches of the chosen frames are encoded, and of those only:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,11 +19,24 @@ from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.pooling import grid_shape
 from bvllm.stages.allocate import BudgetPolicy
 from bvllm.stages.merge_frames import SimilarFrameMerging
-from bvllm.stages.method import NO_SIGNALS, FrameMethod, TokenMethod, decide
+from bvllm.stages.method import NO_SIGNALS, FrameMethod, Slot, TokenMethod, decide
 from bvllm.stages.sample_tokens import Allocation, FrameSampling, Sampled, TokenStage, decide_in_groups
 from bvllm.stages.select_frames import LearnedSelection
 from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals, Tokens
 
+
+@dataclass(frozen=True)
+class _EvenThinning(TokenMethod):
+    """What an empty last slot does with tokens beyond the budget."""
+
+    slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens",)
+    paper: ClassVar[str] = "ours"
+
+    def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
+        return thin_evenly(len(tokens), keep, tokens.features.device)
+
+
+EVEN_THINNING = _EvenThinning()
 EVERY_PATCH = FrameSampling(None)
 # Patches of some frames of a clip: (number of the clip, (n,) frames) -> (n, N, C).
 PatchesOf = Callable[[int, Tensor], Tensor]
@@ -178,17 +192,18 @@ class Pipeline:
         return Allocation(most, per_frame, made, columns)
 
     def _fit(self, tokens: Tokens, allocation: Allocation, number: int) -> Tokens:
-        """At most so many tokens of one clip: by the method in the last slot, else thinned evenly."""
-        keep, method = allocation.most[number], self.merge_tokens
-        if method is not None and method.lands == "reorders":
-            tokens, method = tokens.reduce(decide(method, tokens, len(tokens), NO_SIGNALS)), None
+        """At most so many tokens of one clip, and of each frame what the policy gave it: by the method in the
+        last slot, else thinned evenly.
+        """
+        keep, method = allocation.most[number], self.merge_tokens or EVEN_THINNING
+        if method.lands == "reorders":
+            tokens = tokens.reduce(decide(method, tokens, len(tokens), NO_SIGNALS))
+            method = EVEN_THINNING
         if len(tokens) <= keep:
             return tokens
-        if method is None:
-            return tokens.reduce(thin_evenly(len(tokens), keep, tokens.features.device))
-        signals = replace(allocation.signals[number], seconds=tokens.seconds, attention=None, keys=None)
+        signals = carried(allocation.signals[number], tokens)
         per_frame = allocation.per_frame
-        if per_frame is not None and int(per_frame[number].sum()) <= keep:
+        if per_frame is not None and not method.across and int(per_frame[number].sum()) <= keep:
             frames, group = torch.unique_consecutive(tokens.frame, return_inverse=True)
             if len(frames) == len(per_frame[number]):
                 return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))
@@ -199,6 +214,35 @@ def _grid(signals: Signals, patches: int) -> tuple[int, int]:
     """The tower's grid, or the shape nearest to a square where it holds other than the patches given."""
     grid = signals.grid
     return grid if grid is not None and grid[0] * grid[1] == patches else grid_shape(patches)
+
+
+def carried(signals: Signals, tokens: Tokens) -> Signals:
+    """What is known of patches, for tokens that are made of them: attention and keys are means, by weight.
+
+    Example:
+        >>> seen = Signals(attention=torch.tensor([0.1, 0.3, 0.6]))
+        >>> joined = Assignment.merge(torch.tensor([0, 0, 2]))
+        >>> tokens = Tokens.of(torch.eye(3)[None], torch.zeros(1)).reduce(joined)
+        >>> carried(seen, tokens).attention.tolist()
+        [0.20000000298023224, 0.6000000238418579]
+    """
+    if signals.attention is None and signals.keys is None:
+        return replace(signals, seconds=tokens.seconds)
+    origin = tokens.origin
+    origin = replace(origin, weight=origin.weight.abs())
+    whole = origin.combine(origin.weight.new_ones(origin.inputs))
+
+    def of_tokens(known: Tensor | None) -> Tensor | None:
+        if known is None or len(known) != origin.inputs:  # of other patches than the tokens are made of
+            return None
+        return origin.combine(known.float()) / whole.reshape(-1, *[1] * (known.ndim - 1))
+
+    return replace(
+        signals,
+        seconds=tokens.seconds,
+        attention=of_tokens(signals.attention),
+        keys=of_tokens(signals.keys),
+    )
 
 
 def partial_of(patches_of: PatchesOf, clip: int) -> Callable[[Tensor], Tensor]:

@@ -16,6 +16,7 @@ from bvllm.primitives.pooling import grid_pooling_weights, grid_shape
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.method import Kind, Lands, Slot, TokenMethod, decide
 from bvllm.stages.qformer import QFormer
+from bvllm.stages.reading import NOTHING, Reading
 from bvllm.stages.resampler import Resampler
 from bvllm.types import FrameSelection, Questions, SignalName, Signals, Step, Tokens
 
@@ -37,6 +38,7 @@ class TokenSampler(nn.Module):
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
     needs: ClassVar[frozenset[SignalName]] = frozenset()  # words come to it as tokens, beside the patches
+    reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "queries"
     learned: ClassVar[bool] = True
@@ -79,6 +81,7 @@ class PooledTokens(nn.Module):
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
     needs: ClassVar[frozenset[SignalName]] = frozenset()
+    reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"
     kind: ClassVar[Kind] = "patches"
     learned: ClassVar[bool] = False
@@ -173,17 +176,22 @@ class FrameSampling:
         questions: Questions | None,
         allocation: Allocation,
     ) -> Sampled:
-        """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay."""
+        """See `TokenStage.sample`. Of a frame that may keep fewer than R tokens, the first ones stay.
+
+        Without a sampler all patches stay, whatever a policy gave their frames: the first ones would be the
+        top of the picture. The last slot brings them down to it.
+        """
         ids, mask = questions_per_frame(questions, selections)
+        per_frame = None if self.sampler is None else allocation.per_frame
         tokens, attention = every_patch(patches) if self.sampler is None else self.sampler(patches, ids, mask)
-        return tokens_of_clips(
-            tokens, attention, selections, allocation.per_frame, columns=allocation.columns
-        )
+        return tokens_of_clips(tokens, attention, selections, per_frame, columns=allocation.columns)
 
 
 @dataclass(frozen=True)
 class PerClip:
     """A hard method in the slot: it keeps `most` tokens of a clip, or of each frame what the policy gave it.
+
+    A method that weighs frames against one another (`across`) always sees the whole clip.
 
     Attributes:
         method: decides.
@@ -209,7 +217,7 @@ class PerClip:
                 size=selection.source_count.to(part.device),
                 columns=allocation.columns or grid_shape(part.shape[1])[1],
             )
-            if allocation.per_frame is None:
+            if allocation.per_frame is None or self.method.across:
                 plan = decide(self.method, tokens, allocation.most[k], allocation.signals[k])
             else:
                 groups = torch.arange(len(part), device=part.device).repeat_interleave(part.shape[1])

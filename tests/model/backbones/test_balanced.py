@@ -297,6 +297,35 @@ def test_tokens_are_counted_from_the_configuration(wrapped):
     assert count == FRAMES * tokens_per_frame(config) + made.family.tail
 
 
+@torch.no_grad()
+def test_two_tokens_that_stand_in_one_place_are_both_read(wrapped):
+    """A mean over time and one over space have the first patch of the first frame in common."""
+    methods = MethodNames(merge_tokens="red_villm", select_frames="none")
+    asked, _, visual = reduced(wrapped, 8 + wrapped.family.tail, methods)
+    [tokens] = visual.tokens
+    stand = list(zip(tokens.frame.tolist(), tokens.row.tolist(), tokens.column.tolist()))
+    assert len(set(stand)) < len(stand)
+    ids = wrapped.prompt.inputs(asked, visual)["input_ids"]
+    assert int((ids == placeholder_id(wrapped.model)).sum()) == sum(visual.lengths)
+    assert isinstance(wrapped.generate(asked, visual, 2), str)
+
+
+@torch.no_grad()
+def test_a_method_that_asks_for_words_hears_the_question(wrapped):
+    """With one token a frame, the one like the question's word is kept."""
+    embed, tokenizer = wrapped.model.get_input_embeddings(), wrapped.processor.tokenizer
+    patches = torch.zeros(1, 9, embed.weight.shape[1])
+    for place, word in ((3, "star"), (7, "blue")):
+        ids = torch.tensor(tokenizer(word, add_special_tokens=False)["input_ids"])
+        patches[0, place] = embed(ids).mean(dim=0)
+    selection = FrameSelection.of(torch.arange(1), torch.zeros(1))
+    budget = Budget(tokens=1 + (wrapped.family.tail and 1 + wrapped.family.tail))
+    for place, word in ((3, "star"), (7, "blue")):
+        asked, methods = wrapped.read(Question(word)), MethodNames(merge_tokens="catp")
+        [kept] = wrapped.reduce(patches, selection, asked, budget, methods).tokens
+        assert place in (kept.row * 3 + kept.column).tolist()
+
+
 def test_wrong_use_is_one_clear_line(wrapped):
     model, processor = wrapped.model, wrapped.processor
     with pytest.raises(ValueError, match="scorer must be named, got none: add --scorer"):

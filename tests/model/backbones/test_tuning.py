@@ -8,6 +8,7 @@ import torch
 
 from bvllm.common.text import Question
 from bvllm.inference.balance import balance
+from bvllm.inference.balanced_prompt import with_replies
 from bvllm.types import Budget, FrameSelection
 from tests.model.backbones.tiny_families import make
 
@@ -38,3 +39,9 @@ def test_the_loss_falls_and_merging_keeps_the_logits(kind):
         before = tuned(**given).logits
         merged = tuned.merge_and_unload()
         torch.testing.assert_close(merged(**given).logits, before, atol=2e-4, rtol=1e-4)
+
+
+def test_a_row_without_a_reply_is_refused():
+    video_llm = balance(*make("llava_onevision"), pipeline="uniform", frame_size=(24, 24))
+    with pytest.raises(ValueError, match="replies must be one for each of 1 rows"):
+        with_replies(video_llm.prompt, [(video_llm.read(Question("what")), None)], [[]])

@@ -29,6 +29,7 @@ class ToMe(TokenMethod):
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2210.09461"
+    conserves: ClassVar[bool] = True
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         return merge_in_rounds(tokens, keep, signals.keys)
