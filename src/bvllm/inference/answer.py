@@ -64,8 +64,7 @@ def answer(
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
     Raises:
-        ValueError: no question, or options, methods, settings or subtitles that make no sense. TypeError as
-            from `check_arguments`.
+        ValueError: question, options, methods, settings or subtitles make no sense. See `check_arguments`.
     """
     check_arguments(loaded, budget, max_new_tokens)
     asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
