@@ -70,6 +70,7 @@ def test_a_question_in_a_process_that_starts_anew_comes_from_the_index(engine, l
 
 
 def test_no_client_learns_where_the_model_lies(loaded, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
     assert Engine(loaded, IndexFolder(tmp_path), Limits(), name=str(tmp_path)).name == tmp_path.name
 
 
