@@ -3,6 +3,8 @@
 import { byId, make, show } from "./dom.js";
 import { clock, count, group, lasted, progressWords } from "./words.js";
 
+const LONG = 80; // letters; above, an answer is read, not seen at a glance
+
 export function answerCard(stage) {
   const [empty, busy, words, bar, asked, text, cost, warnings] = [
     "answer-empty", "busy", "busy-words", "busy-bar", "asked", "answer", "cost", "warnings",
@@ -19,6 +21,7 @@ export function answerCard(stage) {
       warnings.replaceChildren();
       asked.textContent = question;
       text.textContent = "";
+      text.classList.remove("long");
       show(asked);
       show(text);
       show(busy);
@@ -31,6 +34,7 @@ export function answerCard(stage) {
     },
     add(piece) {
       text.append(piece);
+      text.classList.toggle("long", text.textContent.length > LONG);
       say("Answering\u2026");
     },
     stopped: () => show(busy, false),
@@ -39,6 +43,7 @@ export function answerCard(stage) {
       [empty, busy].forEach((part) => show(part, false));
       asked.textContent = question;
       text.replaceChildren(...withTimes(answer || "(no words)", stage));
+      text.classList.toggle("long", text.textContent.length > LONG);
       [asked, text].forEach((part) => show(part));
       warnings.replaceChildren(...(trace.warnings ?? []).map((line) => make("p", { className: "warning" }, line.charAt(0).toUpperCase() + line.slice(1))));
       cost.replaceChildren(...costParts(trace, took, first));
