@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
-    LogitsProcessor,
     LogitsProcessorList,
     PreTrainedConfig,
 )
@@ -17,6 +15,7 @@ from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of, one_line
+from bvllm.inference.beginning import Finite, begun
 from bvllm.inference.beside import fitting
 from bvllm.inference.encode_frames import filled
 from bvllm.inference.hub import reachable_hub
@@ -25,10 +24,12 @@ from bvllm.inference.model_name import resolve_model
 from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
 from bvllm.inference.plain_words import plain_length, plain_words
 from bvllm.inference.session import PromptCache
-from bvllm.methods import METHODS, NONE
+from bvllm.methods import NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.backbones.families import FAMILIES
+from bvllm.model.backbones.pruning.decoders import decoder_of
+from bvllm.model.backbones.pruning.plan import entering, plan_inside
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
@@ -157,10 +158,12 @@ class LoadedModel:
         Raises:
             ValueError: a method does not go with this model; the message says why.
         """
-        config = self._with(methods)
-        found = {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+        config, inside = self._with(methods), methods.prune_layers or NONE
+        found = {slot: str(getattr(config, slot)) for slot in (*PIPELINE, "tokens_policy")}
         check_reading(found, self.model.lookers, self.name)
-        return found
+        if inside != NONE:
+            decoder_of(self.model)
+        return {**found, "prune_layers": inside}
 
     def read(self, question: Question) -> AskedQuestion:
         """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
@@ -211,11 +214,20 @@ class LoadedModel:
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
         self._check_numbers(patches, "patches of frames")
-        rows = mixed(lambda _: patches.to(self.device), selection)
-        config, read = self._with(methods), None if seen is None else [seen]
-        return self.model.reduce_to_budget(
-            rows, [selection], asked.tokens, budget=budget, config=config, seed=methods.seed, seen=read
+        rows, inside = mixed(lambda _: patches.to(self.device), selection), methods.prune_layers or NONE
+        most = budget.tokens if inside == NONE else entering(self.model, inside, budget.tokens)
+        visual = self.model.reduce_to_budget(
+            rows,
+            [selection],
+            asked.tokens,
+            budget=budget.with_parts(most),
+            config=self._with(methods),
+            seed=methods.seed,
+            seen=None if seen is None else [seen],
         )
+        if inside != NONE:
+            visual.pruning = [plan_inside(self.model, inside, n, budget.tokens) for n in visual.lengths]
+        return visual
 
     def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
         """As many subtitles as the language model's positions leave room for; see `VideoModel`."""
@@ -241,15 +253,16 @@ class LoadedModel:
     ) -> str:
         """What the language model says, greedily, to one user turn that begins with one clip."""
         ids = self._prompt(asked, visual)
-        said = self.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=self._read_clip(ids, visual, prompt or PromptCache()),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=LogitsProcessorList([_Finite(self)]),
-        )
+        with begun(self.model, ids, visual, prompt) as given:
+            said = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                logits_processor=LogitsProcessorList([Finite(self._check_numbers)]),
+                **given,
+            )
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
 
@@ -262,9 +275,9 @@ class LoadedModel:
         forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
         written = [self._reply_ids(evidence + form.text, ends=form.ends) for form in forms]
         ids = self._prompt(asked, visual)
-        states = self._read_clip(ids, visual, prompt or PromptCache())
-        with torch.inference_mode():
-            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written)
+        with torch.inference_mode(), begun(self.model, ids, visual, prompt) as given:
+            states = given.pop("past_key_values")
+            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written, **given)
         self._check_numbers(scores, "logits")
         return option_log_probabilities(scores, written, len(options))
 
@@ -309,7 +322,7 @@ class LoadedModel:
         own = self.model.config
         if not methods.given:
             return own
-        config = own.with_methods(**methods.given)
+        config = own.with_methods(**methods.given_before)
         self.model.check_methods(config)
         trained, asked = (kind_in_words(c.sample_tokens) for c in (own, config))
         if trained != asked:
@@ -327,30 +340,6 @@ class LoadedModel:
                     f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
                 )
         return config
-
-    def _read_clip(self, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
-        """Keys and values of the prompt up to its last visual token, from memory where they are there."""
-        placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
-        beginning = ids[:, : int(placeholders[-1]) + 1]
-        [tokens] = visual.pooler_output or []
-        states = prompt.find(beginning, tokens)
-        if states is None:
-            states = DynamicCache(config=self.model.config.text_config)
-            self.model.read_prompt(beginning, visual, states)
-            prompt.keep(beginning, tokens, states)
-        return states
-
-
-class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Refuse logits that are no numbers: their arg-max would be an answer made of nothing."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
-
-    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
-        # Suppressed tokens are minus infinity on purpose.
-        self.loaded._check_numbers(scores.amax(dim=-1), "logits")
-        return scores
 
 
 def load_model(
