@@ -17,9 +17,8 @@ def table():
         for name, method in methods.items():
             number = method.paper.rpartition("/")[2]
             paper = method.paper if method.paper == "ours" else f"[{number}]({method.paper})"
-            gives = (
-                method.kind if slot == "sample_tokens" else "as came" if slot == "merge_tokens" else "frames"
-            )
+            gives = {"merge_tokens": "as came", "prune_layers": "fewer by layer"}.get(slot, "frames")
+            gives = method.kind if slot == "sample_tokens" else gives
             needs = "question" if name == "qformer" else ", ".join(sorted(method.needs)) or "-"
             trained = "yes" if method.learned else "no"
             lines.append(

@@ -30,6 +30,7 @@ from bvllm.cli.options import (
     ModelOption,
     PipelineOption,
     PolicyOption,
+    PruneLayersOption,
     SampleTokensOption,
     ScorerOption,
     SeedOption,
@@ -99,6 +100,7 @@ def ask(
     sample_tokens: SampleTokensOption = None,
     merge_tokens: MergeTokensOption = None,
     tokens_policy: PolicyOption = None,
+    prune_layers: PruneLayersOption = None,
     seed: SeedOption = 0,
     force: ForceOption = False,
     select: SelectOption = None,
@@ -136,9 +138,8 @@ def ask(
     with wrong_use():
         parsed = Question.parse(question, option)
         cues = () if subtitles is None else read_subtitles(subtitles)
-        methods = method_names(
-            select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
-        )
+        stages = (select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy)
+        methods = method_names(*stages, seed, force, prune_layers)
     chooses = (model, scorer, pipeline, methods)
     asked = (video, parsed, budget, frames, fps, start, end, *chooses, cues, max_new_tokens)
     request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)

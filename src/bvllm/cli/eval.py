@@ -23,6 +23,7 @@ from bvllm.cli.options import (
     ModelOption,
     PipelineOption,
     PolicyOption,
+    PruneLayersOption,
     SampleTokensOption,
     ScorerOption,
     SeedOption,
@@ -60,6 +61,7 @@ def evaluate_model(
     sample_tokens: SampleTokensOption = None,
     merge_tokens: MergeTokensOption = None,
     tokens_policy: PolicyOption = None,
+    prune_layers: PruneLayersOption = None,
     seed: SeedOption = 0,
     force: ForceOption = False,
     select: SelectOption = None,
@@ -80,9 +82,8 @@ def evaluate_model(
         resolve_model(model)
         swaps = [name.strip() for name in (ablate or "").split(",") if name.strip()]
     silence_libraries()
-    methods = method_names(
-        select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
-    )
+    stages = (select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy)
+    methods = method_names(*stages, seed, force, prune_layers)
     from bvllm.evaluation.evaluate import evaluate
     from bvllm.inference.loading import ModelError, load_model
     from bvllm.video import VideoError

@@ -83,6 +83,10 @@ SelectFramesOption = Annotated[str | None, _slot("--select-frames", "Which frame
 MergeFramesOption = Annotated[str | None, _slot("--merge-frames", "Which chosen frames become one.")]
 SampleTokensOption = Annotated[str | None, _slot("--sample-tokens", "What is kept of a frame's patches.")]
 MergeTokensOption = Annotated[str | None, _slot("--merge-tokens", "How tokens are folded into the budget.")]
+PruneLayersOption = Annotated[
+    str | None,
+    _slot("--prune-layers", "Which tokens go inside the language model; --budget is the mean over layers."),
+]
 PolicyOption = Annotated[
     str | None,
     typer.Option(
@@ -119,6 +123,7 @@ def method_names(
     tokens_policy: str | None,
     seed: int,
     force: bool,
+    prune_layers: str | None = None,
 ) -> "MethodNames":
     """The options as one value; call it once torch may be imported.
 
@@ -135,7 +140,7 @@ def method_names(
         select_frames = select
     try:
         return MethodNames(
-            select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force
+            select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy, seed, force, prune_layers
         )
     except ValueError as error:
         raise WrongUse(str(error)) from error

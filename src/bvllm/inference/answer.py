@@ -100,7 +100,7 @@ def answer(
         subtitles=len(asked.subtitles),
         subtitles_left_out=len(cues) - len(asked.subtitles),
         frames=_chosen_frames(encoded, selection),
-        tokens=sum(visual.lengths or []),
+        tokens=sum(visual.spent),
         patches_per_frame=patches.shape[1],
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},

@@ -8,6 +8,7 @@ prompt, with the true times of the chosen frames, of which the placeholders stay
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,14 @@ from bvllm.inference.plain_words import plain_length
 from bvllm.inference.scorer import ImageTextScorer
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
-from bvllm.methods import METHODS, NONE
+from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
-from bvllm.model.backbones.families import Family, encode, family_of
+from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id
+from bvllm.model.backbones.pruning.cache import PrunedCache
+from bvllm.model.backbones.pruning.decoders import decoder_of
+from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
@@ -56,6 +60,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "sample_tokens": NONE,
         "merge_tokens": "bipartite",
         "tokens_policy": "balanced",
+        "prune_layers": NONE,
     },
     "uniform": {
         "select_frames": "uniform",
@@ -63,6 +68,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "sample_tokens": NONE,
         "merge_tokens": "bipartite",
         "tokens_policy": NONE,
+        "prune_layers": NONE,
     },
 }
 THUMBNAIL = 8  # pixels each way: what is kept of a frame where no scorer is
@@ -154,6 +160,8 @@ class BalancedModel:
                 f"sample_tokens must be a method that keeps patches, got 'pool': use merge_tokens for "
                 f"{self.name!r}"
             )
+        if filled["prune_layers"] != NONE:
+            decoder_of(self.model)
         return filled
 
     def read(self, question: Question) -> AskedQuestion:
@@ -191,7 +199,7 @@ class BalancedModel:
     def _pipeline(self, methods: MethodNames) -> Pipeline:
         names = self.methods(methods)
         select, merge_frames, sample, merge = (
-            None if names[slot] == NONE else METHODS[slot][names[slot]]() for slot in METHODS
+            None if names[slot] == NONE else METHODS[slot][names[slot]]() for slot in PIPELINE
         )
         policy = names["tokens_policy"]
         return Pipeline(
@@ -262,12 +270,14 @@ class BalancedModel:
         # What ends a video in some families goes where the budget has no room for it.
         tail = self.family.tail if budget.tokens > self.family.tail else 0
         grid = self._grid(patches.shape[1])
-        rows = mixed(lambda _: patches, selection)
+        rows, inside = mixed(lambda _: patches, selection), self.methods(methods)["prune_layers"]
+        room = budget.tokens - tail
+        most = room if inside == NONE else entering(self.model, inside, room)
         given = Signals(question=self._words(asked), grid=grid, seed=methods.seed)
         sampled = self._pipeline(methods).reduce_to_budget(
             rows,
             [selection],
-            budget=Budget(budget.tokens - tail, budget.frames),
+            budget=Budget(most, budget.frames),
             signals=[signals_of_rows(seen, selection, given)],
         )
         [tokens] = sampled.tokens
@@ -277,6 +287,7 @@ class BalancedModel:
             tokens=[tokens],
             selections=[selection],
             grid=grid,
+            pruning=None if inside == NONE else [plan_inside(self.model, inside, len(tokens), room, tail)],
         )
 
     def _words(self, asked: AskedQuestion) -> Tensor:
@@ -334,7 +345,8 @@ class BalancedModel:
             One text for each returned sequence.
         """
         given = self.prompt.inputs(asked, visual)
-        said, read = self.model.generate(**given, **options), given["input_ids"].shape[1]
+        with self._inside(given, [visual]) as states:
+            said, read = self.model.generate(**given, **states, **options), given["input_ids"].shape[1]
         return [self.processor.tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
 
     def generate_together(
@@ -342,7 +354,9 @@ class BalancedModel:
     ) -> list[str]:
         """What the language model says to several questions at once: to each what it says to it alone."""
         given = side_by_side(self.prompt, rows)
-        said = self.model.generate(**given, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
+        with self._inside(given, [visual for _, visual in rows]) as states:
+            said = self.model.generate(**given, **states, **options)
         tokenizer, read = self.processor.tokenizer, given["input_ids"].shape[1]
         return [tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
 
@@ -358,13 +372,24 @@ class BalancedModel:
             [*ids, ends] if form.ends and ends is not None else ids
             for ids, form in zip(written, forms, strict=True)
         ]
-        with torch.inference_mode():
-            scores = self._reply_scores(self.prompt.inputs(asked, visual), written)
+        given = self.prompt.inputs(asked, visual)
+        with torch.inference_mode(), self._inside(given, [visual]) as states:
+            scores = self._reply_scores(given, written, states.get("past_key_values"))
         return option_log_probabilities(scores, written, len(options))
 
-    def _reply_scores(self, given: dict[str, Any], replies: list[list[int]]) -> Tensor:
+    def _inside(
+        self, given: dict[str, Any], visual: Sequence[VisualTokens]
+    ) -> AbstractContextManager[dict[str, Any]]:
+        """What a call is given beside the prompts, for tokens to be dropped inside the language model."""
+        plans = [None if v.pruning is None else v.pruning[0] for v in visual]
+        places = given["input_ids"] == placeholder_id(self.model)
+        return carried_out(self.model, plans, places, given["attention_mask"])
+
+    def _reply_scores(
+        self, given: dict[str, Any], replies: list[list[int]], states: PrunedCache | None = None
+    ) -> Tensor:
         """(replies,) log-probabilities of what the reply begins with, behind one reading of the prompt."""
-        states = DynamicCache(config=self.model.config.get_text_config())
+        states = DynamicCache(config=self.model.config.get_text_config()) if states is None else states
         output = self.model(**given, past_key_values=states, use_cache=True)
         first = output.logits[0, -1].float().log_softmax(dim=-1)
         ids = pad_sequence([torch.tensor(r) for r in replies], batch_first=True).to(self.device)

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from bvllm.common.subtitles import beside
 from bvllm.common.text import LETTERS
+from bvllm.inference.beginning import Finite, begun, read_clip
 from bvllm.inference.beside import fitting
 from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, VisualTokens
@@ -77,32 +79,36 @@ class LanguageSide:
         ids, hearing = self._prompt(asked, visual), None
         if hear is not None:
             hearing = HearingStreamer(self.processor.tokenizer, [hear], self._closing)
-        said = self._say(
-            ids,
-            torch.ones_like(ids),
-            self._read_clip(ids, visual, prompt or PromptCache()),
-            max_new_tokens,
-            hearing,
-        )
+        with begun(self.model, ids, visual, prompt) as given:
+            said = self._say(ids, torch.ones_like(ids), max_new_tokens, hearing, **given)
         words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
         return words.strip()
 
     def read_ahead(self, turn: Turn) -> None:
         """Put the prompt's beginning into its cache; see `AnswersTogether`."""
-        self._read_clip(self._prompt(turn.asked, turn.visual), turn.visual, turn.prompt)
+        if turn.visual.pruning is None:
+            read_clip(self.model, self._prompt(turn.asked, turn.visual), turn.visual, turn.prompt)
 
     def answer_together(self, turns: Sequence[Turn], max_new_tokens: int) -> list[str]:
         """What `generate` says to each; see `AnswersTogether`."""
         ids = [self._prompt(turn.asked, turn.visual) for turn in turns]
-        states = [self._read_clip(row, turn.visual, turn.prompt) for row, turn in zip(ids, turns)]
-        if not all(map(can_stand_together, states)):
+        alone = any(turn.visual.pruning is not None for turn in turns)  # tokens drop inside, each its own way
+        states = [] if alone else [read_clip(self.model, r, t.visual, t.prompt) for r, t in zip(ids, turns)]
+        if alone or not all(map(can_stand_together, states)):
             return [self.generate(t.asked, t.visual, max_new_tokens, t.prompt, t.hear) for t in turns]
         together = side_by_side(ids, states, self.model.config.text_config.pad_token_id or 0)
         hearing = HearingStreamer(
             self.processor.tokenizer, [t.hear for t in turns], self._closing, [row.shape[1] for row in ids]
         )
         stop = StoppingCriteriaList([GivenUp(turns)])
-        said = self._say(together.ids, together.mask, together.states, max_new_tokens, hearing, stop)
+        said = self._say(
+            together.ids,
+            together.mask,
+            max_new_tokens,
+            hearing,
+            stopping_criteria=stop,
+            past_key_values=together.states,
+        )
         new = said[:, together.ids.shape[1] :]
         return [self.processor.tokenizer.decode(row, skip_special_tokens=True).strip() for row in new]
 
@@ -110,22 +116,20 @@ class LanguageSide:
         self,
         ids: Tensor,
         mask: Tensor,
-        states: DynamicCache,
         max_new_tokens: int,
         hearing: HearingStreamer | None,
-        stop: StoppingCriteriaList | None = None,
+        **given: Any,
     ) -> Tensor:
         """(B, S + n) prompts with what is said to them, greedily."""
         said: Tensor = self.model.generate(
             ids,
             attention_mask=mask,
-            past_key_values=states,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            logits_processor=LogitsProcessorList([_Finite(self)]),
-            stopping_criteria=stop,
+            logits_processor=LogitsProcessorList([Finite(self.check_numbers)]),
             streamer=hearing,
+            **given,
         )
         return said
 
@@ -138,9 +142,9 @@ class LanguageSide:
         forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
         written = [self._reply_ids(evidence + form.text, ends=form.ends) for form in forms]
         ids = self._prompt(asked, visual)
-        states = self._read_clip(ids, visual, prompt or PromptCache())
-        with torch.inference_mode():
-            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written)
+        with torch.inference_mode(), begun(self.model, ids, visual, prompt) as given:
+            states = given.pop("past_key_values")
+            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written, **given)
         self.check_numbers(scores, "logits")
         return option_log_probabilities(scores, written, len(options))
 
@@ -167,27 +171,3 @@ class LanguageSide:
         )
         ids: Tensor = written["input_ids"].to(self.device)
         return ids
-
-    def _read_clip(self, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
-        """Keys and values of the prompt up to its last visual token, from memory where they are there."""
-        placeholders = (ids[0] == self.model.config.video_token_id).nonzero()
-        beginning = ids[:, : int(placeholders[-1]) + 1]
-        [tokens] = visual.pooler_output or []
-        states = prompt.find(beginning, tokens)
-        if states is None:
-            states = DynamicCache(config=self.model.config.text_config)
-            self.model.read_prompt(beginning, visual, states)
-            prompt.keep(beginning, tokens, states)
-        return states
-
-
-class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Refuse logits that are no numbers: their arg-max would be an answer made of nothing."""
-
-    def __init__(self, loaded: LanguageSide) -> None:
-        self.loaded = loaded
-
-    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
-        # Suppressed tokens are minus infinity on purpose.
-        self.loaded.check_numbers(scores.amax(dim=-1), "logits")
-        return scores

@@ -21,10 +21,12 @@ from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTo
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.plain_words import plain_words
 from bvllm.inference.stop_points import layers_of
-from bvllm.methods import METHODS, NONE
+from bvllm.methods import NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.backbones.families import FAMILIES
+from bvllm.model.backbones.pruning.decoders import decoder_of
+from bvllm.model.backbones.pruning.plan import entering, plan_inside
 from bvllm.model.fast_tower import FastTower, fast_tower, upload
 from bvllm.model.fingerprint import tower_fingerprint
 from bvllm.model.folder import check_finite, check_folder, check_placeholder, check_weights
@@ -143,10 +145,12 @@ class LoadedModel(LanguageSide):
         Raises:
             ValueError: a method does not go with this model; the message says why.
         """
-        config = self._with(methods)
-        found = {slot: str(getattr(config, slot)) for slot in (*METHODS, "tokens_policy")}
+        config, inside = self._with(methods), methods.prune_layers or NONE
+        found = {slot: str(getattr(config, slot)) for slot in (*PIPELINE, "tokens_policy")}
         check_reading(found, self.model.lookers, self.name)
-        return found
+        if inside != NONE:
+            decoder_of(self.model)
+        return {**found, "prune_layers": inside}
 
     def read(self, question: Question) -> AskedQuestion:
         """Tokenise a question for the Q-Formers, without anything that they would take for a command."""
@@ -197,11 +201,20 @@ class LoadedModel(LanguageSide):
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
         self.check_numbers(patches, "patches of frames")
-        rows = mixed(lambda _: patches.to(self.device), selection)
-        config, read = self._with(methods), None if seen is None else [seen]
-        return self.model.reduce_to_budget(
-            rows, [selection], asked.tokens, budget=budget, config=config, seed=methods.seed, seen=read
+        rows, inside = mixed(lambda _: patches.to(self.device), selection), methods.prune_layers or NONE
+        most = budget.tokens if inside == NONE else entering(self.model, inside, budget.tokens)
+        visual = self.model.reduce_to_budget(
+            rows,
+            [selection],
+            asked.tokens,
+            budget=budget.with_parts(most),
+            config=self._with(methods),
+            seed=methods.seed,
+            seen=None if seen is None else [seen],
         )
+        if inside != NONE:
+            visual.pruning = [plan_inside(self.model, inside, n, budget.tokens) for n in visual.lengths]
+        return visual
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
@@ -225,7 +238,7 @@ class LoadedModel(LanguageSide):
         own = self.model.config
         if not methods.given:
             return own
-        config = own.with_methods(**methods.given)
+        config = own.with_methods(**methods.given_before)
         self.model.check_methods(config)
         trained, asked = (kind_in_words(c.sample_tokens) for c in (own, config))
         if trained != asked:

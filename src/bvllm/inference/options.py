@@ -1,7 +1,7 @@
 """Score options by how likely the language model is to give them as its reply."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ def _between(reply: list[int], longer: list[int], replies: list[list[int]]) -> b
 
 
 def reply_scores(
-    model: PreTrainedModel, prompt: Tensor, states: DynamicCache, replies: list[list[int]]
+    model: PreTrainedModel, prompt: Tensor, states: DynamicCache, replies: list[list[int]], **given: Any
 ) -> Tensor:
     """Log-probability that what follows a prompt begins with each reply: (replies,) float32.
 
@@ -87,8 +87,14 @@ def reply_scores(
             `states` holds it.
         states: keys and values of what comes before.
         replies: token ids of what each reply begins with.
+        **given: what else belongs to that part of the prompt, such as visual tokens.
     """
-    first = model(prompt, past_key_values=states, use_cache=True).logits[0, -1].float().log_softmax(dim=-1)
+    first = (
+        model(prompt, past_key_values=states, use_cache=True, **given)
+        .logits[0, -1]
+        .float()
+        .log_softmax(dim=-1)
+    )
     size = sum(layer.keys.nbytes + layer.values.nbytes for layer in states.layers)
     rows = max(1, min(len(replies), MOST_STATE_BYTES // max(1, size)))
     found = [

@@ -64,7 +64,8 @@ class Answer:
         subtitles, subtitles_left_out: lines beside the video that the language model read, and of the part
             asked about those that the prompt had no room for.
         frames: the frames it rests on, oldest first.
-        tokens: visual tokens that the language model was given.
+        tokens: visual tokens that the language model was given; the mean over its layers, rounded up, where
+            it dropped some inside.
         patches_per_frame: patches the vision tower cuts a frame into.
         frames_total: frames that were sampled and encoded.
         timings: seconds per step.
@@ -105,8 +106,13 @@ class Answer:
         return tuple(letters for letters in places.values() if len(letters) > 1)
 
     @property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Visual tokens that each layer of the language model saw; empty where it dropped none inside."""
+        return self.visual.pruning[0].tokens_per_layer if self.visual.pruning else ()
+
+    @property
     def tokens_per_frame(self) -> list[int]:
-        """How many of the visual tokens stand on each of `frames`: a merged token stands on one."""
+        """How many of the tokens that entered stand on each of `frames`: a merged token stands on one."""
         standing = self.visual.tokens[0].frame.tolist() if self.visual.tokens else []
         return _tokens_of([frame.index for frame in self.frames], standing)
 
@@ -166,9 +172,12 @@ def own_words(answer: Answer) -> str:
 def cost_line(answer: Answer) -> str:
     """What the answer cost, as `600 frames x 64 patches = 38 400 tokens -> 31 frames, 512 tokens`."""
     total, patches, chosen = answer.frames_total, answer.patches_per_frame, len(answer.frames)
+    layers = [f"{k} x {count}" for count, k in Counter(answer.tokens_per_layer).items()]
+    inside = f" on average over the layers ({', '.join(layers)})" if layers else ""
     return (
         f"{_count(total, 'frame')} x {_count(patches, 'patch', 'patches')} = "
         f"{_count(total * patches, 'token')} -> {_count(chosen, 'frame')}, {_count(answer.tokens, 'token')}"
+        f"{inside}"
     )
 
 
@@ -193,6 +202,7 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "subtitles": answer.subtitles,
         "subtitles_left_out": answer.subtitles_left_out,
         "tokens": answer.tokens,
+        "tokens_per_layer": list(answer.tokens_per_layer),
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,
         "frames": [

@@ -34,6 +34,7 @@ from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.merge_tokens.vispruner import VisPruner
 from bvllm.methods.merge_tokens.vqtoken import VQToken
 from bvllm.methods.merge_tokens.vtc_cls import VTCCLS
+from bvllm.methods.prune_layers import INNER_METHODS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
@@ -48,6 +49,8 @@ from bvllm.stages.method import Slot
 from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
 from bvllm.stages.select_frames import FrameSelector
 
+# Slots in front of the language model; `prune_layers` is filled by whoever runs it.
+PIPELINE: tuple[Slot, ...] = ("select_frames", "merge_frames", "sample_tokens", "merge_tokens")
 NONE = "none"  # an empty slot: all frames or patches stay, nothing merges, the last slot thins evenly
 
 METHODS: dict[Slot, dict[str, type[Any]]] = {
@@ -135,6 +138,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "vqtoken": VQToken,
         "vtc_cls": VTCCLS,
     },
+    "prune_layers": INNER_METHODS,
 }
 
 

@@ -20,6 +20,7 @@ class Slots(TypedDict, total=False):
     tokens_policy: str | None
     seed: int
     force: bool
+    prune_layers: str | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class MethodNames:
         tokens_policy: "even", "balanced" or "none": how many tokens each frame may keep.
         seed: of methods that draw at random.
         force: run a sampler although the projector was trained on another kind of token.
+        prune_layers: which visual tokens go inside the language model; the budget is then the mean over its
+            layers.
 
     Raises:
         ValueError: a name is unknown; the nearest one is suggested.
@@ -48,6 +51,7 @@ class MethodNames:
     tokens_policy: str | None = None
     seed: int = 0
     force: bool = False
+    prune_layers: str | None = None
 
     def __post_init__(self) -> None:
         for slot in METHODS:
@@ -69,6 +73,11 @@ class MethodNames:
         """The slots that are to be filled otherwise than by the model."""
         settings = {k: v for k, v in asdict(self).items() if k not in ("seed", "force")}
         return {name: value for name, value in settings.items() if value is not None}
+
+    @property
+    def given_before(self) -> dict[str, str]:
+        """The same without what happens inside the language model."""
+        return {name: value for name, value in self.given.items() if name != "prune_layers"}
 
 
 OWN = MethodNames()  # whatever the model has

@@ -11,7 +11,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InstructBlipQFormerConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from bvllm.methods import METHODS, NONE, check_name
+from bvllm.methods import METHODS, NONE, PIPELINE, check_name
 from bvllm.model.connectors.configuration import (
     ConnectorConfig,
     LlamaVidConfig,
@@ -211,7 +211,7 @@ class BVLLMConfig(PreTrainedConfig):
         """Check names and methods, wherever they come from: a constructor, a file, an assignment."""
         slot = ALIASES.get(name, name)
         self._check_spelling(slot)
-        if slot in METHODS:
+        if slot in PIPELINE:
             value = check_name(slot, _method_name(slot, value))
         elif slot == "tokens_policy":
             _check_option(slot, value, OPTIONS[slot])
@@ -291,7 +291,7 @@ class BVLLMConfig(PreTrainedConfig):
             ValueError: a slot or a method is unknown, or does not go with the rest.
         """
         given = {name: value for name, value in methods.items() if value is not None}
-        known = (*METHODS, "tokens_policy")
+        known = (*PIPELINE, "tokens_policy")
         for name in given:
             _check_option("a slot", name, known)
         if all(getattr(self, name) == value for name, value in given.items()):

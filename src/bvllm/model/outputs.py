@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.utils import ModelOutput
 
+from bvllm.model.backbones.pruning.plan import InnerPlan
 from bvllm.types import FrameSelection, Tokens
 
 
@@ -22,6 +23,7 @@ class BVLLMVisualOutput(ModelOutput):
         attention: B tensors (F_i, R, N): where each sampled token looked, before merging. None where tokens
             are not sampled frame by frame; `tokens[b].origin` says of any of them what it is made of.
         grid: rows and columns of the patches of a frame.
+        pruning: B plans of what the language model drops inside; None where it drops nothing.
     """
 
     # transformers wants defaults; the model fills all but `attention`, `generate` passes on the first alone.
@@ -31,3 +33,11 @@ class BVLLMVisualOutput(ModelOutput):
     selections: list[FrameSelection] = None  # type: ignore[assignment]
     attention: list[Tensor] | None = None
     grid: tuple[int, int] | None = None
+    pruning: list[InnerPlan] | None = None
+
+    @property
+    def spent(self) -> list[int]:
+        """What each clip costs of its budget: its tokens, or the mean over the layers where some drop out."""
+        if self.pruning is None:
+            return list(self.lengths or [])
+        return [plan.spent for plan in self.pruning]

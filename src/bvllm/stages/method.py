@@ -13,7 +13,7 @@ from bvllm.primitives.reduction import Reduction
 from bvllm.stages.reading import NOTHING, Reading
 from bvllm.types import Clip, SignalName, Signals, Tokens
 
-Slot = Literal["select_frames", "merge_frames", "sample_tokens", "merge_tokens"]
+Slot = Literal["select_frames", "merge_frames", "sample_tokens", "merge_tokens", "prune_layers"]
 # Whether exactly `keep` are left (all, where there are no more), at most `keep`, or all in another order.
 Lands = Literal["exact", "below", "reorders"]
 # What leaves a token slot: weighted sums of patches, or what a trained module made of them.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -406,10 +407,11 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 
 
-def make(kind: str) -> tuple[Any, Any]:
-    """A model of a family, in evaluation, and its processor."""
+def make(kind: str, layers: int = 2) -> tuple[Any, Any]:
+    """A model of a family, in evaluation, with so many layers in its language model, and its processor."""
     torch.manual_seed(7)
-    model, processor = MAKERS[kind]()
+    with patch.dict(TEXT, num_hidden_layers=layers):
+        model, processor = MAKERS[kind]()
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     return model.eval(), processor

@@ -43,6 +43,8 @@ class Family:
         writes_time: whether its processor writes the frames' times into the prompt.
         any_size: whether its tower takes frames of any size.
         deep: whether some layers of the language model are given tokens of their own ("deepstack").
+        inner: whether visual tokens can go inside its language model (`prune_layers`), if its decoder is one
+            of `bvllm.model.backbones.pruning.decoders.DECODERS`.
         settings: what its processor must be told so that it writes a placeholder for every token.
         tested: the release with which it was tested.
     """
@@ -61,6 +63,7 @@ class Family:
     writes_time: bool = False
     any_size: bool = False
     deep: bool = False
+    inner: bool = True
     settings: tuple[tuple[str, bool], ...] = ()
     tested: str = "transformers 5.23"
 
@@ -114,7 +117,12 @@ FAMILIES: dict[str, Family] = {
         writes_time=True,
     ),
     "gemma3": Family(
-        "Gemma 3", modality="image", method="get_image_features", pixels="pixel_values", pictures=True
+        "Gemma 3",
+        modality="image",
+        method="get_image_features",
+        pixels="pixel_values",
+        pictures=True,
+        inner=False,
     ),
     "video_llama_3": Family(
         "VideoLLaMA3",
@@ -139,14 +147,15 @@ FAMILIES: dict[str, Family] = {
 def families_table() -> str:
     """The families as a table in Markdown."""
     rows = [
-        "| `model_type` | family | frames' times reach it by | a chosen frame is shown |",
-        "|---|---|---|---|",
+        "| `model_type` | family | frames' times reach it by | a chosen frame is shown | `prune_layers` |",
+        "|---|---|---|---|---|",
     ]
     for kind, family in FAMILIES.items():
         placed = family.seconds_per_position is not None
         by = "temporal positions" if placed else "the prompt's text" if family.writes_time else "nothing"
         shown = "twice, as one temporal patch" if family.pairs else "once"
-        rows.append(f"| `{kind}` | {family.title} | {by} | {shown} |")
+        inner = "yes" if family.inner else "no"
+        rows.append(f"| `{kind}` | {family.title} | {by} | {shown} | {inner} |")
     return "\n".join(rows)
 
 

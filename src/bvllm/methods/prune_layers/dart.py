@@ -1,0 +1,60 @@
+"""Keep tokens that are unlike a few pivots, whatever attention says: DART."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bvllm.primitives.assignment import Assignment
+from bvllm.stages.prune_layers import InnerMethod, LayerView
+from bvllm.stages.schedule import Cut
+
+
+@dataclass(frozen=True)
+class DART(InnerMethod):
+    """Before layer 2, 77.8 % of the visual tokens go: the duplicates of others.
+
+    Pivots are the visual tokens and the words of the question whose keys, in the layer that was just run,
+    have the largest L1 norm: four of each. Each pivot in turn takes the tokens that are least similar to it
+    and not taken yet, by the cosine of the states behind the final norm; visual pivots stay themselves. No
+    attention is needed. Positions stay as they were.
+
+    The released code shares the count out equally and may miss it; here the last pivots take what rounding
+    left, so that the count is exact. The order in which its pivots take turns is that of a Python set; here
+    visual pivots come first, then words, each by falling norm.
+
+    Attributes:
+        pivots: visual ones, and as many words.
+
+    Source: DART (arXiv 2502.11494); settings of the released evaluation scripts. The rule was read in ports by
+    others: neither the paper's text nor the authors' module was at hand.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2502.11494"
+
+    cuts: tuple[Cut, ...] = ((2, 0.222),)
+    pivots: int = 4
+
+    def decide(self, view: LayerView, keep: int) -> Assignment:
+        """Keep the visual pivots, and what is least like all pivots."""
+        norms = view.before.keys.float().abs().sum(dim=(0, 2))
+        own = _largest(norms[view.visual], min(self.pivots, keep))
+        words = view.question[_largest(norms[view.question], min(self.pivots, len(view.question)))]
+        states = functional.normalize(view.final_norm(view.states).float(), dim=-1)
+        pivots = torch.cat([view.visual[own], words])
+        likeness = states[pivots] @ states[view.visual].T  # (P, V)
+        taken = torch.zeros(len(view.visual), dtype=torch.bool, device=states.device)
+        taken[own] = True
+        left = keep - len(own)
+        for turn, row in enumerate(likeness):
+            share = -(-left // (len(pivots) - turn))
+            taken[row.masked_fill(taken, torch.inf).argsort(stable=True)[:share]] = True
+            left -= share
+        return Assignment.keep(taken.nonzero()[:, 0], len(taken))
+
+
+def _largest(norms: Tensor, count: int) -> Tensor:
+    """(count,) indices by falling norm."""
+    return norms.argsort(descending=True, stable=True)[:count]
