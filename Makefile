@@ -17,7 +17,7 @@ SEEDS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick evidence lint types format docs bench reproduce wheel clean
+.PHONY: help install demo test quick evidence page clients image lint types format docs bench reproduce wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -44,10 +44,20 @@ test: lint types ## everything that must hold before a change lands
 	@$(BIN)/python -m pytest -q -n 2
 
 quick: $(STAMP) ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence'
+	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence and not browser and not clients and not image'
 
 evidence: $(STAMP) ## what takes too long for make test: more mutants, 8K and 20 000 frames, every way of sharding
 	@$(BIN)/python -m pytest -q -n 2 -m evidence
+
+page: $(STAMP) ## the page in a real Chromium, which must be on the path
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[page]'
+	@$(BIN)/python -m pytest -q -m browser tests/server/page
+
+clients: $(STAMP) ## docs/clients.md through each client, installed in an environment of its own
+	@$(BIN)/python -m pytest -q -m clients tests/server/test_clients.py
+
+image: $(STAMP) ## the lines of the Dockerfile in a fresh folder, then the server as the image runs it; needs root
+	@$(BIN)/python -m pytest -q -m image tests/test_dockerfile_lines.py
 
 lint: $(STAMP) ## ruff: rules and layout
 	@$(BIN)/ruff check --quiet $(CODE)

@@ -128,7 +128,12 @@ def test_nobody_outside_model_reaches_through_the_interface(tmp_path):
 
 # What alone may know B-VLLM's own classes in the rooms that ask models: the implementation of the interface,
 # and what counts from a configuration before any model is loaded.
-KNOWS_BVLLM = {"inference/loading.py", "inference/model.py", "inference/planned_model.py"}
+KNOWS_BVLLM = {
+    "inference/loading.py",
+    "inference/language_side.py",
+    "inference/model.py",
+    "inference/planned_model.py",
+}
 
 
 def test_what_asks_a_model_knows_the_interface_only():

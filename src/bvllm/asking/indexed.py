@@ -1,7 +1,7 @@
 """Encode a video through the index: read its features from disk, or compute and store them once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from bvllm.common.text import local_path
 from bvllm.common.threads import usable_cores
-from bvllm.index import IndexedVideo, IndexFolder, TowerEncoder, find_or_index
-from bvllm.inference.encode import DECODE_AND_ENCODE, EncodedVideo, Progress
+from bvllm.index import IndexedVideo, IndexFailure, IndexFolder, TowerEncoder, find_or_index
+from bvllm.inference.encode import DECODE_AND_ENCODE, EncodedVideo, Progress, encode_video
 from bvllm.inference.frame_cache import FrameCache, StoredFrames
 from bvllm.inference.model import VideoModel
-from bvllm.video import FrameMap, Limits, SamplingPlan, fetch_frames
+from bvllm.video import FrameMap, Limits, SamplingPlan, VideoError, fetch_frames
 
 FROM_INDEX = "find in the index"
 
@@ -63,6 +63,7 @@ def indexed_video(
     limits: Limits | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    encoder: TowerEncoder | None = None,
 ) -> EncodedVideo:
     """As `encode_video`, from the index where the video is there, else making its entry in passing.
 
@@ -75,6 +76,7 @@ def indexed_video(
         limits: what the video may cost; None takes the safe defaults.
         threads: that decode and encode; None takes one per core. The result is the same with any number.
         progress: called with "decode and encode", if that is done.
+        encoder: of the same model; None makes it, which reads all weights.
 
     Raises:
         VideoError: the video cannot be read to its end within the limits: an entry stands for all of it.
@@ -93,7 +95,7 @@ def indexed_video(
     found, was_there = find_or_index(
         video,
         folder,
-        TowerEncoder.of(loaded),
+        encoder or TowerEncoder.of(loaded),
         plan=plan,
         limits=limits,
         workers=decoders,
@@ -105,10 +107,60 @@ def indexed_video(
         return _encoded(found, fps, cache[0], step, started)
     for partial in cache:  # a part of the video was there before
         partial.close()
-    return _encoded(found, fps, _fetched(found, video, loaded, plan, limits, decoders), step, started)
+    return _encoded(found, fps, fetched_frames(found, video, loaded, plan, limits, decoders), step, started)
 
 
-def _fetched(
+def encode_or_index(
+    video: str | Path,
+    loaded: VideoModel,
+    folder: IndexFolder,
+    tell: Callable[[object], None],
+    *,
+    fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
+    limits: Limits | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    encoder: TowerEncoder | None = None,
+) -> EncodedVideo:
+    """`indexed_video`; without the index where that cannot hold the video: the answer may still be had.
+
+    Args:
+        tell: hears why the index was passed over; other arguments and errors as for `indexed_video`.
+    """
+    try:
+        return indexed_video(
+            video,
+            loaded,
+            folder,
+            fps=fps,
+            start=start,
+            end=end,
+            limits=limits,
+            threads=threads,
+            progress=progress,
+            encoder=encoder,
+        )
+    except IndexFailure as failure:
+        tell(failure)
+    except VideoError as error:
+        if error.kind not in ("limit", "io"):  # these may still give an answer, from what can be read
+            raise
+        tell(error)
+    return encode_video(
+        video,
+        loaded,
+        fps=fps,
+        start=start,
+        end=end,
+        limits=limits,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def fetched_frames(
     found: IndexedVideo,
     video: str | Path,
     loaded: VideoModel,
@@ -116,6 +168,7 @@ def _fetched(
     limits: Limits,
     threads: int,
 ) -> FetchedFrames:
+    """The pixels of an indexed video's frames; arguments as they were when it was indexed."""
     frame_map = FrameMap.from_arrays(found.frame_map) if found.frame_map else None
     return FetchedFrames(video, frame_map, plan, limits, loaded.frame_size, threads)
 

@@ -19,6 +19,7 @@ from bvllm.cli.json_output import with_value
 from bvllm.cli.models import models
 from bvllm.cli.plan import plan
 from bvllm.cli.search import search
+from bvllm.cli.serve import serve
 from bvllm.cli.train import train
 from bvllm.cli.world import world
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "ask": (ask, 'bvllm ask video.mp4 "which colour is the star?" --evidence page.html'),
     "search": (search, 'bvllm search videos "a red star" --top 3'),
+    "serve": (serve, "bvllm serve --allow-path videos"),
     "index": (index, "bvllm index videos"),
     "plan": (plan, "bvllm plan video.mp4 --budget 128"),
     "models": (models, "bvllm models"),

@@ -224,31 +224,23 @@ def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> Non
 
 def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
-    from bvllm.asking.indexed import indexed_video
-    from bvllm.index import IndexFailure
+    from bvllm.asking.indexed import encode_or_index
     from bvllm.inference.encode import encode_video
-    from bvllm.video import LOCAL_LIMITS, VideoError
+    from bvllm.video import LOCAL_LIMITS
 
     if request.use_index:
-        folder = index_folder(request.index)
-        try:
-            return indexed_video(
-                request.video,
-                loaded,
-                folder,
-                fps=request.fps,
-                start=request.start,
-                end=request.end,
-                limits=LOCAL_LIMITS,
-                threads=request.threads,
-                progress=bar,
-            )
-        except IndexFailure as failure:
-            note(failure)
-        except VideoError as error:
-            if error.kind not in ("limit", "io"):  # these may still give an answer, from what can be read
-                raise
-            note(error)
+        return encode_or_index(
+            request.video,
+            loaded,
+            index_folder(request.index),
+            note,
+            fps=request.fps,
+            start=request.start,
+            end=request.end,
+            limits=LOCAL_LIMITS,
+            threads=request.threads,
+            progress=bar,
+        )
     return encode_video(
         request.video,
         loaded,

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import Lock, Semaphore, local
 from typing import TypeVar
 
@@ -43,7 +44,8 @@ def usable_cores() -> int:
 def map_in_order(work: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
     """`map` on several threads: results in the order of the items, at most one item waiting for each thread.
 
-    One thread is the caller's own. The others keep to one kernel thread where the caller does.
+    One thread is the caller's own. The others keep to one kernel thread where the caller does, and are given
+    up with it (`cancelling`).
 
     Example:
         >>> list(map_in_order(lambda x: x * x, range(4), threads=2))
@@ -56,7 +58,7 @@ def map_in_order(work: Callable[[In], Out], items: Iterable[In], threads: int) -
         running: deque[Future[Out]] = deque()
         try:
             for item in items:
-                running.append(pool.submit(work, item))
+                running.append(pool.submit(copy_context().run, work, item))
                 if len(running) > threads:
                     yield running.popleft().result()
             while running:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Unpack
@@ -16,13 +16,16 @@ from bvllm.inference.beside import Subtitles, cues_of, shown_with
 from bvllm.inference.encode import EncodedVideo, Progress
 from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
-from bvllm.inference.session import Session
+from bvllm.inference.session import PromptCache, Session
 from bvllm.methods import is_learned
 from bvllm.methods.names import MethodNames, Slots, reading_of
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import frames_needed
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection
+
+# What `VideoModel.generate` is given first, and gives.
+Speak = Callable[[AskedQuestion, VisualTokens, int, PromptCache], str]
 
 
 def answer(
@@ -38,6 +41,7 @@ def answer(
     session: Session | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    speak: Speak | None = None,
     methods: MethodNames | None = None,
     **slots: Unpack[Slots],
 ) -> Answer:
@@ -50,18 +54,17 @@ def answer(
         budget: the most that the language model may be given; None takes the model's own.
         options: what to choose from, in place of options in the text; the answer is then the likeliest.
         select: the older way to name `select_frames`; "learned" is the model's own.
-        subtitles: an SRT or VTT file, or cues: text beside the video, which the language model reads and
-            which chooses no frame. Where the prompt has no room for all, those near the chosen frames stay.
+        subtitles: an SRT or VTT file, or cues, for the language model; those near chosen frames, if not all.
         max_new_tokens: length limit of the answer.
         session: what earlier questions about this video left behind.
         threads: frames encoded in parallel on a CPU; None takes one per core.
         progress: called with (step, done, all).
+        speak: says the free words in place of `loaded.generate`: aloud, or together with other answers.
         methods: a method for any slot of the pipeline, by name; the model's own where None.
         **slots: the same as keywords: `select_frames="uniform", merge_tokens="tome"`.
 
     Raises:
-        ValueError: there is no question, options or methods do not fit, a setting is out of range, or the
-            subtitles cannot be read. TypeError as from `check_arguments`.
+        ValueError: question, options, methods, settings or subtitles make no sense. See `check_arguments`.
     """
     check_arguments(loaded, budget, max_new_tokens)
     asked, names = loaded.read(Question.parse(question, options)), method_names(select, methods, slots)
@@ -81,7 +84,7 @@ def answer(
             visual = loaded.reduce(patches, selection, asked, used, names, *seen)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
-            said = loaded.generate(asked, visual, max_new_tokens, session.prompt)
+            said = (speak or loaded.generate)(asked, visual, max_new_tokens, session.prompt)
             likely = _likelihoods(asked, visual, said, loaded, session)
     how = None if is_learned("select_frames", filled["select_frames"]) else filled["select_frames"]
     text, letter = _likeliest(asked.question.options, likely) or (said, None)

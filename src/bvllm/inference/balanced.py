@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -26,11 +26,13 @@ from transformers import (
 from bvllm.common.text import LETTERS, Question
 from bvllm.inference.balanced_prompt import PromptWriter, metadata, side_by_side
 from bvllm.inference.beside import fitting
+from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.inference.plain_words import plain_length
 from bvllm.inference.scorer import ImageTextScorer
 from bvllm.inference.session import PromptCache
+from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
@@ -117,6 +119,11 @@ class BalancedModel:
     @property
     def reads_question(self) -> bool:
         return self.scorer is not None and RECIPES[self.recipe]["select_frames"] == "relevant"
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the towers and the language model."""
+        return layers_of(self.model)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -317,9 +324,14 @@ class BalancedModel:
         visual: VisualTokens,
         max_new_tokens: int,
         prompt: PromptCache | None = None,
+        hear: Hear | None = None,
     ) -> str:
         """What the language model says, greedily; see `VideoModel`."""
-        options = {"do_sample": False, "num_beams": 1}
+        options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+        if hear is not None:
+            closing = self.model.generation_config.eos_token_id
+            ends = closing if isinstance(closing, list) else [] if closing is None else [closing]
+            options["streamer"] = HearingStreamer(self.processor.tokenizer, [hear], ends)
         [said] = self.generate_as(asked, visual, max_new_tokens=max_new_tokens, **options)
         return said
 

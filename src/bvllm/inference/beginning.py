@@ -26,13 +26,13 @@ def begun(
         prompt: what an earlier question left; used and kept.
     """
     if visual.pruning is None:
-        yield {"past_key_values": _read_clip(model, ids, visual, prompt or PromptCache())}
+        yield {"past_key_values": read_clip(model, ids, visual, prompt or PromptCache())}
         return
     with carried_out(model, visual.pruning, ids == model.config.video_token_id) as given:
         yield {**given, "mm_encoder_outputs": {"video": visual}}
 
 
-def _read_clip(model: Any, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
+def read_clip(model: Any, ids: Tensor, visual: VisualTokens, prompt: PromptCache) -> DynamicCache:
     """Keys and values of the prompt up to its last visual token, from memory where they are there."""
     placeholders = (ids[0] == model.config.video_token_id).nonzero()
     beginning = ids[:, : int(placeholders[-1]) + 1]

@@ -1,29 +1,26 @@
 """Load models by name, and put B-VLLM behind the interface `VideoModel`."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
-    LogitsProcessorList,
     PreTrainedConfig,
 )
 
-from bvllm.common.subtitles import beside
-from bvllm.common.text import LETTERS, Question
+from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import ModelError as ModelError
 from bvllm.inference.backbones import loader_of, one_line
-from bvllm.inference.beginning import Finite, begun
-from bvllm.inference.beside import fitting
 from bvllm.inference.encode_frames import filled
 from bvllm.inference.hub import reachable_hub
+from bvllm.inference.language_side import LanguageSide
 from bvllm.inference.model import AskedQuestion, ModelCost, VideoModel, VisualTokens
 from bvllm.inference.model_name import resolve_model
-from bvllm.inference.options import option_log_probabilities, reply_forms, reply_scores
-from bvllm.inference.plain_words import plain_length, plain_words
-from bvllm.inference.session import PromptCache
+from bvllm.inference.plain_words import plain_words
+from bvllm.inference.stop_points import layers_of
 from bvllm.methods import NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading, kind_in_words
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
@@ -47,22 +44,14 @@ FEATURE_BYTES = 4000
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(LanguageSide):
     """B-VLLM behind the interface `VideoModel`: the model, its processor, and its tower's fast form.
 
     Without `fast` the stock tower encodes frames; without `knowledge` the model cannot tell what it knows.
     """
 
-    model: BVLLMForConditionalGeneration
-    processor: BVLLMProcessor
-    name: str = ""
     fast: FastTower | None = None
     knowledge: Knowledge | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs."""
-        return torch.device(self.model.device)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -93,15 +82,8 @@ class LoadedModel:
         Every number fits `feature_dtype`, so that a feature is the same whether it was kept or not.
         """
         found = self._encode(frames)
-        self._check_numbers(found, "features of frames")
+        self.check_numbers(found, "features of frames")
         return found.to(self.feature_dtype(found.shape[1])).float()
-
-    def _check_numbers(self, values: Tensor, what: str) -> None:
-        if not bool(values.isfinite().all()):
-            raise ModelError(
-                f"model {self.name!r} must give finite numbers, got NaN or infinity in {what}: its "
-                "weights are damaged, or do not fit its configuration"
-            )
 
     def _encode(self, frames: Tensor) -> Tensor:
         if self.fast is not None:
@@ -146,6 +128,11 @@ class LoadedModel:
     def budget(self) -> Budget:
         """The configuration's: theta tokens from L* frames."""
         return self.model.config.budget
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the towers and the language model."""
+        return layers_of(self.model)
 
     @property
     def fingerprint(self) -> str:
@@ -198,7 +185,7 @@ class LoadedModel:
         """Choose frames of one video; see `VideoModel.select`."""
         config = self._with(methods)
         seen = features.to(self.device, self.model.dtype)
-        self._check_numbers(seen, "features of frames")
+        self.check_numbers(seen, "features of frames")
         return self.model.select_frames(
             [seen], [seconds.to(self.device)], asked.tokens, budget=budget, config=config, seed=methods.seed
         )[0]
@@ -213,7 +200,7 @@ class LoadedModel:
         seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel.reduce`."""
-        self._check_numbers(patches, "patches of frames")
+        self.check_numbers(patches, "patches of frames")
         rows, inside = mixed(lambda _: patches.to(self.device), selection), methods.prune_layers or NONE
         most = budget.tokens if inside == NONE else entering(self.model, inside, budget.tokens)
         visual = self.model.reduce_to_budget(
@@ -228,77 +215,6 @@ class LoadedModel:
         if inside != NONE:
             visual.pruning = [plan_inside(self.model, inside, n, budget.tokens) for n in visual.lengths]
         return visual
-
-    def fit_subtitles(self, asked: AskedQuestion, visual: VisualTokens, max_new_tokens: int) -> AskedQuestion:
-        """As many subtitles as the language model's positions leave room for; see `VideoModel`."""
-        if not asked.subtitles:
-            return asked
-        positions = self.model.config.text_config.max_position_embeddings
-        used = self._prompt(replace(asked, subtitles=()), visual).shape[1]
-        tokenizer = self.processor.tokenizer
-        kept = fitting(
-            asked.subtitles,
-            visual.selections[0].seconds.tolist(),
-            positions - used - max_new_tokens,
-            lambda text: plain_length(text, tokenizer),
-        )
-        return replace(asked, subtitles=kept)
-
-    def generate(
-        self,
-        asked: AskedQuestion,
-        visual: VisualTokens,
-        max_new_tokens: int,
-        prompt: PromptCache | None = None,
-    ) -> str:
-        """What the language model says, greedily, to one user turn that begins with one clip."""
-        ids = self._prompt(asked, visual)
-        with begun(self.model, ids, visual, prompt) as given:
-            said = self.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                logits_processor=LogitsProcessorList([Finite(self._check_numbers)]),
-                **given,
-            )
-        words: str = self.processor.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
-        return words.strip()
-
-    def option_scores(
-        self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
-    ) -> list[float]:
-        """Log-probability that the reply is an option, in any of its usual spellings; see `VideoModel`."""
-        options = asked.question.options
-        evidence = said[: said.rindex("=") + 1] + " " if "=" in said else ""
-        forms = [form for k, option in enumerate(options) for form in reply_forms(option, LETTERS[k])]
-        written = [self._reply_ids(evidence + form.text, ends=form.ends) for form in forms]
-        ids = self._prompt(asked, visual)
-        with torch.inference_mode(), begun(self.model, ids, visual, prompt) as given:
-            states = given.pop("past_key_values")
-            scores = reply_scores(self.model, ids[:, states.get_seq_length() :], states, written, **given)
-        self._check_numbers(scores, "logits")
-        return option_log_probabilities(scores, written, len(options))
-
-    def _reply_ids(self, text: str, *, ends: bool) -> list[int]:
-        """The tokens of what a reply begins with, or of a whole one."""
-        tokenizer, closing = self.processor.tokenizer, self.model.generation_config.eos_token_id
-        ids: list[int] = tokenizer(plain_words(text, tokenizer), add_special_tokens=False)["input_ids"]
-        if not ends:
-            return ids
-        first = closing[0] if isinstance(closing, list) else closing
-        return [*ids, int(tokenizer.eos_token_id if first is None else first)]
-
-    def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
-        """(1, S) one user turn that begins with one clip, ready for the reply."""
-        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
-        written = self.processor.prompt_ids(
-            [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}],
-            visual.lengths or [],
-        )
-        ids: Tensor = written["input_ids"].to(self.device)
-        return ids
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""

@@ -4,14 +4,16 @@ B-VLLM is its first implementation (`bvllm.inference.loading`). A further family
 methods; nothing that calls them changes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bvllm.common.subtitles import Cue
 from bvllm.common.text import Question
+from bvllm.inference.hearing import Hear
 from bvllm.inference.session import PromptCache
 from bvllm.methods.names import MethodNames
 from bvllm.model import BVLLMVisualOutput
@@ -76,6 +78,7 @@ class VideoModel(Protocol):
         most_frames: the most that its selector can choose.
         reads_question: whether frames are chosen by a selector that reads the question.
         budget: what a question may cost where the caller names no budget.
+        layers: modules before each of which a question may be given up (`stop_points`).
     """
 
     @property
@@ -96,6 +99,8 @@ class VideoModel(Protocol):
     def reads_question(self) -> bool: ...
     @property
     def budget(self) -> Budget: ...
+    @property
+    def layers(self) -> Sequence[nn.Module]: ...
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
         """The name of the method in every slot, with other methods in some.
@@ -180,11 +185,13 @@ class VideoModel(Protocol):
         visual: VisualTokens,
         max_new_tokens: int,
         prompt: PromptCache | None = None,
+        hear: Hear | None = None,
     ) -> str:
         """What the language model says, greedily.
 
         Args:
             prompt: keys and values of an earlier question about the same visual tokens; used and kept.
+            hear: is told of every token as it is said.
         """
         ...
 

@@ -5,6 +5,7 @@ numbers do not depend on what is remembered: a frame always goes through the tow
 always in two parts.
 """
 
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -42,14 +43,16 @@ class PatchCache:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._rows: OrderedDict[tuple[Hashable, int], tuple[Tensor, ...]] = OrderedDict()
+        self._lock = threading.RLock()  # of questions about one video at once, one encodes; the others wait
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._rows.clear()
-        self._bytes = 0
+        with self._lock:
+            self._rows.clear()
+            self._bytes = 0
 
     def get(self, frames: Sequence[int], encode: Callable[[list[int]], Sequence[Tensor]]) -> Tensor:
         """(F, N, C) patches of frames, in the order asked for; `encode` is called for those not known."""
@@ -69,12 +72,13 @@ class PatchCache:
             encode: is called for those not known, and gives as many tensors of each.
             kind: what was read; frames of which something else was read are not known.
         """
-        known = {k: self._rows[kind, k] for k in frames if (kind, k) in self._rows}
-        missing = [k for k in dict.fromkeys(frames) if k not in known]
-        if missing:
-            known |= dict(zip(missing, encode(missing), strict=True))
-        for k in dict.fromkeys(frames):
-            self._keep((kind, k), known[k])
+        with self._lock:
+            known = {k: self._rows[kind, k] for k in frames if (kind, k) in self._rows}
+            missing = [k for k in dict.fromkeys(frames) if k not in known]
+            if missing:
+                known |= dict(zip(missing, encode(missing), strict=True))
+            for k in dict.fromkeys(frames):
+                self._keep((kind, k), known[k])
         return tuple(torch.stack(part) for part in zip(*(known[k] for k in frames)))
 
     def _keep(self, key: tuple[Hashable, int], row: tuple[Tensor, ...]) -> None:
@@ -138,6 +142,18 @@ class Session:
         object.__setattr__(self, "patches", PatchCache(most_bytes))
         object.__setattr__(self, "prompt", PromptCache())
         object.__setattr__(self, "_video", None)
+
+    def beside(self, prompt: PromptCache | None = None) -> "Session":
+        """One for a question about the same video at the same time: patches are shared, the prompt is not.
+
+        Args:
+            prompt: what an earlier question left behind.
+        """
+        other = Session()
+        object.__setattr__(other, "patches", self.patches)
+        object.__setattr__(other, "prompt", prompt or PromptCache())
+        object.__setattr__(other, "_video", self._video)
+        return other
 
     def begin(self, video: object) -> None:
         """A question about a video: of another one, or of a stream as it was before, nothing is kept."""

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from bvllm.common.cancelling import when_cancelled
+
 from .errors import KINDS, VideoError
 from .frame_map import FrameMap
 from .frames import FrameChunk
@@ -148,6 +150,7 @@ class Worker:
     def __init__(self, channel: socket.socket, memory: mmap.mmap, job: Job) -> None:
         self._channel, self._memory, self.job = channel, memory, job
         self._pidfd: int | None = None
+        self._ending = threading.Lock()  # another thread may kill what this one is about to close
         try:
             send_job(channel, job)
             channel.settimeout(OPEN_SECONDS)
@@ -163,10 +166,12 @@ class Worker:
         Raises:
             VideoError: the worker's own; or of kind "corrupt" where it crashed, "limit" where it was
                 killed for its time or memory.
+            Cancelled: the present work was given up (`bvllm.common.cancelling`).
         """
         try:
             self._channel.settimeout(seconds)
-            said = json.loads(receive(self._channel))
+            with when_cancelled(self.kill):
+                said = json.loads(receive(self._channel))
             if not isinstance(said, dict):
                 raise ValueError
         except (OSError, ValueError, RecursionError) as error:
@@ -206,13 +211,20 @@ class Worker:
             self.close()
             raise _died(error) from None
 
+    def kill(self) -> None:
+        """End the worker from another thread: the one that waits for it finds it gone."""
+        with self._ending:
+            if self._pidfd is not None:
+                with suppress(OSError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
     def close(self) -> None:
         """End the worker, whatever it is doing."""
-        if self._pidfd is not None:
-            with suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            os.close(self._pidfd)
-            self._pidfd = None
+        self.kill()
+        with self._ending:
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+                self._pidfd = None
         self._channel.close()
 
 

@@ -111,7 +111,7 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
 def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
     size = tile_size(encoded.info)
     pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
-    heats = _heats(answer.visual, len(answer.frames))
+    heats = frame_heats(answer)
     [selection] = answer.visual.selections or []
     agree = selection.size.round().long().tolist()
     voters = min(len(selection.logits), answer.used.frames) if answer.used.select == "learned" else 0
@@ -140,12 +140,16 @@ def _sampled(visual: VisualTokens) -> bool:
     return bool(visual.attention) and visual.attention is not None and visual.attention[0] is not None
 
 
-def _heats(visual: VisualTokens, frames: int) -> np.ndarray | None:
-    """Where the tokens of each frame come from: by a sampler's attention, else by their origin."""
+def frame_heats(answer: Answer) -> np.ndarray | None:
+    """(F, rows, columns) in 0..1, where the tokens of each chosen frame come from.
+
+    By a sampler's attention, else by their origin; None where neither is known.
+    """
+    visual = answer.visual
     if visual.attention and _sampled(visual):
         weights = visual.attention[0]
     elif visual.tokens and visual.tokens[0].steps:
-        weights = visual.tokens[0].origin.share_of_inputs().view(frames, 1, -1)
+        weights = visual.tokens[0].origin.share_of_inputs().view(len(answer.frames), 1, -1)
     else:
         return None
     return heat_maps(weights, visual.grid or grid_shape(weights.shape[-1]))
