@@ -116,9 +116,7 @@ def test_what_is_on_its_way_is_bounded_for_all_clients_together(make):
         first.write(bytes(700_000))
         with pytest.raises(ApiError, match="disk for videos is full"):
             second.write(bytes(700_000))
-    text = base64.b64encode(
-        bytes(600_000)
-    ).decode()  # the text lies on the disk, too
+    text = base64.b64encode(bytes(600_000)).decode()  # the text lies on the disk, too
     reply = post(server.app, CHAT, question(video=f"data:video/mp4;base64,{text}"))
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (507, "storage_full", "60")
     small = base64.b64encode(bytes(400_000)).decode()

@@ -28,8 +28,8 @@ class DART(InnerMethod):
     Attributes:
         pivots: visual ones, and as many words.
 
-    Source: DART (arXiv 2502.11494); settings of the released evaluation scripts. The rule was read in ports by
-    others: neither the paper's text nor the authors' module was at hand.
+    Source: DART (arXiv 2502.11494); settings of the released evaluation scripts. The rule was read in ports
+    by others: neither the paper's text nor the authors' module was at hand.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2502.11494"
