@@ -72,7 +72,7 @@ def test_json_is_one_object_that_tells_all(ask, video, model, tmp_path):
     assert sum(frame["tokens"] for frame in found["frames"]) == found["tokens"]
     assert found["settings"]["used"]["methods"] == {
         "select_frames": "qformer", "merge_frames": "similar", "sample_tokens": "qformer",
-        "merge_tokens": "bipartite", "tokens_policy": "none",
+        "merge_tokens": "bipartite", "prune_layers": "none", "tokens_policy": "none",
     }  # fmt: skip
     assert found["settings"]["used"]["frames"] == 4
     steps = {"decode_and_encode", "select", "encode_patches", "sample_and_merge_tokens", "answer"}
