@@ -17,7 +17,11 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def reproduce(
     what: Annotated[
         str,
-        typer.Argument(metavar="table1|table3|table4|table7|figure3|figure5|beyond|all", show_default=False),
+        typer.Argument(
+            metavar="table1|table3|table4|table7|figure3|figure5|beyond|all|dynamic_compressors|dynamic_tradeoff|"
+            "dynamic_elastic",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for everything; a later run goes on in it.", file_okay=False)
@@ -39,21 +43,27 @@ def reproduce(
     silence_libraries()
     from safetensors import SafetensorError
 
+    from experiments.reproduction.dynamic import TABLES as DYNAMIC
+    from experiments.reproduction.dynamic import make_dynamic
     from experiments.reproduction.make import make, tables_of
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    command = " ".join([NAME, *sys.argv[1:]])
     with wrong_use():
-        tables = tables_of(what)
+        tables = () if what in DYNAMIC else tables_of(what)
     try:
+        if what in DYNAMIC:
+            print(make_dynamic(what, out, seeds=seeds, warm=warm, command=command, log=log))
+            return
         pages = make(
             tables,
             out,
             seeds=seeds,
             warm=warm,
             workers=workers,
-            command=" ".join([NAME, *sys.argv[1:]]),
+            command=command,
             log=log,
         )
     except (ValueError, OSError, SafetensorError) as error:  # safetensors says a full disk in its own way

@@ -1,4 +1,4 @@
-"""Register B-VLLM with transformers, so that its Auto classes know `model_type: bvllm`.
+"""Register our models with transformers, so that its Auto classes know `bvllm` and `dynamic_vlm`.
 
     import bvllm.hf
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -26,6 +26,12 @@ from bvllm.model import (
     BVLLMProcessor,
     BVLLMVideoProcessor,
 )
+from bvllm.model.dynamic import (
+    DynamicVLMConfig,
+    DynamicVLMForConditionalGeneration,
+    DynamicVLMModel,
+    DynamicVLMProcessor,
+)
 
 __all__ = [
     "BVLLMConfig",
@@ -33,6 +39,10 @@ __all__ = [
     "BVLLMModel",
     "BVLLMProcessor",
     "BVLLMVideoProcessor",
+    "DynamicVLMConfig",
+    "DynamicVLMForConditionalGeneration",
+    "DynamicVLMModel",
+    "DynamicVLMProcessor",
 ]
 
 AutoConfig.register("bvllm", BVLLMConfig, exist_ok=True)
@@ -41,3 +51,10 @@ AutoModelForImageTextToText.register(BVLLMConfig, BVLLMForConditionalGeneration,
 AutoModelForMultimodalLM.register(BVLLMConfig, BVLLMForConditionalGeneration, exist_ok=True)
 AutoVideoProcessor.register(BVLLMConfig, BVLLMVideoProcessor, exist_ok=True)
 AutoProcessor.register(BVLLMConfig, BVLLMProcessor, exist_ok=True)
+
+AutoConfig.register("dynamic_vlm", DynamicVLMConfig, exist_ok=True)
+AutoModel.register(DynamicVLMConfig, DynamicVLMModel, exist_ok=True)
+AutoModelForImageTextToText.register(DynamicVLMConfig, DynamicVLMForConditionalGeneration, exist_ok=True)
+AutoModelForMultimodalLM.register(DynamicVLMConfig, DynamicVLMForConditionalGeneration, exist_ok=True)
+AutoVideoProcessor.register(DynamicVLMConfig, BVLLMVideoProcessor, exist_ok=True)
+AutoProcessor.register(DynamicVLMConfig, DynamicVLMProcessor, exist_ok=True)

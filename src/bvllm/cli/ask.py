@@ -1,8 +1,9 @@
 """`bvllm ask`: answer a question about a video, with what it cost and what it rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +21,8 @@ from bvllm.cli.console import (
 from bvllm.cli.index_upkeep import IndexOption, index_folder
 from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import (
-    BudgetOption,
+    AUTO,
+    AutoBudgetOption,
     EndOption,
     ForceOption,
     FpsOption,
@@ -40,6 +42,7 @@ from bvllm.cli.options import (
     TrustOption,
     VideoArgument,
     method_names,
+    tokens_or_auto,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class AskRequest:
 
     video: str
     question: "Question"
-    budget: int | None
+    budget: "int | Literal['auto'] | None"
     frames: int | None
     fps: float
     start: float
@@ -86,7 +89,7 @@ def ask(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],
-    budget: BudgetOption = None,
+    budget: AutoBudgetOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,
     start: StartOption = 0.0,
@@ -130,6 +133,7 @@ def ask(
     with wrong_use():
         check_fps(fps)
         check_part(start, end)
+    tokens = tokens_or_auto(budget)
     _check(question, option or [], evidence, model)
     silence_libraries()
     from bvllm.common.subtitles import read_subtitles
@@ -141,7 +145,7 @@ def ask(
         stages = (select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy)
         methods = method_names(*stages, seed, force, prune_layers)
     chooses = (model, scorer, pipeline, methods)
-    asked = (video, parsed, budget, frames, fps, start, end, *chooses, cues, max_new_tokens)
+    asked = (video, parsed, tokens, frames, fps, start, end, *chooses, cues, max_new_tokens)
     request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)
     encoded, answer = _work(request)
     if encoded.report.warnings:
@@ -178,8 +182,9 @@ def _check(question: str, options: list[str], evidence: Path | None, model: str)
 
 
 def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
-    from bvllm.inference.ask import answer, load_model
+    from bvllm.inference.ask import AutoBudget, answer, answer_auto, load_model
     from bvllm.inference.loading import ModelError
+    from bvllm.inference.model_name import resolve_model
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
@@ -195,11 +200,19 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
             loaded.methods(request.methods)
         with progress_bar() as bar:
             encoded = _encode(request, loaded, bar)
-            result = answer(
+            give = partial(
+                answer,
+                budget=None
+                if request.budget == AUTO
+                else loaded.budget.with_parts(request.budget, request.frames),
+            )
+            if request.budget == AUTO:
+                steps = replace(AutoBudget.load(resolve_model(request.model)), frames=request.frames)
+                give = partial(answer_auto, budget=steps)
+            result = give(
                 encoded,
                 request.question,
                 loaded,
-                budget=loaded.budget.with_parts(request.budget, request.frames),
                 methods=request.methods,
                 subtitles=request.subtitles,
                 max_new_tokens=request.max_new_tokens,

@@ -29,6 +29,33 @@ BudgetOption = Annotated[
         show_default=False,
     ),
 ]
+AutoBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Visual tokens that the model may be given; the model's own budget if left out. With auto, the "
+        "least that the model finds enough for the question.",
+        show_default=False,
+    ),
+]
+AUTO: Literal["auto"] = "auto"
+
+
+def tokens_or_auto(given: str | None) -> "int | Literal['auto'] | None":
+    """A number of tokens of at least 1, or "auto".
+
+    Raises:
+        WrongUse: it is neither.
+    """
+    if given is None:
+        return None
+    if given == AUTO:
+        return AUTO
+    if not given.isdecimal() or int(given) < 1:
+        raise WrongUse(f"--budget must be a whole number of at least 1, or auto, got {given!r}: ask for more")
+    return int(given)
+
+
 FramesOption = Annotated[
     int | None,
     typer.Option(

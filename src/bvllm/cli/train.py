@@ -1,9 +1,9 @@
 """`bvllm train`: train a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from bvllm.cli.console import (
     wrong_use,
 )
 from bvllm.cli.options import BudgetOption, FramesOption, PipelineOption, ScorerOption, TrustOption
+
+if TYPE_CHECKING:
+    from bvllm.nano.loop import Control
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
@@ -42,17 +45,50 @@ def nano(
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
     silence_libraries()
+    from bvllm.nano.train import train_nano
+
+    _small(lambda control: train_nano(out, minutes=minutes, resume=resume, control=control))
+
+
+@train.command(
+    "dynamic_nano", epilog=example("bvllm train dynamic_nano --warm runs/nano --out runs/dynamic_nano")
+)
+def dynamic_nano(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model and its checkpoints.", file_okay=False)
+    ] = Path("runs/dynamic_nano"),
+    warm: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run of nano on both worlds, for its tower and language model; made here if left out.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train the embedded Dynamic-VLM, on the world's own videos: about an hour on two cores.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    silence_libraries()
+    from bvllm.nano.dynamic.train import train_dynamic_nano
+
+    _small(lambda control: train_dynamic_nano(out, warm=warm, resume=resume, control=control))
+
+
+def _small(training: "Callable[[Control], Path]") -> None:
+    """Train a model of our own world, with a bar, and say where it is."""
     from safetensors import SafetensorError
 
     from bvllm.common.allocator import keep_freed_memory
     from bvllm.common.stopping import Interrupted
     from bvllm.nano.loop import Control
-    from bvllm.nano.train import train_nano
 
     keep_freed_memory()  # a third of the time was the system's without
     try:
         with progress_bar(remaining=True) as bar:
-            path = train_nano(out, minutes=minutes, resume=resume, control=Control(_log, bar))
+            path = training(Control(_log, bar))
     except Interrupted as error:
         raise Stopped(str(error), error.signal) from error
     except ValueError as error:
@@ -155,14 +191,72 @@ def lora(
             show(train_lora(chosen, out or Path("runs/lora"), resume=resume, log=_log))
 
 
-def _run(
-    recipe: Literal["paper_7b", "tiny"], words: list[str], out: Path, resume: bool, planned: int
+@train.command(
+    "dynamic_7b",
+    epilog=example("bvllm train dynamic_7b data.pretrain=PATH data.image=PATH data.video=PATH --dry-run"),
+)
+def dynamic_7b(
+    settings: SettingsArgument = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+    processes: ProcessesOption = 1,
+    trust_remote_code: TrustOption = False,
 ) -> None:
+    """Train a Dynamic-VLM in its paper's three stages: CLIP-L/336 and Qwen2.5-7B-Instruct, 12 000 tokens a
+    prompt.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    _run("dynamic_7b", settings or [], out or Path("runs/dynamic_7b"), resume, processes if dry_run else 0)
+
+
+@train.command(
+    "dynamic_14b",
+    epilog=example("bvllm train dynamic_14b data.pretrain=PATH data.image=PATH data.video=PATH --dry-run"),
+)
+def dynamic_14b(
+    settings: SettingsArgument = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+    processes: ProcessesOption = 1,
+    trust_remote_code: TrustOption = False,
+) -> None:
+    """As dynamic_7b with Qwen2.5-14B-Instruct and 10 000 tokens a prompt.
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    _run("dynamic_14b", settings or [], out or Path("runs/dynamic_14b"), resume, processes if dry_run else 0)
+
+
+@train.command(
+    "dynamic_tiny",
+    epilog=example(
+        "bvllm train dynamic_tiny data.pretrain=rows.json data.image=rows.json data.video=rows.json"
+    ),
+)
+def dynamic_tiny(
+    settings: SettingsArgument = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    dry_run: DryOption = False,
+    processes: ProcessesOption = 1,
+    trust_remote_code: TrustOption = False,
+) -> None:
+    """Dynamic-VLM's run in a minute, on a model made from random numbers: for tests and first steps."""
+    _run(
+        "dynamic_tiny", settings or [], out or Path("runs/dynamic_tiny"), resume, processes if dry_run else 0
+    )
+
+
+def _run(recipe: str, words: list[str], out: Path, resume: bool, planned: int) -> None:
     """Train, or print the plan for so many processes."""
+    from bvllm.training.dynamic_settings import DYNAMIC_RECIPES
     from bvllm.training.settings import RECIPES, override
 
     with wrong_use():
-        settings = override(RECIPES[recipe](), words)
+        settings = override((RECIPES | DYNAMIC_RECIPES)[recipe](), words)
     silence_libraries()
     with _training():
         from bvllm.training.plan import plan

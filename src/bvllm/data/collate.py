@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.data.encode import IGNORED, Example
 from bvllm.model import BVLLMProcessor
+from bvllm.model.dynamic import DynamicVLMProcessor
 
 
 class Collator:
@@ -29,8 +30,10 @@ class Collator:
     def __init__(self, processor: BVLLMProcessor) -> None:
         self.processor = processor
         self.padding = _padding_id(processor.tokenizer, "tokenizer")
-        self.question_padding = _padding_id(processor.qformer_tokenizer, "qformer_tokenizer")
-        self.question_left = processor.qformer_tokenizer.padding_side == "left"
+        self.compresses = isinstance(processor, DynamicVLMProcessor)
+        if not self.compresses:
+            self.question_padding = _padding_id(processor.qformer_tokenizer, "qformer_tokenizer")
+            self.question_left = processor.qformer_tokenizer.padding_side == "left"
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Make the batch."""
@@ -54,13 +57,17 @@ class Collator:
         frames = [count for example in examples for count in example.frames]
         if not frames:
             return batch
-        asked = [example.question_ids for example in examples for _ in example.frames]
-        left = self.question_left
         pixels = torch.cat([example.pixels for example in examples])
-        return batch | {
+        batch |= {
             "pixel_values_videos": self.processor.video_processor.normalise(pixels),
             "video_num_frames": torch.tensor(frames),
             "video_seconds": torch.cat([example.seconds for example in examples]),
+        }
+        if self.compresses:
+            return batch | {"video_grids": torch.tensor([grid for one in examples for grid in one.grids])}
+        asked = [example.question_ids for example in examples for _ in example.frames]
+        left = self.question_left
+        return batch | {
             "qformer_input_ids": pad(asked, self.question_padding, left=left),
             "qformer_attention_mask": pad([torch.ones_like(row) for row in asked], 0, left=left),
         }

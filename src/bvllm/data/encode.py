@@ -11,6 +11,8 @@ from torch import Tensor
 from bvllm.data.dialogue import Dialogue, Media
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.model import BVLLMProcessor
+from bvllm.model.dynamic import DynamicVLMProcessor
+from bvllm.stages.frame_grids import Grid
 from bvllm.video import FrameChunk, FrameList, Limits, SamplingPlan, VideoError, read_video
 from bvllm.video.inspection.frame_times import as_clip
 
@@ -34,6 +36,7 @@ class Example:
     Attributes:
         frames: T_i of each clip; () for text alone.
         budget: most visual tokens of a clip that the placeholders were written for; None is the model's own.
+        grids: rows and columns of each frame, of a Dynamic-VLM; () for others.
     """
 
     input_ids: Tensor
@@ -43,6 +46,7 @@ class Example:
     frames: tuple[int, ...]
     question_ids: Tensor
     budget: int | None = None
+    grids: tuple[Grid, ...] = ()
 
 
 class Encoder:
@@ -86,7 +90,8 @@ class Encoder:
 
         Args:
             dialogue: the row.
-            budget: most visual tokens per clip; the processor's own where None.
+            budget: most visual tokens per clip, or of a Dynamic-VLM per frame; the processor's own where
+                None.
             place: in the run; it decides which round is learned where one of them is.
 
         Raises:
@@ -94,18 +99,14 @@ class Encoder:
         """
         if self.learn == "one":
             dialogue = up_to_one_round(dialogue, place)
-        slots = self.processor.placeholders
-        slots = slots if budget is None else replace(slots, budget_tokens=budget)
         clips = [
             read_media(media, dialogue.where, self.plan, self.size, self.limits) for media in dialogue.media
         ]
-        left, text = tokenize(
-            dialogue,
-            [slots.count(len(clip)) for clip in clips],
-            self.processor,
-            max_tokens=self.max_tokens,
-            learn="all" if self.learn == "all" else "last",
-        )
+        if isinstance(self.processor, DynamicVLMProcessor):
+            return self._compressed(dialogue, clips, self.processor, budget)
+        slots = self.processor.placeholders
+        slots = slots if budget is None else replace(slots, budget_tokens=budget)
+        left, text = self._tokenize(dialogue, [slots.count(len(clip)) for clip in clips])
         clips = clips[: len(left.media)]
         return Example(
             text.input_ids,
@@ -115,6 +116,39 @@ class Encoder:
             tuple(len(clip) for clip in clips),
             text.question_ids,
             budget,
+        )
+
+    def _compressed(
+        self, dialogue: Dialogue, clips: list[FrameChunk], processor: DynamicVLMProcessor, each: int | None
+    ) -> Example:
+        """A row whose frames share the budget, each with at most `each` tokens."""
+        counts = [len(clip) for clip in clips]
+        tokens = processor.budget_tokens if each is None else min(processor.budget_tokens, each * sum(counts))
+        plan = processor.plan(counts, max(tokens, 1))
+        clips = [FrameChunk(clip.pixels[k], clip.seconds[k]) for clip, k in zip(clips, plan.kept)]
+        written = [
+            processor.write_clip([grid.cells for grid in grids], clip.seconds.tolist())
+            for clip, grids in zip(clips, plan.grids)
+        ]
+        left, text = self._tokenize(dialogue, written)
+        clips = clips[: len(left.media)]
+        return Example(
+            text.input_ids,
+            text.labels,
+            torch.cat([clip.pixels for clip in clips]) if clips else self._no_pixels(),
+            _seconds(clips),
+            tuple(len(clip) for clip in clips),
+            text.question_ids,
+            grids=tuple(grid for grids in plan.grids[: len(clips)] for grid in grids),
+        )
+
+    def _tokenize(self, dialogue: Dialogue, visual: list[int] | list[str]) -> tuple[Dialogue, "Sequence"]:
+        return tokenize(
+            dialogue,
+            visual,
+            self.processor,
+            max_tokens=self.max_tokens,
+            learn="all" if self.learn == "all" else "last",
         )
 
     def _no_pixels(self) -> Tensor:
@@ -165,7 +199,7 @@ def check_template(processor: BVLLMProcessor) -> None:
 
 def tokenize(
     dialogue: Dialogue,
-    visual_tokens: list[int],
+    visual_tokens: list[int] | list[str],
     processor: BVLLMProcessor,
     *,
     max_tokens: int | None = None,
@@ -178,7 +212,7 @@ def tokenize(
 
     Args:
         dialogue: the row.
-        visual_tokens: placeholders for each of its media.
+        visual_tokens: placeholders for each of its media, or what is written in the place of each.
         processor: whose chat template marks what the assistant says.
         max_tokens: most tokens in all; None for any number.
         learn: "all" answers, or the "last" one only, whose question chose the frames.
@@ -212,7 +246,7 @@ def tokenize(
 
 
 def _encode(
-    dialogue: Dialogue, visual_tokens: list[int], processor: BVLLMProcessor, learn: Learn
+    dialogue: Dialogue, visual_tokens: list[int] | list[str], processor: BVLLMProcessor, learn: Learn
 ) -> Sequence:
     encoded: Any = processor.apply_chat_template(
         dialogue.messages(),

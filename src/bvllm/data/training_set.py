@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset, Sampler
 
-from bvllm.data.budget import RandomBudget
+from bvllm.data.budget import RandomBudget, RandomFrameTokens
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
@@ -65,7 +65,7 @@ class TrainingSet(Dataset[Any]):
         encoder: RowEncoder,
         log: InvalidRowLog | None = None,
         *,
-        budget: RandomBudget | None = None,
+        budget: RandomBudget | RandomFrameTokens | None = None,
         rows_per_step: int | None = None,
     ) -> None:
         if (budget is None) != (rows_per_step is None) or (rows_per_step or 1) < 1:

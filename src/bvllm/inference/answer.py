@@ -1,11 +1,12 @@
 """Answer a question about an encoded video: select frames, encode patches, reduce, generate."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.beside import Subtitles, cues_of, shown_with
 from bvllm.inference.encode import EncodedVideo, Progress
-from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
+from bvllm.inference.model import AskedQuestion, ReducesStream, VideoModel, VisualTokens
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import PromptCache, Session
 from bvllm.methods import is_learned
@@ -24,6 +25,7 @@ from bvllm.stages.pipeline import frames_needed
 from bvllm.stages.reading import Reading
 from bvllm.types import Budget, FrameSelection
 
+STREAMED = 16  # frames whose patches are in memory together, where a model lets them go one by one
 # What `VideoModel.generate` is given first, and gives.
 Speak = Callable[[AskedQuestion, VisualTokens, int, PromptCache], str]
 
@@ -77,11 +79,8 @@ def answer(
     with torch.inference_mode(), one_kernel_thread():
         with clock.step("select"):
             selection = loaded.select(encoded.frame_features, encoded.seconds, asked, used, names)
-        needed = frames_needed(selection).tolist()
-        with clock.step("encode patches"):
-            patches, seen = _patches(needed, encoded, loaded, session, threads, reading_of(filled))
-        with clock.step("sample and merge tokens"):
-            visual = loaded.reduce(patches, selection, asked, used, names, *seen)
+        around = _Around(encoded, loaded, session, threads, clock)
+        visual, each = _visual_tokens(around, selection, asked, used, names)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
             said = (speak or loaded.generate)(asked, visual, max_new_tokens, session.prompt)
@@ -101,7 +100,7 @@ def answer(
         subtitles_left_out=len(cues) - len(asked.subtitles),
         frames=_chosen_frames(encoded, selection),
         tokens=sum(visual.spent),
-        patches_per_frame=patches.shape[1],
+        patches_per_frame=each,
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
         asked=_settings(encoded.asked_fps, budget, names.select_frames, max_new_tokens, names.given),
@@ -197,6 +196,35 @@ class _Clock:
             self._progress(name, done, 1)
 
 
+class _Around(NamedTuple):
+    """What is the same for every step of one answer."""
+
+    encoded: EncodedVideo
+    loaded: VideoModel
+    session: Session
+    threads: int | None
+    clock: _Clock
+
+
+def _visual_tokens(
+    around: _Around, selection: FrameSelection, asked: AskedQuestion, used: Budget, names: MethodNames
+) -> tuple[VisualTokens, int]:
+    """Visual tokens of the chosen frames, and how many patches a frame has: in one go, or frame by frame."""
+    encoded, loaded, session, threads, clock = around
+    needed = frames_needed(selection).tolist()
+    if isinstance(loaded, ReducesStream):
+        with clock.step("encode and compress frames"):
+            stream = _patch_stream(needed, encoded, loaded, threads)
+            visual = loaded.reduce_stream(stream, selection, asked, used, names)
+        return visual, math.prod(visual.grid or ())
+    reading = reading_of(loaded.methods(names))
+    with clock.step("encode patches"):
+        patches, seen = _patches(needed, encoded, loaded, session, threads, reading)
+    with clock.step("sample and merge tokens"):
+        visual = loaded.reduce(patches, selection, asked, used, names, *seen)
+    return visual, patches.shape[1]
+
+
 def _patches(
     frames: list[int],
     encoded: EncodedVideo,
@@ -225,6 +253,17 @@ def _patches(
     parts = iter(known)
     attention = next(parts) if reading.lookers else None
     return patches, (PatchSignals(attention, next(parts, None)),)
+
+
+def _patch_stream(
+    frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
+) -> Iterator[Tensor]:
+    """(N, C) patches frame by frame, of which no more than `STREAMED` are in memory together."""
+    workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
+    for start in range(0, len(frames), STREAMED):
+        steps = torch.split(encoded.store.get(frames[start : start + STREAMED]), loaded.patch_step)
+        for patches in map_in_order(loaded.patch_features, steps, workers):
+            yield from patches
 
 
 def _chosen_frames(encoded: EncodedVideo, selection: FrameSelection) -> tuple[ChosenFrame, ...]:

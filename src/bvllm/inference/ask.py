@@ -8,10 +8,11 @@ answer(video, "how many circles are shown?", loaded, session=session)
 """
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer, check_arguments, method_names
+from bvllm.inference.auto_budget import AutoBudget, answer_auto
 from bvllm.inference.beside import Subtitles, cues_of
 from bvllm.inference.encode import EncodedVideo, Progress, encode_video
 from bvllm.inference.loading import LoadedModel, ModelError, load_model
@@ -25,6 +26,7 @@ from bvllm.video.forms import AnySource
 
 __all__ = [
     "Answer",
+    "AutoBudget",
     "ChosenFrame",
     "EncodedVideo",
     "LoadedModel",
@@ -34,6 +36,7 @@ __all__ = [
     "Session",
     "VideoModel",
     "answer",
+    "answer_auto",
     "ask",
     "encode_video",
     "load_model",
@@ -49,7 +52,7 @@ def ask(
     start: float = 0.0,
     end: float | None = None,
     limits: Limits | None = None,
-    budget: Budget | None = None,
+    budget: Budget | AutoBudget | None = None,
     options: Sequence[str] | None = None,
     select: str = "learned",
     subtitles: Subtitles | None = None,
@@ -61,11 +64,13 @@ def ask(
 ) -> Answer:
     """One question about one video: `encode_video`, then `answer`; arguments and errors are theirs.
 
+    With an `AutoBudget` the budget follows from the question; see `answer_auto`.
+
     Nothing is left on disk. `indexed_video` in the place of `encode_video` keeps what was seen for the next
     time.
     """
     # What is wrong with the question or a method is raised before the long work.
-    check_arguments(loaded, budget, max_new_tokens)
+    check_arguments(loaded, None if isinstance(budget, AutoBudget) else budget, max_new_tokens)
     parsed, names = Question.parse(question, options), method_names(select, methods, slots)
     cues = cues_of(subtitles)
     loaded.methods(names)
@@ -73,16 +78,15 @@ def ask(
         source, loaded, fps=fps, start=start, end=end, limits=limits, threads=threads, progress=progress
     )
     try:
-        return answer(
-            encoded,
-            parsed,
-            loaded,
-            budget=budget,
-            methods=names,
-            subtitles=cues,
-            max_new_tokens=max_new_tokens,
-            threads=threads,
-            progress=progress,
-        )
+        settings: Any = {
+            "methods": names,
+            "subtitles": cues,
+            "max_new_tokens": max_new_tokens,
+            "threads": threads,
+            "progress": progress,
+        }
+        if isinstance(budget, AutoBudget):
+            return answer_auto(encoded, parsed, loaded, budget, **settings)
+        return answer(encoded, parsed, loaded, budget=budget, **settings)
     finally:
         encoded.close()

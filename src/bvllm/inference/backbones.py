@@ -19,6 +19,7 @@ from bvllm.model.folder import ModelError as ModelError
 # `model_type` of config.json -> "module:function"; imported when a model of the family is loaded.
 BACKBONES: dict[str, str] = {
     "bvllm": "bvllm.inference.loading:load_bvllm",
+    "dynamic_vlm": "bvllm.inference.dynamic:load_dynamic",
 }
 
 

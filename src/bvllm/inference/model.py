@@ -4,9 +4,9 @@ B-VLLM is its first implementation (`bvllm.inference.loading`). A further family
 methods; nothing that calls them changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -208,4 +208,20 @@ class VideoModel(Protocol):
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
+        ...
+
+
+@runtime_checkable
+class ReducesStream(Protocol):
+    """A model that needs no two frames' patches at the same time: memory then follows the budget."""
+
+    def reduce_stream(
+        self,
+        patches: Iterable[Tensor],
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames,
+    ) -> VisualTokens:
+        """As `VideoModel.reduce`, of patches that come one by one: (N, C) of each chosen frame, in order."""
         ...

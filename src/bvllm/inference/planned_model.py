@@ -17,6 +17,7 @@ from bvllm.inference.hub import reachable_hub
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.backbones.families import FAMILIES, family_of, tokens_per_frame, usual_frame_size
+from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration
 from bvllm.model.folder import ModelError
 from bvllm.model.vision_tower import frame_size, hidden_size, patch_count
 from bvllm.types import Budget
@@ -89,6 +90,8 @@ def planned_model(name: str) -> PlannedModel:
             kind = settings.get("model_type")
             if kind in FAMILIES:
                 return _of_family(CONFIG_MAPPING[kind].from_pretrained(where, **loading()))
+            if kind == DynamicVLMConfig.model_type:
+                return _of_dynamic(DynamicVLMConfig.from_pretrained(where, **loading()))
             return _of_bvllm(BVLLMConfig.from_pretrained(where, **loading()))
     except (
         Exception
@@ -107,6 +110,22 @@ def _of_bvllm(config: BVLLMConfig) -> PlannedModel:
         patches=patch_count(config.vision_config),
         tokens_per_frame=config.tokens_per_frame,
         tokens_plain=config.tokens_per_frame,
+        feature_channels=hidden_size(config.vision_config),
+        **_decoder(model, model.model.language_model),
+    )
+
+
+def _of_dynamic(config: DynamicVLMConfig) -> PlannedModel:
+    with torch.device("meta"):
+        model = DynamicVLMForConditionalGeneration(config)
+    each = patch_count(config.vision_config)
+    return PlannedModel(
+        budget=config.budget,
+        most_frames=config.max_frames,
+        frame_size=frame_size(config.vision_config),
+        patches=each,
+        tokens_per_frame=each,
+        tokens_plain=each,
         feature_channels=hidden_size(config.vision_config),
         **_decoder(model, model.model.language_model),
     )

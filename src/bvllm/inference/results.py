@@ -47,6 +47,21 @@ class QuestionSettings:
     methods: Mapping[str, str] = field(default_factory=dict)
 
 
+class BudgetStep(NamedTuple):
+    """One try of `--budget auto`.
+
+    Attributes:
+        budget: tokens allowed.
+        tokens: visual tokens that the model was given.
+        margin: how far the likeliest option was ahead of the next; of an open question 1 where the words were
+            the same as in the try before, else 0, and None in the first.
+    """
+
+    budget: int
+    tokens: int
+    margin: float | None
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer to one question about one video.
@@ -71,6 +86,7 @@ class Answer:
         timings: seconds per step.
         asked, used: settings as asked for, and as they were after the limits of model and video.
         visual: the visual tokens themselves, each traceable to its frame and patch.
+        budget_steps: what was tried before, this answer last, where the budget followed from the question.
     """
 
     question: str
@@ -91,6 +107,12 @@ class Answer:
     asked: QuestionSettings
     used: QuestionSettings
     visual: VisualTokens = field(compare=False, repr=False)
+    budget_steps: tuple[BudgetStep, ...] = ()
+
+    @property
+    def tokens_spent(self) -> int:
+        """Visual tokens of all tries together."""
+        return sum(step.tokens for step in self.budget_steps) if self.budget_steps else self.tokens
 
     @property
     def own_letter(self) -> str | None:
@@ -139,6 +161,9 @@ def notes_lines(answer: Answer) -> list[str]:
         f"options {' and '.join(letters)} are the same text: they count as one"
         for letters in answer.equal_options
     ]
+    if answer.budget_steps:
+        tries = ", ".join(f"{step.tokens} tokens ({_sureness(step, answer)})" for step in answer.budget_steps)
+        lines.append(f"budget by the question: {tries}; {answer.tokens_spent} in all")
     if answer.question_left_out:
         lines.append(
             f"the first {answer.question_left_out} tokens of the question do not reach what chooses frames"
@@ -149,6 +174,19 @@ def notes_lines(answer: Answer) -> list[str]:
             f"{without} of {len(answer.frames)} chosen frames have no token: the budget of "
             f"{answer.used.tokens} is below the number of frames, which are thinned evenly"
         )
+    if answer.used.methods.get("sample_tokens") == "dynamic" and len(answer.frames) < answer.frames_total:
+        rate = (
+            ""
+            if answer.used.fps is None
+            else (
+                f", so the rate falls from {answer.used.fps:g} to "
+                f"{answer.used.fps * len(answer.frames) / answer.frames_total:.3g} frames a second"
+            )
+        )
+        lines.append(
+            f"{len(answer.frames)} of {answer.frames_total} sampled frames are read, the most that the model "
+            f"or the budget of {answer.used.tokens} has room for{rate}"
+        )
     if answer.subtitles_left_out:
         whole = answer.subtitles + answer.subtitles_left_out
         lines.append(
@@ -156,6 +194,13 @@ def notes_lines(answer: Answer) -> list[str]:
             "frames: name a part of the video to have them all"
         )
     return lines
+
+
+def _sureness(step: BudgetStep, answer: Answer) -> str:
+    """What a try said of itself, in words."""
+    if answer.options:
+        return f"margin {step.margin:.2f}"
+    return "first try" if step.margin is None else "same words" if step.margin else "other words"
 
 
 def answer_line(answer: Answer) -> str:
@@ -203,6 +248,8 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "subtitles_left_out": answer.subtitles_left_out,
         "tokens": answer.tokens,
         "tokens_per_layer": list(answer.tokens_per_layer),
+        "budget_steps": [step._asdict() for step in answer.budget_steps],
+        "tokens_spent": answer.tokens_spent,
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,
         "frames": [

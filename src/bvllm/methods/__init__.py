@@ -37,6 +37,7 @@ from bvllm.methods.merge_tokens.vtc_cls import VTCCLS
 from bvllm.methods.prune_layers import INNER_METHODS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
+from bvllm.methods.sample_tokens.dynamic import DynamicPool
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
 from bvllm.methods.select_frames.dcode import DCoDeFrames
 from bvllm.methods.select_frames.f2c import F2C
@@ -73,6 +74,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "qformer": TokenSampler,
         "pool": PooledTokens,
         "divprune": DivPrune,
+        "dynamic": DynamicPool,
         "tome": ToMe,
         "uniform": UniformTokens,
         "random": RandomTokens,

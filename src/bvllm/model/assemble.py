@@ -82,7 +82,7 @@ def assemble(
         ValueError: a checkpoint lacks what is asked of it, or `video_token_id` lies outside the vocabulary.
     """
     with _quietly():
-        tower = _load_tower(vision)
+        tower = load_tower(vision)
         decoder = AutoModelForCausalLM.from_pretrained(language_model, **loading_weights())
         reader, queries = (None, None) if qformer is None else _load_qformer(qformer)
     full = _configuration(config or BVLLMConfig(), tower, decoder, reader)
@@ -130,7 +130,7 @@ def _quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _load_tower(path: str | Path) -> PreTrainedModel:
+def load_tower(path: str | Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(path, **loading())
     whole = isinstance(config, WHOLE_MODELS)
     config = config.vision_config if whole else config

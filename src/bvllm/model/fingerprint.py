@@ -6,6 +6,8 @@ import json
 import torch
 from torch import Tensor, nn
 
+from bvllm.model.configuration_bvllm import BVLLMConfig
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.fast_tower import FastTower
 from bvllm.model.modeling_bvllm import BVLLMForConditionalGeneration
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
@@ -18,7 +20,9 @@ NOT_ARCHITECTURE = {"transformers_version", "architectures", "dtype", "id2label"
 
 
 def tower_fingerprint(
-    model: BVLLMForConditionalGeneration, normal: BVLLMVideoProcessor, fast: FastTower | None
+    model: BVLLMForConditionalGeneration | DynamicVLMForConditionalGeneration,
+    normal: BVLLMVideoProcessor,
+    fast: FastTower | None,
 ) -> str:
     """SHA-256, as hex, of the tower's configuration and weights, its normalisation, and how it is run.
 
@@ -27,13 +31,14 @@ def tower_fingerprint(
     once, at gigabytes a second: ask for it once per model.
     """
     config, tower = model.config, model.vision_tower
-    said: list[object] = [RECIPE, _architecture(config_of(tower).to_dict()), config.frame_feature]
+    feature = config.frame_feature if isinstance(config, BVLLMConfig) else "cls"
+    said: list[object] = [RECIPE, _architecture(config_of(tower).to_dict()), feature]
     said += [normal.image_mean, normal.image_std, model.device.type, str(model.dtype)]
     said += [None if fast is None else str(fast.dtype)]
     said += ["compiled"] * (fast is not None and fast.compiled)
     digest = hashlib.sha256()
     _add_weights(digest, tower)
-    if config.frame_feature != "cls":
+    if isinstance(model, BVLLMForConditionalGeneration) and feature != "cls":
         said += [config.vision_feature_layer]
         if model.frame_reader is not None:
             _add_weights(digest, model.frame_reader)

@@ -70,21 +70,32 @@ class Prompts:
     spans: Spans | None = None
 
     def tokenize(self, tokenizer: PreTrainedTokenizerBase, token: str, counts: list[int]) -> dict[str, Any]:
-        """`input_ids` and `attention_mask`, and `assistant_masks` where there are spans.
+        """As `tokenize_written`, with each placeholder repeated.
 
         Args:
             token: the placeholder.
             counts: how often to write it for each clip of all texts, in reading order.
+        """
+        return self.tokenize_written(tokenizer, token, [token * count for count in counts])
+
+    def tokenize_written(
+        self, tokenizer: PreTrainedTokenizerBase, token: str, clips: list[str]
+    ) -> dict[str, Any]:
+        """`input_ids` and `attention_mask`, and `assistant_masks` where there are spans.
+
+        Args:
+            token: the placeholder.
+            clips: what stands in the place of each clip's placeholder in all texts, in reading order.
 
         Raises:
-            ValueError: there are more or fewer counts than placeholders.
+            ValueError: there are more or fewer clips than placeholders.
         """
         written = sum(text.count(token) for text in self.texts)
-        if written != len(counts):
+        if written != len(clips):
             raise ValueError(
-                f"counts must be given for the {written} placeholders, got {len(counts)}: one for each clip"
+                f"counts must be given for the {written} placeholders, got {len(clips)}: one for each clip"
             )
-        left = iter(counts)
+        left = iter(clips)
         grown = [_grow(text, token, [next(left) for _ in range(text.count(token))]) for text in self.texts]
         encoded = tokenizer(
             [text for text, _ in grown],
@@ -263,7 +274,7 @@ class BVLLMProcessor(ProcessorMixin):
         max_frames: int | None = None,
         num_frames: int | None = None,
         processor_kwargs: dict[str, Any] | None = None,
-        visual_tokens: list[int] | None = None,
+        visual_tokens: list[int] | list[str] | None = None,
         **template_kwargs: Any,
     ) -> str | list[str] | BatchFeature | Tensor:
         """Render chats and, with `tokenize`, prepare everything the model takes.
@@ -282,7 +293,8 @@ class BVLLMProcessor(ProcessorMixin):
             fps, max_frames, num_frames: see `BVLLMVideoProcessor.preprocess`.
             processor_kwargs: more of its arguments, as transformers' own callers pass them.
             visual_tokens: how many tokens each clip has been turned into already; then no pixels are read,
-                parts need no source, and the prompt holds exactly so many placeholders.
+                parts need no source, and the prompt holds exactly so many placeholders. Texts are written as
+                they are.
             **template_kwargs: variables of the template; `video_token` is there already.
         """
         single = bool(conversation) and isinstance(conversation[0], dict)
@@ -372,7 +384,7 @@ class BVLLMProcessor(ProcessorMixin):
         clips: int,
         questions: list[str] | None,
         seen: Mapping[str, Tensor],
-        counts: list[int] | None = None,
+        counts: list[int] | list[str] | None = None,
     ) -> dict[str, Any]:
         """Prompts, pixels and questions in one dictionary, checked against each other."""
         written = [text.count(self.video_token) for text in prompts.texts]
@@ -392,17 +404,18 @@ class BVLLMProcessor(ProcessorMixin):
         if counts is None:
             counts = [self.placeholders.count(int(frames)) for frames in seen["video_num_frames"]]
         asked = [question for question, clip_count in zip(questions, written) for _ in range(clip_count)]
-        encoded = prompts.tokenize(self.tokenizer, self.video_token, counts)
+        texts = [c if isinstance(c, str) else self.video_token * c for c in counts]
+        encoded = prompts.tokenize_written(self.tokenizer, self.video_token, texts)
         return encoded | dict(seen) | self.question_ids(asked)
 
 
-def _grow(text: str, token: str, counts: list[int]) -> tuple[str, list[tuple[int, int]]]:
-    """Repeat each placeholder, and say where it ended and by how many characters it grew."""
+def _grow(text: str, token: str, clips: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Write each clip in its placeholder's place; say where that ended and by how much it grew."""
     pieces = text.split(token)
     grown, place, gains = pieces[0], len(pieces[0]), []
-    for count, piece in zip(counts, pieces[1:]):
-        gains.append((place + len(token), (count - 1) * len(token)))
-        grown += token * count + piece
+    for clip, piece in zip(clips, pieces[1:]):
+        gains.append((place + len(token), len(clip) - len(token)))
+        grown += clip + piece
         place += len(token) + len(piece)
     return grown, gains
 

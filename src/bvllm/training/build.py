@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from bvllm.common.trust import loading
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.assemble import add_video_token, assemble
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.presets import tiny
 from bvllm.model.processing_bvllm import TURN_END
 from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, VIDEO, build_tokenizer
@@ -22,6 +23,9 @@ SHARED = (
 ).split()
 
 
+TrainedModel = BVLLMForConditionalGeneration | DynamicVLMForConditionalGeneration
+
+
 @dataclass(frozen=True)
 class Built:
     """A model with all its weights.
@@ -32,7 +36,7 @@ class Built:
         fresh: names of the weights that came from no checkpoint.
     """
 
-    model: BVLLMForConditionalGeneration
+    model: TrainedModel
     processor: BVLLMProcessor
     fresh: frozenset[str]
 
@@ -95,7 +99,7 @@ def _from_parts(settings: Settings) -> Built:
         if parts.qformer_tokenizer is None
         else read_tokenizer(str(parts.qformer_tokenizer))
     )
-    _end_turns(assembly.model, tokenizer)
+    end_turns(assembly.model, tokenizer)
     processor = BVLLMProcessor.for_model(assembly.model.config, tokenizer, questions, fps=settings.data.fps)
     return Built(assembly.model, processor, frozenset(assembly.fresh))
 
@@ -118,7 +122,7 @@ def read_tokenizer(where: str, subfolder: str = "") -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _end_turns(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+def end_turns(model: TrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Answers end where the chat template ends a turn, too, if that is one token of the language model's."""
     end = tokenizer.convert_tokens_to_ids(TURN_END)
     if end is None or end == tokenizer.unk_token_id:

@@ -4,32 +4,41 @@ import math
 from importlib.util import find_spec
 
 from bvllm.data.hub import PREFIX, HubName
-from bvllm.training.rows import StageData, files_of, is_stream, of_stage
+from bvllm.training.dynamic_settings import (
+    DynamicDataSettings,
+    DynamicModelSettings,
+    DynamicSettings,
+    EverySettings,
+    StagedSettings,
+)
+from bvllm.training.rows import files_of, is_stream, of_stage
 from bvllm.training.settings import (
     AnySettings,
     DataSettings,
     LoraSettings,
     ModelSettings,
     RunSettings,
-    Settings,
+    StageData,
     StageSettings,
 )
 
-STAGES: tuple[tuple[str, StageData], ...] = (("alignment", "pretrain"), ("instruction", "finetune"))
 
-
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: StagedSettings) -> None:
     """Refuse what cannot work.
 
     Raises:
         ValueError: a setting is wrong; it names the first one.
     """
-    _check_data(settings.data, ("pretrain", "finetune"))
-    for name, rows in STAGES:
+    dynamic = isinstance(settings, DynamicSettings)
+    _check_data(settings.data, ("pretrain", "image", "video") if dynamic else ("pretrain", "finetune"))
+    for name, rows, _ in settings.stages:
         _check_stream(name, rows, settings)
-    _check_model(settings.model)
-    _check_budget(settings)
-    for name, stage in (("alignment", settings.alignment), ("instruction", settings.instruction)):
+    if isinstance(settings, DynamicSettings):
+        _check_dynamic(settings.model, settings.data)
+    else:
+        _check_model(settings.model)
+        _check_budget(settings)
+    for name, _, stage in settings.stages:
         _check_stage(name, stage, settings)
     _check_run(settings.run)
 
@@ -130,7 +139,7 @@ def _check_name(setting: str, name: str) -> None:
         )
 
 
-def _check_stream(name: str, rows: StageData, settings: AnySettings) -> None:
+def _check_stream(name: str, rows: StageData, settings: EverySettings) -> None:
     """A stream stands alone, and has no end that steps could be counted from."""
     files, _, own = of_stage(settings, rows)
     streams = [file for file in files if is_stream(file)]
@@ -166,7 +175,25 @@ def _check_model(model: ModelSettings) -> None:
         )
 
 
-def _check_stage(name: str, stage: StageSettings, settings: AnySettings) -> None:
+def _check_dynamic(model: DynamicModelSettings, data: DynamicDataSettings) -> None:
+    if (model.vision is None) != (model.language_model is None):
+        raise ValueError(
+            "model.vision and model.language_model must be given together, "
+            f"got {model.vision} and {model.language_model}: name both or none"
+        )
+    for name, value in (
+        ("model.budget_tokens", model.budget_tokens),
+        ("model.max_frames", model.max_frames),
+        ("data.random_tokens", data.random_tokens),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}: raise it")
+    for name, other in (("finetune", data.finetune), ("random_budget", data.random_budget)):
+        if other:
+            raise ValueError(f"data.{name} must be left out, got {other}: it is of B-VLLM's recipes")
+
+
+def _check_stage(name: str, stage: StageSettings, settings: EverySettings) -> None:
     if not stage.trains:
         raise ValueError(f"{name}.trains must name a part, got none: for example projector")
     if not (stage.lr > 0 and math.isfinite(stage.lr)):
@@ -185,9 +212,9 @@ def _check_stage(name: str, stage: StageSettings, settings: AnySettings) -> None
             f"{name}.lora_rank must be 0 or more with lora_alpha above 0, got {stage.lora_rank} "
             f"and {stage.lora_alpha}: the paper uses 128 and 256"
         )
-    if name == "alignment" and stage.lora_rank:
+    if name != settings.stages[-1].name and stage.lora_rank:
         raise ValueError(
-            f"alignment.lora_rank must be 0, got {stage.lora_rank}: adapters are for the last stage"
+            f"{name}.lora_rank must be 0, got {stage.lora_rank}: adapters are for the last stage"
         )
     if stage.patience is not None:
         run = settings.run

@@ -12,17 +12,21 @@ from bvllm.data.dialogue import Dialogue
 from bvllm.data.faults import InvalidRow
 from bvllm.data.mixture import Mixture
 from bvllm.data.streams import StreamOrder
-from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
-from bvllm.training.checks import STAGES, check_settings, rows_per_process
+from bvllm.training.build import TrainedModel
+from bvllm.training.checks import check_settings, rows_per_process
+from bvllm.training.dynamic_build import dynamic_outline
+from bvllm.training.dynamic_settings import DynamicSettings, EverySettings, StagedSettings
 from bvllm.training.outline import outline
 from bvllm.training.rows import order_of
-from bvllm.training.settings import AnySettings, Settings, StageSettings
+from bvllm.training.settings import StageSettings
 from bvllm.training.stage import Stage
 from bvllm.training.trainable import part_of, prepare
 
 LOOKED_AT = 200  # rows whose text is measured
 LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
+TOKENS_PER_TIME = 5  # "120s: " and the separator, in a large vocabulary; an estimate
 LETTERS_PER_TOKEN = 4  # of English in a large vocabulary; a guess that needs no tokenizer
 MOMENTS_AND_GRADIENT = 3 * 4  # bytes of AdamW's two moments and the gradient, float32
 STATES_PER_LAYER = 1  # with activation checkpointing: what enters a layer
@@ -97,7 +101,7 @@ class TrainingPlan:
         ]
 
 
-def plan(settings: Settings, processes: int = 1) -> TrainingPlan:
+def plan(settings: StagedSettings, processes: int = 1) -> TrainingPlan:
     """Count what a run would do.
 
     Args:
@@ -110,9 +114,11 @@ def plan(settings: Settings, processes: int = 1) -> TrainingPlan:
     """
     check_settings(settings)
     data, found = settings.data, []
-    for (name, data_of), own in zip(STAGES, (settings.alignment, settings.instruction)):
+    for name, data_of, own in settings.stages:
         rows = order_of(settings, data_of)
-        model = outline(settings)
+        model: TrainedModel = (
+            dynamic_outline(settings) if isinstance(settings, DynamicSettings) else outline(settings)
+        )
         with torch.device("meta"):
             prepare(model, own, seed=0)
         found.append(_stage(Stage(name, settings, own, Path(name)), own, model, rows, processes))
@@ -124,7 +130,7 @@ def plan(settings: Settings, processes: int = 1) -> TrainingPlan:
 def _stage(
     stage: Stage,
     own: StageSettings,
-    model: BVLLMForConditionalGeneration,
+    model: TrainedModel,
     rows: Mixture | StreamOrder,
     processes: int,
 ) -> StagePlan:
@@ -148,11 +154,11 @@ def _stage(
         tokens,
         weights,
         optimizer,
-        _activations(stage.settings, model, longest),
+        _activations(stage.settings, model, longest) + _tower_activations(stage.settings, own, model),
     )
 
 
-def _standing(settings: AnySettings, learning: int, frozen: int, processes: int) -> tuple[int, int]:
+def _standing(settings: EverySettings, learning: int, frozen: int, processes: int) -> tuple[int, int]:
     """Bytes of weights, and of gradients and moments, in one process."""
     low, run = _bytes_of_frozen(settings), settings.run
     if run.shard == "none" or processes == 1:
@@ -162,11 +168,11 @@ def _standing(settings: AnySettings, learning: int, frozen: int, processes: int)
     return kept + gathered, MOMENTS_AND_GRADIENT * learning // processes
 
 
-def _bytes_of_frozen(settings: AnySettings) -> int:
+def _bytes_of_frozen(settings: EverySettings) -> int:
     return 2 if settings.run.precision == "bf16" else 4
 
 
-def _activations(settings: AnySettings, model: BVLLMForConditionalGeneration, tokens: int) -> int:
+def _activations(settings: EverySettings, model: TrainedModel, tokens: int) -> int:
     """Of the decoder and its logits; the rest is small beside them."""
     text, low = model.config.text_config, _bytes_of_frozen(settings)
     states = tokens * text.hidden_size * low
@@ -175,7 +181,18 @@ def _activations(settings: AnySettings, model: BVLLMForConditionalGeneration, to
     return settings.run.per_device * (kept * states + tokens * text.vocab_size * LOGIT_BYTES)
 
 
-def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -> tuple[float, int]:
+def _tower_activations(settings: EverySettings, own: StageSettings, model: TrainedModel) -> int:
+    """Of a tower that learns, for a video of the most frames."""
+    if "vision_tower" not in own.trains or not isinstance(model, DynamicVLMForConditionalGeneration):
+        return 0
+    tower, run = model.config.vision_config, settings.run
+    states = model.config.max_frames * patch_count(tower) * tower.hidden_size * _bytes_of_frozen(settings)
+    layers = tower.num_hidden_layers
+    kept = STATES_PER_LAYER * layers + STATES_INSIDE if run.checkpointing else STATES_INSIDE * layers
+    return int(run.per_device * kept * states)
+
+
+def _tokens(model: TrainedModel, rows: Mixture | StreamOrder) -> tuple[float, int]:
     """Tokens of a row, on average and at most, from some rows of the first epoch."""
     looked_at = LOOKED_AT_IN_STREAM if isinstance(rows, StreamOrder) else LOOKED_AT
     first = range(min(len(rows), looked_at))
@@ -186,9 +203,17 @@ def _tokens(model: BVLLMForConditionalGeneration, rows: Mixture | StreamOrder) -
     return sum(counts) / len(counts), max(counts)
 
 
-def _tokens_of(row: Dialogue, model: BVLLMForConditionalGeneration) -> int:
-    slots = model.config.placeholders
-    visual = sum(slots.count(1) if m.kind == "image" else slots.budget_tokens for m in row.media)
+def _tokens_of(row: Dialogue, model: TrainedModel) -> int:
+    if isinstance(model, DynamicVLMForConditionalGeneration):
+        config = model.config
+        most = sum(1 if m.kind == "image" else config.max_frames for m in row.media)
+        timed = TOKENS_PER_TIME * sum(config.max_frames for m in row.media if m.kind != "image")
+        visual = min(most * config.native_grid.cells, config.budget_tokens) + (
+            timed if config.timestamps else 0
+        )
+    else:
+        slots = model.config.placeholders
+        visual = sum(slots.count(1) if m.kind == "image" else slots.budget_tokens for m in row.media)
     return visual + sum(len(turn.text) for turn in row.turns) // LETTERS_PER_TOKEN
 
 

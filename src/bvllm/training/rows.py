@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from bvllm.data.budget import RandomBudget
+from bvllm.data.budget import RandomBudget, RandomFrameTokens
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRowLog
@@ -20,10 +20,12 @@ from bvllm.data.shards import TarRows
 from bvllm.data.streams import RowSource, StreamOrder, TarSource
 from bvllm.data.training_set import TrainingSet
 from bvllm.model import BVLLMProcessor
-from bvllm.training.settings import AnySettings, DataSettings, Settings, StageSettings
+from bvllm.model.dynamic import DynamicVLMProcessor
+from bvllm.stages.frame_grids import Grid
+from bvllm.training.dynamic_settings import DynamicSettings, EverySettings
+from bvllm.training.settings import AnySettings, StageData, StageSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
-StageData = Literal["pretrain", "finetune"]
 FAULTS = "faults.jsonl"
 SHARDS = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -60,12 +62,12 @@ class Corpus:
     report: Callable[[], str] | None = None
 
 
-def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor, folder: Path) -> Corpus:
+def open_corpus(settings: EverySettings, stage: StageData, processor: BVLLMProcessor, folder: Path) -> Corpus:
     """The rows of a stage.
 
     Args:
         settings: whole.
-        stage: "pretrain" or "finetune".
+        stage: whose.
         processor: the model's.
         folder: of the stage; invalid rows are listed in it.
 
@@ -76,7 +78,7 @@ def open_corpus(settings: Settings, stage: StageData, processor: BVLLMProcessor,
     data = settings.data
     encoder = Encoder(processor, max_tokens=data.max_tokens, max_frames=data.max_frames, learn=data.learn)
     faults = InvalidRowLog(data.on_error, folder / FAULTS)
-    order, budget = order_of(settings, stage), random_budget(settings)
+    order, budget = order_of(settings, stage), _draw(settings, processor)
     per_step = None if budget is None else of_stage(settings, stage)[2].batch
     train = TrainingSet(order, encoder, faults, budget=budget, rows_per_step=per_step)
     evaluate = None
@@ -94,7 +96,19 @@ def random_budget(settings: AnySettings) -> RandomBudget | None:
     return RandomBudget(fewest, settings.model.budget_tokens, settings.run.seed)
 
 
-def order_of(settings: AnySettings, stage: StageData) -> Mixture | StreamOrder:
+def random_frame_tokens(
+    settings: DynamicSettings, processor: DynamicVLMProcessor
+) -> RandomFrameTokens | None:
+    """What draws the tokens of a frame for each step; None where each has its share of the budget."""
+    fewest, native = settings.data.random_tokens, Grid(*processor.native_grid)
+    if fewest is None:
+        return None
+    return RandomFrameTokens(
+        min(fewest, native.cells), native, settings.run.seed, by_side=settings.data.by_side
+    )
+
+
+def order_of(settings: EverySettings, stage: StageData) -> Mixture | StreamOrder:
     """The rows of a stage in the order of the run.
 
     Args:
@@ -114,13 +128,18 @@ def order_of(settings: AnySettings, stage: StageData) -> Mixture | StreamOrder:
 
 
 def of_stage(
-    settings: AnySettings, stage: StageData
+    settings: EverySettings, stage: StageData
 ) -> tuple[tuple[str, ...], tuple[float, ...], StageSettings]:
     """Names, their weights, and the stage's own settings."""
-    data: DataSettings = settings.data
-    if stage == "pretrain" and isinstance(settings, Settings):
-        return data.pretrain, data.pretrain_weights, settings.alignment
-    return data.finetune, data.finetune_weights, settings.instruction
+    own = next(one.own for one in settings.stages if one.rows == stage)
+    data = settings.data
+    if stage == "finetune":
+        return data.finetune, data.finetune_weights, own
+    if isinstance(settings, DynamicSettings) and stage in ("images", "videos"):
+        pictures = stage == "images"
+        names = settings.data.image if pictures else settings.data.video
+        return names, settings.data.image_weights if pictures else settings.data.video_weights, own
+    return data.pretrain, data.pretrain_weights, own
 
 
 def parts(names: Sequence[str], weights: Sequence[float], root: str | None) -> list[RowSet]:
@@ -162,6 +181,13 @@ def open_stream(name: str) -> RowSource:
         OSError: the Hub cannot be read.
     """
     return open_hub(HubName.parse(name)) if name.startswith(PREFIX) else TarSource(files_of(name))
+
+
+def _draw(settings: EverySettings, processor: BVLLMProcessor) -> RandomBudget | RandomFrameTokens | None:
+    if not isinstance(settings, DynamicSettings):
+        return random_budget(settings)
+    assert isinstance(processor, DynamicVLMProcessor)  # the settings' own
+    return random_frame_tokens(settings, processor)
 
 
 def _open_rows(name: str, root: str | None) -> Rows:

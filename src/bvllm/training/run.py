@@ -1,10 +1,11 @@
-"""`bvllm train paper_7b`: align, tune on instructions, then save one model in `save_pretrained` layout."""
+"""`bvllm train paper_7b`, `dynamic_7b`: every stage in turn, then one model in `save_pretrained` layout."""
 
 import gc
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,9 +13,11 @@ from bvllm.model import BVLLMProcessor
 from bvllm.training.build import Built, build
 from bvllm.training.callbacks import Log, SharedStopRequest
 from bvllm.training.checkpoints import atomic_folder, is_complete, write_whole_file
-from bvllm.training.checks import STAGES, check_settings
-from bvllm.training.rows import Corpus, StageData, open_corpus
-from bvllm.training.settings import AnySettings, Settings, flat
+from bvllm.training.checks import check_settings
+from bvllm.training.dynamic_build import build_dynamic
+from bvllm.training.dynamic_settings import DynamicSettings, EverySettings, StagedSettings
+from bvllm.training.rows import Corpus, open_corpus
+from bvllm.training.settings import StageData, flat
 from bvllm.training.snapshot import WEIGHTS, load_weights
 from bvllm.training.stage import Stage, run_stage
 from bvllm.training.trainable import merge_adapters, prepare
@@ -25,11 +28,11 @@ FREE = (
     "run.per_device run.checkpointing run.shard run.save_every run.keep run.print_every run.report_to "
     "run.cpu data.workers data.root"
 ).split()
-OpenCorpus = Callable[[Settings, StageData, BVLLMProcessor, Path], Corpus]
+OpenCorpus = Callable[[Any, StageData, BVLLMProcessor, Path], Corpus]
 
 
 def train(
-    settings: Settings,
+    settings: StagedSettings,
     out: Path,
     *,
     resume: bool = False,
@@ -37,7 +40,7 @@ def train(
     stop: SharedStopRequest | None = None,
     open_rows: OpenCorpus = open_corpus,
 ) -> Path:
-    """Both stages, or what is left of them.
+    """All stages, or what is left of them.
 
     Args:
         settings: a recipe with its overrides.
@@ -45,7 +48,7 @@ def train(
         resume: go on with what is in `out`; else it must hold no run.
         log: receives a line now and then.
         stop: asked from elsewhere to end early; None listens to Ctrl-C and SIGTERM.
-        open_rows: opens the rows of a stage ("pretrain" or "finetune").
+        open_rows: opens the rows of a stage, by the settings, `StageOf.rows`, the processor and the folder.
 
     Returns:
         The folder of the finished model, for `--model`.
@@ -64,7 +67,7 @@ def train(
     stages = _stages(settings, out)
     asked = stop or SharedStopRequest()
     with asked.listening():
-        for number, (stage, (_, rows)) in enumerate(zip(stages, STAGES)):
+        for number, (stage, rows) in enumerate(zip(stages, [of.rows for of in settings.stages])):
             if not stage.is_done:
                 built = _before(settings, stages[:number])
                 corpus = open_rows(settings, rows, built.processor, stage.folder)
@@ -78,22 +81,19 @@ def train(
     return model
 
 
-def _stages(settings: Settings, out: Path) -> list[Stage]:
-    return [
-        Stage("alignment", settings, settings.alignment, out / "alignment"),
-        Stage("instruction", settings, settings.instruction, out / "instruction"),
-    ]
+def _stages(settings: StagedSettings, out: Path) -> list[Stage]:
+    return [Stage(of.name, settings, of.own, out / of.name) for of in settings.stages]
 
 
-def _before(settings: Settings, done: list[Stage]) -> Built:
+def _before(settings: StagedSettings, done: list[Stage]) -> Built:
     """The model as the stages before left it."""
-    built = build(settings)
+    built = build_dynamic(settings) if isinstance(settings, DynamicSettings) else build(settings)
     for stage in done:
         load_weights(built.model, stage.result / WEIGHTS)
     return built
 
 
-def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
+def _finish(settings: StagedSettings, stages: list[Stage], folder: Path) -> None:
     """One model with its processor, adapters merged."""
     built = _before(settings, stages[:-1])
     prepare(built.model, stages[-1].own, seed=0)
@@ -105,7 +105,7 @@ def _finish(settings: Settings, stages: list[Stage], folder: Path) -> None:
         built.processor.save_pretrained(inside)
 
 
-def claim(out: Path, settings: AnySettings, resume: bool) -> None:
+def claim(out: Path, settings: EverySettings, resume: bool) -> None:
     """Make sure that `out` is this run's."""
     file, values = out / SETTINGS, flat(settings)
     if file.is_file():

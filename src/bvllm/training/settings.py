@@ -8,18 +8,22 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 TRUE, FALSE, NONE = ("true", "yes", "on"), ("false", "no", "off"), ("none", "null", "")
-Part = Literal["frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"]
-PARTS: tuple[Part, ...] = (
+Part = Literal[
     "frame_selector",
     "token_sampler",
+    "compressor",
     "multi_modal_projector",
     "clock",
     "language_model",
-)
+    "vision_tower",
+]
+PARTS: tuple[Part, ...] = get_args(Part)
+# A stage's rows: B-VLLM's two by the names of their data, Dynamic-VLM's by their own.
+StageData = Literal["pretrain", "finetune", "projector", "captions", "images", "videos"]
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,11 @@ class Rates:
 
     frame_selector: float | None = None
     token_sampler: float | None = None
+    compressor: float | None = None
     multi_modal_projector: float | None = None
     clock: float | None = None
     language_model: float | None = None
+    vision_tower: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class StageSettings:
     """One stage of training.
 
     Attributes:
-        trains: parts that learn; all else is frozen, the vision tower always.
+        trains: parts that learn; all else is frozen, a B-VLLM's vision tower always.
         lr: highest learning rate.
         schedule: how it falls after the warm-up.
         batch: rows of one optimizer step, over all processes and accumulation.
@@ -177,6 +183,20 @@ class RunSettings:
     cpu: bool = False
 
 
+class StageOf(NamedTuple):
+    """A stage of a recipe.
+
+    Attributes:
+        name: of its settings and its folder.
+        rows: what it learns from.
+        own: its settings.
+    """
+
+    name: str
+    rows: StageData
+    own: StageSettings
+
+
 @dataclass(frozen=True)
 class Settings:
     """A whole run: a recipe with whatever was changed."""
@@ -186,6 +206,14 @@ class Settings:
     instruction: StageSettings
     data: DataSettings = field(default_factory=DataSettings)
     run: RunSettings = field(default_factory=RunSettings)
+
+    @property
+    def stages(self) -> tuple[StageOf, ...]:
+        """Stages in their order, with the rows that each learns from."""
+        return (
+            StageOf("alignment", "pretrain", self.alignment),
+            StageOf("instruction", "finetune", self.instruction),
+        )
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,11 @@ class LoraSettings:
     instruction: StageSettings
     data: DataSettings = field(default_factory=DataSettings)
     run: RunSettings = field(default_factory=RunSettings)
+
+    @property
+    def stages(self) -> tuple[StageOf, ...]:
+        """The one stage."""
+        return (StageOf("instruction", "finetune", self.instruction),)
 
 
 AnySettings = Settings | LoraSettings

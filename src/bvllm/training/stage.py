@@ -34,8 +34,9 @@ from bvllm.training.checkpoints import (
     write_whole_file,
 )
 from bvllm.training.checks import rows_per_process
+from bvllm.training.dynamic_settings import EverySettings
 from bvllm.training.rows import Corpus
-from bvllm.training.settings import AnySettings, RunSettings, StageSettings
+from bvllm.training.settings import RunSettings, StageSettings
 from bvllm.training.snapshot import WEIGHTS, gather_weights
 from bvllm.training.trainable import prepare
 from bvllm.training.trainer import STATE, CheckpointPolicy, StageTrainer
@@ -51,14 +52,14 @@ class Stage:
     """A stage of a run, and where it is kept.
 
     Attributes:
-        name: "alignment" or "instruction".
+        name: of the stage.
         settings: of the whole run.
         own: of this stage.
         folder: for checkpoints, the record of losses and the result.
     """
 
     name: str
-    settings: AnySettings
+    settings: EverySettings
     own: StageSettings
     folder: Path
 
@@ -275,7 +276,7 @@ def _sharding(model: PreTrainedModel, run: RunSettings) -> dict[str, object]:
         "fsdp_config": {
             "version": 2,
             "reshard_after_forward": run.shard == "zero3",
-            "transformer_layer_cls_to_wrap": sorted(layers | {"InstructBlipQFormerLayer"}),
+            "transformer_layer_cls_to_wrap": sorted(layers),
             "state_dict_type": "FULL_STATE_DICT",
         },
     }

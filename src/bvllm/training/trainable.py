@@ -18,11 +18,11 @@ ELSEWHERE: dict[str, Part] = {
 
 
 def part_of(name: str) -> Part | None:
-    """The part that a weight belongs to; None for the vision tower, which never learns.
+    """The part that a weight belongs to; None for what belongs to none.
 
     Example:
         >>> part_of("model.clock.hours.weight"), part_of("lm_head.weight"), part_of("model.vision_tower.x")
-        ('clock', 'language_model', None)
+        ('clock', 'language_model', 'vision_tower')
     """
     for start, part in ELSEWHERE.items():
         if name.startswith(start + "."):

@@ -1,0 +1,356 @@
+"""Reproduce Dynamic-VLM's tables in miniature: compressors, tokens per frame against frames, one for any
+budget.
+
+Every variant starts from one tower, one language model and one aligned projector, answers on clips of both
+worlds are tuned for as many steps, and all answer the same questions about scenes that none saw, by the
+likeliest option.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.speed.result import Conditions
+from bvllm.common.trust import loading_weights
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.nano.dynamic.align import align_cells
+from bvllm.nano.dynamic.build import build_dynamic
+from bvllm.nano.dynamic.exam import exam_clips, option_likelihoods, with_options
+from bvllm.nano.dynamic.steps import DynamicClip
+from bvllm.nano.dynamic.train import (
+    LEARNS,
+    SHORTER,
+    encode_pool,
+    exam_bank,
+    read_warm_parts,
+    train_warm_parts,
+)
+from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.language import BUSY_SHARE
+from bvllm.nano.loop import Control
+from bvllm.nano.train import draw_pools, is_done, mark
+from bvllm.synthetic.tokenizer import build_tokenizer
+from bvllm.training.checkpoints import write_whole_file
+from experiments.reproduction.statistics import Estimate, estimate
+
+WORLDS = ("plain", "busy")
+ASKED = 1.4  # clips drawn for every question, since some have no options
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class DynamicScale:
+    """How large: pools, steps of tuning, share of busy videos, questions of each world."""
+
+    scenes: int = 400
+    busy_scenes: int = 2000
+    projector_steps: int = 2500
+    steps: int = 500
+    room: int = 3500
+    seconds: tuple[float, float] = (8, 24)
+    most: int = 512
+    busy: float = BUSY_SHARE
+    exam_scenes: int = 80
+    exam_seconds: tuple[float, float] = (8, 64)
+    questions: int = 150
+    seed: int = 7
+
+
+class DynamicVariant(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        name: of its files.
+        compressor: a name in `COMPRESSORS`.
+        by_side, fixed: see `DynamicStage`.
+        timestamps, clock: what tells the time.
+    """
+
+    name: str
+    compressor: str = "pool"
+    by_side: bool = True
+    fixed: int | None = None
+    timestamps: bool = True
+    clock: bool = True
+
+
+class DynamicRow(NamedTuple):
+    """One line of a table.
+
+    Attributes:
+        label: as the table shows it.
+        variant: what is trained.
+        tokens: of a clip; None where `each` counts.
+        each: tokens of a frame, so that a clip of T frames has T times as many.
+        most_frames: of a clip.
+        paper: the paper's own figure, or "".
+    """
+
+    label: str
+    variant: DynamicVariant
+    tokens: int | None = None
+    each: int | None = None
+    most_frames: int | None = None
+    paper: str = ""
+
+
+class DynamicTable(NamedTuple):
+    """A table: its rows, and which pairs (better, worse, by number) the paper or a hope puts in order."""
+
+    title: str
+    note: str
+    rows: tuple[DynamicRow, ...]
+    claims: tuple[tuple[str, int, int], ...]
+
+
+ELASTIC = DynamicVariant("elastic")
+MERGED, PRUNED = DynamicVariant("merge", "merge"), DynamicVariant("prune", "prune")
+SPECIALISTS = {each: DynamicVariant(f"fixed{each}", fixed=each) for each in (1, 9, 64)}
+BY_COUNT = DynamicVariant("by-count", by_side=False)
+NO_STAMPS = DynamicVariant("no-stamps", timestamps=False)
+NO_TIME = DynamicVariant("no-time", timestamps=False, clock=False)
+BUDGET = 256
+
+TABLES: dict[str, DynamicTable] = {
+    "dynamic_compressors": DynamicTable(
+        "Compressors at one budget",
+        f"{BUDGET} tokens a clip. The paper's figures are Video-MME without subtitles, of a smaller setting.",
+        (
+            DynamicRow("pooling", ELASTIC, BUDGET, paper="52.0"),
+            DynamicRow("merging", MERGED, BUDGET, paper="51.6"),
+            DynamicRow("pruning", PRUNED, BUDGET, paper="47.6"),
+        ),
+        (
+            ("pooling is above merging", 0, 1),
+            ("pooling is above pruning", 0, 2),
+            ("merging is above pruning", 1, 2),
+        ),
+    ),
+    "dynamic_tradeoff": DynamicTable(
+        "Tokens per frame against frames at one budget",
+        f"One model, {BUDGET} tokens a clip, shared among at most so many frames. The paper's figures are "
+        "Video-MME at 12 000 tokens with 36 x 333, 64 x 187, 100 x 120, 144 x 83 and 256 x 46.",
+        (
+            DynamicRow("4 x 64 frames", ELASTIC, BUDGET, most_frames=64, paper="58.7"),
+            DynamicRow("8 x 32 frames", ELASTIC, BUDGET, most_frames=32, paper="59.4"),
+            DynamicRow("16 x 16 frames", ELASTIC, BUDGET, most_frames=16, paper="60.9"),
+            DynamicRow("32 x 8 frames", ELASTIC, BUDGET, most_frames=8, paper="59.7"),
+            DynamicRow("64 x 4 frames", ELASTIC, BUDGET, most_frames=4, paper="59.3"),
+        ),
+        (("the middle is above most frames", 2, 0), ("the middle is above most tokens a frame", 2, 4)),
+    ),
+    "dynamic_elastic": DynamicTable(
+        "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
+        "Ours. A specialist met one count of tokens a frame in all steps.",
+        (
+            *(DynamicRow(f"elastic at {e} a frame", ELASTIC, each=e) for e in SPECIALISTS),
+            *(DynamicRow(f"trained for {e} a frame alone", v, each=e) for e, v in SPECIALISTS.items()),
+            DynamicRow("counts drawn evenly, at 64 a frame", BY_COUNT, each=64),
+            DynamicRow("without written times, at 9 a frame", NO_STAMPS, each=9),
+            DynamicRow("without written times and clock, at 9 a frame", NO_TIME, each=9),
+        ),
+        (
+            *(
+                (f"elastic is no worse than the specialist of {e}", k, k + 3)
+                for k, e in enumerate(SPECIALISTS)
+            ),
+            ("the draw by side is above the even one at the native grid", 2, 6),
+            ("written times help beside the clock", 1, 7),
+            ("telling the time helps", 1, 8),
+        ),
+    ),
+}
+
+
+def make_dynamic(
+    name: str,
+    out: Path,
+    *,
+    seeds: int = 3,
+    warm: Path | None = None,
+    command: str = "python -m experiments.reproduction",
+    scale: DynamicScale | None = None,
+    log: Callable[[str], None] = print,
+) -> str:
+    """Train and examine what a table still lacks, then write `<table>.md` and `.json`.
+
+    Args:
+        name: a key of `TABLES`.
+        out: everything is kept here, so that a run that was stopped goes on.
+        seeds: trainings of each variant.
+        warm: folder of a `bvllm train nano` or `dynamic_nano` with the stages "tower" and "language", of both
+            worlds.
+        scale: how large.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: `warm` holds no finished stages.
+    """
+    table, own = TABLES[name], scale or DynamicScale()
+    work = _Workshop.open(out, warm, own, Control(log))
+    chosen = range(1, seeds + 1)
+    right = [np.stack([work.answers(row, seed) for seed in chosen]) for row in table.rows]
+    page = _page(table, right, work.chance, list(chosen), Conditions.now(command))
+    write_whole_file(out / f"{name}.md", page + "\n")
+    answers = {row.label: found.tolist() for row, found in zip(table.rows, right, strict=True)}
+    said = {"scale": asdict(own), "seeds": list(chosen), "chance": work.chance, "right": answers}
+    write_whole_file(out / f"{name}.json", json.dumps(said) + "\n")
+    return page
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """What all variants share.
+
+    Attributes:
+        start: the folder of the model behind the alignment.
+        bank, exam: frames to learn from, and unseen ones.
+        asked: questions of each world, in a row.
+        chance: what guessing gives.
+    """
+
+    out: Path
+    scale: DynamicScale
+    start: Path
+    bank: FeatureCache
+    exam: FeatureCache
+    asked: tuple[DynamicClip, ...]
+    chance: float
+    control: Control
+
+    @classmethod
+    def open(cls, out: Path, warm: Path | None, scale: DynamicScale, control: Control) -> "_Workshop":
+        tokenizer = build_tokenizer()
+        recipe = SHORTER.resized(scale.scenes, scale.busy_scenes)
+        pool, busy = draw_pools(recipe, control)
+        if warm is None:
+            parts = train_warm_parts(out, tokenizer, pool, busy, recipe, control)
+        else:
+            parts = read_warm_parts(warm)
+        model = build_dynamic(tokenizer, parts.tower, parts.language_model, parts.clock, seed=scale.seed)
+        bank, start = encode_pool(model, pool, busy, control), out / "projector"
+        if not is_done(start):
+            align_cells(
+                model, tokenizer, bank, parts.where, steps=scale.projector_steps, minutes=60.0,
+                seed=scale.seed, control=control.within(start),
+            )  # fmt: skip
+            model.save_pretrained(start)
+            mark(start)
+        exam = exam_bank(model, scale.exam_scenes, scale.seed + 1, recipe.workers, control)
+        drawn = int(ASKED * scale.questions)
+        asked: list[DynamicClip] = []
+        for world in WORLDS:
+            clips = exam_clips(exam, scale.exam_seconds, drawn, scale.seed + 2, busy=world == "busy")
+            asked += with_options(clips)[: scale.questions]
+        chance = float(np.mean([1 / len(clip.example.question.options) for clip in asked]))
+        return cls(out, scale, start, bank, exam, tuple(asked), chance, control)
+
+    def answers(self, row: DynamicRow, seed: int) -> NDArray[np.float64]:
+        """(questions,) 1 where right; from the disk where they are there."""
+        kind = f"{row.tokens or row.each}{'each' if row.each else ''}-{row.most_frames or 'all'}"
+        file = self.out / "results" / f"{row.variant.name}-{seed}-{kind}.json"
+        if not file.is_file():
+            model = self.trained(row.variant, seed)
+            budgets = [row.tokens or (row.each or 1) * len(clip.rows) for clip in self.asked]
+            likely = option_likelihoods(
+                model, build_tokenizer(), self.exam, list(self.asked), budgets, most_frames=row.most_frames
+            )
+            found = [
+                float(one.argmax() == c.example.question.right)
+                for one, c in zip(likely, self.asked, strict=True)
+            ]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole_file(file, json.dumps(found))
+            self.control.log(f"{row.label}, seed {seed}: {np.mean(found):.3f} right")
+        return np.array(json.loads(file.read_text()))
+
+    def trained(self, variant: DynamicVariant, seed: int) -> DynamicVLMForConditionalGeneration:
+        """A variant, trained where the folder has none."""
+        folder = self.out / "models" / f"{variant.name}-{seed}"
+        if not is_done(folder):
+            torch.manual_seed(seed)
+            model = _read(self.start)
+            config = model.config
+            if variant.compressor != config.compressor or (variant.timestamps, variant.clock) != (True, True):
+                model = _changed(model, variant)
+            stage = DynamicStage(
+                variant.name, LEARNS, self.scale.steps, minutes=600.0, lr=6e-4, room=self.scale.room,
+                seconds=self.scale.seconds, most=self.scale.most, by_side=variant.by_side,
+                fixed=variant.fixed, busy=self.scale.busy,
+            )  # fmt: skip
+            own = self.control.within(folder)
+            tune_dynamic(model, build_tokenizer(), self.bank, stage, seed=seed * 100, control=own)
+            model.save_pretrained(folder)
+            mark(folder)
+        return _read(folder)
+
+
+def _changed(
+    model: DynamicVLMForConditionalGeneration, variant: DynamicVariant
+) -> DynamicVLMForConditionalGeneration:
+    """The same weights with another compressor, or without what tells the time."""
+    config = type(model.config)(
+        **model.config.to_dict()
+        | {"compressor": variant.compressor, "timestamps": variant.timestamps, "clock": variant.clock}
+    )
+    other = DynamicVLMForConditionalGeneration(config)
+    other.load_state_dict(model.state_dict(), strict=False)
+    other.tie_weights()
+    return other
+
+
+def _read(folder: Path) -> DynamicVLMForConditionalGeneration:
+    return DynamicVLMForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, **loading_weights()
+    )
+
+
+def _page(
+    table: DynamicTable,
+    right: list[NDArray[np.float64]],
+    chance: float,
+    seeds: list[int],
+    told: Conditions,
+) -> str:
+    """Markdown: accuracy by world with intervals, and the claims."""
+    half = right[0].shape[1] // 2
+    lines = [
+        f"## {table.title}",
+        "",
+        table.note,
+        "",
+        "| | plain | busy | both | the paper |",
+        "|---|---|---|---|---|",
+    ]
+    for row, found in zip(table.rows, right, strict=True):
+        worlds = [found[:, :half]], [found[:, half:]], [found[:, :half], found[:, half:]]
+        cells = [_percent(estimate(blocks)) for blocks in worlds]
+        lines.append("| " + " | ".join([row.label, *cells, row.paper]) + " |")
+    lines += [
+        f"| guessing | | | {100 * chance:.1f} | |",
+        "",
+        "| hoped | difference, points | |",
+        "|---|---|---|",
+    ]
+    for text, better, worse in table.claims:
+        gap = right[better] - right[worse]
+        d = estimate([gap[:, :half], gap[:, half:]])
+        verdict = {1: "agrees", 0: "not told apart", -1: "**the other way round**"}[d.sign]
+        lines.append(
+            f"| {text} | {100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f}) | {verdict} |"
+        )
+    lines += ["", f"`{told.command}`, commit {told.commit}, {told.when}; seeds {', '.join(map(str, seeds))}."]
+    return "\n".join(lines)
+
+
+def _percent(value: Estimate) -> str:
+    return f"{100 * value.mean:.1f} ({100 * value.low:.0f}-{100 * value.high:.0f})"

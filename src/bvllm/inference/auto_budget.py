@@ -1,0 +1,185 @@
+"""Answer at a small budget first, and go up only where the model is unsure."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bvllm.common.files import replace_file
+from bvllm.common.text import Question
+from bvllm.inference.answer import answer
+from bvllm.inference.encode import EncodedVideo
+from bvllm.inference.model import VideoModel
+from bvllm.inference.results import Answer, BudgetStep
+from bvllm.types import Budget
+
+FILE = "auto_budget.json"  # beside the weights of a model for which it was calibrated
+
+
+@dataclass(frozen=True)
+class AutoBudget:
+    """Budgets to try, least first, and how sure an answer must be to be the last.
+
+    With options an answer is as sure as the likeliest option is ahead of the next; of an open question it is
+    sure where two budgets in a row say the same.
+
+    Attributes:
+        tokens: budgets, ascending.
+        least_margin: in [0, 1]; between the likelihoods of the two likeliest options.
+        frames: the most that may be chosen; None takes the model's own.
+
+    Raises:
+        ValueError: no budget, budgets that do not rise, or a margin outside [0, 1].
+
+    Source: ours.
+
+    Example:
+        >>> AutoBudget((64, 512)).tokens
+        (64, 512)
+    """
+
+    tokens: tuple[int, ...] = (64, 256, 1024)
+    least_margin: float = 0.8
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tokens or list(self.tokens) != sorted(set(self.tokens)) or self.tokens[0] < 1:
+            raise ValueError(
+                f"tokens must be one or more rising budgets, got {self.tokens}: write the least first"
+            )
+        if not 0 <= self.least_margin <= 1:
+            raise ValueError(
+                f"least_margin must lie in [0, 1], got {self.least_margin}: it compares probabilities"
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write `auto_budget.json` into a model's folder."""
+        replace_file(folder / FILE, (json.dumps(asdict(self)) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "AutoBudget":
+        """Read it back; the defaults, which were calibrated for no model, where the folder has none.
+
+        Raises:
+            ValueError: the file is not of this form.
+        """
+        file = Path(folder, FILE)
+        if not file.is_file():
+            return cls()
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return cls(tuple(map(int, found["tokens"])), float(found["least_margin"]))
+        except (TypeError, KeyError) as error:
+            raise ValueError(
+                f"{FILE} must hold tokens and least_margin, got {error!r}: write it anew"
+            ) from error
+
+
+def answer_auto(
+    encoded: EncodedVideo,
+    question: str | Question,
+    loaded: VideoModel,
+    budget: AutoBudget,
+    *,
+    options: Sequence[str] | None = None,
+    **settings: Any,
+) -> Answer:
+    """As `answer`, at the least of some budgets that the model itself finds enough.
+
+    Args:
+        encoded, question, loaded, options: see `answer`.
+        budget: budgets to try.
+        **settings: of `answer`.
+
+    Returns:
+        The last answer; its `budget_steps` say what was tried, and `tokens_spent` what all of it cost.
+
+    Raises:
+        ValueError: as `answer` does.
+    """
+    parsed = Question.parse(question, options)
+    steps: list[BudgetStep] = []
+    before: Answer | None = None
+    for tokens in budget.tokens:
+        given = Budget(tokens, budget.frames or loaded.budget.frames)
+        found = answer(encoded, parsed, loaded, budget=given, **settings)
+        sure = margin_of(found.likelihoods, found.options)
+        if not found.options:
+            sure = None if before is None else float(before.free_text == found.free_text)
+        steps.append(BudgetStep(tokens, found.tokens, sure))
+        before = found
+        if (sure is not None and sure >= budget.least_margin) or _holds_all(found):
+            break
+    assert before is not None  # there is a budget
+    return replace(before, budget_steps=tuple(steps))
+
+
+def margin_of(likelihoods: Sequence[float], options: Sequence[str]) -> float | None:
+    """How far the likeliest option is ahead of the next; equal options count as one.
+
+    Example:
+        >>> margin_of((0.5, 0.3, 0.2), ("red", "blue", "red"))
+        0.4
+    """
+    together: dict[str, float] = {}
+    for option, share in zip(options, likelihoods, strict=True):
+        together[option] = together.get(option, 0.0) + share
+    if not together:
+        return None
+    first, *rest = sorted(together.values(), reverse=True)
+    return round(first - (rest[0] if rest else 0.0), 6)
+
+
+def _holds_all(found: Answer) -> bool:
+    """Whether the model was given every patch of every frame: no budget can add to that."""
+    return found.tokens == found.frames_total * found.patches_per_frame
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one question gave at every budget of a ladder.
+
+    Attributes:
+        margins: how sure the answer was at each.
+        right: whether it was right.
+        tokens: visual tokens of each pass.
+    """
+
+    margins: tuple[float, ...]
+    right: tuple[bool, ...]
+    tokens: tuple[int, ...]
+
+
+def outcome(tried: Sequence[Tried], least_margin: float) -> tuple[float, float]:
+    """Accuracy and mean tokens of all passes, had questions stopped at this margin.
+
+    Example:
+        >>> sure = Tried((0.9, 0.9), (True, True), (16, 64))
+        >>> unsure = Tried((0.1, 0.2), (False, True), (16, 64))
+        >>> outcome([sure, unsure], 0.5)
+        (1.0, 48.0)
+    """
+    right = spent = 0.0
+    for one in tried:
+        last = next((k for k, m in enumerate(one.margins) if m >= least_margin), len(one.margins) - 1)
+        right += one.right[last]
+        spent += sum(one.tokens[: last + 1])
+    return right / len(tried), spent / len(tried)
+
+
+def calibrate(tried: Sequence[Tried], *, loss: float = 0.01) -> float:
+    """The margin that spends least and loses at most `loss` of accuracy against the largest budget.
+
+    Args:
+        tried: questions of a validation split.
+        loss: of accuracy.
+
+    Returns:
+        A margin; 1 where none is cheap enough and as good, so that only certainty stops early.
+    """
+    full = sum(one.right[-1] for one in tried) / len(tried)
+    candidates = sorted({round(m, 3) for one in tried for m in one.margins} | {1.0})
+    kept = [(outcome(tried, margin), margin) for margin in candidates]
+    fine = [(spent, margin) for (right, spent), margin in kept if right >= full - loss - 1e-9]
+    return min(fine)[1] if fine else 1.0

@@ -1,0 +1,292 @@
+"""Put a Dynamic-VLM behind the interface `VideoModel`: every frame stays, the budget is shared among them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bvllm.common.subtitles import beside
+from bvllm.common.text import Question
+from bvllm.common.threads import one_kernel_thread
+from bvllm.common.trust import loading, loading_weights
+from bvllm.inference.backbones import one_line
+from bvllm.inference.loading import LoadedModel
+from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.plain_words import plain_words
+from bvllm.methods import METHODS, NONE
+from bvllm.methods.names import OWN, MethodNames
+from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
+from bvllm.model.fast_tower import fast_tower
+from bvllm.model.folder import check_finite, check_placeholder, check_weights
+from bvllm.model.knowledge import Knowledge
+from bvllm.model.text_encoder import WORD_TOWER, TextEncoder
+from bvllm.model.vision_tower import hidden_size, patch_count
+from bvllm.primitives.reduction import Reduction
+from bvllm.stages.allocate import EvenShare
+from bvllm.stages.compressors import Compressed
+from bvllm.stages.frame_grids import Grid
+from bvllm.stages.patch_signals import PatchSignals
+from bvllm.stages.pipeline import Pipeline, mixed
+from bvllm.stages.sample_tokens import PerClip
+from bvllm.types import Budget, Clip, FrameSelection, Signals, Step, Tokens
+
+TOGETHER = 8  # frames that are compressed at a time
+OWN_METHODS = {
+    "select_frames": "uniform",
+    "merge_frames": NONE,
+    "sample_tokens": "dynamic",
+    "merge_tokens": NONE,
+    "tokens_policy": "even",
+    "prune_layers": NONE,
+}
+
+
+@dataclass(frozen=True)
+class LoadedDynamic(LoadedModel):
+    """A Dynamic-VLM, its processor, and its tower's fast form.
+
+    Attributes:
+        words: the text side of the tower, by which frames can be chosen for a question; None without one.
+    """
+
+    model: DynamicVLMForConditionalGeneration
+    processor: DynamicVLMProcessor
+    words: TextEncoder | None = None
+
+    @property
+    def most_frames(self) -> int:
+        """The configuration's `max_frames`."""
+        return int(self.model.config.max_frames)
+
+    @property
+    def reads_question(self) -> bool:
+        """Never: all frames stay, or a method chooses."""
+        return False
+
+    def methods(self, methods: MethodNames) -> dict[str, str]:
+        """The name of the method in every slot; see `VideoModel`."""
+        filled = {**OWN_METHODS, **methods.given}
+        if filled["prune_layers"] != NONE:
+            raise ValueError(
+                f"prune_layers must be {NONE!r}, got {filled['prune_layers']!r}: {self.name!r} shares "
+                "its budget among frames before the language model"
+            )
+        for slot in METHODS:
+            name = filled[slot]
+            if name != NONE and (METHODS[slot][name].learned or name == "pool"):
+                raise ValueError(
+                    f"{slot} must be a method without trained weights, got {name!r}: {self.name!r} pools by "
+                    'the number of frames ("dynamic"), and was not trained with it'
+                )
+            if name != NONE and "relevance" in METHODS[slot][name].needs and self.words is None:
+                raise ValueError(
+                    f"{slot} must be a method that asks for no relevance, got {name!r}: {self.name!r} has no "
+                    f"{WORD_TOWER} to compare frames and question by"
+                )
+        return filled
+
+    def read(self, question: Question) -> AskedQuestion:
+        """The question as it is: only the language model reads it."""
+        return AskedQuestion(question, None)
+
+    def knows_word(self, word: str) -> bool:
+        """Whether the text side of the tower knows a word; without one all words may mean something."""
+        return self.words is None or bool(self.words.known(word))
+
+    def select(
+        self,
+        features: Tensor,
+        seconds: Tensor,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> FrameSelection:
+        """All frames; of more than the model or the budget has room for, those that the method keeps."""
+        names = self.methods(methods)
+        room = Budget(budget.tokens, self.model.config.frames_kept(len(features), budget))
+        select, merge = (
+            None if names[slot] == NONE else METHODS[slot][names[slot]]()
+            for slot in ("select_frames", "merge_frames")
+        )
+        relevance = self._relevance(features, asked.question.stem)
+        [chosen] = Pipeline(select, merge).choose_frames(
+            [Clip(features, seconds)], budget=room, signals=[Signals(relevance=relevance, seed=methods.seed)]
+        )
+        if len(chosen) > room.frames:  # an empty slot keeps all, and the prompt has no room
+            return FrameSelection.of(torch.arange(len(features)), seconds).reduce(
+                METHODS["select_frames"]["uniform"]().assign(Clip(features, seconds), room.frames, Signals())
+            )
+        return chosen
+
+    def _relevance(self, features: Tensor, question: str) -> Tensor | None:
+        if self.words is None:
+            return None
+        seen = torch.nn.functional.normalize(features.float().cpu(), dim=-1)
+        found: Tensor = seen @ self.words([question])[0] + 1.0  # a cosine, brought above 0
+        return found
+
+    def reduce(
+        self,
+        patches: Tensor,
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+        seen: PatchSignals | None = None,
+    ) -> VisualTokens:
+        """Turn chosen frames into visual tokens; see `VideoModel`. No method here goes by attention."""
+        rows = mixed(lambda _: patches.to(self.device), selection)
+        if self.methods(methods)["sample_tokens"] == "dynamic":
+            return self.reduce_stream(iter(rows), selection, asked, budget, methods)
+        self.check_numbers(patches, "patches of frames")
+        return self._by_method(rows, selection, budget, methods)
+
+    def reduce_stream(
+        self,
+        patches: Iterable[Tensor],
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames = OWN,
+    ) -> VisualTokens:
+        """As `reduce`, of patches that come frame by frame and are let go once they are compressed.
+
+        Args:
+            patches: (N, C) of each chosen frame, in order.
+        """
+        if self.methods(methods)["sample_tokens"] != "dynamic":
+            return self.reduce(torch.stack(list(patches)), selection, asked, budget, methods)
+        grids = self.model.config.frame_grids(len(selection), budget.tokens)
+        made: list[Compressed] = []
+        frames = iter(patches)
+        with torch.inference_mode():
+            while part := list(islice(frames, TOGETHER)):
+                stacked = torch.stack(part).to(self.device)
+                self.check_numbers(stacked, "patches of frames")
+                made += self.model.compress(stacked, grids[len(made) : len(made) + len(part)])
+        return self._visual(tokens_of(made, selection, self.model.config.native_grid), selection)
+
+    def _by_method(
+        self, rows: Tensor, selection: FrameSelection, budget: Budget, methods: MethodNames
+    ) -> VisualTokens:
+        """Tokens by another method, which the projector meets for the first time."""
+        names, native = self.methods(methods), self.model.config.native_grid
+        sample, merge = (
+            None if names[slot] == NONE else METHODS[slot][names[slot]]()
+            for slot in ("sample_tokens", "merge_tokens")
+        )
+        pipeline = Pipeline(merge_tokens=merge, policy=EvenShare())
+        if sample is not None:
+            pipeline = Pipeline(sample_tokens=PerClip(sample), merge_tokens=merge, policy=EvenShare())
+        signals = [Signals(grid=(native.rows, native.columns), seed=methods.seed)]
+        [tokens] = pipeline.reduce_to_budget(rows, [selection], budget=budget, signals=signals).tokens
+        return self._visual(tokens, selection)
+
+    def _visual(self, tokens: Tokens, selection: FrameSelection) -> VisualTokens:
+        grid = self.model.config.native_grid
+        with torch.inference_mode():
+            features = self.model.project(tokens.features, tokens.seconds)
+        return VisualTokens(
+            pooler_output=[features],
+            lengths=[len(tokens)],
+            tokens=[tokens],
+            selections=[selection],
+            grid=(grid.rows, grid.columns),
+        )
+
+    def cost(self, budget: Budget) -> ModelCost:
+        """What a question costs at most, counted."""
+        config = self.model.config
+        height, width = self.frame_size
+        weights, channels = list(self.model.parameters()), hidden_size(config.vision_config)
+        frames = config.frames_kept(self.most_frames, budget)
+        return ModelCost(
+            parameters=sum(p.numel() for p in weights),
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
+            feature_bytes=channels * self.feature_dtype(channels).itemsize,
+            frame_bytes=3 * height * width,
+            patches_per_frame=patch_count(config.vision_config),
+            frames=frames,
+            tokens=min(budget.tokens, frames * patch_count(config.vision_config)),
+        )
+
+    def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
+        """(1, S) one user turn that begins with the frames, each behind its second."""
+        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
+        [tokens] = visual.tokens
+        _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
+        first = counts.cumsum(0) - counts
+        chat: list[dict[str, object]] = [
+            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}
+        ]
+        written = self.processor.prompt_of_frames(chat, counts.tolist(), tokens.seconds[first].tolist())
+        ids: Tensor = written["input_ids"].to(self.device)
+        return ids
+
+
+def tokens_of(made: list[Compressed], selection: FrameSelection, native: Grid) -> Tokens:
+    """The compressed frames of one clip as one bag of tokens, each with its time and place."""
+    counts = torch.tensor([len(one.features) for one in made])
+    starts, device = counts.cumsum(0) - counts, made[0].features.device
+    plan = Reduction(
+        torch.cat([one.plan.output + int(start) for one, start in zip(made, starts)]),
+        torch.cat([one.plan.input + k * native.cells for k, one in enumerate(made)]),
+        torch.cat([one.plan.weight for one in made]),
+        int(counts.sum()),
+        len(made) * native.cells,
+    )
+    patch = plan.anchor.to(device) % native.cells
+    each = counts.to(device)
+    return Tokens(
+        torch.cat([one.features for one in made]),
+        selection.seconds.to(device).repeat_interleave(each),
+        plan.count(torch.ones(plan.inputs)).to(device),
+        selection.frames.to(device).repeat_interleave(each),
+        patch // native.columns,
+        patch % native.columns,
+        (Step(plan),),
+    )
+
+
+def load_dynamic(
+    where: str, name: str, *, device: torch.device, fast: bool = True, compile: bool = False
+) -> LoadedDynamic:
+    """Load a Dynamic-VLM: in float32 on a CPU, in its own precision on an accelerator; see `load_model`.
+
+    Raises:
+        ValueError: there is nothing to compile.
+        ModelError: the configuration or the weights cannot be read.
+    """
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    with one_line(name, "config.json: "):
+        config = DynamicVLMConfig.from_pretrained(where, **loading())
+    with one_line(name):
+        model, report = DynamicVLMForConditionalGeneration.from_pretrained(
+            where,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, with their names
+            **loading_weights(),
+        )
+        check_weights(report)
+        check_finite(model)
+        knowledge = Knowledge.load(where, hidden_size(config.vision_config))
+        processor = DynamicVLMProcessor.from_pretrained(where, **loading())
+        check_placeholder(processor.video_token_id, config.video_token_id)
+        words = TextEncoder.load(Path(where)) if Path(where, WORD_TOWER).is_file() else None
+    model = model.to(device).eval()
+    normal = processor.video_processor
+    quick = fast_tower(model.vision_tower, normal.image_mean, normal.image_std) if fast else None
+    if compile:
+        if quick is None or device.type == "cpu":
+            raise ValueError(
+                f"compile must be False, got True for {name!r} on {device.type}: "
+                "only the fast form of a tower on CUDA is compiled"
+            )
+        with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
+            quick.compile()
+    return LoadedDynamic(model, processor, name, quick, knowledge, words)

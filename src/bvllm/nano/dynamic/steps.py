@@ -1,0 +1,264 @@
+"""Run one training step of dynamic-nano on cached patches: compress, write the prompt, answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.model.dynamic.times import write_frames
+from bvllm.nano.busy_examples import busy_examples
+from bvllm.nano.examples import examples
+from bvllm.nano.feature_cache import AnyExample, FeatureCache
+from bvllm.nano.language import BUSY_SHARE, IGNORE, answer_loss
+from bvllm.stages.frame_grids import Grid, frames_that_fit
+from bvllm.stages.pipeline import thin_evenly
+from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
+from bvllm.synthetic.vocabulary import Split
+
+WAITING = 256  # clips that are drawn ahead and sorted by length of the video
+STAMP_TOKENS, TEXT_TOKENS = 4, 45  # of a frame's time, and of question and answer: about
+FEWEST, MOST_CLIPS = 4, 64  # of a step
+
+
+@dataclass(frozen=True)
+class DynamicClip:
+    """An example, and which rows of the cache make up its video.
+
+    Attributes:
+        example: what is asked.
+        rows: (T,).
+        further: more questions about the same video, asked in further turns: the video is read once.
+    """
+
+    example: AnyExample
+    rows: Tensor
+    further: tuple[AnyExample, ...] = ()
+
+
+class SideDraw(NamedTuple):
+    """Draws how many tokens each frame of a step may have, anew for every step.
+
+    Attributes:
+        by_side: draw the side of a square first, so that the native grid is met as often as any; else the
+            count of tokens, evenly.
+        fixed: a count for every step; None draws.
+
+    Source: the paper draws M evenly in [16, min(N_max / T, N)] (Dynamic-VLM, arXiv 2412.09530; from the
+        note); by side is ours.
+    """
+
+    by_side: bool = True
+    fixed: int | None = None
+
+    def tokens(self, rng: np.random.Generator, native: Grid) -> int:
+        """Tokens that a frame may have: between the squares of two neighbouring sides."""
+        if self.fixed is not None:
+            return self.fixed
+        if not self.by_side:
+            return int(rng.integers(1, native.cells + 1))
+        side = int(rng.integers(1, min(native) + 1))
+        if side == min(native):
+            return native.cells
+        return int(rng.integers(side * side, (side + 1) ** 2))
+
+
+@dataclass(frozen=True)
+class DynamicBatch:
+    """Clips side by side, padded on the right.
+
+    Shapes: ids, labels, mask (B, S); visual (F, N, C) patches of all frames; grids F; seconds (F,); letters
+        (B, S) True where a reply names its option's letter.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    mask: Tensor
+    letters: Tensor
+    patches: Tensor
+    grids: list[Grid]
+    seconds: Tensor
+
+
+def dynamic_clips(
+    bank: FeatureCache,
+    split: Split,
+    seconds: tuple[float, float],
+    seed: int,
+    busy: float = BUSY_SHARE,
+    *,
+    turns: bool = False,
+) -> Iterator[DynamicClip]:
+    """Endless clips of both worlds.
+
+    Args:
+        turns: all questions of a video in one clip, as the paper's rows have several rounds; else one each.
+    """
+    rng = np.random.default_rng((seed, 67))
+    plain: Iterator[AnyExample] = examples(split, seconds, seed)
+    worlds = [_by_video(plain)]
+    if bank.busy is not None:
+        crowded: Iterator[AnyExample] = busy_examples(bank.busy, seconds, seed)
+        worlds.append(_by_video(crowded))
+    while True:
+        of_video = next(worlds[-1] if rng.random() < busy else worlds[0])
+        if not bank.can_show(of_video[0]):
+            continue
+        if turns:
+            first, *more = (of_video[k] for k in rng.permutation(len(of_video)).tolist())
+            yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more))
+            continue
+        for example in of_video:
+            yield DynamicClip(example, bank.clip_rows(example, rng))
+
+
+def _by_video(stream: Iterator[AnyExample]) -> Iterator[list[AnyExample]]:
+    """Examples of one video, which come in a row, together."""
+    found = [next(stream)]
+    for example in stream:
+        if example.timeline is not found[0].timeline:
+            yield found
+            found = []
+        found.append(example)
+
+
+class LikeLengths:
+    """Takes clips of like length from a stream, so many that a step has about as many tokens as any other.
+
+    Args:
+        stream: endless clips.
+        room: tokens of a step, text included.
+        rng: chooses which lengths come next.
+    """
+
+    def __init__(self, stream: Iterator[DynamicClip], room: int, rng: np.random.Generator) -> None:
+        self.stream, self.room, self.rng = stream, room, rng
+        self.waiting: list[DynamicClip] = []
+
+    def take(self, each: int, most: int) -> list[DynamicClip]:
+        """The next batch, where a frame has so many tokens and a clip at most `most`."""
+        if len(self.waiting) < WAITING:
+            self.waiting += islice(self.stream, WAITING)
+            self.waiting.sort(key=lambda clip: len(clip.rows))
+        place = int(self.rng.integers(len(self.waiting)))
+        frames = len(self.waiting[place].rows)
+        clip = self.waiting[place]
+        length = min(most, frames * each) + frames * STAMP_TOKENS + TEXT_TOKENS * (1 + len(clip.further))
+        count = max(FEWEST, min(MOST_CLIPS, self.room // length))
+        start = max(0, min(place - count // 2, len(self.waiting) - count))
+        found = self.waiting[start : start + count]
+        del self.waiting[start : start + count]
+        return found
+
+
+def write_batch(
+    model: DynamicVLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    clips: list[DynamicClip],
+    tokens_of: list[int],
+    most_frames: int | None = None,
+) -> DynamicBatch:
+    """Prompts as the processor writes them, with answers, and the patches that they speak of.
+
+    Args:
+        tokens_of: the budget of each clip.
+        most_frames: of a clip; the model's own where None.
+    """
+    ids, labels, letters, rows, grids, seconds = [], [], [], [], [], []
+    for clip, tokens in zip(clips, tokens_of, strict=True):
+        config = model.config
+        room = frames_that_fit(len(clip.rows), tokens, most_frames or config.max_frames)
+        kept = thin_evenly(len(clip.rows), room).anchor
+        own = config.frame_grids(len(kept), tokens)
+        times = kept.double()  # the worlds' frames are a second apart
+        timed = times.tolist() if config.timestamps and len(kept) > 1 else None
+        turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
+        words, learned = ([one for turn in turns for one in turn[part]] for part in (0, 1))
+        marked = [one for turn in turns for one in turn[2]]
+        start = _ids(tokenizer, USER) + _ids(tokenizer, write_frames(VIDEO, [g.cells for g in own], timed))
+        ids.append(torch.tensor(start + words[1:]))
+        labels.append(torch.tensor([IGNORE] * len(start) + learned[1:]))
+        letters.append(torch.tensor([False] * len(start) + marked[1:]))
+        rows.append(clip.rows[kept])
+        grids += own
+        seconds.append(times)
+    return DynamicBatch(
+        pad_sequence(ids, batch_first=True, padding_value=int(tokenizer.pad_token_id or 0)),
+        pad_sequence(labels, batch_first=True, padding_value=IGNORE),
+        pad_sequence([torch.ones(len(row), dtype=torch.long) for row in ids], batch_first=True),
+        pad_sequence(letters, batch_first=True),
+        bank.patches[torch.cat(rows)].float(),
+        grids,
+        torch.cat(seconds),
+    )
+
+
+def _turn(tokenizer: PreTrainedTokenizerBase, example: AnyExample) -> tuple[list[int], list[int], list[bool]]:
+    """A question and its reply: ids, labels, and which of them name an option's letter."""
+    question = _ids(tokenizer, USER) + _ids(tokenizer, example.prompt) + _ids(tokenizer, ASSISTANT)
+    reply = _ids(tokenizer, example.reply + END)
+    said = len(_ids(tokenizer, example.question.answer))
+    lettered = example.reply != example.question.answer
+    return (
+        question + reply,
+        [IGNORE] * len(question) + reply,
+        [False] * (len(question) + said) + [lettered] * (len(reply) - said),
+    )
+
+
+class DynamicLoss(NamedTuple):
+    """What a batch cost.
+
+    Attributes:
+        loss: of the replies.
+        right: share of the replies that are right in every token.
+        words: the same without the letter of an option, which is learned last; an evaluation counts words.
+        each: (B,) whether the words of each reply are right.
+    """
+
+    loss: Tensor
+    right: Tensor
+    words: Tensor
+    each: Tensor
+
+
+def embed_batch(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch) -> Tensor:
+    """(B, S, D): the text's embeddings, with the compressed frames in their places."""
+    backbone = model.model
+    made = backbone.compress(batch.patches, batch.grids)
+    counts = torch.tensor([grid.cells for grid in batch.grids])
+    tokens = backbone.project(
+        torch.cat([one.features for one in made]), batch.seconds.repeat_interleave(counts)
+    )
+    places = batch.ids == model.config.video_token_id
+    found: Tensor = backbone.get_input_embeddings()(batch.ids).masked_scatter(places[..., None], tokens)
+    return found
+
+
+def dynamic_loss(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch) -> DynamicLoss:
+    """Forward pass of a batch."""
+    embeds = embed_batch(model, batch)
+    hidden = model.model.language_model(
+        inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
+    ).last_hidden_state
+    loss, right = answer_loss(hidden.float(), model.lm_head.weight, batch.labels)
+    with torch.no_grad():
+        spoken = batch.labels.masked_fill(batch.letters, IGNORE)[:, 1:]
+        here = spoken != IGNORE
+        logits = hidden[:, :-1][here].float() @ model.lm_head.weight.float().mT
+        wrong = torch.zeros_like(here)
+        wrong[here] = logits.argmax(dim=-1) != spoken[here]
+        each = ~wrong.any(dim=1)
+    return DynamicLoss(loss, right, each.float().mean(), each)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return found

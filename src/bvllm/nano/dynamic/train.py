@@ -1,0 +1,248 @@
+"""`bvllm train dynamic_nano`: train the embedded Dynamic-VLM.
+
+    tower, language   nano's own stages, by nano's recipe for both worlds; or those of a run of nano (`warm`)
+    projector         cells of frames become what the LLM already reads
+    short, long       projector, clock and LLM answer questions, another grid in every step
+
+Each stage leaves a folder and, while it runs, a checkpoint in it; `resume` goes on from there. The token
+counts are drawn in every step, so one model serves any budget.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
+
+from bvllm.common.trust import loading_weights
+from bvllm.model.clock import ClockEmbedding
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_vision
+from bvllm.model.text_encoder import TextEncoder
+from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
+from bvllm.nano.dynamic.align import align_cells
+from bvllm.nano.dynamic.build import build_dynamic, dynamic_processor
+from bvllm.nano.dynamic.exam import exam_clips
+from bvllm.nano.dynamic.tuning import DynamicStage, Exam, tune_dynamic
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.frame_dataset import FrameDataset, draw_pool
+from bvllm.nano.knowledge import knowledge_of
+from bvllm.nano.language import Where
+from bvllm.nano.loop import Control
+from bvllm.nano.progress import RunRecord
+from bvllm.nano.train import (
+    BOTH_WORLDS,
+    CLOCK,
+    WHERE,
+    Recipe,
+    draw_pools,
+    is_done,
+    language_stage,
+    mark,
+    tower_stage,
+)
+from bvllm.synthetic.tokenizer import build_tokenizer
+
+LEARNS = ("compressor", "multi_modal_projector", "clock", "language_model")
+EXAM_SEED = 8_000_009
+# Nano's stages at half their minutes, so that the whole takes an hour on two cores.
+SHORTER = replace(BOTH_WORLDS, tower_minutes=8.0, language_minutes=14.0)
+
+
+@dataclass(frozen=True)
+class DynamicRecipe:
+    """Dynamic-nano's recipe. Minutes are the most that a stage takes.
+
+    Attributes:
+        nano: how pools, tower and language model are made.
+        projector_steps, projector_minutes: of the alignment of cells.
+        stages: of tuning.
+        compressor: a name in `COMPRESSORS`.
+        exam_scenes, exam_clips: of each world, drawn for the log alone and never trained on; 0 asks nothing.
+    """
+
+    nano: Recipe = SHORTER
+    projector_steps: int = 3000
+    projector_minutes: float = 3.0
+    stages: tuple[DynamicStage, ...] = (
+        DynamicStage("short", LEARNS, steps=4000, minutes=18, lr=6e-4),
+        DynamicStage("long", LEARNS, steps=2000, minutes=6, lr=2e-4, seconds=(8, 64), most=1024),
+    )
+    compressor: str = "pool"
+    exam_scenes: int = 80
+    exam_clips: int = 64
+
+
+def train_dynamic_nano(
+    out: Path,
+    *,
+    warm: Path | None = None,
+    resume: bool = False,
+    recipe: DynamicRecipe | None = None,
+    control: Control | None = None,
+) -> Path:
+    """Train the embedded Dynamic-VLM.
+
+    Args:
+        out: folder for the stages; the finished model is in `out/model`.
+        warm: a run of nano whose stages "tower" and "language" are taken; None makes them here.
+        resume: go on with the run in `out`; a finished one stays as it is.
+        recipe: another recipe than the shipped model's.
+        control: who is told, and who may stop the run.
+
+    Returns:
+        The folder of the finished model, for `--model`.
+
+    Raises:
+        ValueError: `out` holds a run and `resume` is False, it was started with another recipe, or `warm`
+            holds no finished stages.
+        Interrupted: the control's `stop` was asked; `resume` goes on.
+    """
+    recipe, control = recipe or DynamicRecipe(), control or Control()
+    if warm is not None:
+        for name in ("tower", "language"):
+            if not is_done(warm / name):
+                raise ValueError(
+                    f"warm must hold a finished stage {name!r}, got {str(warm)!r}: name a run of nano"
+                )
+    record = RunRecord.claim(out, recipe, None, resume=resume)
+    if is_done(out / "model"):
+        control.log(f"nothing left to do in {out}: the run is finished")
+        return out / "model"
+    with control.stop.listening(), record.clocked(control):
+        return _train(out, warm or out, recipe, control)
+
+
+@dataclass(frozen=True)
+class WarmParts:
+    """What nano's stages leave."""
+
+    tower: CLIPVisionModel
+    words: TextEncoder
+    language_model: Qwen2Model
+    clock: ClockEmbedding
+    where: Where
+
+
+def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Path:
+    tokenizer = build_tokenizer()
+    pool, busy = draw_pools(recipe.nano, control)
+    parts = train_warm_parts(warm, tokenizer, pool, busy, recipe.nano, control)
+    seed = recipe.nano.seed
+    model = build_dynamic(
+        tokenizer, parts.tower, parts.language_model, parts.clock, seed=seed, compressor=recipe.compressor
+    )
+    control.log("encoding the pool")
+    bank = encode_pool(model, pool, busy, control)
+    exam = _exam(model, recipe, control)
+    folder = out / "projector"
+    if not is_done(folder):
+        align_cells(
+            model,
+            tokenizer,
+            bank,
+            parts.where,
+            steps=recipe.projector_steps,
+            minutes=recipe.projector_minutes,
+            seed=seed,
+            control=control.within(folder),
+        )
+        _finish(folder, model)
+    for number, stage in enumerate(recipe.stages):
+        before, folder = folder, out / stage.name
+        if not is_done(folder):
+            model = _read(before)
+            tune_dynamic(
+                model,
+                tokenizer,
+                bank,
+                stage,
+                seed=seed * 100 + number,
+                exam=exam,
+                control=control.within(folder),
+            )
+            _finish(folder, model)
+    _save(_read(folder), tokenizer, out / "model")
+    parts.words.save(out / "model")
+    shows = torch.tensor(
+        [needle is not None for needle in pool.needles] + [True] * (len(bank.frames) - len(pool))
+    )
+    knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
+    mark(out / "model")
+    return out / "model"
+
+
+def train_warm_parts(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    pool: FrameDataset,
+    busy: BusyPool | None,
+    recipe: Recipe,
+    control: Control,
+) -> WarmParts:
+    """Nano's tower and language model, made in the folder or read from it."""
+    tower, words = tower_stage(folder / "tower", pool, busy, recipe, recipe.tower_minutes, control)
+    language_model, clock, where = language_stage(folder / "language", tokenizer, recipe, True, control, busy)
+    return WarmParts(tower, words, language_model, clock, where)
+
+
+def read_warm_parts(folder: Path) -> WarmParts:
+    """The finished stages of a run, without any pool."""
+    language_model = Qwen2Model.from_pretrained(folder / "language", **loading_weights())
+    width = language_model.config.hidden_size
+    clock, where = ClockEmbedding(width), Where(width)
+    clock.load_state_dict(load_file(folder / "language" / CLOCK))
+    where.load_state_dict(load_file(folder / "language" / WHERE))
+    tower = CLIPVisionModel.from_pretrained(folder / "tower", **loading_weights())
+    return WarmParts(tower, TextEncoder.load(folder / "tower"), language_model, clock, where)
+
+
+def encode_pool(
+    model: DynamicVLMForConditionalGeneration, pool: FrameDataset, busy: BusyPool | None, control: Control
+) -> FeatureCache:
+    """The patches of every frame, in bfloat16."""
+    return FeatureCache.encode(
+        pool, model.model, mean=NANO_MEAN, std=NANO_STD, busy=busy, tell=control.progress
+    )
+
+
+def _exam(model: DynamicVLMForConditionalGeneration, recipe: DynamicRecipe, control: Control) -> Exam | None:
+    """Clips of scenes of the validation split, for the log."""
+    if not recipe.exam_scenes:
+        return None
+    bank = exam_bank(model, recipe.exam_scenes, EXAM_SEED, recipe.nano.workers, control)
+    worlds = {
+        name: exam_clips(bank, (8, 64), recipe.exam_clips, EXAM_SEED, busy=name == "busy")
+        for name in ("plain", "busy")
+    }
+    return Exam(bank, worlds)
+
+
+def exam_bank(
+    model: DynamicVLMForConditionalGeneration, scenes: int, seed: int, workers: int, control: Control
+) -> FeatureCache:
+    """Frames that no training saw: needles of the validation split, busy scenes of another seed."""
+    side = nano_vision().image_size
+    pool = draw_pool(scenes, split="val", seed=seed, image_size=side, workers=workers, tell=control.progress)
+    busy = draw_busy_pool(2 * scenes, seed=seed, image_size=side, workers=workers, tell=control.progress)
+    return encode_pool(model, pool, busy, control)
+
+
+def _finish(folder: Path, model: DynamicVLMForConditionalGeneration) -> None:
+    model.save_pretrained(folder)
+    mark(folder)
+
+
+def _read(folder: Path) -> DynamicVLMForConditionalGeneration:
+    return DynamicVLMForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, **loading_weights()
+    )
+
+
+def _save(
+    model: DynamicVLMForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    """Model and processor in `save_pretrained` layout; weights in bfloat16, half the size."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    dynamic_processor(tokenizer, model).save_pretrained(folder)

@@ -1,0 +1,55 @@
+"""Keep the patches of a frame that a small network scores highest."""
+
+import torch
+from torch import Tensor, nn
+
+from bvllm.primitives.assignment import Assignment
+from bvllm.stages.compressors.compressed import Compressed
+from bvllm.stages.frame_grids import Grid
+
+TAU = 1.0
+
+
+class PruneCompressor(nn.Module):
+    """Score every patch, keep the top k of the frame, in reading order.
+
+    In training Gumbel noise is added to the scores before the choice, and survivors are multiplied by how
+    likely their choice was, relative to the surest one, so that the scorer gets a gradient. Without noise and
+    without scaling at inference: the same frame always gives the same tokens.
+
+    Source: one of the compressors that Dynamic-VLM (arXiv 2412.09530) tried: "an MLP scores tokens, Gumbel
+        softmax makes the choice differentiable, top-K stay", from the note. How it was trained is not told;
+        this is the note's reading (b).
+
+    Args:
+        channels: C.
+
+    Example:
+        >>> [frame] = PruneCompressor(4).eval()(torch.randn(1, 9, 4), [Grid(1, 2)], Grid(3, 3))
+        >>> len(frame.features), frame.plan.weight.tolist()
+        (2, [1.0, 1.0])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scorer = nn.Sequential(
+            nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, 1)
+        )
+
+    def forward(self, patches: Tensor, grids: list[Grid], native: Grid) -> list[Compressed]:
+        """(F, N, C) -> F results; a grid counts as its number of cells."""
+        scores = self.scorer(patches.to(next(self.scorer.parameters()).dtype))[..., 0]
+        return [self._keep(frame, score, grid.cells) for frame, score, grid in zip(patches, scores, grids)]
+
+    def _keep(self, frame: Tensor, score: Tensor, count: int) -> Compressed:
+        if self.training:
+            noise = -torch.empty_like(score).exponential_().log()
+            soft = ((score + noise) / TAU).softmax(dim=0)
+        else:
+            soft = score
+        kept = soft.topk(count).indices.sort().values
+        plan = Assignment.keep(kept, len(frame)).reduction()
+        if not self.training:
+            return Compressed(frame[kept], plan)
+        weight = soft[kept] / soft[kept].max().detach()
+        return Compressed(frame[kept] * weight[:, None].to(frame.dtype), plan)

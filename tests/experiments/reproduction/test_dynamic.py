@@ -1,0 +1,69 @@
+"""Dynamic-VLM's tables: every row is trained once, examined once, and compared with intervals."""
+
+import numpy as np
+import pytest
+import torch
+
+from bvllm.nano.busy_pool import draw_busy_pool
+from bvllm.nano.dynamic.exam import exam_clips, with_options
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.frame_dataset import FrameDataset
+from bvllm.nano.loop import Control
+from experiments.reproduction import dynamic
+from experiments.reproduction.dynamic import TABLES, DynamicScale, make_dynamic
+from tests.model.dynamic.tiny_dynamic import dynamic_model
+
+SMALL = DynamicScale(steps=1, room=200, seconds=(8, 10), most=64, busy=1.0)
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """Random features of a few busy scenes, and a tiny model in the place of an aligned one."""
+    pool = draw_busy_pool(8, seed=3, image_size=32, workers=1)
+    plain = FrameDataset(torch.zeros(0, 3, 32, 32), (), torch.zeros(0), torch.zeros(0))
+    bank = FeatureCache.index(plain, torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16), pool)
+    dynamic_model(clock=True).save_pretrained(tmp_path / "start")
+    asked = with_options(exam_clips(bank, (8, 12), 10, 5, busy=True))[:6]
+    made = dynamic._Workshop(
+        tmp_path, SMALL, tmp_path / "start", bank, bank, tuple(asked), 0.25, Control(print)
+    )
+    monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_claims_name_rows_and_variants_differ_in_what_they_say(name):
+    table = TABLES[name]
+    assert all(0 <= k < len(table.rows) for _, *pair in table.claims for k in pair)
+    assert all((row.tokens is None) != (row.each is None) for row in table.rows)
+    by_name = {}
+    for row in table.rows:
+        assert by_name.setdefault(row.variant.name, row.variant) == row.variant
+
+
+def test_a_table_is_made_and_goes_on(workshop, monkeypatch):
+    page = make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
+    assert page.count("frames |") >= 5
+    assert "guessing" in page
+    trained = []
+    monkeypatch.setattr(dynamic, "tune_dynamic", lambda *_, **__: trained.append(1))
+    again = make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
+    assert again.splitlines()[:12] == page.splitlines()[:12]
+    assert not trained
+
+
+def test_variants_without_times_share_the_weights_they_have(workshop):
+    first = dynamic._read(workshop / "start")
+    bare = dynamic._changed(first, dynamic.NO_TIME)
+    assert bare.model.clock is None
+    assert torch.equal(
+        bare.model.multi_modal_projector.linear_1.weight, first.model.multi_modal_projector.linear_1.weight
+    )
+
+
+def test_a_page_says_which_orders_hold():
+    table = TABLES["dynamic_compressors"]
+    right = [np.ones((2, 40)), np.ones((2, 40)), np.zeros((2, 40))]
+    page = dynamic._page(table, right, 0.25, [1, 2], dynamic.Conditions.now("a test"))
+    assert "| pooling is above pruning | +100.0 (+100.0 to +100.0) | agrees |" in page
+    assert "| pooling is above merging | +0.0 (+0.0 to +0.0) | not told apart |" in page

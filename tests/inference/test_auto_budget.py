@@ -1,0 +1,103 @@
+"""The least budget that is enough: what is tried, when it stops, and how the margin is calibrated."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bvllm.inference import auto_budget
+from bvllm.inference.ask import ask
+from bvllm.inference.auto_budget import AutoBudget, Tried, answer_auto, calibrate, margin_of, outcome
+from bvllm.inference.results import notes_lines
+from tests.test_messages import HOUSE
+
+
+@pytest.fixture
+def answers(monkeypatch, loaded):
+    """What a model says at each budget, put in the place of `answer`; one real answer lends the rest."""
+
+    def use(said, options=("red", "blue")):
+        real = ask(
+            torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "which is it?", loaded, options=options or None
+        )
+        given = []
+
+        def answer(encoded, question, model, *, budget):
+            given.append(budget.tokens)
+            likely, text = said[budget.tokens]
+            return replace(real, likelihoods=likely, free_text=text, tokens=budget.tokens, frames_total=1000)
+
+        monkeypatch.setattr(auto_budget, "answer", answer)
+        return given
+
+    return use
+
+
+LADDER = AutoBudget((16, 64, 256), least_margin=0.5)
+
+
+def test_a_sure_answer_ends_it_and_an_unsure_one_goes_on(answers, loaded):
+    given = answers({16: ((0.6, 0.4), "red"), 64: ((0.9, 0.1), "red"), 256: ((1.0, 0.0), "red")})
+    found = answer_auto(None, "which is it?", loaded, LADDER, options=["red", "blue"])
+    assert given == [16, 64]
+    assert [step.margin for step in found.budget_steps] == [0.2, 0.8]
+    assert found.tokens_spent == 80
+    assert any("16 tokens (margin 0.20), 64 tokens (margin 0.80); 80 in all" in n for n in notes_lines(found))
+
+
+def test_never_sure_ends_at_the_largest(answers, loaded):
+    given = answers(dict.fromkeys((16, 64, 256), ((0.5, 0.5), "red")))
+    assert answer_auto(None, "which is it?", loaded, LADDER, options=["red", "blue"]).tokens_spent == 336
+    assert given == [16, 64, 256]
+
+
+def test_an_open_question_stops_where_two_budgets_say_the_same(answers, loaded):
+    given = answers({16: ((), "red"), 64: ((), "blue"), 256: ((), "blue")}, options=())
+    found = answer_auto(None, "which is it?", loaded, LADDER)
+    assert given == [16, 64, 256]
+    assert [step.margin for step in found.budget_steps] == [None, 0.0, 1.0]
+    assert any("first try" in line and "same words" in line for line in notes_lines(found))
+
+
+def test_equal_options_are_one_for_the_margin():
+    assert margin_of((0.3, 0.3, 0.4), ("red", "red", "blue")) == pytest.approx(0.2)
+    assert margin_of((), ()) is None
+
+
+def test_calibration_saves_where_certainty_means_something_and_not_where_it_does_not():
+    draw = random.Random(3)
+    telling, blind = [], []
+    for _ in range(400):
+        easy = draw.random() < 0.6
+        margins = (draw.uniform(0.7, 1) if easy else draw.uniform(0, 0.5), 0.9)
+        telling.append(Tried(margins, (easy, True), (16, 1024)))
+        blind.append(Tried((draw.random(), 0.9), (draw.random() < 0.5, True), (16, 1024)))
+    right, spent = outcome(telling, calibrate(telling))
+    assert right >= 0.99
+    assert spent < 0.5 * 1024
+    assert outcome(blind, calibrate(blind))[0] >= 0.99  # only by asking nearly everything twice
+
+
+def test_a_ladder_comes_back_from_its_file(tmp_path):
+    assert AutoBudget.load(tmp_path) == AutoBudget()
+    LADDER.save(tmp_path)
+    assert AutoBudget.load(tmp_path) == LADDER
+    (tmp_path / auto_budget.FILE).write_text("[]")
+    with pytest.raises(ValueError, match="must hold tokens and least_margin") as error:
+        AutoBudget.load(tmp_path)
+    assert HOUSE.search(str(error.value))
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"tokens": ()}, "tokens must be one or more rising budgets"),
+        ({"tokens": (64, 16)}, "tokens must be one or more rising budgets"),
+        ({"least_margin": 1.5}, "least_margin must lie in"),
+    ],
+)
+def test_ladders_that_cannot_be_meant_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said) as error:
+        AutoBudget(**settings)
+    assert HOUSE.search(str(error.value))

@@ -1,0 +1,141 @@
+"""Ask a Dynamic-VLM: the budget is kept at any size, frames stand in time, memory lets frames go."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from bvllm.common.text import Question
+from bvllm.inference.answer import answer
+from bvllm.inference.ask import ask, load_model
+from bvllm.inference.dynamic import LoadedDynamic
+from bvllm.inference.encode import encode_video
+from bvllm.inference.evidence.write import write_evidence
+from bvllm.inference.planned_model import planned_model
+from bvllm.inference.results import notes_lines
+from bvllm.methods.names import MethodNames
+from bvllm.model.text_encoder import TextEncoder
+from bvllm.types import Budget
+from bvllm.video import FrameList
+from tests.model import tiny
+from tests.model.dynamic.tiny_dynamic import chat, dynamic_model, dynamic_processor
+from tests.test_messages import HOUSE
+
+FRAMES = FrameList(tiny.frames(20), [2.0 * k for k in range(20)])
+
+
+@pytest.fixture(scope="module")
+def dynamic():
+    model = dynamic_model(clock=True)
+    return LoadedDynamic(model, dynamic_processor(model), "tiny")
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 16, 100, 320, 5000])
+def test_any_budget_is_kept_and_nearly_spent(tokens, dynamic):
+    found = ask(FRAMES, "what is shown?", dynamic, budget=Budget(tokens, 256), max_new_tokens=2)
+    assert found.tokens <= tokens
+    assert found.tokens >= 0.95 * min(tokens, 320)
+    assert len(found.frames) == min(20, tokens)
+    assert sum(found.tokens_per_frame) == found.tokens
+
+
+def test_it_says_what_the_hugging_face_model_says(dynamic):
+    found = ask(FRAMES, "what is shown?", dynamic, budget=Budget(40, 256), max_new_tokens=5)
+    inputs = dynamic.processor.apply_chat_template(
+        [chat(FRAMES, "what is shown?")], tokenize=True, add_generation_prompt=True
+    )
+    said = dynamic.model.generate(**inputs, max_new_tokens=5)[0, -5:]
+    assert found.free_text == dynamic.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+
+
+def test_options_are_told_apart_and_the_falling_rate_is_noted(dynamic):
+    found = ask(FRAMES, "which?", dynamic, budget=Budget(4, 256), options=["red", "blue"], max_new_tokens=2)
+    assert found.text in ("red", "blue")
+    assert sum(found.likelihoods) == pytest.approx(1)
+    assert any("4 of 20 sampled frames are read" in line for line in notes_lines(found))
+
+
+def test_frames_arrive_one_by_one_and_give_what_all_together_give(dynamic):
+    encoded = encode_video(FRAMES, dynamic)
+    asked, budget = dynamic.read(Question.parse("what?")), Budget(50, 256)
+    chosen = dynamic.select(encoded.frame_features, encoded.seconds, asked, budget)
+    patches = dynamic.patch_features(encoded.store.get(range(20)))
+    alive = []
+
+    def stream():
+        for k, row in enumerate(patches):
+            alive.append(k)
+            yield row
+
+    one_by_one = dynamic.reduce_stream(stream(), chosen, asked, budget)
+    together = dynamic.reduce(patches, chosen, asked, budget)
+    assert torch.equal(one_by_one.pooler_output[0], together.pooler_output[0])
+    origin = one_by_one.tokens[0].origin
+    torch.testing.assert_close(origin.combine(patches.flatten(0, 1)), one_by_one.tokens[0].features)
+
+
+def test_asking_never_holds_many_frames_patches(dynamic, monkeypatch):
+    sizes = []
+    real = LoadedDynamic.patch_features
+
+    def counted(self, frames):
+        sizes.append(len(frames))
+        return real(self, frames)
+
+    monkeypatch.setattr(LoadedDynamic, "patch_features", counted)
+    encoded = encode_video(FrameList(tiny.frames(60), [float(k) for k in range(60)]), dynamic)
+    got = []
+    store = encoded.store.get
+    monkeypatch.setattr(encoded.store, "get", lambda k: got.append(len(k)) or store(k))
+    answer(encoded, "what?", dynamic, budget=Budget(64, 256), max_new_tokens=1)
+    assert max(got) <= 16
+    assert sum(got) == sum(sizes) == 60
+
+
+def test_a_selector_in_front_chooses_frames_and_the_budget_is_shared_among_those(dynamic):
+    words = TextEncoder(["red", "star"], dynamic.model.config.vision_config.hidden_size)
+    able = dataclasses.replace(dynamic, words=words)
+    few = ask(
+        FRAMES,
+        "where is the red star?",
+        able,
+        budget=Budget(64, 4),
+        select_frames="relevant",
+        max_new_tokens=1,
+    )
+    assert len(few.frames) == 4
+    assert few.tokens == 64
+    with pytest.raises(ValueError, match="asks for no relevance") as error:
+        dynamic.methods(MethodNames(select_frames="relevant"))
+    assert HOUSE.search(str(error.value))
+
+
+@pytest.mark.parametrize("method", ["tome", "divprune", "uniform"])
+def test_other_methods_fill_the_slot(method, dynamic):
+    found = ask(FRAMES, "what?", dynamic, budget=Budget(60, 256), sample_tokens=method, max_new_tokens=1)
+    assert found.tokens == 60
+
+
+def test_trained_parts_of_another_model_are_refused(dynamic):
+    with pytest.raises(ValueError, match="select_frames must be a method without trained weights") as error:
+        dynamic.methods(MethodNames(select_frames="qformer"))
+    assert HOUSE.search(str(error.value))
+
+
+def test_a_folder_is_loaded_planned_and_shown(dynamic, tmp_path):
+    dynamic.model.save_pretrained(tmp_path)
+    dynamic.processor.save_pretrained(tmp_path)
+    again = load_model(str(tmp_path))
+    assert isinstance(again, LoadedDynamic)
+    encoded = encode_video(FRAMES, again)
+    found = answer(encoded, "what is shown?", again, budget=Budget(40, 256), max_new_tokens=3)
+    assert (
+        found.tokens
+        == ask(FRAMES, "what is shown?", dynamic, budget=Budget(40, 256), max_new_tokens=3).tokens
+    )
+    write_evidence(tmp_path / "shown.html", encoded, found)
+    assert (tmp_path / "shown.html").stat().st_size > 1000
+    plan, cost = planned_model(str(tmp_path)), again.cost(Budget(40, 256))
+    assert plan.parameters == cost.parameters
+    assert cost.tokens == 40
+    assert plan.chosen(600, Budget(4000, 300)) == 256

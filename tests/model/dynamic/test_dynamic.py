@@ -1,0 +1,197 @@
+"""A Dynamic-VLM as a Hugging Face model: batches, times, grids, saving, gradients, adapters."""
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import bvllm.hf  # noqa: F401  # registers with the Auto classes
+from bvllm.model.dynamic import DynamicVLMForConditionalGeneration, DynamicVLMProcessor
+from bvllm.model.dynamic.processing_dynamic import SYSTEM
+from bvllm.stages.frame_grids import Grid
+from tests.model import tiny
+from tests.model.dynamic.tiny_dynamic import TOKENIZER, VIDEO_ID, chat, dynamic_model, dynamic_processor
+from tests.test_messages import HOUSE
+
+CLIP, LONG = tiny.clip(5, step=2.0), tiny.clip(30, seed=3)
+PICTURE, OTHER = tiny.frames(1, seed=1)[0], tiny.frames(1, seed=2)[0]
+CHATS = [
+    chat(CLIP, "what is shown?"),
+    chat(PICTURE, "and", OTHER, "which is red?"),
+    chat(PICTURE, LONG, "what is first?"),
+    chat("what is a star?"),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dynamic_model(clock=True)
+
+
+@pytest.fixture(scope="module")
+def processor(model):
+    return dynamic_processor(model)
+
+
+def inputs_of(processor, chats, **settings):
+    return processor.apply_chat_template(chats, tokenize=True, add_generation_prompt=True, **settings)
+
+
+def test_pictures_videos_and_text_of_a_batch_answer_as_they_do_alone(model, processor):
+    together = model.generate(**inputs_of(processor, CHATS), max_new_tokens=4)[:, -4:]
+    for row, one in zip(together, CHATS):
+        assert torch.equal(model.generate(**inputs_of(processor, [one]), max_new_tokens=4)[0, -4:], row)
+
+
+def test_beams_of_a_batch_search_as_they_do_alone(model, processor):
+    together = model.generate(**inputs_of(processor, CHATS[:3]), max_new_tokens=3, num_beams=2)[:, -3:]
+    for row, one in zip(together, CHATS[:3]):
+        alone = model.generate(**inputs_of(processor, [one]), max_new_tokens=3, num_beams=2)
+        assert torch.equal(alone[0, -3:], row)
+
+
+def test_a_prompt_holds_as_many_tokens_as_its_grids_and_no_more_than_the_budget(processor):
+    found = inputs_of(processor, CHATS)
+    frames = (5, 2, 31, 0)
+    grids = found["video_grids"].prod(dim=1).split(frames)
+    for row, of_prompt in zip(found["input_ids"], grids):
+        assert int((row == VIDEO_ID).sum()) == int(of_prompt.sum()) <= 40
+    assert found["video_grids"].tolist()[5:7] == [
+        [4, 4],
+        [4, 4],
+    ]  # two pictures share 40 tokens: all they have
+    assert int(grids[2].sum()) >= 0.95 * 40
+
+
+def test_frames_stand_behind_their_true_seconds(processor):
+    text = TOKENIZER.decode(inputs_of(processor, CHATS[0])["input_ids"][0]).replace(" ", "")
+    marks = text.replace("<|video|>", "")
+    assert "0s:;2s:;4s:;6s:;8s:" in marks
+
+
+def test_a_picture_and_a_processor_without_times_name_no_seconds(processor):
+    assert "s:" not in TOKENIZER.decode(inputs_of(processor, CHATS[1])["input_ids"][0]).replace(" ", "")
+    assert processor.write_clip([2, 1], [0.0, 1.0]).startswith("0s: ")
+    plain = dynamic_processor(dynamic_model(timestamps=False))
+    assert plain.write_clip([2, 1], [0.0, 1.0]) == "<|video|>" * 3
+
+
+def test_frames_that_outnumber_the_tokens_or_the_model_are_thinned_evenly(model):
+    processor = dynamic_processor(model)
+    processor.budget_tokens = 10
+    found = inputs_of(processor, [chat(LONG, "what?")])
+    assert found["video_seconds"].tolist() == [1, 4, 7, 10, 13, 16, 19, 22, 25, 28]
+    processor.budget_tokens, processor.max_frames = 40, 3
+    assert inputs_of(processor, [chat(LONG, "what?")])["video_seconds"].tolist() == [5, 15, 25]
+
+
+def test_the_papers_system_prompt_stands_where_a_chat_has_none():
+    processor = DynamicVLMProcessor.for_model(dynamic_model().config, TOKENIZER)
+    given = [{"role": "system", "content": "be brief"}, *CHATS[3]]
+    rendered = [processor.apply_chat_template(c, add_generation_prompt=True) for c in (CHATS[3], given)]
+    assert [SYSTEM in text for text in rendered] == [True, False]
+
+
+def test_tokens_of_one_frame_copied_over_the_others_and_shuffled_times_change_the_answer(model, processor):
+    found = inputs_of(processor, CHATS[:1])
+    logits = model(**found).logits[0, -1]
+    copied = {**found, "pixel_values_videos": found["pixel_values_videos"][:1].expand(5, -1, -1, -1)}
+    shuffled = {**found, "video_seconds": found["video_seconds"].flip(0)}
+    for other in (copied, shuffled):
+        assert not torch.allclose(model(**other).logits[0, -1], logits, atol=1e-3)
+    later = inputs_of(processor, [chat(tiny.clip(5, step=3.0), "what is shown?")])
+    assert not torch.equal(later["input_ids"], found["input_ids"])  # the prompt itself tells the time
+
+
+def test_the_auto_classes_bring_the_same_model_and_processor_back(model, processor, tmp_path):
+    found = inputs_of(processor, CHATS)
+    said = model.generate(**found, max_new_tokens=3)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    again.generation_config.eos_token_id = None
+    theirs = inputs_of(AutoProcessor.from_pretrained(tmp_path), CHATS)
+    assert torch.equal(again.generate(**theirs, max_new_tokens=3), said)
+    assert isinstance(again, DynamicVLMForConditionalGeneration)
+
+
+@pytest.mark.parametrize("compressor", ["pool", "merge", "prune"])
+def test_gradients_reach_every_part_and_text_alone_runs_the_visual_side(compressor, processor):
+    model = dynamic_model(compressor=compressor, clock=True).train()
+    for chats in (CHATS, CHATS[3:]):
+        found = inputs_of(processor, chats)
+        model.zero_grad()
+        model(
+            **found, labels=found["input_ids"].masked_fill(found["input_ids"] == VIDEO_ID, -100)
+        ).loss.backward()
+        # CLIP's last layer and its LayerNorm are behind `vision_feature_layer`.
+        silent = {n for n, p in model.named_parameters() if p.grad is None and "layers.1." not in n}
+        assert silent == {f"model.vision_tower.post_layernorm.{n}" for n in ("weight", "bias")}
+    assert model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() == 0  # of text alone
+
+
+def test_an_adapter_learns_and_leaves_the_rest_alone(processor):
+    peft = pytest.importorskip("peft")
+    adapted = peft.get_peft_model(
+        dynamic_model(clock=True),
+        peft.LoraConfig(target_modules=r"model\.language_model\..*(q_proj|v_proj)", r=2),
+    )
+    found = inputs_of(processor, CHATS)
+    adapted(**found, labels=found["input_ids"]).loss.backward()
+    assert {n.split(".")[-3] for n, p in adapted.named_parameters() if p.grad is not None} == {
+        "lora_A",
+        "lora_B",
+    }
+
+
+def test_memory_holds_few_frames_patches_at_a_time(model, monkeypatch):
+    sizes, encode = [], type(model.model).encode_patches
+
+    def counted(self, pixels):
+        sizes.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(type(model.model), "encode_patches", counted)
+    pixels = torch.zeros(50, 3, 16, 16)
+    found = model.get_video_features(pixels, torch.ones(50, 2, dtype=torch.long), None, torch.zeros(50))
+    assert max(sizes) <= 8
+    assert sum(sizes) == len(found.pooler_output) == 50
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"video_grids": None}, "video_grids must be given"),
+        ({"video_grids": torch.ones(2, 2, dtype=torch.long)}, "video_grids must have one entry"),
+        ({"video_grids": torch.ones(5, 2, dtype=torch.long)}, "input_ids must hold 5 placeholders"),
+        ({"video_seconds": None}, "video_seconds must be given to a model with a clock"),
+        ({"pixel_values_videos": None}, "pixel_values_videos must be given"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(change, said, model, processor):
+    found = {**inputs_of(processor, CHATS[:1]), **change}
+    with pytest.raises(ValueError, match=said) as error:
+        model(**found)
+    assert HOUSE.search(str(error.value))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"compressor": "squeeze"}, "compressor must be one of"),
+        ({"allocation": "odd"}, "allocation must be one of"),
+        ({"budget_tokens": 0}, "budget_tokens must be at least 1"),
+        ({"max_frames": 0}, "max_frames must be at least 1"),
+        ({"vision_feature_layer": 9}, "vision_feature_layer must lie in"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change, said, model):
+    with pytest.raises(ValueError, match=said) as error:
+        type(model.config)(**model.config.to_dict() | change)
+    assert HOUSE.search(str(error.value))
+
+
+def test_the_configuration_shares_tokens_by_either_rule(model):
+    settings = model.config.to_dict() | {"budget_tokens": 30}
+    mixed, released = (type(model.config)(**settings | {"allocation": a}) for a in ("mixed", "released"))
+    assert sum(g.cells for g in mixed.frame_grids(7)) == 30
+    assert released.frame_grids(7) == [Grid(2, 2)] * 7
