@@ -79,7 +79,7 @@ def answer(
             selection = loaded.select(encoded.frame_features, encoded.seconds, asked, used, names)
         needed = frames_needed(selection).tolist()
         with clock.step("encode patches"):
-            patches, seen = _patches(needed, encoded, loaded, session, threads, reading_of(filled))
+            patches, seen = encoded_patches(needed, encoded, loaded, session, threads, reading_of(filled))
         with clock.step("sample and merge tokens"):
             visual = loaded.reduce(patches, selection, asked, used, names, *seen)
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
@@ -197,7 +197,7 @@ class _Clock:
             self._progress(name, done, 1)
 
 
-def _patches(
+def encoded_patches(
     frames: list[int],
     encoded: EncodedVideo,
     loaded: VideoModel,

@@ -30,14 +30,14 @@ from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.inference.plain_words import plain_length
-from bvllm.inference.scorer import ImageTextScorer
+from bvllm.inference.scorer import Scorer
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
-from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id
+from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id, tokens_per_frame
 from bvllm.model.backbones.pruning.cache import PrunedCache
 from bvllm.model.backbones.pruning.decoders import decoder_of
 from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
@@ -91,7 +91,7 @@ class BalancedModel:
     processor: ProcessorMixin
     name: str
     recipe: str
-    scorer: ImageTextScorer | None
+    scorer: Scorer | None
     frame_size: tuple[int, int]
     chunk: int = 16
     patch_step: int = 1
@@ -111,6 +111,11 @@ class BalancedModel:
     @property
     def budget(self) -> Budget:
         return BUDGET
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """N, what a frame of `frame_size` becomes."""
+        return tokens_per_frame(self.model.config)
 
     @property
     def most_frames(self) -> int:
@@ -359,6 +364,14 @@ class BalancedModel:
             said = self.model.generate(**given, **states, **options)
         tokenizer, read = self.processor.tokenizer, given["input_ids"].shape[1]
         return [tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
+
+    @torch.inference_mode()
+    def prefill(self, asked: AskedQuestion, visual: VisualTokens) -> None:
+        """Read the prompt and say nothing: what comes before the first word."""
+        given = self.prompt.inputs(asked, visual)
+        with self._inside(given, [visual]) as states:
+            own = states or {"past_key_values": DynamicCache(config=self.model.config.get_text_config())}
+            self.model(**given, **own, use_cache=True)
 
     def option_scores(
         self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +34,33 @@ FAMILIES: dict[type[PreTrainedConfig], tuple[type[PreTrainedModel], tuple[float,
     CLIPConfig: (CLIPModel, tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)),
     SiglipConfig: (SiglipModel, tuple(IMAGENET_STANDARD_MEAN), tuple(IMAGENET_STANDARD_STD)),
 }
+
+
+class Scorer(Protocol):
+    """What says how much frames bear on a question.
+
+    Attributes:
+        name: what it was asked for by.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """(t, 3, H, W) uint8 -> (t, C) float32 of unit length, on the CPU."""
+        ...
+
+    def question_features(self, text: str) -> Tensor:
+        """(C,) float32 of unit length, in the space of the frames'."""
+        ...
+
+    def relevance(self, features: Tensor, text: str) -> Tensor:
+        """(T,) how much frames bear on a question, in 0..1."""
+        ...
+
+    def digest(self) -> str:
+        """The same only where the same frames give the same features."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def train_nano(
     if minutes is not None:
         recipe.within(minutes)  # refuses what is no time at all, before anything is written
     record = RunRecord.claim(out, recipe, minutes, resume=resume)
-    if _is_done(out / "model"):
+    if is_done(out / "model"):
         control.log(f"nothing left to do in {out}: the run is finished")
         return out / "model"
     if record.minutes is not None:
@@ -168,14 +168,14 @@ def train_nano(
 def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Path:
     """Every stage that is not done yet; where a limit was set, each gets its share of what is left of it."""
     tokenizer = build_tokenizer()
-    pool, busy = _pools(recipe, control)
+    pool, busy = draw_pools(recipe, control)
     heads = recipe.alignment_minutes + recipe.tuning_minutes
     frames = len(pool) + (0 if busy is None else len(busy))
     reserved = 0.0 if record.minutes is None else _encoding_minutes(pool, frames)
     limit = record.share(
         recipe.tower_minutes, recipe.tower_minutes + recipe.language_minutes + heads, reserved
     )
-    tower, words = _tower(out / "tower", pool, busy, recipe, limit, control)
+    tower, words = tower_stage(out / "tower", pool, busy, recipe, limit, control)
     limit = record.share(recipe.language_minutes, recipe.language_minutes + heads, reserved)
     language_model, clock, where = language_stage(
         out / "language", tokenizer, replace(recipe, language_minutes=limit), True, control, busy
@@ -191,7 +191,7 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     following = recipe.tuning_minutes
     for number, stage in enumerate(recipe.stages):
         before, folder = folder, out / stage.name
-        if not _is_done(folder):
+        if not is_done(folder):
             model = model if before is None else _stage_model(before)
             limited = replace(stage, minutes=record.share(stage.minutes, following))
             seed = recipe.seed * 100 + number
@@ -203,7 +203,7 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     words.save(out / "model")
     shows = torch.tensor([needle is not None for needle in pool.needles] + [True] * (frames - len(pool)))
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
-    _mark(out / "model")
+    mark_done(out / "model")
     return out / "model"
 
 
@@ -220,7 +220,7 @@ def _regressed(
     if not recipe.alignment_steps:
         return None
     folder = out / "alignment"
-    if not _is_done(folder):
+    if not is_done(folder):
         own = control.within(folder)
         align(
             model,
@@ -259,7 +259,7 @@ def language_stage(
         len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
     clock, where = ClockEmbedding(config.hidden_size), Where(config.hidden_size)
-    if not (resume and _is_done(folder)):
+    if not (resume and is_done(folder)):
         language_model, clock, where = warm_up_language(
             tokenizer,
             config,
@@ -273,7 +273,7 @@ def language_stage(
         language_model.save_pretrained(folder)
         save_file(clock.state_dict(), folder / CLOCK)
         save_file(where.state_dict(), folder / WHERE)
-        _mark(folder)
+        mark_done(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
     if (folder / WHERE).is_file():  # folders of before 2026-11-29 tell of no places
         where.load_state_dict(load_file(folder / WHERE))
@@ -287,7 +287,7 @@ def save_nano(model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokeniz
     model.float()
 
 
-def _pools(recipe: Recipe, control: Control) -> tuple[FrameDataset, BusyPool | None]:
+def draw_pools(recipe: Recipe, control: Control) -> tuple[FrameDataset, BusyPool | None]:
     """Drawn again each time: it takes a few minutes here, and would take gigabytes on a disk."""
     busy = f" and {recipe.busy_scenes} busy ones" if recipe.busy_scenes else ""
     control.log(f"drawing {recipe.scenes} scenes{busy}")
@@ -302,10 +302,10 @@ def _pools(recipe: Recipe, control: Control) -> tuple[FrameDataset, BusyPool | N
     )
 
 
-def _tower(
+def tower_stage(
     folder: Path, pool: FrameDataset, busy: BusyPool | None, recipe: Recipe, minutes: float, control: Control
 ) -> tuple[CLIPVisionModel, TextEncoder]:
-    if not _is_done(folder):
+    if not is_done(folder):
         tower, words = warm_up_tower(
             pool,
             nano_vision(),
@@ -320,21 +320,21 @@ def _tower(
         )
         tower.save_pretrained(folder)
         words.save(folder)
-        _mark(folder)
+        mark_done(folder)
     return CLIPVisionModel.from_pretrained(folder, **loading_weights()), TextEncoder.load(folder)
 
 
-def _is_done(folder: Path) -> bool:
+def is_done(folder: Path) -> bool:
     return (folder / "done").is_file()
 
 
 def _finish(folder: Path, model: BVLLMForConditionalGeneration) -> None:
     """Leave a stage's model, and its mark last."""
     model.save_pretrained(folder)
-    _mark(folder)
+    mark_done(folder)
 
 
-def _mark(folder: Path) -> None:
+def mark_done(folder: Path) -> None:
     (folder / "done").touch()
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
