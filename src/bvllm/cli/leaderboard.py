@@ -33,6 +33,10 @@ def leaderboard(
     ] = None,
     budgets: Annotated[str, typer.Option(help="Visual tokens, apart by commas.")] = "16,32,64,128,256",
     methods: Annotated[str, typer.Option(help="Which: all, or names apart by commas.")] = "all",
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Tasks whose questions are asked, apart by commas; all of them if left out."),
+    ] = None,
     questions: Annotated[
         int | None, typer.Option(min=1, help="So many of them, drawn by the seed.", show_default=False)
     ] = None,
@@ -60,13 +64,23 @@ def leaderboard(
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
             folder = data or make_world_for(out, seed)
-            asked = Asked(model, scorer, folder, counts, questions, seed, fps)
+            asked = Asked(model, scorer, folder, counts, questions, seed, fps, named_tasks(tasks))
             found = make_leaderboard(out, asked, entries, progress=tell)
         deliver(json_target, found.text, found.as_json)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     except (VideoError, ModelError, OSError, ImportError) as error:
         raise Unanswerable(str(error)) from error
+
+
+def named_tasks(text: str | None) -> tuple[str, ...]:
+    """Tasks as `binding,counting`; none for all.
+
+    Example:
+        >>> named_tasks("binding, counting"), named_tasks(None)
+        (('binding', 'counting'), ())
+    """
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 def budget_counts(text: str) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ from bvllm.model.backbones.families import Family, encode, family_of, placeholde
 from bvllm.model.backbones.pruning.cache import PrunedCache
 from bvllm.model.backbones.pruning.decoders import decoder_of
 from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
-from bvllm.stages.allocate import POLICIES
+from bvllm.stages.allocate import POLICIES, BalancedShare
 from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
 from bvllm.stages.reading import Reading
@@ -190,7 +190,11 @@ class BalancedModel:
         relevance = None
         if self.scorer is not None:
             relevance = self.scorer.relevance(features, asked.question.stem)
-        [chosen] = self._pipeline(methods).choose_frames(
+        pipeline = self._pipeline(methods)
+        if isinstance(pipeline.policy, BalancedShare):
+            affordable = pipeline.policy.frames(budget.tokens, self.tokens_per_frame)
+            budget = Budget(budget.tokens, min(budget.frames, affordable))
+        [chosen] = pipeline.choose_frames(
             [Clip(features, seconds)],
             budget=budget,
             signals=[Signals(relevance=relevance, seed=methods.seed)],

@@ -31,6 +31,7 @@ class Asked:
         questions: how many of them; None for all.
         seed: which of them.
         fps: frames a second.
+        tasks: whose questions are asked; none named takes all.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Asked:
     questions: int | None = None
     seed: int = 0
     fps: float = 1.0
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def make_leaderboard(
     """
     import matplotlib  # noqa: F401 - hours of asking should not end without it
 
-    items = chosen_items(task_of("world").read(asked.data, None), asked.questions, asked.seed)
+    items = chosen_items(task_of("world").read(asked.data, None), asked.questions, asked.seed, asked.tasks)
     loaded = load_model(asked.model, scorer=asked.scorer)
     if not isinstance(loaded, BalancedModel):
         raise ValueError(

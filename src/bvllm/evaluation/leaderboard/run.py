@@ -23,13 +23,26 @@ from bvllm.inference.session import Session
 from bvllm.methods.names import reading_of
 from bvllm.stages.pipeline import frames_needed
 
-PROFILED = 4  # questions whose memory is counted, of each cell
+PROFILED = 1  # questions whose memory is counted, of each cell: it is slow
 Progress = Callable[[int, int], None]
 
 
-def chosen_items(items: Sequence[Item], questions: int | None, seed: int) -> list[Item]:
-    """So many of a benchmark's questions, drawn by the seed, in the benchmark's order; all where None."""
-    answerable = [item for item in items if item.answer is not None]
+def chosen_items(
+    items: Sequence[Item], questions: int | None, seed: int, tasks: Sequence[str] = ()
+) -> list[Item]:
+    """So many of a benchmark's questions, drawn by the seed, in the benchmark's order; all where None.
+
+    Args:
+        tasks: of which alone questions are drawn; none named takes all.
+
+    Raises:
+        ValueError: the benchmark has no question of a task.
+    """
+    missing = sorted(set(tasks) - {item.task for item in items})
+    if missing:
+        known = ", ".join(sorted({item.task for item in items}))
+        raise ValueError(f"--tasks must be among {known}, got {', '.join(missing)}: use some of these")
+    answerable = [item for item in items if item.answer is not None and (not tasks or item.task in tasks)]
     if questions is None or questions >= len(answerable):
         return answerable
     drawn = np.random.default_rng((seed, 79)).permutation(len(answerable))[:questions]

@@ -39,8 +39,10 @@ class LlavaStage:
     busy: float = 0.8
 
 
-PROJECTOR = LlavaStage("projector", ("multi_modal_projector",), steps=1000, minutes=4, lr=2e-3)
-WHOLE = LlavaStage("whole", ("multi_modal_projector", "language_model"), steps=6000, minutes=27, lr=7e-4)
+PROJECTOR = LlavaStage("projector", ("multi_modal_projector",), steps=120, minutes=4, lr=2e-3, batch=24)
+WHOLE = LlavaStage(
+    "whole", ("multi_modal_projector", "language_model"), steps=1750, minutes=26, lr=6e-4, batch=20
+)
 
 
 def tune_llava(
