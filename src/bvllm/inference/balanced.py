@@ -5,7 +5,6 @@ through its own encoder, each alone; their tokens are reduced to the budget; and
 prompt, with the true times of the chosen frames, of which the placeholders stay whose tokens stayed.
 """
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -412,11 +411,12 @@ class BalancedModel:
         ids = pad_sequence([torch.tensor(r) for r in replies], batch_first=True).to(self.device)
         lengths = torch.tensor([len(r) for r in replies], device=self.device)
         real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        scores: Tensor = first[ids[:, 0]]
-        if ids.shape[1] == 1:
+        scores: Tensor = first[ids[:, 0]].clone()
+        longer = (lengths > 1).nonzero()[:, 0]  # the others are told by their first token
+        if not len(longer):
             return scores
-        shared, count, read = copy.deepcopy(states), len(replies), given["input_ids"].shape[1]
-        shared.batch_repeat_interleave(count)
+        ids, real, count, read = ids[longer], real[longer], len(longer), given["input_ids"].shape[1]
+        states.batch_repeat_interleave(count)  # they are this call's own
         then = torch.arange(ids.shape[1] - 1, device=self.device)
         extra = {}
         if "position_ids" in given:
@@ -427,12 +427,13 @@ class BalancedModel:
         logits = self.model(
             input_ids=ids[:, :-1],
             attention_mask=ids.new_ones(count, read + ids.shape[1] - 1),
-            past_key_values=shared,
+            past_key_values=states,
             use_cache=True,
             **extra,
         ).logits
         chances: Tensor = logits.float().log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
-        return scores + (chances * real[:, 1:]).sum(dim=1)
+        scores[longer] += (chances * real[:, 1:]).sum(dim=1)
+        return scores
 
     def ask(self, source: AnySource, question: str | Question, **settings: Any) -> "Answer":
         """One question about one video; see `bvllm.ask`. `budget` may be a number of tokens.
