@@ -16,6 +16,9 @@ from bvllm.cli.console import (
 from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import ScorerOption, TrustOption
 
+WORLD, VIDEOS, SECONDS = "world", 50, (16.0, 64.0)  # what is made where no data are named
+CLOCKED = "when"  # frames reach most families without their times
+
 
 def leaderboard(
     out: Annotated[Path, typer.Option(help="Folder for answers, table and plot.", file_okay=False)],
@@ -53,7 +56,7 @@ def leaderboard(
         counts = budget_counts(budgets)
     silence_libraries()
     from bvllm.evaluation.leaderboard.entries import entries_named
-    from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard, make_world_for
+    from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard
     from bvllm.inference.loading import ModelError
     from bvllm.video import VideoError
 
@@ -63,7 +66,7 @@ def leaderboard(
         isolate_decoding()
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
-            folder = data or make_world_for(out, seed)
+            folder = data or world_for(out, seed)
             asked = Asked(model, scorer, folder, counts, questions, seed, fps, named_tasks(tasks))
             found = make_leaderboard(out, asked, entries, progress=tell)
         deliver(json_target, found.text, found.as_json)
@@ -71,6 +74,18 @@ def leaderboard(
         raise WrongUse(str(error)) from error
     except (VideoError, ModelError, OSError, ImportError) as error:
         raise Unanswerable(str(error)) from error
+
+
+def world_for(out: Path, seed: int) -> Path:
+    """Busy videos of a seed in a folder of the run, made once; they ask for nothing that needs a clock."""
+    from bvllm.synthetic import make_world
+    from bvllm.synthetic.busy.tasks import BUSY_TASKS
+
+    folder = out / WORLD
+    if not (folder / "test.jsonl").is_file():  # which is written last
+        tasks = [task for task in BUSY_TASKS if task != CLOCKED]
+        make_world(folder, split="test", count=VIDEOS, seconds=SECONDS, seed=seed, tasks=tasks, detail="busy")
+    return folder
 
 
 def named_tasks(text: str | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from transformers.utils import is_torchvision_available
 
 from bvllm.common.text import first_sentence
 from bvllm.common.trust import loading, loading_weights
-from bvllm.inference.balanced import RECIPES, BalancedModel
+from bvllm.inference.balanced import BalancedModel
+from bvllm.inference.recipes import RECIPES
 from bvllm.inference.scorer import Scorer, load_scorer
 from bvllm.inference.word_scorer import WordScorer, has_words
 from bvllm.model.backbones.families import family_of, usual_frame_size

@@ -29,6 +29,7 @@ from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.inference.plain_words import plain_length
+from bvllm.inference.recipes import RECIPES
 from bvllm.inference.scorer import Scorer
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
@@ -51,25 +52,6 @@ from bvllm.video.forms import AnySource
 if TYPE_CHECKING:
     from bvllm.inference.results import Answer
 
-# What fills the slots, by the recipe's name. "uniform" asks nobody which frames matter.
-RECIPES: dict[str, dict[str, str]] = {
-    "balanced": {
-        "select_frames": "relevant",
-        "merge_frames": NONE,
-        "sample_tokens": NONE,
-        "merge_tokens": "bipartite",
-        "tokens_policy": "balanced",
-        "prune_layers": NONE,
-    },
-    "uniform": {
-        "select_frames": "uniform",
-        "merge_frames": NONE,
-        "sample_tokens": NONE,
-        "merge_tokens": "bipartite",
-        "tokens_policy": NONE,
-        "prune_layers": NONE,
-    },
-}
 THUMBNAIL = 8  # pixels each way: what is kept of a frame where no scorer is
 BUDGET = Budget(tokens=1024, frames=32)
 
@@ -81,7 +63,7 @@ class BalancedModel:
     Attributes:
         model, processor: as their families load them.
         name: what it was asked for by.
-        recipe: a key of `RECIPES`.
+        recipe: a key of `bvllm.inference.recipes.RECIPES`.
         scorer: says how much frames bear on the question; None allows recipes that do not ask.
         frame_size: (height, width) in which frames are kept and shown to the model's processor.
     """

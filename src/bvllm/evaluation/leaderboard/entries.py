@@ -12,7 +12,7 @@ A method fills one slot; what the others hold is the same for all methods of tha
 import difflib
 from dataclasses import dataclass
 
-from bvllm.inference.balanced import RECIPES
+from bvllm.inference.recipes import RECIPES
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import MethodNames
 from bvllm.stages.method import Slot

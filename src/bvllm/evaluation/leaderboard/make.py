@@ -15,9 +15,7 @@ from bvllm.evaluation.tasks import task_of
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.loading import load_model
 
-CLOCKED = "when"  # frames reach a transformers model of most families without their times
 TABLE, PLOT = "leaderboard.md", "leaderboard.png"
-WORLD, VIDEOS, SECONDS = "world", 50, (16.0, 64.0)  # what is made where no data are named
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,6 @@ class Leaderboard:
     def as_json(self) -> object:
         """The same, for programs."""
         return {"settings": asdict(self.settings), "methods": [asdict(one) for one in self.found]}
-
-
-def make_world_for(out: Path, seed: int) -> Path:
-    """Busy videos of a seed in a folder of the run, made once; they ask for nothing that needs a clock."""
-    from bvllm.synthetic import make_world
-    from bvllm.synthetic.busy.tasks import BUSY_TASKS
-
-    folder = out / WORLD
-    if not (folder / "test.jsonl").is_file():  # which is written last
-        tasks = [task for task in BUSY_TASKS if task != CLOCKED]
-        make_world(folder, split="test", count=VIDEOS, seconds=SECONDS, seed=seed, tasks=tasks, detail="busy")
-    return folder
 
 
 def make_leaderboard(
