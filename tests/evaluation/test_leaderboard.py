@@ -166,6 +166,9 @@ def test_methods_are_listed_and_told_in_full(capsys):
     assert {(s, one["name"]) for one in said["methods"] for s in one["slots"]} == {
         (slot, name) for slot, methods in METHODS.items() for name in methods
     }
+    of = {one["name"]: one["status"] for one in said["methods"]}
+    assert "from the abstract" in of["f2c"]
+    assert "released code" in of["divprune"]
     assert main(["methods", "divprune"]) == 0
     told = capsys.readouterr().out
     assert "2503.02175" in told

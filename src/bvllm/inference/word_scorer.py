@@ -69,7 +69,8 @@ class WordScorer:
     @torch.inference_mode()
     def question_features(self, text: str) -> Tensor:
         """(C,) float32 of unit length; zeros where no word is known."""
-        return self.words([text])[0].cpu()
+        found: Tensor = self.words([text])[0]
+        return found.cpu()
 
     def relevance(self, features: Tensor, text: str) -> Tensor:
         """(T,) how much frames bear on a question: cosines, moved to 0..1."""

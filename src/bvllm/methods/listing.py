@@ -22,6 +22,7 @@ class MethodFacts:
         paper: address, or "ours".
         lands: on the count that it is given, below it, or in another order.
         runs_on: which models can be asked with it.
+        status: what it was written from, in its author's words; "ours" where nobody else's rule is meant.
         summary: what it does, in one line.
         description: the whole account: from ratios to counts, departures, the source.
         options: its settings with their defaults, as Python writes them.
@@ -34,6 +35,7 @@ class MethodFacts:
     paper: str
     lands: str
     runs_on: str
+    status: str
     summary: str
     description: str
     options: dict[str, str]
@@ -68,13 +70,15 @@ def methods_named(name: str) -> list[MethodFacts]:
 
 def methods_table(found: list[MethodFacts]) -> str:
     """The methods as a table in Markdown."""
-    rows = ["| method | slot | needs | training-free | runs on | paper | |", "|---|---|---|---|---|---|---|"]
+    head = "| method | slot | needs | training-free | runs on | paper | status | what it does |"
+    rows = [head, "|---" * 8 + "|"]
     for one in found:
         paper = one.paper.rpartition("/")[2]
         slots, needs = ", ".join(one.slots), ", ".join(one.needs) or "-"
         free = "yes" if one.training_free else "no"
         rows.append(
-            f"| `{one.name}` | {slots} | {needs} | {free} | {one.runs_on} | {paper} | {one.summary} |"
+            f"| `{one.name}` | {slots} | {needs} | {free} | {one.runs_on} | {paper} | {one.status} "
+            f"| {one.summary} |"
         )
     return "\n".join(rows)
 
@@ -90,6 +94,7 @@ def in_full(one: MethodFacts) -> str:
         f"runs on: {one.runs_on}",
         f"lands: {one.lands}",
         f"paper: {one.paper}",
+        f"status: {one.status}",
     ]
     if options:
         lines.append(f"settings:\n{options}")
@@ -108,10 +113,22 @@ def _facts(name: str, method: type[Any], slots: tuple[str, ...]) -> MethodFacts:
         paper=method.paper,
         lands=method.lands,
         runs_on=ITS_MODEL if learned else ANY_MODEL,
+        status=_source(said),
         summary=said.partition("\n")[0],
         description=said,
         options={} if learned else _options(method),
     )
+
+
+def _source(description: str) -> str:
+    """What a docstring says behind "Source:", in one line.
+
+    Example:
+        >>> _source("Does this.\\n\\nSource: a paper,\\n    its code.\\n\\nExample:")
+        'a paper, its code.'
+    """
+    said = description.partition("Source:")[2].partition("\n\n")[0]
+    return " ".join(said.split()) or "ours"
 
 
 def _options(method: type[Any]) -> dict[str, str]:
