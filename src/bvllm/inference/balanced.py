@@ -433,7 +433,7 @@ class BalancedModel:
         """What a question costs at most, counted; see `VideoModel`."""
         height, width = self.frame_size
         weights = list(self.model.parameters())
-        channels = 3 * THUMBNAIL**2 if self.scorer is None else int(self.scorer.model.config.projection_dim)
+        channels = 3 * THUMBNAIL**2 if self.scorer is None else self.scorer.width
         frames = min(budget.frames, self.most_frames)
         blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         each = self.patch_features(blank).shape[1]

@@ -41,10 +41,17 @@ class Scorer(Protocol):
 
     Attributes:
         name: what it was asked for by.
+        width: C of its features.
     """
 
     @property
     def name(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+
+    def known(self, text: str) -> list[str]:
+        """What of a text means something to it, in order."""
+        ...
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, C) float32 of unit length, on the CPU."""
@@ -84,6 +91,15 @@ class ImageTextScorer:
     def side(self) -> int:
         """Of the square that the tower sees."""
         return int(self.model.config.vision_config.image_size)
+
+    @property
+    def width(self) -> int:
+        """C of its features."""
+        return int(self.model.config.projection_dim)
+
+    def known(self, text: str) -> list[str]:
+        """The pieces of a text: words are cut, so all of it means something."""
+        return list(self.tokenizer.tokenize(text))
 
     @torch.inference_mode()
     def frame_features(self, frames: Tensor) -> Tensor:

@@ -57,6 +57,15 @@ class WordScorer:
         """Of the square that the tower sees."""
         return int(self.tower.config.image_size)
 
+    @property
+    def width(self) -> int:
+        """C of its features."""
+        return int(self.tower.config.hidden_size)
+
+    def known(self, text: str) -> list[str]:
+        """The words of a text that frames were taught by."""
+        return self.words.known(text)
+
     @torch.inference_mode()
     def frame_features(self, frames: Tensor) -> Tensor:
         """(t, 3, H, W) uint8 -> (t, C) float32 of unit length, on the CPU."""

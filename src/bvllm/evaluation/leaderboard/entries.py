@@ -61,16 +61,16 @@ def all_entries(seed: int = 0) -> tuple[Entry, ...]:
 
 def _beside(slot: Slot, name: str, seed: int) -> MethodNames:
     """A method, and what the other slots hold beside it."""
-    empty = dict.fromkeys(METHODS, NONE)
+    filled: dict[str, str] = dict.fromkeys(METHODS, NONE)
     around: dict[str, dict[str, str]] = {
         "select_frames": {"tokens_policy": NONE},
         "merge_frames": {"select_frames": "uniform", "merge_tokens": "bipartite", "tokens_policy": NONE},
-        # The scores of even frames are alike: equal shares, and no token is left over.
-        "sample_tokens": {"select_frames": "uniform", "tokens_policy": "balanced"},
+        "sample_tokens": {"select_frames": "uniform", "tokens_policy": "even"},
         "merge_tokens": {"select_frames": "uniform", "tokens_policy": NONE},
         "prune_layers": {"select_frames": "uniform", "tokens_policy": NONE},
     }
-    return MethodNames(**{**empty, **around[slot], slot: name}, seed=seed)  # type: ignore[arg-type]
+    filled |= around[slot] | {slot: name}
+    return MethodNames(**filled, seed=seed)  # type: ignore[arg-type]  # slots, which are words
 
 
 def usual_entries(seed: int = 0) -> tuple[Entry, ...]:

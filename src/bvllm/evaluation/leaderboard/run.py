@@ -161,7 +161,7 @@ def ask_once(
         budget,
         right=best == item.answer,
         tokens=float(sum(visual.spent)),
-        frames=len(visual.tokens[0].frame.unique()),
+        frames=len(torch.unique(visual.tokens[0].frame)),
         method_ms=1e3 * (choosing + reducing),
         prefill_ms=1e3 * prefill.seconds,
         peak_mb=peak,
