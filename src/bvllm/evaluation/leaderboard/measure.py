@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.autograd import profiler_util  # noqa: F401 - which torch.profiler needs loaded
 from torch.profiler import ProfilerActivity, profile
 
 MEMORY = "[memory]"  # name of the profiler's events about allocations
