@@ -1,8 +1,10 @@
 """The table of docs/methods.md is the table METHODS."""
 
+import re
 from pathlib import Path
 
 from bvllm.methods import METHODS
+from bvllm.stages.allocate import POLICIES
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
 BEGIN, END = (
@@ -31,3 +33,44 @@ def test_the_page_has_the_table():
     page = PAGE.read_text(encoding="utf-8")
     found = page.partition(BEGIN)[2].partition(END)[0]
     assert found == table(), f"docs/methods.md must hold the table of METHODS, write:\n{table()}"
+
+
+def systems():
+    """Rows of the table of the field: number, system, state, methods, words."""
+    page = PAGE.read_text(encoding="utf-8")
+    found = page.partition("<!-- systems: checked by tests/methods/test_page.py -->\n")[2]
+    lines = found.partition("<!-- end of systems -->")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_system_of_the_field_is_accounted_for():
+    numbers = [row[0] for row in systems()]
+    assert numbers == [*map(str, range(1, 79)), *(f"L{k}" for k in range(1, 12)), "served", "served"]
+    assert len({row[1] for row in systems()}) == len(numbers)
+
+
+def test_the_states_of_systems_are_true():
+    known = {name for methods in METHODS.values() for name in methods} | set(POLICIES)
+    for number, system, state, methods, words in systems():
+        assert state in ("here", "partly", "later", "outside"), (number, system)
+        named = re.findall(r"`([\w]+)`", methods)
+        assert set(named) <= known, f"{system} names methods that are not in METHODS: {methods}"
+        assert bool(named) == (state in ("here", "partly")) or number in ("33", "50"), (number, system, state)
+        assert words or state == "here", f"{system} must say which part, or why"
+
+
+def test_every_method_with_a_paper_belongs_to_a_system():
+    named = {name for row in systems() for name in re.findall(r"`([\w]+)`", row[3])}
+    without = {
+        f"{slot} {name}"
+        for slot, methods in METHODS.items()
+        for name, method in methods.items()
+        if method.paper != "ours" and name not in named
+    }
+    assert without <= {
+        "select_frames resampler",
+        "merge_frames released",
+        "sample_tokens pool",
+        "merge_tokens siglip_head",
+        "sample_tokens siglip_head",
+    }

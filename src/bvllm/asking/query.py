@@ -14,7 +14,7 @@ from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.loading import ModelError
 from bvllm.inference.model import VideoModel
 from bvllm.inference.model_name import resolve_model
-from bvllm.inference.scorer import ImageTextScorer
+from bvllm.inference.scorer import Scorer
 from bvllm.model.text_encoder import TextEncoder
 
 WORD = re.compile(r"[^\W_]+")
@@ -36,13 +36,13 @@ class QueryEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ScorerWords:
-    """The text side of a wrapped model's scorer; its words are cut in pieces, so it knows them all."""
+    """The text side of a wrapped model's scorer."""
 
-    scorer: ImageTextScorer
+    scorer: Scorer
 
     def known(self, text: str) -> list[str]:
-        """The pieces of a text."""
-        return list(self.scorer.tokenizer.tokenize(text))
+        """The words or pieces of a text that mean something."""
+        return self.scorer.known(text)
 
     def __call__(self, texts: list[str]) -> Tensor:
         """(n, C) of unit length."""

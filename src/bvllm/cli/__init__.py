@@ -16,6 +16,8 @@ from bvllm.cli.doctor import doctor
 from bvllm.cli.eval import evaluate_model
 from bvllm.cli.index import index
 from bvllm.cli.json_output import with_value
+from bvllm.cli.leaderboard import leaderboard
+from bvllm.cli.methods import methods
 from bvllm.cli.models import models
 from bvllm.cli.plan import plan
 from bvllm.cli.search import search
@@ -38,8 +40,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "index": (index, "bvllm index videos"),
     "plan": (plan, "bvllm plan video.mp4 --budget 128"),
     "models": (models, "bvllm models"),
+    "methods": (methods, "bvllm methods tome"),
     "doctor": (doctor, "bvllm doctor video.mp4"),
     "eval": (evaluate_model, "bvllm eval --data world --json scores.json"),
+    "leaderboard": (leaderboard, "bvllm leaderboard --data world --methods balanced,tome --out table"),
     "convert": (convert, "bvllm convert llama-vid release converted"),
 }
 for _name, (_command, _example) in COMMANDS.items():

@@ -9,7 +9,10 @@ def models(json_target: JsonOption = None) -> None:
     silence_libraries()
     from bvllm.model.backbones.families import FAMILIES, families_table
 
-    own = "nano is inside the package; a folder of `bvllm train` or `bvllm convert` has model_type bvllm."
+    own = (
+        "nano (of B-VLLM) and llava-nano (a small LLaVA-OneVision) are inside the package; a folder of "
+        "`bvllm train` or `bvllm convert` has model_type bvllm."
+    )
     deliver(
         json_target,
         lambda: f"{own}\n\n{families_table()}\n\nTested with tiny random models of transformers 5.23.",

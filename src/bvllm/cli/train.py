@@ -98,6 +98,52 @@ def _small(training: "Callable[[Control], Path]") -> None:
     show(path)
 
 
+@train.command("llava_nano", epilog=example("bvllm train llava_nano --warm runs/nano --out runs/llava"))
+def llava_nano(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model and its checkpoints.", file_okay=False)
+    ] = Path("runs/llava_nano"),
+    warm: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run of nano on both worlds: its tower and language model are taken.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a small LLaVA-OneVision on both worlds, to compare methods on (see bvllm leaderboard).
+
+    Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
+    """
+    silence_libraries()
+    from safetensors import SafetensorError
+    from transformers.utils import is_torchvision_available
+
+    from bvllm.common.allocator import keep_freed_memory
+    from bvllm.common.stopping import Interrupted
+    from bvllm.nano.llava.train import train_llava_nano
+    from bvllm.nano.loop import Control
+
+    if not is_torchvision_available():  # said before an hour of work, not after it
+        raise Unanswerable(
+            "training needs torchvision for the model's own processor: pip install 'bvllm[hf]'"
+        )
+    keep_freed_memory()
+    try:
+        with progress_bar(remaining=True) as bar:
+            path = train_llava_nano(out, warm=warm, resume=resume, control=Control(_log, bar))
+    except Interrupted as error:
+        raise Stopped(str(error), error.signal) from error
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        raise Unanswerable(str(error)) from error
+    show(path)
+
+
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(

@@ -219,13 +219,13 @@ def _visual_tokens(
         return visual, math.prod(visual.grid or ())
     reading = reading_of(loaded.methods(names))
     with clock.step("encode patches"):
-        patches, seen = _patches(needed, encoded, loaded, session, threads, reading)
+        patches, seen = encoded_patches(needed, encoded, loaded, session, threads, reading)
     with clock.step("sample and merge tokens"):
         visual = loaded.reduce(patches, selection, asked, used, names, *seen)
     return visual, patches.shape[1]
 
 
-def _patches(
+def encoded_patches(
     frames: list[int],
     encoded: EncodedVideo,
     loaded: VideoModel,

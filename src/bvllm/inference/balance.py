@@ -9,8 +9,10 @@ from transformers.utils import is_torchvision_available
 
 from bvllm.common.text import first_sentence
 from bvllm.common.trust import loading, loading_weights
-from bvllm.inference.balanced import RECIPES, BalancedModel
-from bvllm.inference.scorer import ImageTextScorer, load_scorer
+from bvllm.inference.balanced import BalancedModel
+from bvllm.inference.recipes import RECIPES
+from bvllm.inference.scorer import Scorer, load_scorer
+from bvllm.inference.word_scorer import WordScorer, has_words
 from bvllm.model.backbones.families import family_of, usual_frame_size
 from bvllm.model.folder import ModelError, check_weights
 
@@ -20,7 +22,7 @@ def balance(
     processor: ProcessorMixin,
     *,
     pipeline: str | None = None,
-    scorer: str | ImageTextScorer | None = None,
+    scorer: str | Scorer | None = None,
     frame_size: tuple[int, int] | None = None,
     name: str | None = None,
 ) -> BalancedModel:
@@ -60,11 +62,14 @@ def load_balanced(
 ) -> BalancedModel:
     """Load a model of one of `FAMILIES`, and its own processor; see `load_model`.
 
+    A model that brings words for its tower scores frames by itself where no scorer is named.
+
     Raises:
         ValueError: the recipe needs a scorer that was not named.
         ModelError: it cannot be read, or its processor needs torchvision.
     """
-    check_recipe(pipeline, scorer)
+    own = scorer is None and has_words(where)
+    check_recipe(pipeline, where if own else scorer)
     if not is_torchvision_available():
         raise ModelError(
             f"model {name!r} needs torchvision for its own processor, got none: pip install 'bvllm[hf]'"
@@ -82,10 +87,12 @@ def load_balanced(
         raise
     except Exception as error:  # transformers, safetensors and the hub raise all kinds for a broken model
         raise ModelError(f"model {name!r} cannot be loaded: {first_sentence(error)}") from error
-    return balance(model.to(device), processor, pipeline=pipeline, scorer=scorer, name=name)
+    model = model.to(device)
+    found = WordScorer.load(where, device, model.base_model.vision_tower) if own else scorer
+    return balance(model, processor, pipeline=pipeline, scorer=found, name=name)
 
 
-def check_recipe(recipe: str | None, scorer: str | ImageTextScorer | None) -> str:
+def check_recipe(recipe: str | None, scorer: str | Scorer | None) -> str:
     """The recipe that is meant: "balanced" with a scorer; without one, nothing is taken for meant.
 
     Raises:

@@ -5,7 +5,6 @@ through its own encoder, each alone; their tokens are reduced to the budget; and
 prompt, with the true times of the chosen frames, of which the placeholders stay whose tokens stayed.
 """
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,18 +29,19 @@ from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.inference.plain_words import plain_length
-from bvllm.inference.scorer import ImageTextScorer
+from bvllm.inference.recipes import RECIPES
+from bvllm.inference.scorer import Scorer
 from bvllm.inference.session import PromptCache
 from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
-from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id
+from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id, tokens_per_frame
 from bvllm.model.backbones.pruning.cache import PrunedCache
 from bvllm.model.backbones.pruning.decoders import decoder_of
 from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
-from bvllm.stages.allocate import POLICIES
+from bvllm.stages.allocate import POLICIES, BalancedShare
 from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
 from bvllm.stages.reading import Reading
@@ -52,25 +52,6 @@ from bvllm.video.forms import AnySource
 if TYPE_CHECKING:
     from bvllm.inference.results import Answer
 
-# What fills the slots, by the recipe's name. "uniform" asks nobody which frames matter.
-RECIPES: dict[str, dict[str, str]] = {
-    "balanced": {
-        "select_frames": "relevant",
-        "merge_frames": NONE,
-        "sample_tokens": NONE,
-        "merge_tokens": "bipartite",
-        "tokens_policy": "balanced",
-        "prune_layers": NONE,
-    },
-    "uniform": {
-        "select_frames": "uniform",
-        "merge_frames": NONE,
-        "sample_tokens": NONE,
-        "merge_tokens": "bipartite",
-        "tokens_policy": NONE,
-        "prune_layers": NONE,
-    },
-}
 THUMBNAIL = 8  # pixels each way: what is kept of a frame where no scorer is
 BUDGET = Budget(tokens=1024, frames=32)
 
@@ -82,7 +63,7 @@ class BalancedModel:
     Attributes:
         model, processor: as their families load them.
         name: what it was asked for by.
-        recipe: a key of `RECIPES`.
+        recipe: a key of `bvllm.inference.recipes.RECIPES`.
         scorer: says how much frames bear on the question; None allows recipes that do not ask.
         frame_size: (height, width) in which frames are kept and shown to the model's processor.
     """
@@ -91,7 +72,7 @@ class BalancedModel:
     processor: ProcessorMixin
     name: str
     recipe: str
-    scorer: ImageTextScorer | None
+    scorer: Scorer | None
     frame_size: tuple[int, int]
     chunk: int = 16
     patch_step: int = 1
@@ -111,6 +92,11 @@ class BalancedModel:
     @property
     def budget(self) -> Budget:
         return BUDGET
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """N, what a frame of `frame_size` becomes."""
+        return tokens_per_frame(self.model.config)
 
     @property
     def most_frames(self) -> int:
@@ -185,7 +171,11 @@ class BalancedModel:
         relevance = None
         if self.scorer is not None:
             relevance = self.scorer.relevance(features, asked.question.stem)
-        [chosen] = self._pipeline(methods).choose_frames(
+        pipeline = self._pipeline(methods)
+        if isinstance(pipeline.policy, BalancedShare):
+            affordable = pipeline.policy.frames(budget.tokens, self.tokens_per_frame)
+            budget = Budget(budget.tokens, min(budget.frames, affordable))
+        [chosen] = pipeline.choose_frames(
             [Clip(features, seconds)],
             budget=budget,
             signals=[Signals(relevance=relevance, seed=methods.seed)],
@@ -360,6 +350,14 @@ class BalancedModel:
         tokenizer, read = self.processor.tokenizer, given["input_ids"].shape[1]
         return [tokenizer.decode(row[read:], skip_special_tokens=True).strip() for row in said]
 
+    @torch.inference_mode()
+    def prefill(self, asked: AskedQuestion, visual: VisualTokens) -> None:
+        """Read the prompt and say nothing: what comes before the first word."""
+        given = self.prompt.inputs(asked, visual)
+        with self._inside(given, [visual]) as states:
+            own = states or {"past_key_values": DynamicCache(config=self.model.config.get_text_config())}
+            self.model(**given, **own, use_cache=True)
+
     def option_scores(
         self, asked: AskedQuestion, visual: VisualTokens, said: str, prompt: PromptCache | None = None
     ) -> list[float]:
@@ -395,11 +393,12 @@ class BalancedModel:
         ids = pad_sequence([torch.tensor(r) for r in replies], batch_first=True).to(self.device)
         lengths = torch.tensor([len(r) for r in replies], device=self.device)
         real = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        scores: Tensor = first[ids[:, 0]]
-        if ids.shape[1] == 1:
+        scores: Tensor = first[ids[:, 0]].clone()
+        longer = (lengths > 1).nonzero()[:, 0]  # the others are told by their first token
+        if not len(longer):
             return scores
-        shared, count, read = copy.deepcopy(states), len(replies), given["input_ids"].shape[1]
-        shared.batch_repeat_interleave(count)
+        ids, real, count, read = ids[longer], real[longer], len(longer), given["input_ids"].shape[1]
+        states.batch_repeat_interleave(count)  # they are this call's own
         then = torch.arange(ids.shape[1] - 1, device=self.device)
         extra = {}
         if "position_ids" in given:
@@ -410,12 +409,13 @@ class BalancedModel:
         logits = self.model(
             input_ids=ids[:, :-1],
             attention_mask=ids.new_ones(count, read + ids.shape[1] - 1),
-            past_key_values=shared,
+            past_key_values=states,
             use_cache=True,
             **extra,
         ).logits
         chances: Tensor = logits.float().log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
-        return scores + (chances * real[:, 1:]).sum(dim=1)
+        scores[longer] += (chances * real[:, 1:]).sum(dim=1)
+        return scores
 
     def ask(self, source: AnySource, question: str | Question, **settings: Any) -> "Answer":
         """One question about one video; see `bvllm.ask`. `budget` may be a number of tokens.
@@ -433,7 +433,7 @@ class BalancedModel:
         """What a question costs at most, counted; see `VideoModel`."""
         height, width = self.frame_size
         weights = list(self.model.parameters())
-        channels = 3 * THUMBNAIL**2 if self.scorer is None else int(self.scorer.model.config.projection_dim)
+        channels = 3 * THUMBNAIL**2 if self.scorer is None else self.scorer.width
         frames = min(budget.frames, self.most_frames)
         blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         each = self.patch_features(blank).shape[1]

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 # Models inside the package, and their folders.
-PACKAGED = {"nano": "assets/nano"}
+PACKAGED = {"nano": "assets/nano", "llava-nano": "assets/llava-nano"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -25,7 +25,7 @@ def resolve_model(name: str) -> str:
         if not (folder / "config.json").is_file():
             raise ValueError(
                 f"model must be one that is installed, got {name!r} without its files: "
-                f"reinstall bvllm, or make it again with `bvllm train {name}`"
+                f"reinstall bvllm, or make it again with `bvllm train {name.replace('-', '_')}`"
             )
         return str(folder)
     if os.path.isdir(name):

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +36,40 @@ FAMILIES: dict[type[PreTrainedConfig], tuple[type[PreTrainedModel], tuple[float,
 }
 
 
+class Scorer(Protocol):
+    """What says how much frames bear on a question.
+
+    Attributes:
+        name: what it was asked for by.
+        width: C of its features.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+
+    def known(self, text: str) -> list[str]:
+        """What of a text means something to it, in order."""
+        ...
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """(t, 3, H, W) uint8 -> (t, C) float32 of unit length, on the CPU."""
+        ...
+
+    def question_features(self, text: str) -> Tensor:
+        """(C,) float32 of unit length, in the space of the frames'."""
+        ...
+
+    def relevance(self, features: Tensor, text: str) -> Tensor:
+        """(T,) how much frames bear on a question, in 0..1."""
+        ...
+
+    def digest(self) -> str:
+        """The same only where the same frames give the same features."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageTextScorer:
     """Features of frames and of questions in one space; how alike they are is a frame's relevance.
@@ -56,6 +91,15 @@ class ImageTextScorer:
     def side(self) -> int:
         """Of the square that the tower sees."""
         return int(self.model.config.vision_config.image_size)
+
+    @property
+    def width(self) -> int:
+        """C of its features."""
+        return int(self.model.config.projection_dim)
+
+    def known(self, text: str) -> list[str]:
+        """The pieces of a text: words are cut, so all of it means something."""
+        return list(self.tokenizer.tokenize(text))
 
     @torch.inference_mode()
     def frame_features(self, frames: Tensor) -> Tensor:

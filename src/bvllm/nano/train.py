@@ -207,7 +207,7 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     words.save(out / "model")
     shows = torch.tensor([needle is not None for needle in pool.needles] + [True] * (frames - len(pool)))
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
-    mark(out / "model")
+    mark_done(out / "model")
     return out / "model"
 
 
@@ -277,7 +277,7 @@ def language_stage(
         language_model.save_pretrained(folder)
         save_file(clock.state_dict(), folder / CLOCK)
         save_file(where.state_dict(), folder / WHERE)
-        mark(folder)
+        mark_done(folder)
     clock.load_state_dict(load_file(folder / CLOCK))
     if (folder / WHERE).is_file():  # folders of before 2026-11-29 tell of no places
         where.load_state_dict(load_file(folder / WHERE))
@@ -324,7 +324,7 @@ def tower_stage(
         )
         tower.save_pretrained(folder)
         words.save(folder)
-        mark(folder)
+        mark_done(folder)
     return CLIPVisionModel.from_pretrained(folder, **loading_weights()), TextEncoder.load(folder)
 
 
@@ -335,10 +335,10 @@ def is_done(folder: Path) -> bool:
 def _finish(folder: Path, model: BVLLMForConditionalGeneration) -> None:
     """Leave a stage's model, and its mark last."""
     model.save_pretrained(folder)
-    mark(folder)
+    mark_done(folder)
 
 
-def mark(folder: Path) -> None:
+def mark_done(folder: Path) -> None:
     (folder / "done").touch()
     (folder / CHECKPOINT).unlink(missing_ok=True)
 

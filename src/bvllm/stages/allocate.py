@@ -9,6 +9,8 @@ from torch import Tensor
 from bvllm.stages.by_frame import largest_remainders
 from bvllm.types import FrameSelection
 
+LEAST = 0.5
+
 
 class BudgetPolicy(Protocol):
     """Shares the tokens of a clip out among its frames."""
@@ -51,6 +53,11 @@ class BalancedShare:
     Counts are proportional to the scores; what a frame cannot hold goes to the others, and what rounding
     leaves to the largest remainders, so the sum is exact wherever the frames have so many patches.
 
+    Attributes:
+        least: share of a frame's patches that a chosen frame should keep on average. A small budget is spent
+            on fewer frames, not on less of each: a language model that never saw a frame as two sums of
+            patches reads little in them.
+
     Source: ours, in the manner of QuoTA, which shares tokens by the relevance of frames; its text was not at
         hand.
 
@@ -58,7 +65,15 @@ class BalancedShare:
         >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
         >>> BalancedShare().allocate(chosen, tokens=7, patches=4).tolist()
         [4, 3]
+        >>> BalancedShare(least=0.5).frames(tokens=40, patches=16)
+        5
     """
+
+    least: float = LEAST
+
+    def frames(self, tokens: int, patches: int) -> int:
+        """The most frames that are worth choosing on a budget, at least 1."""
+        return max(1, int(tokens / (self.least * patches)))
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
         """See `BudgetPolicy.allocate`."""

@@ -39,7 +39,7 @@ from bvllm.nano.train import (
     draw_pools,
     is_done,
     language_stage,
-    mark,
+    mark_done,
     tower_stage,
 )
 from bvllm.synthetic.tokenizer import build_tokenizer
@@ -169,7 +169,7 @@ def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Pa
         [needle is not None for needle in pool.needles] + [True] * (len(bank.frames) - len(pool))
     )
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
-    mark(out / "model")
+    mark_done(out / "model")
     return out / "model"
 
 
@@ -231,7 +231,7 @@ def exam_bank(
 
 def _finish(folder: Path, model: DynamicVLMForConditionalGeneration) -> None:
     model.save_pretrained(folder)
-    mark(folder)
+    mark_done(folder)
 
 
 def _read(folder: Path) -> DynamicVLMForConditionalGeneration:

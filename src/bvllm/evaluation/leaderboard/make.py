@@ -1,0 +1,105 @@
+"""Make a leaderboard from start to end: data, answers, cells, table and plot in one folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bvllm.common.files import replace_file
+from bvllm.evaluation.leaderboard.entries import Entry
+from bvllm.evaluation.leaderboard.plot import plot
+from bvllm.evaluation.leaderboard.rows import CELLS, RowFile, RunSettings
+from bvllm.evaluation.leaderboard.run import Progress, ask_all, chosen_items, digest_of
+from bvllm.evaluation.leaderboard.table import Standing, standings, table
+from bvllm.evaluation.tasks import task_of
+from bvllm.inference.balanced import BalancedModel
+from bvllm.inference.loading import load_model
+
+TABLE, PLOT = "leaderboard.md", "leaderboard.png"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a leaderboard is made of.
+
+    Attributes:
+        model, scorer: by name.
+        data: folder of the world's questions.
+        budgets: tokens.
+        questions: how many of them; None for all.
+        seed: which of them.
+        fps: frames a second.
+        tasks: whose questions are asked; none named takes all.
+    """
+
+    model: str
+    scorer: str | None
+    data: Path
+    budgets: tuple[int, ...]
+    questions: int | None = None
+    seed: int = 0
+    fps: float = 1.0
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What was found.
+
+    Attributes:
+        reference: the entry that the others are compared with.
+        found: standings, the best first.
+        settings: of the run.
+    """
+
+    reference: str
+    found: tuple[Standing, ...]
+    settings: RunSettings
+
+    def text(self) -> str:
+        """The table, and below it what it was made from."""
+        said = self.settings
+        scorer = f", scorer {said.scorer}" if said.scorer else ""
+        return (
+            f"{table(self.found, self.reference)}\n\n{said.model}{scorer}, {said.questions} questions (seed "
+            f"{said.seed}, data {said.data}), {said.fps:g} frames a second; right answers in per cent; costs "
+            f"are those of the largest budget."
+        )
+
+    def as_json(self) -> object:
+        """The same, for programs."""
+        return {"settings": asdict(self.settings), "methods": [asdict(one) for one in self.found]}
+
+
+def make_leaderboard(
+    out: Path, asked: Asked, entries: Sequence[Entry], *, progress: Progress | None = None
+) -> Leaderboard:
+    """Ask what is missing in a folder, and write `cells.jsonl`, `leaderboard.md` and `leaderboard.png` anew.
+
+    Raises:
+        ValueError: the model is none whose methods can be exchanged, or `out` holds another run.
+        ImportError: matplotlib is not installed; asked for at the start.
+    """
+    import matplotlib  # noqa: F401 - hours of asking should not end without it
+
+    items = chosen_items(task_of("world").read(asked.data, None), asked.questions, asked.seed, asked.tasks)
+    loaded = load_model(asked.model, scorer=asked.scorer)
+    if not isinstance(loaded, BalancedModel):
+        raise ValueError(
+            f"--model must be a transformers video model, got {asked.model!r}: B-VLLM's own projector reads "
+            "its Q-Former's tokens alone, see docs/methods.md"
+        )
+    settings = RunSettings(
+        asked.model, asked.scorer, digest_of(items), asked.budgets, len(items), asked.seed, asked.fps
+    )
+    rows = RowFile(out, settings)
+    ask_all(items, entries, loaded, settings, rows, progress)
+    wanted = {entry.name for entry in entries}
+    kept = [row for row in rows.rows if row.entry in wanted]
+    reference = entries[0].name
+    found = Leaderboard(reference, tuple(standings(kept, reference)), settings)
+    cells = [json.dumps(asdict(cell)) + "\n" for one in found.found for cell in one.cells]
+    replace_file(out / CELLS, "".join(cells).encode())
+    replace_file(out / TABLE, (found.text() + "\n").encode())
+    plot(found.found, reference, out / PLOT)
+    return found
