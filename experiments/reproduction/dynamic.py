@@ -35,7 +35,7 @@ from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import BUSY_SHARE
 from bvllm.nano.loop import Control
-from bvllm.nano.train import draw_pools, is_done, mark
+from bvllm.nano.train import draw_pools, is_done, mark_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.statistics import Estimate, estimate
@@ -244,7 +244,7 @@ class _Workshop:
                 seed=scale.seed, control=control.within(start),
             )  # fmt: skip
             model.save_pretrained(start)
-            mark(start)
+            mark_done(start)
         exam = exam_bank(model, scale.exam_scenes, scale.seed + 1, recipe.workers, control)
         drawn = int(ASKED * scale.questions)
         asked: list[DynamicClip] = []
@@ -290,7 +290,7 @@ class _Workshop:
             own = self.control.within(folder)
             tune_dynamic(model, build_tokenizer(), self.bank, stage, seed=seed * 100, control=own)
             model.save_pretrained(folder)
-            mark(folder)
+            mark_done(folder)
         return _read(folder)
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from bvllm.stages.compressors import COMPRESSORS, build_compressor
+from bvllm.stages.compressors.pool import PoolCompressor
 from bvllm.stages.frame_grids import Grid
 
 NATIVE = Grid(6, 4)
@@ -85,3 +86,14 @@ def test_pruning_learns_to_keep_what_matters():
         int(p) in one.plan.input.tolist() for p, one in zip(place, prune(x, [Grid(1, 2)] * 64, Grid(3, 3)))
     ]
     assert sum(found) / 64 > 0.6  # two of nine by chance is 0.22
+
+
+def test_what_is_kept_from_an_answer_serves_training():
+    """Weights of cells that were first asked for in inference mode take part in a backward pass."""
+    grid, native = Grid(2, 5), Grid(7, 5)
+    with torch.inference_mode():
+        PoolCompressor()(torch.ones(1, 35, 2), [grid], native)
+    patches = torch.ones(1, 35, 2, requires_grad=True)
+    [row] = PoolCompressor()(patches, [grid], native)
+    row.features.sum().backward()
+    assert patches.grad is not None

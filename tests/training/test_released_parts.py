@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from bvllm.model import BVLLMForConditionalGeneration, BVLLMProcessor
 from bvllm.model.processing_bvllm import TURN_END
-from bvllm.training.build import _end_turns, build, read_tokenizer
+from bvllm.training.build import build, end_turns, read_tokenizer
 from bvllm.training.callbacks import read_losses
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, StageSettings, override
@@ -132,10 +132,10 @@ def test_answers_end_where_the_template_ends_a_turn():
     other = end + 1
     for before, after in ((end, end), (other, [other, end]), ([other, end], [other, end]), (None, [end])):
         model.generation_config.eos_token_id = before
-        _end_turns(model, knows)
+        end_turns(model, knows)
         assert model.generation_config.eos_token_id == after
     model.generation_config.eos_token_id = other
-    _end_turns(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}))))
+    end_turns(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}))))
     assert model.generation_config.eos_token_id == other  # this one does not know the token
 
 

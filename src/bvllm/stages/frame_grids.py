@@ -46,7 +46,7 @@ def share_grids(frames: int, tokens: int, native: Grid) -> list[Grid]:
 
     Example:
         >>> share_grids(3, 24, Grid(8, 8))
-        [Grid(rows=2, columns=4), Grid(rows=2, columns=4), Grid(rows=2, columns=4)]
+        [Grid(rows=3, columns=3), Grid(rows=2, columns=3), Grid(rows=3, columns=3)]
         >>> sum(grid.cells for grid in share_grids(121, 12_000, Grid(24, 24)))
         12000
     """

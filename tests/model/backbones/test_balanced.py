@@ -270,7 +270,8 @@ def test_the_question_chooses_frames_by_the_scorer(wrapped, tmp_path_factory):
     torch.testing.assert_close(
         2 * scorer.relevance(features, "the red star") - 1, expected, atol=1e-5, rtol=0
     )
-    seconds, budget = torch.arange(40.0).double(), Budget(tokens=64, frames=6)
+    seconds, budget = torch.arange(40.0).double(), Budget(tokens=120, frames=6)
+    assert chosen.tokens_per_frame == chosen.patch_features(frames[:1]).shape[1]
     asked = chosen.read(Question("the red star"))
     found = chosen.select(features, seconds, asked, budget)
     assert len(found) == 6
@@ -281,6 +282,8 @@ def test_the_question_chooses_frames_by_the_scorer(wrapped, tmp_path_factory):
     each = [int((spent.tokens[0].frame == frame).sum()) for frame in found.frames]
     surest, least = int(found.scores.argmax()), int(found.scores.argmin())
     assert each[surest] > each[least], "a more relevant frame keeps more tokens"
+    few = chosen.select(features, seconds, asked, Budget(tokens=chosen.tokens_per_frame, frames=6))
+    assert len(few) == 2, "a small budget goes to fewer frames, half of whose tokens it holds"
     other = chosen.select(features, seconds, chosen.read(Question("where does it move")), budget)
     assert found.frames.tolist() != other.frames.tolist()
 

@@ -31,6 +31,7 @@ class VideoRAGFrames(FrameMethod):
     ours.
 
     Example:
+        >>> import torch
         >>> clip = Clip(torch.zeros(4, 1), torch.arange(4.0))
         >>> asked = Signals(relevance=torch.tensor([0.1, 0.9, 0.1, 0.1]))
         >>> VideoRAGFrames().assign(clip, 3, asked).anchor.tolist()

@@ -38,16 +38,22 @@ class PoolCompressor(nn.Module):
 
 @lru_cache(maxsize=1024)
 def cell_weights(grid: Grid, native: Grid) -> Tensor:
-    """(cells, N) the share of each patch in each cell, on the CPU.
+    """(cells, N) the share of each patch in each cell, on the CPU; ordinary tensors wherever first asked for.
 
     Example:
         >>> cell_weights(Grid(1, 1), Grid(2, 2)).tolist()
         [[0.25, 0.25, 0.25, 0.25]]
     """
-    return torch.kron(pooling_weights(native.rows, grid.rows), pooling_weights(native.columns, grid.columns))
+    with torch.inference_mode(False):  # what is kept serves training, too
+        rows, columns = (
+            pooling_weights(native.rows, grid.rows),
+            pooling_weights(native.columns, grid.columns),
+        )
+        return torch.kron(rows, columns)
 
 
 @lru_cache(maxsize=1024)
 def cell_plan(grid: Grid, native: Grid) -> Reduction:
     """The same as a plan."""
-    return Reduction.dense(cell_weights(grid, native))
+    with torch.inference_mode(False):
+        return Reduction.dense(cell_weights(grid, native))
