@@ -37,14 +37,7 @@ from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
-from bvllm.model.backbones.families import (
-    Family,
-    encode,
-    family_of,
-    placeholder_id,
-    tokens_per_frame,
-    usual_frame_size,
-)
+from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id, tokens_per_frame
 from bvllm.model.backbones.pruning.cache import PrunedCache
 from bvllm.model.backbones.pruning.decoders import decoder_of
 from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
@@ -103,11 +96,7 @@ class BalancedModel:
     @property
     def tokens_per_frame(self) -> int:
         """N, what a frame of `frame_size` becomes."""
-        usual, config = tokens_per_frame(self.model.config), self.model.config
-        if not self.family.any_size:
-            return usual
-        (height, width), (high, wide) = self.frame_size, usual_frame_size(config)
-        return max(1, round(usual * height * width / (high * wide)))
+        return tokens_per_frame(self.model.config, self.frame_size)
 
     @property
     def most_frames(self) -> int:

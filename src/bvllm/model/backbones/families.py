@@ -187,16 +187,22 @@ def usual_frame_size(config: PreTrainedConfig) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def tokens_per_frame(config: PreTrainedConfig) -> int:
-    """N, what a frame of the usual size becomes, counted from the configuration.
+def tokens_per_frame(config: PreTrainedConfig, frame_size: tuple[int, int] | None = None) -> int:
+    """N, what a frame becomes, counted from the configuration.
+
+    Args:
+        frame_size: (height, width); the usual size where None. It matters where a tower takes any.
 
     Raises:
         ValueError: the family has no record.
     """
-    family_of(config)
+    family = family_of(config)
     if config.model_type in PER_FRAME:
         return PER_FRAME[config.model_type](config)
-    return TOKENS_ACROSS**2  # the frame's size was chosen so
+    if frame_size is None or not family.any_size:
+        return TOKENS_ACROSS**2  # the usual size was chosen so
+    usual_height, usual_width = usual_frame_size(config)
+    return max(1, round(TOKENS_ACROSS**2 * frame_size[0] * frame_size[1] / (usual_height * usual_width)))
 
 
 def patches_across(config: PreTrainedConfig) -> int:
