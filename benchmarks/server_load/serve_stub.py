@@ -9,7 +9,7 @@ from bvllm.server.settings import Ceilings, ServerSettings
 from bvllm.server.state import ServerState
 
 VIDEO = "a.mp4"
-CEILINGS = Ceilings(running=64, waiting=64, connections=2048)
+CEILINGS = Ceilings(running=64, waiting=256, connections=2048)
 
 
 def main(folder: Path, seconds: float) -> None:
