@@ -236,3 +236,19 @@ def test_a_command_that_says_how_far_it_came_keeps_the_status_of_sigterm(capsys)
 
     assert main([], commands, "work") == 143
     assert capsys.readouterr().err == "error: 2 of 9 are done: the same command goes on\n"
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_one_line(monkeypatch, capsys):
+    """As transformers raises it, whichever of its classes is asked for."""
+
+    def broken(*_: object, **__: object) -> None:
+        cause = RuntimeError("operator torchvision::nms does not exist")
+        raise ModuleNotFoundError("Could not import module 'InstructBlipQFormerModel'.") from cause
+
+    monkeypatch.setattr(
+        "bvllm.cli._plain_if_piped", lambda _: type("Commands", (), {"main": staticmethod(broken)})
+    )
+    assert main(["models"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("error: torchvision must be built for the torch that is installed")

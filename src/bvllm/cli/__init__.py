@@ -80,6 +80,13 @@ def root(
         show(context.get_help())
 
 
+# A wheel built for CUDA beside a CPU build of torch: transformers imports whatever torchvision there is.
+TORCHVISION = (
+    "torchvision must be built for the torch that is installed, got one that cannot be imported: install it "
+    "from the package index that torch came from, or pip uninstall torchvision"
+)
+
+
 def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: str = "bvllm") -> int:
     """Run the command line, or another group of commands with the same manners.
 
@@ -114,6 +121,10 @@ def _run(argv: Sequence[str] | None, commands: typer.Typer, name: str) -> int:
         return _fail(error.format_message() + _advice(error), 143 if stopped else error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
+    except ModuleNotFoundError as error:
+        if "torchvision::" not in str(error.__cause__):
+            raise
+        return _fail(TORCHVISION, 1)
     if code == 130:
         return _fail("terminated", 143) if termination.received else _fail("interrupted", 130)
     return code or 0
