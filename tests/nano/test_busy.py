@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bvllm.model import BVLLMForConditionalGeneration
-from bvllm.model.presets import tiny as tiny_preset
 from bvllm.nano.busy_examples import TOLD_THINGS, busy_examples
 from bvllm.nano.busy_heads import BusyHeads, BusyTargets
-from bvllm.nano.busy_pool import COVERED, SHAPE_NAMES, covered, draw_busy_pool
-from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.frame_dataset import FrameDataset
+from bvllm.nano.busy_pool import COVERED, SHAPE_NAMES, covered
 from bvllm.nano.language import NOWHERE, CaptionEncoder, Where, collate, oracle_frames
 from bvllm.nano.looks import aims, looking_loss, watched
 from bvllm.nano.loop import Control
@@ -22,45 +18,12 @@ from bvllm.nano.steps import clips, hard_selection, step_loss
 from bvllm.nano.tuning import ALIGNMENT, _examined, tune
 from bvllm.synthetic.busy.tasks import SPATIAL
 from bvllm.synthetic.busy.things import LABELS
-from bvllm.synthetic.tokenizer import build_tokenizer
-from tests.model.tiny import vision_config
 
-SIDE, GRID = 32, 4
+GRID = 4
 
 
-@pytest.fixture(scope="module")
-def pool():
-    return draw_busy_pool(60, seed=3, image_size=SIDE, workers=1)
-
-
-@pytest.fixture(scope="module")
-def bank(pool):
-    """Random features: what is tested here is which rows are taken, and what reaches what."""
-    plain = FrameDataset(torch.zeros(0, 3, SIDE, SIDE), (), torch.zeros(0), torch.zeros(0))
-    torch.manual_seed(0)
-    return FeatureCache.index(plain, torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16), pool)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return build_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    config = tiny_preset(
-        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
-    )  # fmt: skip
-    config.vision_config = vision_config(image_size=SIDE, patch_size=SIDE // GRID)
-    for part in (config.frame_qformer_config, config.spatial_qformer_config):
-        part.encoder_hidden_size = 16
-    torch.manual_seed(1)
-    return BVLLMForConditionalGeneration(config).eval()
-
-
-def examples(pool, count=40, seconds=(8, 60), seed=1):
-    return list(islice(busy_examples(pool, seconds, seed), count))
+def examples(busy_pool, count=40, seconds=(8, 60), seed=1):
+    return list(islice(busy_examples(busy_pool, seconds, seed), count))
 
 
 def test_a_box_covers_what_it_covers():
@@ -69,11 +32,11 @@ def test_a_box_covers_what_it_covers():
     assert covered(0.125, 0.875, (0.0625, 0.125), GRID)[12] == pytest.approx(0.5)
 
 
-def test_patches_and_frames_are_labelled_with_what_lies_there(pool):
-    labels = pool.patch_labels(GRID)
-    whole, names = pool.frame_labels()
+def test_patches_and_frames_are_labelled_with_what_lies_there(busy_pool):
+    labels = busy_pool.patch_labels(GRID)
+    whole, names = busy_pool.frame_labels()
     for number in (0, 7, 31):
-        scene, row = pool.scenes[number], int(pool.first[number])
+        scene, row = busy_pool.scenes[number], int(busy_pool.first[number])
         assert {LABELS[k] for k in whole[row].nonzero()[:, 0]} == set(scene.labels)
         assert int(names[row].sum()) == len({(t.shape, t.colour) for t in scene.seen(0.0) if not t.is_sign})
         for patch in range(GRID * GRID):
@@ -85,19 +48,19 @@ def test_patches_and_frames_are_labelled_with_what_lies_there(pool):
                 assert int(labels.shape[row, patch]) in shapes
 
 
-def test_a_clip_is_its_scenes_rows_one_after_another(pool, bank):
+def test_a_clip_is_its_scenes_rows_one_after_another(busy_pool, busy_bank):
     rng = np.random.default_rng(0)
-    for example in examples(pool, 12):
-        rows = bank.clip_rows(example, rng)
+    for example in examples(busy_pool, 12):
+        rows = busy_bank.clip_rows(example, rng)
         assert len(rows) == example.frames
         for shown in example.timeline.shown:
             start, length = int(shown.start), int(shown.end - shown.start)
-            assert rows[start : start + length].tolist() == pool.rows_of(shown.scene)[:length].tolist()
+            assert rows[start : start + length].tolist() == busy_pool.rows_of(shown.scene)[:length].tolist()
 
 
-def test_asked_scenes_are_the_only_ones_of_their_sign_and_their_ends_are_shown(pool):
+def test_asked_scenes_are_the_only_ones_of_their_sign_and_their_ends_are_shown(busy_pool):
     seen = set()
-    for example in examples(pool, 60):
+    for example in examples(busy_pool, 60):
         asked = [example.timeline.shown[k] for k in example.asked]
         for shown in asked if example.question.task != "repetition" else []:
             others = [s for s in example.timeline.shown if s is not shown]
@@ -108,9 +71,9 @@ def test_asked_scenes_are_the_only_ones_of_their_sign_and_their_ends_are_shown(p
     assert len(seen) >= 10
 
 
-def test_what_is_asked_about_is_told_with_its_place(pool):
+def test_what_is_asked_about_is_told_with_its_place(busy_pool):
     rng = np.random.default_rng(0)
-    for example in examples(pool, 40):
+    for example in examples(busy_pool, 40):
         for time in example.key_frames():
             told = example.told(time, rng)
             assert 1 <= len(told) <= TOLD_THINGS
@@ -122,9 +85,9 @@ def test_what_is_asked_about_is_told_with_its_place(pool):
             assert all(one.place is not None and max(map(abs, one.place)) < 1 for one in told)
 
 
-def test_places_reach_the_language_model_and_plain_captions_have_none(pool, tokenizer):
-    encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng(0)
-    videos = [encoder.encode(e, oracle_frames(e, rng), rng) for e in examples(pool, 6)]
+def test_places_reach_the_language_model_and_plain_captions_have_none(busy_pool, world_tokenizer):
+    encoder, rng = CaptionEncoder(world_tokenizer), np.random.default_rng(0)
+    videos = [encoder.encode(e, oracle_frames(e, rng), rng) for e in examples(busy_pool, 6)]
     batch = collate(videos, 1, 0)
     assert len(batch.places) == len(batch.seconds) == len(batch.offsets) == int(batch.captioned.sum())
     where = Where(8)
@@ -132,9 +95,9 @@ def test_places_reach_the_language_model_and_plain_captions_have_none(pool, toke
     assert not where(torch.tensor([NOWHERE])).any()
 
 
-def test_tokens_should_look_at_what_is_asked_at_each_thing_alike(pool):
+def test_tokens_should_look_at_what_is_asked_at_each_thing_alike(busy_pool):
     found = 0
-    for example in examples(pool, 60):
+    for example in examples(busy_pool, 60):
         if example.question.task not in SPATIAL:
             continue
         time = example.key_frames()[0]
@@ -162,43 +125,49 @@ def test_the_loss_is_least_where_the_tokens_look_there():
     assert float(looking_loss(away, [None])) == 0.0
 
 
-def test_maps_have_gradients_and_are_those_that_the_sampler_shows(model):
+def test_maps_have_gradients_and_are_those_that_the_sampler_shows(busy_model):
     patches, ids = torch.randn(2, 16, 16), torch.randint(5, 40, (2, 6))
-    with watched(model.model.token_sampler) as maps:
-        _, shown = model.model.token_sampler(patches, ids, torch.ones_like(ids))
+    with watched(busy_model.model.token_sampler) as maps:
+        _, shown = busy_model.model.token_sampler(patches, ids, torch.ones_like(ids))
     torch.testing.assert_close(maps[0].detach(), shown.detach(), atol=1e-5, rtol=1e-4)
     maps[0].sum(dim=-1).square().sum().backward()
     assert maps[0].requires_grad
 
 
-def test_a_step_aligns_the_sampler_through_the_frozen_language_model(model, tokenizer, bank):
-    batch = list(islice(clips(bank, "train", (8, 24), 8, 5, 1.0), 6))
-    model.requires_grad_(False)
-    model.model.token_sampler.requires_grad_(True)
-    loss = step_loss(model, tokenizer, bank, batch, oracle=1.0, rng=np.random.default_rng(0), looking=True)
+def test_a_step_aligns_the_sampler_through_the_frozen_language_model(busy_model, world_tokenizer, busy_bank):
+    batch = list(islice(clips(busy_bank, "train", (8, 24), 8, 5, 1.0), 6))
+    busy_model.requires_grad_(False)
+    busy_model.model.token_sampler.requires_grad_(True)
+    loss = step_loss(
+        busy_model, world_tokenizer, busy_bank, batch, oracle=1.0, rng=np.random.default_rng(0), looking=True
+    )
     (loss.answer + loss.looking).backward()
-    assert all(p.grad is None for p in model.model.language_model.parameters())
+    assert all(p.grad is None for p in busy_model.model.language_model.parameters())
     assert (
-        sum(float(p.grad.abs().sum()) for p in model.model.token_sampler.parameters() if p.grad is not None)
+        sum(
+            float(p.grad.abs().sum())
+            for p in busy_model.model.token_sampler.parameters()
+            if p.grad is not None
+        )
         > 0
     )
-    model.zero_grad()
+    busy_model.zero_grad()
     assert loss.selection == 0
     assert loss.recall.isnan()
 
 
-def test_what_the_tokens_carry_is_measured(model, tokenizer, bank):
-    batch = list(islice(clips(bank, "train", (8, 24), 8, 5, 1.0), 6))
-    seen = probe(model, tokenizer, bank, batch)
+def test_what_the_tokens_carry_is_measured(busy_model, world_tokenizer, busy_bank):
+    batch = list(islice(clips(busy_bank, "train", (8, 24), 8, 5, 1.0), 6))
+    seen = probe(busy_model, world_tokenizer, busy_bank, batch)
     assert set(seen) == {"right", "copies", "other", "cosine", "distinct"}
     assert -1 <= seen["cosine"] <= 1
-    assert 1 <= seen["distinct"] <= model.config.tokens_per_frame
-    assert {c.example.question.task for c in _examined(bank, 8)} <= set(SPATIAL)
+    assert 1 <= seen["distinct"] <= busy_model.config.tokens_per_frame
+    assert {c.example.question.task for c in _examined(busy_bank, 8)} <= set(SPATIAL)
 
 
-def test_the_heads_read_patches_and_frames(pool):
+def test_the_heads_read_patches_and_frames(busy_pool):
     torch.manual_seed(0)
-    targets, rows = BusyTargets.of(pool, GRID), torch.arange(24)
+    targets, rows = BusyTargets.of(busy_pool, GRID), torch.arange(24)
     heads, patches, frames = BusyHeads(64), torch.randn(24, 16, 64), torch.randn(24, 64)
     patches, frames = patches.requires_grad_(), frames.requires_grad_()
     optimizer = torch.optim.Adam([*heads.parameters(), patches, frames], lr=0.05)
@@ -215,9 +184,17 @@ def test_the_heads_read_patches_and_frames(pool):
 
 
 @pytest.mark.slow
-def test_alignment_runs_on_busy_scenes(model, tokenizer, bank):
+def test_alignment_runs_on_busy_scenes(busy_model, world_tokenizer, busy_bank):
     said = []
-    before = model.model.token_sampler.reader.queries.weight.clone()
+    before = busy_model.model.token_sampler.reader.queries.weight.clone()
     stage = replace(ALIGNMENT, steps=2, batch=4, minutes=5)
-    tune(model, tokenizer, bank, stage, seed=1, where=Where(48), control=Control(log=said.append))
-    assert not torch.equal(before, model.model.token_sampler.reader.queries.weight)
+    tune(
+        busy_model,
+        world_tokenizer,
+        busy_bank,
+        stage,
+        seed=1,
+        where=Where(48),
+        control=Control(log=said.append),
+    )
+    assert not torch.equal(before, busy_model.model.token_sampler.reader.queries.weight)

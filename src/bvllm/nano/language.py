@@ -22,6 +22,7 @@ from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.examples import Example, examples
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.packed import run_packed
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
 from bvllm.synthetic.vocabulary import COLOURS, Split
 
@@ -214,21 +215,21 @@ def warm_up_language(
     seed: int = 0,
     minutes: float = math.inf,
     pool: BusyPool | None = None,
+    start: tuple[Qwen2Model, ClockEmbedding] | None = None,
     control: Control | None = None,
 ) -> tuple[Qwen2Model, ClockEmbedding, Where]:
     """Train nano's LLM and clock on captioned videos of 8 s to an hour.
 
     Args:
+        start: an LLM and a clock that are trained already, to go on from; None starts from nothing.
         pool: busy scenes to tell of in half of the examples; None tells of plain videos alone.
 
     Returns:
         The LLM (its head is tied to its embedding), the clock, and what places are told by.
     """
     torch.manual_seed(seed)
-    language_model = Qwen2Model._from_config(config, attn_implementation="eager").train()
-    clock = ClockEmbedding(config.hidden_size)
-    nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
-    nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
+    language_model, clock = start or _untrained(config)
+    language_model.train()
     where = Where(config.hidden_size)
     parameters = [*language_model.parameters(), *clock.parameters(), *where.parameters()]
     loop = StageLoop(
@@ -252,6 +253,14 @@ def warm_up_language(
     return language_model.eval(), clock, where
 
 
+def _untrained(config: Qwen2Config) -> tuple[Qwen2Model, ClockEmbedding]:
+    language_model = Qwen2Model._from_config(config, attn_implementation="eager")
+    clock = ClockEmbedding(config.hidden_size)
+    nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
+    nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
+    return language_model, clock
+
+
 class CaptionLoss(NamedTuple):
     """What a part of a batch of told videos cost.
 
@@ -272,10 +281,7 @@ def caption_loss(
     """The loss of a part of a batch, and the shares of its replies that are right."""
     table = language_model.embed_tokens.weight
     embedded = embed_captions(batch, table, clock, where)
-    # In float32: at this size casting costs more than bfloat16 saves (0.28 s a step for 0.45 s, AVX-512).
-    hidden = language_model(
-        inputs_embeds=embedded, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
+    hidden = run_packed(language_model, embedded, batch.mask)
     loss, right = answer_loss(hidden, table, batch.labels)
     question = batch.mask.bool() & ~batch.captioned & (batch.labels == IGNORE)
     asked, _ = answer_loss(hidden, table, torch.where(question, batch.ids, IGNORE))

@@ -16,6 +16,7 @@ from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import BUSY_SHARE, IGNORE, all_examples, answer_loss
 from bvllm.nano.looks import aims, looking_loss, watched
+from bvllm.nano.packed import run_packed
 from bvllm.stages.pipeline import mixed
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
 from bvllm.synthetic.vocabulary import Split
@@ -195,7 +196,4 @@ def run_language_model(
     attention = torch.nn.utils.rnn.pad_sequence(
         [torch.ones(len(r), dtype=torch.long) for r in rows], batch_first=True
     )
-    hidden = language_model(
-        inputs_embeds=embedded, attention_mask=attention, use_cache=False
-    ).last_hidden_state
-    return hidden, padded
+    return run_packed(language_model, embedded, attention), padded

@@ -1,0 +1,173 @@
+"""Teach nano's fresh token sampler to say what a frame holds, thing by thing, before any answer.
+
+The language model was warmed up on things told in words: a vector is the sum of a thing's words and of where
+it is (`nano.language`). Here the R tokens of a frame learn to be such vectors, in whatever order suits them:
+tokens and things are paired, the likest first, so no two tokens share a target, and the things that
+the question is about are paired first. Where a frame holds more than R things, the question decides which are
+told. No language model runs, so a step costs a third of one through it.
+
+That the world knows what a frame holds is ours; the paper starts the sampler from InstructBLIP's Q-Former
+(released code; Sec. 7.1 tells of the stages alone). DETR pairs so, too (Carion et
+al., arXiv 2005.12872), by the best assignment; ours is greedy and needs no solver.
+"""
+
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.busy_examples import BusyExample, told_thing
+from bvllm.nano.examples import Told
+from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.language import NOWHERE, Where
+from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.steps import TrainingClip, clips, question_tokens
+from bvllm.nano.tuning import free_only
+from bvllm.synthetic.sampling import describe
+
+TRAINED = ("token_sampler", "multi_modal_projector")
+CLIPS, FRAMES = 64, 2  # of a step, and of each clip
+BUSY = 0.8  # share of busy examples
+SECONDS = (8.0, 40.0)
+ASKED_WEIGHT = 2.0  # of a thing that the question is about, beside any other
+EMPTY_WEIGHT = 0.1  # of a token that no thing is left for
+SUMMED = 3  # words of a usual telling, whose sum varies as much more than one
+FIRST = 1e6  # off the cost of things that are paired first
+
+
+class Tellings:
+    """What is told of frames, as the language model's vectors."""
+
+    def __init__(
+        self, model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, where: Where
+    ) -> None:
+        self.table = model.model.language_model.get_input_embeddings().weight.detach()
+        self.tokenizer, self.where = tokenizer, where
+        self.known: dict[str, Tensor] = {}
+        self.variance = float(self.table.var()) * SUMMED
+
+    @torch.no_grad()
+    def vectors(self, told: list[Told]) -> Tensor:
+        """(n, D)."""
+        for words in {one.words for one in told} - self.known.keys():
+            ids = self.tokenizer(words, add_special_tokens=False).input_ids
+            self.known[words] = self.table[ids].sum(dim=0)
+        places = torch.tensor([one.place or NOWHERE for one in told])
+        found: Tensor = torch.stack([self.known[one.words] for one in told]) + self.where(places)
+        return found
+
+
+def told_of(clip: TrainingClip, time: int) -> tuple[list[Told], int]:
+    """All that a frame holds, and how many of the first are what the question is about."""
+    example = clip.example
+    if not isinstance(example, BusyExample):
+        event = example.timeline.shown_at(time)
+        return [Told(describe(event.needle if event else None))], 1
+    shown, age = example.timeline.at(time), time - example.timeline.at(time).start
+    asked = example.timeline.number_at(time) in set(example.question.needles)
+    about = set(map(id, example.question.about)) if asked else set()
+    anchor = shown.scene.things[0]
+    there = shown.scene.seen(age)
+    first = [t for t in there if id(t) in about or t is anchor]
+    rest = [t for t in there if not (id(t) in about or t is anchor)]
+    return [told_thing(shown.scene, t, age) for t in (*first, *rest)], len(first)
+
+
+def pair(cost: NDArray[np.float32], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which token tells of which thing: the cheapest pair, then the cheapest of what is left, and so on.
+
+    Args:
+        cost: (R, things).
+        first: how many things are paired before all others.
+    """
+    left = cost.astype(np.float64)
+    left[:, :first] -= FIRST
+    rows, columns = [], []
+    for _ in range(min(left.shape)):
+        row, column = np.unravel_index(left.argmin(), left.shape)
+        rows.append(row)
+        columns.append(column)
+        left[row, :], left[:, column] = np.inf, np.inf
+    return np.array(rows, np.int64), np.array(columns, np.int64)
+
+
+def match_tokens(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    where: Where,
+    *,
+    steps: int,
+    minutes: float,
+    lr: float = 1.5e-3,
+    seed: int = 0,
+    control: Control | None = None,
+) -> None:
+    """Train sampler and projector in place.
+
+    Args:
+        where: what tells of places, as the LLM was warmed up with it.
+        steps, minutes: the most of each.
+    """
+    model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
+    loop = StageLoop(
+        "matching",
+        free_only(model, TRAINED),
+        steps=steps,
+        minutes=minutes,
+        lr=lr,
+        warmup=100,
+        decay=0.01,
+        seed=seed,
+        control=control,
+    )
+    rng, tellings = np.random.default_rng((loop.seed, 79)), Tellings(model, tokenizer, where)
+    stream = clips(bank, "train", SECONDS, model.config.num_selected_frames, loop.seed, BUSY)
+    model.train()
+    for _ in loop:
+        batch = list(islice(stream, CLIPS))
+        loss, asked, cosine = match_loss(model, tokenizer, bank, batch, tellings, rng)
+        loss.backward()
+        loop.descend()
+        loop.record(loss=loss.item(), asked=asked, cosine=cosine)
+    model.eval()
+
+
+def match_loss(
+    model: BVLLMForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: FeatureCache,
+    batch: list[TrainingClip],
+    tellings: Tellings,
+    rng: np.random.Generator,
+) -> tuple[Tensor, float, float]:
+    """Of some frames of each clip: the loss, the share of the asked that is not explained, and the mean
+    cosine between tokens of a frame."""
+    ids, mask = question_tokens(tokenizer, batch)
+    times = [sorted(rng.permutation(clip.oracle)[:FRAMES].tolist()) for clip in batch]
+    rows = torch.tensor([int(c.rows[t]) for c, own in zip(batch, times, strict=True) for t in own])
+    of_clip = torch.tensor([k for k, own in enumerate(times) for _ in own])
+    tokens, _ = model.model.token_sampler(bank.patches[rows].float(), ids[of_clip], mask[of_clip])
+    made = model.model.multi_modal_projector(tokens)
+    held = [told_of(c, t) for c, own in zip(batch, times, strict=True) for t in own]
+    targets = tellings.vectors([one for told, _ in held for one in told]).split([len(t) for t, _ in held])
+    nothing = tellings.vectors([Told(describe(None))])
+    wanted, weight, asked = nothing.repeat(*made.shape[:2], 1), torch.full(made.shape[:2], EMPTY_WEIGHT), []
+    for frame, ((_, first), target) in enumerate(zip(held, targets, strict=True)):
+        cost = torch.cdist(made[frame].detach(), target).square().numpy()
+        own, things = (torch.from_numpy(k) for k in pair(cost, first))
+        wanted[frame, own] = target[things]
+        weight[frame, own] = torch.where(things < first, ASKED_WEIGHT, 1.0)
+        asked.append(float(cost[own[things < first], things[things < first]].mean()))
+    errors = (made - wanted).square().mean(dim=-1)
+    loss = (errors * weight).sum() / weight.sum() / tellings.variance
+    with torch.no_grad():
+        unit = F.normalize(made - made.mean(dim=0), dim=-1)
+        each = made.shape[1]
+        alike = ((unit @ unit.mT).sum(dim=(1, 2)) - each) / (each * (each - 1))
+    return loss, float(np.mean(asked)) / made.shape[-1] / tellings.variance, alike.mean().item()
