@@ -30,11 +30,17 @@ def rows():
     return torch.randn(len(LENGTHS), 40, 64, requires_grad=True), mask
 
 
+@pytest.fixture(params=[False, True], ids=["short rows", "long rows"])
+def fused(request, monkeypatch):
+    if request.param:
+        monkeypatch.setattr("bvllm.nano.packed.FUSED_FROM", 1)
+
+
 def apart(one, other):
-    return float((one - other).norm() / one.norm())
+    return float((one - other).detach().norm() / one.detach().norm())
 
 
-def test_hidden_states_and_gradients_are_those_of_transformers(language_model):
+def test_hidden_states_and_gradients_are_those_of_transformers(language_model, fused):
     embedded, mask = rows()
     here = mask.bool()
     own = language_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state[here]
@@ -47,7 +53,7 @@ def test_hidden_states_and_gradients_are_those_of_transformers(language_model):
     assert all(apart(a, b) < 0.05 for a, b in zip(direct, found, strict=True))
 
 
-def test_no_row_hears_of_another_nor_of_what_comes_later(language_model):
+def test_no_row_hears_of_another_nor_of_what_comes_later(language_model, fused):
     embedded, mask = rows()
     before = run_packed(language_model, embedded, mask)
     changed = embedded.detach().clone()

@@ -17,6 +17,7 @@ from bvllm.nano.busy_examples import busy_examples
 from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import BUSY_SHARE, IGNORE, answer_loss
+from bvllm.nano.packed import run_packed
 from bvllm.stages.frame_grids import Grid, frames_that_fit
 from bvllm.stages.pipeline import thin_evenly
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
@@ -245,10 +246,8 @@ def embed_batch(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch) 
 def dynamic_loss(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch) -> DynamicLoss:
     """Forward pass of a batch."""
     embeds = embed_batch(model, batch)
-    hidden = model.model.language_model(
-        inputs_embeds=embeds, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
-    loss, right = answer_loss(hidden.float(), model.lm_head.weight, batch.labels)
+    hidden = run_packed(model.model.language_model, embeds, batch.mask)
+    loss, right = answer_loss(hidden, model.lm_head.weight, batch.labels)
     with torch.no_grad():
         spoken = batch.labels.masked_fill(batch.letters, IGNORE)[:, 1:]
         here = spoken != IGNORE
