@@ -4,8 +4,8 @@
 
 Scenes of seeds that no training uses are drawn, compressed and seen by the tower once; a video of any length
 is a choice of those frames, as in training. `bvllm eval` measures the same on real files, where an hour takes
-minutes to draw. Every question has its options and the reply is spoken greedily; the option that it names
-counts, and a reply that names none is wrong. Intervals are Wilson's, at 95 %.
+minutes to draw. Every question has its options; the one whose words are the likeliest reply is the answer, as
+`bvllm ask` answers. Intervals are Wilson's, at 95 %.
 """
 
 import argparse
@@ -23,8 +23,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from bvllm.common.reply import named_letter
-from bvllm.data.chat import LETTERS
 from bvllm.evaluation.evaluate import Share
 from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
@@ -40,13 +38,13 @@ from bvllm.nano.looks import aims
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch, wanted_frames
 from bvllm.synthetic.busy.tasks import SPATIAL
 from bvllm.types import FrameSelection
-from experiments.reproduction.score import prompt_of
+from experiments.reproduction.score import likeliest_options
 
 LENGTHS = {"64 s": (8.0, 64.0), "10 min": (600.0, 600.0), "1 h": (3600.0, 3600.0)}
 # Spatial questions whose answer takes two things or more; the others ask for one.
 OF_TWO = ("relation", "counting", "odd", "binding")
 PLAIN_SCENES, BUSY_SCENES = 300, 1500
-BATCH, LONGEST_REPLY = 20, 40
+BATCH = 20
 FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 Swap = Callable[[BVLLMVisualOutput], list[Tensor]]
 
@@ -57,7 +55,7 @@ class Marked:
 
     Attributes:
         task: of the question.
-        right: whether the reply names the right option.
+        right: whether the likeliest option is the right one.
         found: whether a frame that shows what is asked was chosen.
         frames, tokens: what was spent.
         crowded: whether an asked scene holds more things than a frame has tokens.
@@ -124,10 +122,9 @@ def mark(
         read = (ids.roll(1, 0), mask.roll(1, 0)) if other_question else (ids, mask)
         visual = model.model.reduce_to_budget(patches, chosen, *read)
         tokens = visual.pooler_output if swap is None else swap(visual)
-        for clip, selection, seen, reply in zip(
-            batch, chosen, tokens, spoken(model, tokenizer, batch, tokens), strict=True
-        ):
-            found.append(_marked(model, clip, selection, len(seen), reply))
+        liked = likeliest_options(model, tokenizer, batch, tokens)
+        for clip, selection, seen, option in zip(batch, chosen, tokens, liked, strict=True):
+            found.append(_marked(model, clip, selection, len(seen), option))
     return found
 
 
@@ -136,47 +133,16 @@ def _marked(
     clip: TrainingClip,
     selection: FrameSelection,
     tokens: int,
-    reply: str,
+    option: int,
 ) -> Marked:
     question, chosen = clip.example.question, set(selection.frames.tolist())
-    letter = named_letter(reply, question.options)
     shown = set(clip.example.asked_frames())
     crowded = isinstance(clip.example, BusyExample) and any(
         len(clip.example.timeline.shown[k].scene.things) > model.config.tokens_per_frame
         for k in question.needles
     )
-    right = letter == LETTERS[question.right]
+    right = option == question.right
     return Marked(question.task, right, not shown or bool(chosen & shown), len(chosen), tokens, crowded)
-
-
-def spoken(
-    model: BVLLMForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: list[TrainingClip],
-    visual: list[Tensor],
-) -> list[str]:
-    """What the model says of each clip, greedily; prompts are padded on the left."""
-    embed, decoder = model.get_input_embeddings(), model.model.language_model
-    prompts = [prompt_of(tokenizer, embed, c, t) for c, t in zip(batch, visual, strict=True)]
-    longest = max(map(len, prompts))
-    x = torch.stack([F.pad(p, (0, 0, longest - len(p), 0)) for p in prompts])
-    mask = torch.stack([torch.arange(longest) >= longest - len(p) for p in prompts]).long()
-    places = (mask.cumsum(dim=1) - 1).clamp_min(0)
-    cache, ended = None, torch.zeros(len(batch), dtype=torch.bool)
-    said: list[Tensor] = []
-    for _ in range(LONGEST_REPLY):
-        out = decoder(
-            inputs_embeds=x, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
-        )
-        cache, token = out.past_key_values, model.lm_head(out.last_hidden_state[:, -1]).argmax(dim=-1)
-        token = token.masked_fill(ended, tokenizer.eos_token_id)
-        said.append(token)
-        ended |= token == tokenizer.eos_token_id
-        if bool(ended.all()):
-            break
-        x, places = embed(token)[:, None], places[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
-    return [tokenizer.decode(row[row != tokenizer.eos_token_id]) for row in torch.stack(said, dim=1)]
 
 
 def copied(visual: BVLLMVisualOutput) -> list[Tensor]:

@@ -31,6 +31,7 @@ from bvllm.nano.tuning import free_only
 from bvllm.synthetic.sampling import describe
 
 TRAINED = ("token_sampler", "multi_modal_projector")
+STEPS = 6000
 CLIPS, FRAMES = 64, 2  # of a step, and of each clip
 BUSY = 0.8  # share of busy examples
 SECONDS = (8.0, 40.0)
@@ -102,8 +103,8 @@ def match_tokens(
     bank: FeatureCache,
     where: Where,
     *,
-    steps: int,
     minutes: float,
+    steps: int = STEPS,
     lr: float = 1.5e-3,
     seed: int = 0,
     control: Control | None = None,

@@ -100,7 +100,26 @@ def select_batch(
     ids: Tensor,
     mask: Tensor,
 ) -> tuple[list[FrameSelection], Tensor, Tensor]:
-    """Run the selector over a batch in padded buckets; also its loss and its recall."""
+    """Run the selector over a batch in padded buckets; also its loss and its recall.
+
+    A selector that learns chooses softly; a frozen one as at inference, by the arg-max, and far fewer frames.
+    """
+    selector, before = model.model.frame_selector, model.model.training
+    if selector is not None and not any(p.requires_grad for p in selector.parameters()):
+        model.model.training = False
+    try:
+        return _select_buckets(model, bank, batch, ids, mask)
+    finally:
+        model.model.training = before
+
+
+def _select_buckets(
+    model: BVLLMForConditionalGeneration,
+    bank: FeatureCache,
+    batch: list[TrainingClip],
+    ids: Tensor,
+    mask: Tensor,
+) -> tuple[list[FrameSelection], Tensor, Tensor]:
     found: dict[int, FrameSelection] = {}
     bucket: list[int] = []
     order = sorted(range(len(batch)), key=lambda k: len(batch[k].rows))

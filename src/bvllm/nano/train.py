@@ -33,7 +33,9 @@ from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
 from bvllm.nano.language import Where, warm_up_language
 from bvllm.nano.loop import CHECKPOINT, Control
+from bvllm.nano.matching import match_tokens
 from bvllm.nano.progress import RunRecord
+from bvllm.nano.start import language_of
 from bvllm.nano.tuning import ALIGNMENT, INSTRUCTION, SELECTION, TuningStage, tune
 from bvllm.nano.warmup import warm_up_tower
 from bvllm.synthetic.tokenizer import build_tokenizer
@@ -52,7 +54,9 @@ class Recipe:
         busy_scenes: scenes of the busy world; each gives a frame for each of its 3 to 8 seconds. 0 trains on
             the plain world alone.
         alignment_steps: of the alignment that regresses captions (`nano.alignment`), which makes all tokens
-            of a frame alike; 0 where `ALIGNMENT` is among the stages: it aligns through the language model.
+            of a frame alike; 0 where tokens are paired with things, or `ALIGNMENT` is among the stages.
+        matching_minutes: of the pairing of tokens and things (`nano.matching`); 0 leaves it out.
+        start: a nano whose language model is gone on from; "" starts from nothing.
         seed: decides everything but what a clock decides: a stage that runs out of time ends at another step
             on another machine.
         workers: processes that draw the pool.
@@ -68,6 +72,8 @@ class Recipe:
     language_minutes: float = 26
     alignment_steps: int = 2500
     alignment_minutes: float = 5
+    matching_minutes: float = 0
+    start: str = ""
     stages: tuple[TuningStage, ...] = (SELECTION, INSTRUCTION)
     seed: int = 1
     workers: int = 2
@@ -76,9 +82,12 @@ class Recipe:
     def minutes(self) -> float:
         """The most that the whole takes: the pool on two cores, and every stage."""
         pool = POOL_MINUTES * self.scenes / Recipe.scenes + BUSY_POOL_MINUTES * self.busy_scenes / 6000
-        return (
-            pool + self.tower_minutes + self.language_minutes + self.alignment_minutes + self.tuning_minutes
-        )
+        return pool + self.tower_minutes + self.language_minutes + self.heads_minutes
+
+    @property
+    def heads_minutes(self) -> float:
+        """The most that everything behind the language model's warm-up takes."""
+        return self.alignment_minutes + self.matching_minutes + self.tuning_minutes
 
     @property
     def tuning_minutes(self) -> float:
@@ -103,6 +112,7 @@ class Recipe:
             scenes=max(20, int(self.scenes * min(1.0, share))),
             busy_scenes=self.busy_scenes and max(20, int(self.busy_scenes * min(1.0, share))),
             alignment_minutes=self.alignment_minutes * share,
+            matching_minutes=self.matching_minutes * share,
             tower_minutes=self.tower_minutes * share,
             language_minutes=self.language_minutes * share,
             stages=tuple(replace(stage, minutes=stage.minutes * share) for stage in self.stages),
@@ -173,7 +183,7 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     """Every stage that is not done yet; where a limit was set, each gets its share of what is left of it."""
     tokenizer = build_tokenizer()
     pool, busy = draw_pools(recipe, control)
-    heads = recipe.alignment_minutes + recipe.tuning_minutes
+    heads = recipe.heads_minutes
     frames = len(pool) + (0 if busy is None else len(busy))
     reserved = 0.0 if record.minutes is None else _encoding_minutes(pool, frames)
     limit = record.share(
@@ -189,9 +199,8 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     bank = FeatureCache.encode(
         pool, model.model, mean=NANO_MEAN, std=NANO_STD, busy=busy, tell=control.progress
     )
-    folder = _regressed(
-        model, tokenizer, bank, out, recipe, record.share(recipe.alignment_minutes, heads), control
-    )
+    minutes = record.share(recipe.alignment_minutes + recipe.matching_minutes, heads)
+    folder = _first_tokens(model, tokenizer, bank, where, out, recipe, minutes, control)
     following = recipe.tuning_minutes
     for number, stage in enumerate(recipe.stages):
         before, folder = folder, out / stage.name
@@ -211,31 +220,32 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     return out / "model"
 
 
-def _regressed(
+def _first_tokens(
     model: BVLLMForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     bank: FeatureCache,
+    where: Where,
     out: Path,
     recipe: Recipe,
     minutes: float,
     control: Control,
 ) -> Path | None:
-    """The folder of the alignment that regresses captions; None where the recipe aligns in another way."""
-    if not recipe.alignment_steps:
+    """The folder in which the sampler first learned tokens without the LLM; None where it does not.
+
+    On both worlds by pairing tokens with things, on the plain one by regressing captions.
+    """
+    seed, folder = recipe.seed, out / ("matching" if recipe.matching_minutes else "alignment")
+    if not (recipe.matching_minutes or recipe.alignment_steps):
         return None
-    folder = out / "alignment"
-    if not is_done(folder):
-        own = control.within(folder)
-        align(
-            model,
-            tokenizer,
-            bank,
-            steps=recipe.alignment_steps,
-            minutes=minutes,
-            seed=recipe.seed,
-            control=own,
-        )
-        _finish(folder, model)
+    if is_done(folder):
+        return folder
+    own = control.within(folder)
+    if recipe.matching_minutes:
+        match_tokens(model, tokenizer, bank, where, minutes=minutes, seed=seed, control=own)
+    else:
+        steps = recipe.alignment_steps
+        align(model, tokenizer, bank, steps=steps, minutes=minutes, seed=seed, control=own)
+    _finish(folder, model)
     return folder
 
 
@@ -272,6 +282,7 @@ def language_stage(
             minutes=recipe.language_minutes,
             seed=recipe.seed,
             pool=busy,
+            start=language_of(recipe.start, tokenizer, config) if recipe.start else None,
             control=(control or Control()).within(folder),
         )
         language_model.save_pretrained(folder)

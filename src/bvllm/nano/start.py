@@ -1,0 +1,44 @@
+"""Go on from a language model that was trained before, with words that it does not know yet."""
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
+
+from bvllm.common.trust import loading_weights
+from bvllm.inference.model_name import resolve_model
+from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.model.clock import ClockEmbedding
+
+
+def language_of(
+    name: str, tokenizer: PreTrainedTokenizerFast, config: Qwen2Config
+) -> tuple[Qwen2Model, ClockEmbedding]:
+    """The language model and the clock of a trained nano, its words where `tokenizer` has them.
+
+    A word that the model does not know starts from noise at the scale of those that it knows.
+
+    Args:
+        name: a packaged model or a folder.
+
+    Raises:
+        ValueError: the name means nothing, or the model has another size than `config`, or no clock.
+    """
+    folder = resolve_model(name)
+    model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())
+    known, old = model.model.language_model, AutoTokenizer.from_pretrained(folder).get_vocab()
+    sizes = [(c.hidden_size, c.num_hidden_layers, c.intermediate_size) for c in (known.config, config)]
+    if sizes[0] != sizes[1] or model.model.clock is None:
+        raise ValueError(
+            f"start must be a nano with a clock and width, layers and inner width {sizes[1]}, got {name!r} "
+            f"with {sizes[0]}: leave it out to start from nothing"
+        )
+    language_model = Qwen2Model._from_config(config, attn_implementation="eager")
+    weights = dict(known.state_dict())
+    trained = weights["embed_tokens.weight"]
+    table = torch.randn(config.vocab_size, config.hidden_size) * trained.std()
+    for word, place in tokenizer.get_vocab().items():
+        if word in old:
+            table[place] = trained[old[word]]
+    language_model.load_state_dict(weights | {"embed_tokens.weight": table})
+    clock = ClockEmbedding(config.hidden_size)
+    clock.load_state_dict(model.model.clock.state_dict())
+    return language_model, clock
