@@ -104,7 +104,10 @@ def test_cells_tell_of_the_thing_in_their_middle():
     star = Thing("star", "red", 0.1, 0.1, 0.05)
     moon = Thing("moon", "blue", 0.9, 0.6, 0.05)
     fine = cells_of_scene(Scene((star, moon), 3), 0.0, NATIVE)
-    assert {cell: told.words for cell, told in fine.told.items()} == {0: star.words, 11: moon.words}
+    assert {cell: told.words for cell, told in fine.told.items()} == {
+        0: f"{star.words} top left",
+        11: f"{moon.words} middle right",
+    }
     assert 5 not in fine.touched
     whole = cells_of_scene(Scene((star, moon), 3), 0.0, Grid(1, 1))
     assert (whole.told, whole.touched) == ({}, {0})  # two things in one cell are no one thing

@@ -23,6 +23,7 @@ from bvllm.nano.llava.train import LlavaRecipe, train_llava_nano
 from bvllm.nano.llava.tuning import WHOLE, packed, reply_loss, tune_llava
 from bvllm.nano.llava.words import Captions, warm_up_words
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.synthetic.busy.things import COLUMNS, ROWS
 from bvllm.synthetic.tokenizer import VIDEO
 from tests.model.tiny import vision_config
 
@@ -37,11 +38,12 @@ def pool():
 
 @pytest.fixture(scope="module")
 def bank(pool):
-    """Features that tell which thing covers a patch, by a random code of its words."""
+    """Features that tell which thing covers a patch, by a random code of its words but not of its place."""
     plain = FrameDataset(torch.zeros(0, 3, SIDE, SIDE), (), torch.zeros(0), torch.zeros(0))
     things = CoveredPatches.of(pool, GRID)
     torch.manual_seed(0)
-    code = {w: torch.randn(WIDTH) for w in sorted({w for text in things.words for w in text.lower().split()})}
+    words = sorted({w for text in things.words for w in text.lower().split()})
+    code = {w: torch.randn(WIDTH) * (w not in (*ROWS, *COLUMNS)) for w in words}
     told = torch.stack([sum(code[w] for w in text.lower().split()) for text in things.words])
     which = torch.from_numpy(things.which)
     patches = told[which.clamp_min(0)] * (which != NOTHING)[..., None]

@@ -14,9 +14,19 @@ from bvllm.synthetic.draft import Question
 
 COMPARED = ("arrival", "odd")  # tasks that compare a thing with all others: more of them are told
 TOLD_THINGS = 8  # of a frame, when it is told in words: as many as the sampler has tokens
-LISTINGS = 0.25  # listings per question
+LISTINGS = 0.12  # listings per question
 LISTED = 4  # things that a listing names
 SHORTEST = 8.0
+# Tasks that learn slowest are asked more often than the others.
+WEIGHTS = {
+    "motion": 2.5,
+    "arrival": 2.5,
+    "relation": 2.0,
+    "counting": 2.0,
+    "odd": 1.5,
+    "region": 1.5,
+    "when": 0.7,
+}
 
 
 class BusyExample(Posed[BusyTimeline]):
@@ -63,9 +73,12 @@ class BusyExample(Posed[BusyTimeline]):
 
 
 def told_thing(scene: Scene, thing: Thing, age: float) -> Told:
-    """A thing in words, and where it is."""
+    """A thing in words, its part of the frame among them, and where exactly it is."""
     x, y = scene.place(thing, age)
-    return Told(thing.words, (x - 0.5, y - 0.5, thing.size * 8 - 0.5))
+    return Told(
+        f"{thing.words} {cell_of(*(min(0.999, max(0.0, v)) for v in (x, y)))}",
+        (x - 0.5, y - 0.5, thing.size * 8 - 0.5),
+    )
 
 
 def busy_examples(pool: BusyPool, seconds: tuple[float, float], seed: int) -> Iterator[BusyExample]:
@@ -73,9 +86,11 @@ def busy_examples(pool: BusyPool, seconds: tuple[float, float], seed: int) -> It
     rng = np.random.default_rng((seed, 47))
     low, high = np.log(max(SHORTEST, seconds[0])), np.log(seconds[1])
     source = pool.source(rng)
+    names = list(BUSY_TASKS)
+    weight = np.array([WEIGHTS.get(name, 1.0) for name in names])
     while True:
         length = float(round(np.exp(rng.uniform(low, high))))
-        order = [str(task) for task in rng.permutation(list(BUSY_TASKS))]
+        order = [str(task) for task in rng.choice(names, len(names), replace=False, p=weight / weight.sum())]
         try:
             timeline = plan_busy(rng, length, order, source, questions=QUESTIONS_PER_VIDEO)
         except ValueError:  # a short video, and long scenes
