@@ -167,7 +167,7 @@ def test_stages_learn_from_what_is_shown(model, tokenizer, bank, monkeypatch):
 
 
 def test_words_find_the_frames_that_hold_them(bank, monkeypatch):
-    monkeypatch.setattr(word_stage, "STEPS", 300)
+    monkeypatch.setattr(word_stage, "STEPS", 500)
     monkeypatch.setattr(word_stage, "BATCH", 48)
     words = warm_up_words(bank, seed=1, minutes=1)
     captions = Captions(bank)

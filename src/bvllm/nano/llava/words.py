@@ -24,6 +24,7 @@ def warm_up_words(
     bank: FeatureCache, *, seed: int, minutes: float = MINUTES, control: Control | None = None
 ) -> TextEncoder:
     """The text side of a frozen tower, by contrast between frames and captions of what they hold."""
+    torch.manual_seed(seed)
     captions = Captions(bank)
     words = TextEncoder(captions.vocabulary(), bank.frames.shape[1])
     loop = StageLoop(
