@@ -1,6 +1,7 @@
 """Ablations: each swaps what it says and nothing else, and costs what the swapped part was worth."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from bvllm.evaluation.evaluate import Loss, Report, Scored, evaluate
 from bvllm.inference.ask import answer, encode_video
 from bvllm.inference.model import VideoModel
 from bvllm.methods.names import OWN
+from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import frames_needed
 from bvllm.types import Budget
 from tests.model import tiny
 
 QUESTION = "which colour is the sign ?"
+EVERYWHERE = [name for name in ABLATIONS if name != "other-scores"]  # no part of this model scores patches
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,38 @@ def test_shuffled_frames_keep_the_times_and_trade_places(encoded, loaded):
     assert torch.equal(again.frames, mixed_up.frames), "the same every time"
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+def test_copies_of_a_frame_are_the_first_at_the_others_times(encoded, loaded):
+    _, own = seen(encoded, loaded)
+    _, found = seen(encoded, swapped("frame-copies", loaded))
+    assert torch.equal(found.tokens[0].seconds.unique(), own.tokens[0].seconds.unique())
+    first, *others = (
+        found.tokens[0].features[found.tokens[0].frame == k] for k in own.tokens[0].frame.unique()
+    )
+    assert others
+    assert all(torch.equal(other, first) for other in others if len(other) == len(first))
+    assert not torch.equal(found.pooler_output[0], own.pooler_output[0])
+
+
+def test_attention_of_the_frame_before_is_handed_on(encoded, loaded):
+    class Reads:
+        name, given = "reads", []
+
+        def reduce(self, patches, selection, asked, budget, methods, seen):
+            self.given.append((patches, seen))
+
+    patches, attention = torch.rand(3, 4, 2), torch.rand(3, 4)
+    model = swapped("other-scores", loaded)
+    model = replace(model, loaded=Reads())
+    model.reduce(patches, None, None, Budget(4), OWN, PatchSignals(attention))
+    [(same, seen)] = Reads.given
+    assert torch.equal(same, patches)
+    assert torch.equal(seen.attention, attention[[2, 0, 1]])
+    assert seen.keys is None
+    with pytest.raises(ValueError, match="nothing scores the patches"):
+        answer(encoded, QUESTION, swapped("other-scores", loaded))
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
 def test_a_swapped_model_is_asked_as_any_other(encoded, loaded, name):
     model: VideoModel = swapped(name, loaded)
     found = answer(encoded, QUESTION, model, options=["red", "blue"])
@@ -148,7 +182,7 @@ def test_an_evaluation_with_ablations(video, tmp_path):
     rows = [json.dumps({"id": str(k), "question": f"{word} ?", **row}) for k, word in words]
     (tmp_path / "test.jsonl").write_text("\n".join(rows))
     report = evaluate(
-        tmp_path / "test.jsonl", model=str(tmp_path / "model"), circular=False, ablations=list(ABLATIONS)
+        tmp_path / "test.jsonl", model=str(tmp_path / "model"), circular=False, ablations=EVERYWHERE
     )
-    assert [set(row.ablated) for row in report.rows] == [set(ABLATIONS)] * 3
-    assert set(report.losses()) == set(ABLATIONS)
+    assert [set(row.ablated) for row in report.rows] == [set(EVERYWHERE)] * 3
+    assert set(report.losses()) == set(EVERYWHERE)

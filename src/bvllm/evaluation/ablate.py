@@ -5,14 +5,15 @@ thing. A part whose swap costs nothing carries nothing.
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bvllm.inference.model import AskedQuestion, VideoModel, VisualTokens
+from bvllm.inference.model import AskedQuestion, ReducesStream, VideoModel, VisualTokens
 from bvllm.methods.names import MethodNames
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.types import Budget, FrameSelection
@@ -29,12 +30,16 @@ class Ablated:
         swap_selection: another choice of frames in place of the model's; None keeps it.
         swap_question: what samples the tokens of a frame reads in place of the question; None keeps it.
         swap_tokens: other visual tokens for the language model; None keeps them.
+        copy_frame: whether the first chosen frame is seen in the place of every other.
+        roll_scores: whether what is kept of a frame goes by the scores of the one before it.
     """
 
     loaded: VideoModel
     swap_selection: Callable[[FrameSelection], FrameSelection] | None = None
     swap_question: AskedQuestion | None = None
     swap_tokens: Callable[[VisualTokens], VisualTokens] | None = None
+    copy_frame: bool = False
+    roll_scores: bool = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loaded, name)
@@ -56,9 +61,67 @@ class Ablated:
         seen: PatchSignals | None = None,
     ) -> VisualTokens:
         """The model's tokens, for another question or swapped."""
-        question, known = self.swap_question or asked, () if seen is None else (seen,)
-        found = self.loaded.reduce(patches, selection, question, budget, methods, *known)
+        question = self.swap_question or asked
+        if self.copy_frame:
+            patches, seen = (
+                patches[:1].expand_as(patches),
+                _of_each(seen, lambda known: known[:1].expand_as(known)),
+            )
+        if self.roll_scores:
+            if seen is None:
+                raise _no_scores(self.loaded.name)
+            seen = _of_each(seen, lambda known: known.roll(1, dims=0))
+        known = () if seen is None else (seen,)
+        return self._swapped(self.loaded.reduce(patches, selection, question, budget, methods, *known))
+
+    def _swapped(self, found: VisualTokens) -> VisualTokens:
         return found if self.swap_tokens is None else self.swap_tokens(found)
+
+
+@dataclass(frozen=True)
+class AblatedStream(Ablated):
+    """The same of a model that takes frames one by one, which else would be asked past the swaps."""
+
+    def reduce_stream(
+        self,
+        patches: Iterable[Tensor],
+        selection: FrameSelection,
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames,
+    ) -> VisualTokens:
+        """The model's tokens, for another question or swapped; see `ReducesStream`."""
+        model = self.loaded
+        assert isinstance(model, ReducesStream)
+        given, scored = iter(patches), None
+        if self.copy_frame:
+            given = _first_again(given, len(selection))
+        if self.roll_scores:
+            if not model.scores_patches or model.methods(methods)["sample_tokens"] != "dynamic":
+                raise _no_scores(model.name)
+            kept = list(given)
+            given, scored = iter(kept), [*kept[-1:], *kept[:-1]]
+        question = self.swap_question or asked
+        return self._swapped(model.reduce_stream(given, selection, question, budget, methods, scored))
+
+
+def _first_again(patches: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """The first of some frames, so many times; the others are not even encoded."""
+    return repeat(next(patches), count)
+
+
+def _of_each(seen: PatchSignals | None, change: Callable[[Tensor], Tensor]) -> PatchSignals | None:
+    """The same change to everything that is known of the frames."""
+    return (
+        None if seen is None else PatchSignals(*(None if known is None else change(known) for known in seen))
+    )
+
+
+def _no_scores(name: str) -> ValueError:
+    return ValueError(
+        f"ablation 'other-scores' must be asked of a model that prunes or a method that goes by attention, "
+        f"got {name!r}, where nothing scores the patches of a frame: leave it out"
+    )
 
 
 def copied_tokens(visual: VisualTokens) -> VisualTokens:
@@ -106,6 +169,8 @@ ABLATIONS: dict[str, str] = {
     "blind": "the language model sees no tokens but zeros",
     "single-frame": "only the frame of which the selection was surest is seen",
     "shuffled-time": "the chosen frames trade places, and so have wrong times",
+    "frame-copies": "the first chosen frame is seen in the place of every other, at their times",
+    "other-scores": "what is kept of a frame goes by the scores, or the attention, of the frame before it",
 }
 
 
@@ -143,5 +208,8 @@ def ablated(name: str, loaded: VideoModel, other: AskedQuestion) -> VideoModel:
         "blind": {"swap_tokens": no_tokens},
         "single-frame": {"swap_selection": one_frame},
         "shuffled-time": {"swap_selection": shuffled_time},
+        "frame-copies": {"copy_frame": True},
+        "other-scores": {"roll_scores": True},
     }
-    return Ablated(loaded, **swaps[name])
+    kind = AblatedStream if isinstance(loaded, ReducesStream) else Ablated
+    return kind(loaded, **swaps[name])

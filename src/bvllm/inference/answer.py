@@ -211,14 +211,14 @@ def _visual_tokens(
 ) -> tuple[VisualTokens, int]:
     """Visual tokens of the chosen frames, and how many patches a frame has: in one go, or frame by frame."""
     encoded, loaded, session, threads, clock = around
-    needed = frames_needed(selection).tolist()
     if isinstance(loaded, ReducesStream):
         with clock.step("encode and compress frames"):
-            stream = _patch_stream(needed, encoded, loaded, threads)
+            stream = _patch_stream(selection, encoded, loaded, threads)
             visual = loaded.reduce_stream(stream, selection, asked, used, names)
         return visual, math.prod(visual.grid or ())
     reading = reading_of(loaded.methods(names))
     with clock.step("encode patches"):
+        needed = frames_needed(selection).tolist()
         patches, seen = encoded_patches(needed, encoded, loaded, session, threads, reading)
     with clock.step("sample and merge tokens"):
         visual = loaded.reduce(patches, selection, asked, used, names, *seen)
@@ -256,9 +256,29 @@ def encoded_patches(
 
 
 def _patch_stream(
+    selection: FrameSelection, encoded: EncodedVideo, loaded: VideoModel, threads: int | None
+) -> Iterator[Tensor]:
+    """(N, C) patches of each row of a selection, in its order; at most `STREAMED` are in memory.
+
+    What `mixed` gives, row by row: a frame that stands in several rows is encoded for each of them.
+    """
+    if not selection.is_mixture:
+        yield from _patches_of(selection.frames.tolist(), encoded, loaded, threads)
+        return
+    for weights in selection.weights:
+        frames = weights.nonzero()[:, 0].tolist()
+        parts = zip(weights[frames].tolist(), _patches_of(frames, encoded, loaded, threads))
+        share, patches = next(parts)
+        row = share * patches
+        for share, patches in parts:
+            row += share * patches
+        yield row
+
+
+def _patches_of(
     frames: list[int], encoded: EncodedVideo, loaded: VideoModel, threads: int | None
 ) -> Iterator[Tensor]:
-    """(N, C) patches frame by frame, of which no more than `STREAMED` are in memory together."""
+    """(N, C) patches of one frame after another, in the order asked for."""
     workers = (threads or usable_cores()) if loaded.device.type == "cpu" else 1
     for start in range(0, len(frames), STREAMED):
         steps = torch.split(encoded.store.get(frames[start : start + STREAMED]), loaded.patch_step)

@@ -62,6 +62,11 @@ class LoadedDynamic(LoadedModel):
         return int(self.model.config.max_frames)
 
     @property
+    def scores_patches(self) -> bool:
+        """Whether the compressor prunes."""
+        return bool(self.model.config.compressor == "prune")
+
+    @property
     def reads_question(self) -> bool:
         """Never: all frames stay, or a method chooses."""
         return False
@@ -139,10 +144,7 @@ class LoadedDynamic(LoadedModel):
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel`. No method here goes by attention."""
         rows = mixed(lambda _: patches.to(self.device), selection)
-        if self.methods(methods)["sample_tokens"] == "dynamic":
-            return self.reduce_stream(iter(rows), selection, asked, budget, methods)
-        self.check_numbers(patches, "patches of frames")
-        return self._by_method(rows, selection, budget, methods)
+        return self.reduce_stream(iter(rows), selection, asked, budget, methods)
 
     def reduce_stream(
         self,
@@ -151,22 +153,27 @@ class LoadedDynamic(LoadedModel):
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames = OWN,
+        scored: Iterable[Tensor] | None = None,
     ) -> VisualTokens:
         """As `reduce`, of patches that come frame by frame and are let go once they are compressed.
 
         Args:
-            patches: (N, C) of each chosen frame, in order.
+            patches: (N, C) of each row of the selection, in order.
+            scored: see `ReducesStream`.
         """
         if self.methods(methods)["sample_tokens"] != "dynamic":
-            return self.reduce(torch.stack(list(patches)), selection, asked, budget, methods)
+            rows = torch.stack(list(patches)).to(self.device)
+            self.check_numbers(rows, "patches of frames")
+            return self._by_method(rows, selection, budget, methods)
         grids = self.model.config.frame_grids(len(selection), budget.tokens)
         made: list[Compressed] = []
-        frames = iter(patches)
+        frames, other = iter(patches), None if scored is None else iter(scored)
         with torch.inference_mode():
             while part := list(islice(frames, TOGETHER)):
                 stacked = torch.stack(part).to(self.device)
                 self.check_numbers(stacked, "patches of frames")
-                made += self.model.compress(stacked, grids[len(made) : len(made) + len(part)])
+                scores = None if other is None else torch.stack(list(islice(other, len(part)))).to(stacked)
+                made += self.model.compress(stacked, grids[len(made) : len(made) + len(part)], scores)
         return self._visual(tokens_of(made, selection, self.model.config.native_grid), selection)
 
     def _by_method(

@@ -213,7 +213,14 @@ class VideoModel(Protocol):
 
 @runtime_checkable
 class ReducesStream(Protocol):
-    """A model that needs no two frames' patches at the same time: memory then follows the budget."""
+    """A model that needs no two frames' patches at the same time: memory then follows the budget.
+
+    Attributes:
+        scores_patches: whether what is kept of a frame goes by scores that the model was trained to give.
+    """
+
+    @property
+    def scores_patches(self) -> bool: ...
 
     def reduce_stream(
         self,
@@ -222,6 +229,11 @@ class ReducesStream(Protocol):
         asked: AskedQuestion,
         budget: Budget,
         methods: MethodNames,
+        scored: Iterable[Tensor] | None = None,
     ) -> VisualTokens:
-        """As `VideoModel.reduce`, of patches that come one by one: (N, C) of each chosen frame, in order."""
+        """As `VideoModel.reduce`, of patches that come one by one: (N, C) of each row of the selection.
+
+        Args:
+            scored: as many, whose scores choose in the place of a frame's own; only where `scores_patches`.
+        """
         ...

@@ -110,9 +110,14 @@ class DynamicVLMModel(DynamicVLMPreTrainedModel):
                 for chunk in pixel_values.split(PATCH_FRAMES_PER_CALL)
             ])  # fmt: skip
 
-    def compress(self, patches: Tensor, grids: list[Grid]) -> list[Compressed]:
-        """(F, N, C) patches to the tokens of each frame, before the projector."""
-        return self.compressor(patches, grids, self.config.native_grid)
+    def compress(self, patches: Tensor, grids: list[Grid], scored: Tensor | None = None) -> list[Compressed]:
+        """(F, N, C) patches to the tokens of each frame, before the projector.
+
+        Args:
+            scored: see `PruneCompressor`; no other compressor has scores.
+        """
+        scores = () if scored is None else (scored,)
+        return self.compressor(patches, grids, self.config.native_grid, *scores)
 
     def project(self, features: Tensor, seconds: Tensor | None = None) -> Tensor:
         """(K, C) compressed features -> (K, D); with a clock, the time of each, (K,), is added."""
@@ -293,9 +298,9 @@ class DynamicVLMForConditionalGeneration(SavesCard, DynamicVLMPreTrainedModel, G
         """See `DynamicVLMModel.encode_patches`."""
         return self.model.encode_patches(pixel_values)
 
-    def compress(self, patches: Tensor, grids: list[Grid]) -> list[Compressed]:
+    def compress(self, patches: Tensor, grids: list[Grid], scored: Tensor | None = None) -> list[Compressed]:
         """See `DynamicVLMModel.compress`."""
-        return self.model.compress(patches, grids)
+        return self.model.compress(patches, grids, scored)
 
     def project(self, features: Tensor, seconds: Tensor | None = None) -> Tensor:
         """See `DynamicVLMModel.project`."""

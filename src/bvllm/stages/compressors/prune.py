@@ -36,9 +36,17 @@ class PruneCompressor(nn.Module):
             nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, 1)
         )
 
-    def forward(self, patches: Tensor, grids: list[Grid], native: Grid) -> list[Compressed]:
-        """(F, N, C) -> F results; a grid counts as its number of cells."""
-        scores = self.scorer(patches.to(next(self.scorer.parameters()).dtype))[..., 0]
+    def forward(
+        self, patches: Tensor, grids: list[Grid], native: Grid, scored: Tensor | None = None
+    ) -> list[Compressed]:
+        """(F, N, C) -> F results; a grid counts as its number of cells.
+
+        Args:
+            scored: (F, N, C) patches whose scores choose in the place of each frame's own, to find out what
+                scores are worth.
+        """
+        read = patches if scored is None else scored
+        scores = self.scorer(read.to(next(self.scorer.parameters()).dtype))[..., 0]
         return [self._keep(frame, score, grid.cells) for frame, score, grid in zip(patches, scores, grids)]
 
     def _keep(self, frame: Tensor, score: Tensor, count: int) -> Compressed:
