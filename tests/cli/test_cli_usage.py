@@ -48,7 +48,10 @@ def model_folder(tmp_path, monkeypatch):
         ("ask video.mp4 why? --model broken --option one", "options must be 2 to 8 texts"),
         ("ask video.mp4 why? --model broken --option red --option ''", "options must be 2 to 8 texts"),
         ("ask video.mp4 why? --model nanno", "did you mean 'nano'?"),
-        ("ask video.mp4 why? --model ./nowhere", "model must be nano, llava-nano, a folder that is there"),
+        (
+            "ask video.mp4 why? --model ./nowhere",
+            "model must be nano, llava-nano, dynamic-nano, a folder that is there",
+        ),
         ("ask video.mp4 why? --model empty", "model must be a folder with a config.json in it"),
         ("ask video.mp4 why? --model broken --evidence proof.pdf", "evidence must end in .html or .png"),
         ("ask video.mp4 why? --model broken --evidence proof", "evidence must end in .html or .png"),

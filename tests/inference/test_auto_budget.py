@@ -1,6 +1,5 @@
 """The least budget that is enough: what is tried, when it stops, and how the margin is calibrated."""
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from bvllm.inference import auto_budget
 from bvllm.inference.ask import ask
-from bvllm.inference.auto_budget import AutoBudget, Tried, answer_auto, calibrate, margin_of, outcome
+from bvllm.inference.auto_budget import AutoBudget, Measured, answer_auto, margin_of
 from bvllm.inference.results import notes_lines
 from tests.test_messages import HOUSE
 
@@ -65,26 +64,29 @@ def test_equal_options_are_one_for_the_margin():
     assert margin_of((), ()) is None
 
 
-def test_calibration_saves_where_certainty_means_something_and_not_where_it_does_not():
-    draw = random.Random(3)
-    telling, blind = [], []
-    for _ in range(400):
-        easy = draw.random() < 0.6
-        margins = (draw.uniform(0.7, 1) if easy else draw.uniform(0, 0.5), 0.9)
-        telling.append(Tried(margins, (easy, True), (16, 1024)))
-        blind.append(Tried((draw.random(), 0.9), (draw.random() < 0.5, True), (16, 1024)))
-    right, spent = outcome(telling, calibrate(telling))
-    assert right >= 0.99
-    assert spent < 0.5 * 1024
-    assert outcome(blind, calibrate(blind))[0] >= 0.99  # only by asking nearly everything twice
-
-
 def test_a_ladder_comes_back_from_its_file(tmp_path):
     assert AutoBudget.load(tmp_path) == AutoBudget()
     LADDER.save(tmp_path)
     assert AutoBudget.load(tmp_path) == LADDER
-    (tmp_path / auto_budget.FILE).write_text("[]")
-    with pytest.raises(ValueError, match="must hold tokens and least_margin") as error:
+    known = replace(LADDER, measured=Measured(200, 0.9, 50.0, 0.905, 256.0))
+    known.save(tmp_path)
+    assert AutoBudget.load(tmp_path) == known
+    assert known.measured.saved == pytest.approx(1 - 50 / 256)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[]",
+        "{",
+        "{}",
+        '{"tokens": [64, 16], "least_margin": 0.5}',
+        '{"tokens": [1], "least_margin": 1, "measured": 3}',
+    ],
+)
+def test_a_file_of_another_form_is_refused(written, tmp_path):
+    (tmp_path / auto_budget.FILE).write_text(written)
+    with pytest.raises(ValueError, match="must hold rising tokens and a least_margin") as error:
         AutoBudget.load(tmp_path)
     assert HOUSE.search(str(error.value))
 

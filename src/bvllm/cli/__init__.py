@@ -10,6 +10,7 @@ import typer
 
 from bvllm import __version__
 from bvllm.cli.ask import ask
+from bvllm.cli.calibrate import calibrate
 from bvllm.cli.console import Termination, WrongUse, deliver_lost_interrupts, example, show
 from bvllm.cli.convert import convert
 from bvllm.cli.doctor import doctor
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "methods": (methods, "bvllm methods tome"),
     "doctor": (doctor, "bvllm doctor video.mp4"),
     "eval": (evaluate_model, "bvllm eval --data world --json scores.json"),
+    "calibrate": (calibrate, "bvllm calibrate --data world/val.jsonl --model runs/mine --out runs/mine"),
     "leaderboard": (leaderboard, "bvllm leaderboard --data world --methods balanced,tome --out table"),
     "convert": (convert, "bvllm convert llama-vid release converted"),
 }

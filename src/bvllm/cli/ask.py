@@ -48,6 +48,7 @@ from bvllm.cli.options import (
 if TYPE_CHECKING:
     from bvllm.common.subtitles import Cue
     from bvllm.common.text import Question
+    from bvllm.inference.auto_budget import AutoBudget
     from bvllm.inference.encode import EncodedVideo, Progress
     from bvllm.inference.model import VideoModel
     from bvllm.inference.results import Answer
@@ -182,14 +183,14 @@ def _check(question: str, options: list[str], evidence: Path | None, model: str)
 
 
 def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
-    from bvllm.inference.ask import AutoBudget, answer, answer_auto, load_model
+    from bvllm.inference.ask import answer, answer_auto, load_model
     from bvllm.inference.loading import ModelError
-    from bvllm.inference.model_name import resolve_model
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
         isolate_decoding()
         check_readable(request.video, LOCAL_LIMITS)  # report a missing file before loading the model
+        steps = _steps(request) if request.budget == AUTO else None
         with wrong_use():
             loaded = load_model(
                 request.model,
@@ -206,8 +207,7 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
                 if request.budget == AUTO
                 else loaded.budget.with_parts(request.budget, request.frames),
             )
-            if request.budget == AUTO:
-                steps = replace(AutoBudget.load(resolve_model(request.model)), frames=request.frames)
+            if steps is not None:
                 give = partial(answer_auto, budget=steps)
             result = give(
                 encoded,
@@ -222,6 +222,23 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     return encoded, result
+
+
+def _steps(request: AskRequest) -> "AutoBudget":
+    """The budgets that are tried; a note where nobody calibrated them for the model."""
+    from bvllm.inference.auto_budget import AutoBudget
+    from bvllm.inference.model_name import resolve_model
+
+    try:
+        found = AutoBudget.load(resolve_model(request.model))
+    except ValueError as error:
+        raise Unanswerable(f"model {request.model!r} cannot be asked with --budget auto: {error}") from error
+    if found.measured is None:
+        note(
+            f"--budget auto: a margin of {found.least_margin:g}, which was calibrated for no model; "
+            "`bvllm calibrate` finds this model's"
+        )
+    return replace(found, frames=request.frames)
 
 
 def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> None:

@@ -7,11 +7,13 @@ from bvllm.cli.json_output import JsonOption, deliver
 def models(json_target: JsonOption = None) -> None:
     """List the models and families that can be asked."""
     silence_libraries()
+    from bvllm.inference.model_name import PACKAGED, packaged
     from bvllm.model.backbones.families import FAMILIES, families_table
 
+    inside = ", ".join(f"{name} ({PACKAGED[name]})" for name in packaged())
     own = (
-        "nano (of B-VLLM) and llava-nano (a small LLaVA-OneVision) are inside the package; a folder of "
-        "`bvllm train` or `bvllm convert` has model_type bvllm."
+        f"Inside the package: {inside}. A folder of `bvllm train` or `bvllm convert` has model_type bvllm or "
+        "dynamic_vlm."
     )
     deliver(
         json_target,

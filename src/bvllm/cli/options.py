@@ -74,7 +74,10 @@ EndOption = Annotated[
     float | None,
     typer.Option(help="Seconds at which the part ends; the video's end if left out.", show_default=False),
 ]
-ModelOption = Annotated[str, typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(metavar="nano|PATH|HUB_ID", help="Which model is used; `bvllm models` names those inside."),
+]
 ScorerOption = Annotated[
     str | None,
     typer.Option(

@@ -400,19 +400,19 @@ def score(
         )
         for turn in range(count if circular else 1)
     ]
-    right = [_says(reply.letter, reply, item) for reply in replies]
+    right = [says_right(reply.letter, reply, item) for reply in replies]
     first = replies[0]
     chosen = [frame.seconds for frame in first.frames]
     found = [any(start - 1e-3 <= s < end - 1e-3 for s in chosen) for start, end in item.needles]
     recall = sum(found) / len(found) if found else None
     rotated = all(right) if circular else None
-    own = None if first.own_letter is None else _says(first.own_letter, first, item)
+    own = None if first.own_letter is None else says_right(first.own_letter, first, item)
     return Scored(
         item.id, item.task, item.seconds, right[0], own, rotated, recall, len(chosen), first.free_text
     )
 
 
-def _says(letter: str | None, reply: Answer, item: Item) -> bool:
+def says_right(letter: str | None, reply: Answer, item: Item) -> bool:
     """Whether the option of this letter, as the reply was offered it, is right; equal options both are."""
     if letter is None or item.answer is None:
         return False

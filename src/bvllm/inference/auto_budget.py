@@ -18,6 +18,28 @@ FILE = "auto_budget.json"  # beside the weights of a model for which it was cali
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a margin was worth on the questions by which it was found.
+
+    Attributes:
+        questions: how many.
+        accuracy, tokens: share of right answers, and mean visual tokens of all passes together.
+        accuracy_full, tokens_full: the same at the largest budget alone.
+    """
+
+    questions: int
+    accuracy: float
+    tokens: float
+    accuracy_full: float
+    tokens_full: float
+
+    @property
+    def saved(self) -> float:
+        """Share of the tokens of the largest budget."""
+        return 1 - self.tokens / self.tokens_full
+
+
+@dataclass(frozen=True)
 class AutoBudget:
     """Budgets to try, least first, and how sure an answer must be to be the last.
 
@@ -28,6 +50,7 @@ class AutoBudget:
         tokens: budgets, ascending.
         least_margin: in [0, 1]; between the likelihoods of the two likeliest options.
         frames: the most that may be chosen; None takes the model's own.
+        measured: by `bvllm calibrate`, on a validation split; None where nobody did for this model.
 
     Raises:
         ValueError: no budget, budgets that do not rise, or a margin outside [0, 1].
@@ -42,6 +65,7 @@ class AutoBudget:
     tokens: tuple[int, ...] = (64, 256, 1024)
     least_margin: float = 0.8
     frames: int | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens or list(self.tokens) != sorted(set(self.tokens)) or self.tokens[0] < 1:
@@ -69,10 +93,16 @@ class AutoBudget:
             return cls()
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            return cls(tuple(map(int, found["tokens"])), float(found["least_margin"]))
-        except (TypeError, KeyError) as error:
+            measured = found.get("measured")
+            return cls(
+                tuple(map(int, found["tokens"])),
+                float(found["least_margin"]),
+                measured=None if measured is None else Measured(**measured),
+            )
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"{FILE} must hold tokens and least_margin, got {error!r}: write it anew"
+                f"{FILE} must hold rising tokens and a least_margin, got {error!r}: write it anew with "
+                "`bvllm calibrate`"
             ) from error
 
 
@@ -109,7 +139,7 @@ def answer_auto(
             sure = None if before is None else float(before.free_text == found.free_text)
         steps.append(BudgetStep(tokens, found.tokens, sure))
         before = found
-        if (sure is not None and sure >= budget.least_margin) or _holds_all(found):
+        if (sure is not None and sure >= budget.least_margin) or holds_all(found):
             break
     assert before is not None  # there is a budget
     return replace(before, budget_steps=tuple(steps))
@@ -131,55 +161,6 @@ def margin_of(likelihoods: Sequence[float], options: Sequence[str]) -> float | N
     return round(first - (rest[0] if rest else 0.0), 6)
 
 
-def _holds_all(found: Answer) -> bool:
+def holds_all(found: Answer) -> bool:
     """Whether the model was given every patch of every frame: no budget can add to that."""
     return found.tokens == found.frames_total * found.patches_per_frame
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What one question gave at every budget of a ladder.
-
-    Attributes:
-        margins: how sure the answer was at each.
-        right: whether it was right.
-        tokens: visual tokens of each pass.
-    """
-
-    margins: tuple[float, ...]
-    right: tuple[bool, ...]
-    tokens: tuple[int, ...]
-
-
-def outcome(tried: Sequence[Tried], least_margin: float) -> tuple[float, float]:
-    """Accuracy and mean tokens of all passes, had questions stopped at this margin.
-
-    Example:
-        >>> sure = Tried((0.9, 0.9), (True, True), (16, 64))
-        >>> unsure = Tried((0.1, 0.2), (False, True), (16, 64))
-        >>> outcome([sure, unsure], 0.5)
-        (1.0, 48.0)
-    """
-    right = spent = 0.0
-    for one in tried:
-        last = next((k for k, m in enumerate(one.margins) if m >= least_margin), len(one.margins) - 1)
-        right += one.right[last]
-        spent += sum(one.tokens[: last + 1])
-    return right / len(tried), spent / len(tried)
-
-
-def calibrate(tried: Sequence[Tried], *, loss: float = 0.01) -> float:
-    """The margin that spends least and loses at most `loss` of accuracy against the largest budget.
-
-    Args:
-        tried: questions of a validation split.
-        loss: of accuracy.
-
-    Returns:
-        A margin; 1 where none is cheap enough and as good, so that only certainty stops early.
-    """
-    full = sum(one.right[-1] for one in tried) / len(tried)
-    candidates = sorted({round(m, 3) for one in tried for m in one.margins} | {1.0})
-    kept = [(outcome(tried, margin), margin) for margin in candidates]
-    fine = [(spent, margin) for (right, spent), margin in kept if right >= full - loss - 1e-9]
-    return min(fine)[1] if fine else 1.0

@@ -6,8 +6,13 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-# Models inside the package, and their folders.
-PACKAGED = {"nano": "assets/nano", "llava-nano": "assets/llava-nano"}
+# Models inside the package, and what they are; the files of each are in assets/NAME.
+PACKAGED = {
+    "nano": "a B-VLLM",
+    "llava-nano": "a small LLaVA-OneVision",
+    "dynamic-nano": "a Dynamic-VLM, for any budget",
+}
+CONFIG = "config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -15,21 +20,21 @@ def resolve_model(name: str) -> str:
     """A folder, or a hub id, for the name of a model.
 
     Args:
-        name: a packaged model ("nano"), a folder in `save_pretrained` layout, or a hub id (owner/name).
+        name: a key of `PACKAGED`, a folder in `save_pretrained` layout, or a hub id (owner/name).
 
     Raises:
         ValueError: it is none of these.
     """
     if name in PACKAGED:
-        folder = Path(str(files("bvllm").joinpath(PACKAGED[name])))
-        if not (folder / "config.json").is_file():
+        folder = _folder(name)
+        if not (folder / CONFIG).is_file():
             raise ValueError(
                 f"model must be one that is installed, got {name!r} without its files: "
                 f"reinstall bvllm, or make it again with `bvllm train {name.replace('-', '_')}`"
             )
         return str(folder)
     if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, "config.json")):
+        if not os.path.isfile(os.path.join(name, CONFIG)):
             raise ValueError(
                 f"model must be a folder with a config.json in it, got {name!r} without one: "
                 "name the folder that save_pretrained wrote"
@@ -42,3 +47,17 @@ def resolve_model(name: str) -> str:
     raise ValueError(
         f"model must be {', '.join(PACKAGED)}, a folder that is there or a hub id, got {name!r}: {hint}"
     )
+
+
+def packaged() -> list[str]:
+    """Names of the models whose files are inside the package, as it is installed.
+
+    Example:
+        >>> packaged()[0]
+        'nano'
+    """
+    return [name for name in PACKAGED if (_folder(name) / CONFIG).is_file()]
+
+
+def _folder(name: str) -> Path:
+    return Path(str(files("bvllm"))) / "assets" / name
