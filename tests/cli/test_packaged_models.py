@@ -56,10 +56,10 @@ def test_it_is_asked_by_its_name(budget, inside, video, tmp_path, capsys):
         "--budget",
         budget,
         "--json",
-        str(tmp_path / "told"),
+        str(tmp_path / "told.json"),
     ]
     assert main([*words, "--option", "red", "--option", "blue"]) == 0
-    told = json.loads((tmp_path / "told").read_text())
+    told = json.loads((tmp_path / "told.json").read_text())
     assert told["tokens"] <= (7 if budget == "7" else 1024)
     assert bool(told["budget_steps"]) == (budget == "auto")
 

@@ -85,7 +85,7 @@ def test_a_ladder_comes_back_from_its_file(tmp_path):
     ],
 )
 def test_a_file_of_another_form_is_refused(written, tmp_path):
-    (tmp_path / auto_budget.FILE).write_text(written)
+    (tmp_path / auto_budget.AUTO_BUDGET).write_text(written)
     with pytest.raises(ValueError, match="must hold rising tokens and a least_margin") as error:
         AutoBudget.load(tmp_path)
     assert HOUSE.search(str(error.value))

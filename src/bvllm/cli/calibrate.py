@@ -115,7 +115,7 @@ def _keep(found: "list[Calibration]", points: float, out: Path | None) -> None:
     if poor is not None:
         raise Unanswerable(
             f"steps must save half of the tokens at a loss of {points:g} points at most, got "
-            f"{100 * poor.saved:.0f} % at {100 * poor.lost.mean:.1f} points on the split {poor.split!r}: keep "
+            f"{100 * poor.saved:.0f} % at {100 * poor.lost.mean:.1f} points on split {poor.split!r}: keep "
             "a fixed budget for this model"
         )
     if out is None:

@@ -12,9 +12,8 @@ from bvllm.inference.answer import answer
 from bvllm.inference.encode import EncodedVideo
 from bvllm.inference.model import VideoModel
 from bvllm.inference.results import Answer, BudgetStep
+from bvllm.model.card import AUTO_BUDGET
 from bvllm.types import Budget
-
-FILE = "auto_budget.json"  # beside the weights of a model for which it was calibrated
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class AutoBudget:
 
     def save(self, folder: Path) -> None:
         """Write `auto_budget.json` into a model's folder."""
-        replace_file(folder / FILE, (json.dumps(asdict(self)) + "\n").encode())
+        replace_file(folder / AUTO_BUDGET, (json.dumps(asdict(self)) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "AutoBudget":
@@ -88,7 +87,7 @@ class AutoBudget:
         Raises:
             ValueError: the file is not of this form.
         """
-        file = Path(folder, FILE)
+        file = Path(folder, AUTO_BUDGET)
         if not file.is_file():
             return cls()
         try:
@@ -101,8 +100,8 @@ class AutoBudget:
             )
         except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"{FILE} must hold rising tokens and a least_margin, got {error!r}: write it anew with "
-                "`bvllm calibrate`"
+                f"{AUTO_BUDGET} must hold rising tokens and a least_margin, got {error!r}: write it anew "
+                "with `bvllm calibrate`"
             ) from error
 
 

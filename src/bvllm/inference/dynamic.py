@@ -10,20 +10,16 @@ from torch import Tensor
 
 from bvllm.common.subtitles import beside
 from bvllm.common.text import Question
-from bvllm.common.threads import one_kernel_thread
-from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.backbones import one_line
-from bvllm.inference.loading import LoadedModel
+from bvllm.inference.loading import LoadedModel, compile_fast, load_parts
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.plain_words import plain_words
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
 from bvllm.model.fast_tower import fast_tower
-from bvllm.model.folder import check_finite, check_placeholder, check_weights
-from bvllm.model.knowledge import Knowledge
 from bvllm.model.text_encoder import WORD_TOWER, TextEncoder
-from bvllm.model.vision_tower import hidden_size, patch_count
+from bvllm.model.vision_tower import patch_count
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.allocate import EvenShare
 from bvllm.stages.compressors import Compressed
@@ -207,18 +203,8 @@ class LoadedDynamic(LoadedModel):
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
         config = self.model.config
-        height, width = self.frame_size
-        weights, channels = list(self.model.parameters()), hidden_size(config.vision_config)
         frames = config.frames_kept(self.most_frames, budget)
-        return ModelCost(
-            parameters=sum(p.numel() for p in weights),
-            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
-            feature_bytes=channels * self.feature_dtype(channels).itemsize,
-            frame_bytes=3 * height * width,
-            patches_per_frame=patch_count(config.vision_config),
-            frames=frames,
-            tokens=min(budget.tokens, frames * patch_count(config.vision_config)),
-        )
+        return self.cost_of(frames, min(budget.tokens, frames * patch_count(config.vision_config)))
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with the frames, each behind its second."""
@@ -267,33 +253,13 @@ def load_dynamic(
         ValueError: there is nothing to compile.
         ModelError: the configuration or the weights cannot be read.
     """
-    dtype = torch.float32 if device.type == "cpu" else "auto"
-    with one_line(name, "config.json: "):
-        config = DynamicVLMConfig.from_pretrained(where, **loading())
+    model, processor, knowledge = load_parts(
+        where, name, device, DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
+    )
     with one_line(name):
-        model, report = DynamicVLMForConditionalGeneration.from_pretrained(
-            where,
-            config=config,
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report, with their names
-            **loading_weights(),
-        )
-        check_weights(report)
-        check_finite(model)
-        knowledge = Knowledge.load(where, hidden_size(config.vision_config))
-        processor = DynamicVLMProcessor.from_pretrained(where, **loading())
-        check_placeholder(processor.video_token_id, config.video_token_id)
         words = TextEncoder.load(Path(where)) if Path(where, WORD_TOWER).is_file() else None
-    model = model.to(device).eval()
     normal = processor.video_processor
     quick = fast_tower(model.vision_tower, normal.image_mean, normal.image_std) if fast else None
     if compile:
-        if quick is None or device.type == "cpu":
-            raise ValueError(
-                f"compile must be False, got True for {name!r} on {device.type}: "
-                "only the fast form of a tower on CUDA is compiled"
-            )
-        with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
-            quick.compile()
+        compile_fast(quick, name, device)
     return LoadedDynamic(model, processor, name, quick, knowledge, words)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    PreTrainedConfig,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
@@ -219,18 +218,23 @@ class LoadedModel(LanguageSide):
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted."""
         config = self.model.config
+        frames = None if config.select_frames == NONE else min(budget.frames, self.most_frames)
+        tokens = budget.tokens if frames is None else min(budget.tokens, frames * config.tokens_per_frame)
+        return self.cost_of(frames, tokens)
+
+    def cost_of(self, frames: int | None, tokens: int) -> ModelCost:
+        """What a question about so many frames costs, in so many tokens."""
         height, width = self.frame_size
         weights = list(self.model.parameters())
-        channels = hidden_size(config.vision_config)
-        frames = None if config.select_frames == NONE else min(budget.frames, self.most_frames)
+        channels = hidden_size(self.model.config.vision_config)
         return ModelCost(
             parameters=sum(p.numel() for p in weights),
             weight_bytes=sum(p.numel() * p.element_size() for p in weights),
             feature_bytes=channels * self.feature_dtype(channels).itemsize,
             frame_bytes=3 * height * width,
-            patches_per_frame=patch_count(config.vision_config),
+            patches_per_frame=patch_count(self.model.config.vision_config),
             frames=frames,
-            tokens=budget.tokens if frames is None else min(budget.tokens, frames * config.tokens_per_frame),
+            tokens=tokens,
         )
 
     def _with(self, methods: MethodNames) -> BVLLMConfig:
@@ -316,14 +320,35 @@ def load_bvllm(
         ValueError: there is nothing to compile.
         ModelError: the configuration or the weights cannot be read.
     """
-    dtype = torch.float32 if device.type == "cpu" else "auto"
+    model, processor, knowledge = load_parts(
+        where, name, device, BVLLMConfig, BVLLMForConditionalGeneration, BVLLMProcessor
+    )
+    quick = _fast_form(model, processor) if fast else None
+    if compile:
+        compile_fast(quick, name, device)
+    return LoadedModel(model, processor, name, quick, knowledge)
+
+
+def load_parts(
+    where: str,
+    name: str,
+    device: torch.device,
+    config_class: type[PreTrainedConfig],
+    model_class: type[PreTrainedModel],
+    processor_class: type[BVLLMProcessor],
+) -> tuple[Any, Any, Knowledge | None]:
+    """A model of one of our classes, its processor and what it knows, each checked; see `load_bvllm`.
+
+    Raises:
+        ModelError: the configuration or the weights cannot be read, or do not fit together.
+    """
     with one_line(name, "config.json: "):
-        config = BVLLMConfig.from_pretrained(where, **loading())
+        config: Any = config_class.from_pretrained(where, **loading())
     with one_line(name):
-        model, report = BVLLMForConditionalGeneration.from_pretrained(
+        model, report = model_class.from_pretrained(
             where,
             config=config,
-            dtype=dtype,
+            dtype=torch.float32 if device.type == "cpu" else "auto",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are in the report, with their names
             **loading_weights(),
@@ -331,19 +356,24 @@ def load_bvllm(
         check_weights(report)
         check_finite(model)
         knowledge = Knowledge.load(where, hidden_size(config.vision_config))
-        processor = BVLLMProcessor.from_pretrained(where, **loading())
+        processor = processor_class.from_pretrained(where, **loading())
         check_placeholder(processor.video_token_id, config.video_token_id)
-    model = model.to(device).eval()
-    quick = _fast_form(model, processor) if fast else None
-    if compile:
-        if quick is None or device.type == "cpu":
-            raise ValueError(
-                f"compile must be False, got True for {name!r} on {device.type}: "
-                "only the fast form of a tower on CUDA is compiled"
-            )
-        with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
-            quick.compile()
-    return LoadedModel(model, processor, name, quick, knowledge)
+    return model.to(device).eval(), processor, knowledge
+
+
+def compile_fast(quick: FastTower | None, name: str, device: torch.device) -> None:
+    """Compile the fast form of a tower.
+
+    Raises:
+        ValueError: there is none, or it is not on a GPU.
+    """
+    if quick is None or device.type == "cpu":
+        raise ValueError(
+            f"compile must be False, got True for {name!r} on {device.type}: "
+            "only the fast form of a tower on CUDA is compiled"
+        )
+    with one_kernel_thread():  # as it will run: a compiled form holds for one number of threads
+        quick.compile()
 
 
 def _fast_form(model: BVLLMForConditionalGeneration, processor: BVLLMProcessor) -> FastTower | None:

@@ -13,7 +13,8 @@ from bvllm.model.text_encoder import WORD_TOWER
 
 NAME, WEIGHTS = "README.md", "model.safetensors"
 # Files beside the weights, and the part of the tensors' names whose weights they belong to.
-COMPANIONS = {WORD_TOWER: "vision_tower.", KNOWLEDGE: ""}
+AUTO_BUDGET = "auto_budget.json"  # the steps of `--budget auto`, which were calibrated for these weights
+COMPANIONS = {WORD_TOWER: "vision_tower.", KNOWLEDGE: "", AUTO_BUDGET: ""}
 CARD = """---
 library_name: bvllm
 pipeline_tag: video-text-to-text
@@ -61,8 +62,8 @@ class SavesCard:
 def keep_companions(source: Path, target: Path) -> None:
     """Copy the files that belong to a model's weights to where it was saved, if the weights are the same.
 
-    The word tower belongs to the vision tower; what the model knows belongs to all of it. After a training
-    neither would be true any more.
+    The word tower belongs to the vision tower; what the model knows, and how sure it must be, to all of it.
+    After a training nothing of this would be true any more.
     """
     names = [name for name in COMPANIONS if (source / name).is_file() and not (target / name).exists()]
     if not names or not (source / WEIGHTS).is_file() or not (target / WEIGHTS).is_file():

@@ -16,12 +16,12 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
+from bvllm.model.answering import AnswersText, ReadsText
 from bvllm.model.card import SavesCard
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.generation import PackedGeneration, remember_prompt
-from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.outputs import BVLLMVisualOutput
-from bvllm.model.packing import Packing, infer_mask, positions_of, used_placeholders
+from bvllm.model.packing import Packing, positions_of, used_placeholders
 from bvllm.model.tower_attention import lookers_of
 from bvllm.model.vision_tower import frame_size
 from bvllm.model.visual import BVLLMPreTrainedModel, BVLLMVisualModel
@@ -32,19 +32,15 @@ from bvllm.types import Budget, FrameSelection, Questions
 __all__ = ["BVLLMForConditionalGeneration", "BVLLMModel"]
 
 
-class BVLLMModel(BVLLMVisualModel):
+class BVLLMModel(ReadsText, BVLLMVisualModel):
     """The backbone: the visual side and a decoder without its head."""
+
+    config: BVLLMConfig
 
     def __init__(self, config: BVLLMConfig) -> None:
         super().__init__(config)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
 
     @can_return_tuple
     def forward(
@@ -120,12 +116,6 @@ class BVLLMModel(BVLLMVisualModel):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
-
-    def inferred_mask(self, input_ids: Tensor) -> Tensor | None:
-        """The mask of prompts that came without one; see `infer_mask`."""
-        text = self.config.text_config
-        ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
-        return infer_mask(input_ids, text.pad_token_id, ends)
 
     def zero_of_everything(self) -> Tensor:
         """Zero, from one black frame that went through all of the visual side: a batch of text alone adds it.
@@ -212,15 +202,18 @@ class BVLLMModel(BVLLMVisualModel):
         return Packing.of(there & ~unused, left=left)
 
 
-class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGeneration, GenerationMixin):
+class BVLLMForConditionalGeneration(
+    SavesCard, AnswersText, BVLLMPreTrainedModel, PackedGeneration, GenerationMixin
+):
     """A B-VLLM that answers: the backbone `model` and the language model's head `lm_head`."""
+
+    config: BVLLMConfig
+    model: BVLLMModel
 
     def __init__(self, config: BVLLMConfig) -> None:
         super().__init__(config)
         self.model = BVLLMModel(config)
-        self.lm_head = build_head(config.text_config)
-        table = embedding_name(self.model.language_model)
-        self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{table}"}
+        self.add_head(config.text_config)
         self.post_init()
 
     @classmethod
@@ -238,23 +231,6 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
 
         return assemble(vision, language_model, qformer, config=config, dtype=dtype).model
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.lm_head = value
-
-    @property
-    def vision_tower(self) -> nn.Module:
-        """The backbone's vision tower."""
-        return self.model.vision_tower
-
     @property
     def frame_reader(self) -> nn.Module | None:
         """The backbone's reader of frames, where the selector sees what it reads."""
@@ -264,14 +240,6 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
     def keeps_prefix(self) -> bool:
         """See `BVLLMVisualModel.keeps_prefix`."""
         return self.model.keeps_prefix
-
-    def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """See `BVLLMVisualModel.encode_frames`."""
-        return self.model.encode_frames(pixel_values)
-
-    def encode_patches(self, pixel_values: Tensor) -> Tensor:
-        """See `BVLLMVisualModel.encode_patches`."""
-        return self.model.encode_patches(pixel_values)
 
     @property
     def lookers(self) -> frozenset[Looker]:
@@ -320,16 +288,6 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
             ValueError: such a part is named.
         """
         self.model.pipeline(config)
-
-    def read_prompt(self, ids: Tensor, visual: BVLLMVisualOutput, states: Cache) -> None:
-        """Put the beginning of a prompt through the language model, for its keys and values.
-
-        Args:
-            ids: (1, P) with exactly as many placeholders as there are visual tokens.
-            visual: the tokens.
-            states: takes the keys and values.
-        """
-        self.model(ids, mm_encoder_outputs={"video": visual}, past_key_values=states)
 
     def get_video_features(
         self,
@@ -394,21 +352,4 @@ class BVLLMForConditionalGeneration(SavesCard, BVLLMPreTrainedModel, PackedGener
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        text_config = self.config.text_config
-        logits = finish_logits(self.lm_head(output.last_hidden_state[:, kept]), text_config)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=text_config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
-            )
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=output.past_key_values,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-        )
+        return self.answered(output, labels, logits_to_keep, num_items_in_batch)

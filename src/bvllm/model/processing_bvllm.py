@@ -7,7 +7,7 @@ that look sub-processors up by name are replaced.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -134,6 +134,8 @@ class BVLLMProcessor(ProcessorMixin):
     `video_seconds`, `qformer_input_ids` and `qformer_attention_mask` (one row per clip).
     """
 
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer", "qformer_tokenizer")  # in a folder, by their names
+
     def __init__(
         self,
         video_processor: BVLLMVideoProcessor,
@@ -147,13 +149,7 @@ class BVLLMProcessor(ProcessorMixin):
         choose_frames: bool = True,
         merge_frames: bool = True,
     ) -> None:
-        self.video_token = video_token
-        self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)
-        if self.video_token_id in (None, tokenizer.unk_token_id):
-            raise ValueError(
-                f"tokenizer must know {video_token!r} as one token, got {self.video_token_id}: "
-                "add it with tokenizer.add_special_tokens"
-            )
+        self.video_token, self.video_token_id = video_token, placeholder_id(tokenizer, video_token)
         self.num_selected_frames, self.tokens_per_frame = num_selected_frames, tokens_per_frame
         self.budget_tokens, self.choose_frames = budget_tokens, choose_frames
         self.merge_frames = merge_frames
@@ -374,9 +370,19 @@ class BVLLMProcessor(ProcessorMixin):
         kwargs = {"config": PreTrainedConfig(), **kwargs}
         tokenizers = [
             cls._load_tokenizer_from_pretrained(name, path, subfolder=subfolder, **kwargs)
-            for name in ("tokenizer", "qformer_tokenizer")
+            for name in cls.tokenizers
         ]
         return [BVLLMVideoProcessor.from_dict((processor_dict or {})["video_processor"]), *tokenizers]
+
+    def _written(self, prompts: Prompts, clips: int) -> list[int]:
+        """How many clips each prompt speaks of, which must be as many as there are."""
+        written = [text.count(self.video_token) for text in prompts.texts]
+        if sum(written) != clips:
+            raise ValueError(
+                f"prompts must hold one {self.video_token} for each of {clips} clips, got {sum(written)}: "
+                "write one where each video or image belongs, and none in the text of a message"
+            )
+        return written
 
     def _assemble(
         self,
@@ -387,12 +393,7 @@ class BVLLMProcessor(ProcessorMixin):
         counts: list[int] | list[str] | None = None,
     ) -> dict[str, Any]:
         """Prompts, pixels and questions in one dictionary, checked against each other."""
-        written = [text.count(self.video_token) for text in prompts.texts]
-        if sum(written) != clips:
-            raise ValueError(
-                f"prompts must hold one {self.video_token} for each of {clips} clips, got {sum(written)}: "
-                "write one where each video or image belongs, and none in the text of a message"
-            )
+        written = self._written(prompts, clips)
         if not clips:
             return prompts.tokenize(self.tokenizer, self.video_token, [])
         if questions is None or len(questions) != len(prompts.texts):
@@ -407,6 +408,21 @@ class BVLLMProcessor(ProcessorMixin):
         texts = [c if isinstance(c, str) else self.video_token * c for c in counts]
         encoded = prompts.tokenize_written(self.tokenizer, self.video_token, texts)
         return encoded | dict(seen) | self.question_ids(asked)
+
+
+def placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of the placeholder.
+
+    Raises:
+        ValueError: the tokenizer does not know it as one token.
+    """
+    found = tokenizer.convert_tokens_to_ids(token)
+    if found in (None, tokenizer.unk_token_id):
+        raise ValueError(
+            f"tokenizer must know {token!r} as one token, got {found}: "
+            "add it with tokenizer.add_special_tokens"
+        )
+    return int(found)
 
 
 def _grow(text: str, token: str, clips: list[str]) -> tuple[str, list[tuple[int, int]]]:

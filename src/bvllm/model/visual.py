@@ -13,12 +13,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from bvllm.methods.names import reading_of
-from bvllm.model.clock import ClockEmbedding, ClockTable, clock_of
+from bvllm.model.answering import VideoPreTrainedModel
+from bvllm.model.clock import ClockEmbedding, clock_of
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
 from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
@@ -48,38 +49,16 @@ FRAMES_PER_CALL = 32
 PATCH_FRAMES_PER_CALL = 8
 
 
-class BVLLMPreTrainedModel(PreTrainedModel):
-    """What all B-VLLM classes share: configuration, initial weights, what transformers may do with them."""
+class BVLLMPreTrainedModel(VideoPreTrainedModel):
+    """What all B-VLLM classes share: configuration, and queries that are not all alike at first."""
 
     config: BVLLMConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    input_modalities = ("video", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values"]
 
     @torch.no_grad()
     def _init_weights(self, module: torch.nn.Module) -> None:
-        if isinstance(module, ClockTable):
-            init.zeros_(module.weight)
-            return
         super()._init_weights(module)
         if isinstance(module, LearnedQueries):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
-
-    def enable_input_require_grads(self) -> None:
-        """Let gradients start at the text embeddings, for adapters under activation checkpointing.
-
-        Upstream also hooks the embeddings of every sub-model: a frozen vision tower would then build a graph
-        for every frame of the video.
-        """
-        hook = self.get_input_embeddings().register_forward_hook(lambda _, __, out: out.requires_grad_(True))
-        self._require_grads_hooks = [hook]
-        self._require_grads_hook = hook
 
 
 class BVLLMVisualModel(BVLLMPreTrainedModel):

@@ -42,6 +42,45 @@ def test_pictures_videos_and_text_of_a_batch_answer_as_they_do_alone(model, proc
         assert torch.equal(model.generate(**inputs_of(processor, [one]), max_new_tokens=4)[0, -4:], row)
 
 
+TURNS = [*chat(PICTURE, "a ?"), {"role": "assistant", "content": "red"}, *chat(LONG, OTHER, "b ?")]
+MIXED = [
+    chat("what is a star?"),
+    chat(CLIP, LONG, "same?"),
+    TURNS,
+    chat(PICTURE, OTHER, PICTURE, "?"),
+    CHATS[0],
+]
+
+
+@pytest.mark.parametrize("budget, compressor", [(1, "pool"), (2, "merge"), (7, "prune"), (1000, "pool")])
+def test_any_mixture_answers_as_alone_at_any_budget(budget, compressor):
+    """Text first, several videos in a prompt, pictures of several turns, fewer tokens than clips."""
+    model = dynamic_model(clock=True, compressor=compressor)
+    processor = dynamic_processor(model)
+    processor.budget_tokens = budget
+    found = inputs_of(processor, MIXED)
+    spent = (found["input_ids"] == VIDEO_ID).sum(dim=1).tolist()
+    frames = [0, 35, 32, 3, 5]
+    assert spent == [min(budget, 16 * count) for count in frames]
+    for row, one in zip(model.generate(**found, max_new_tokens=2)[:, -2:], MIXED):
+        assert torch.equal(model.generate(**inputs_of(processor, [one]), max_new_tokens=2)[0, -2:], row)
+
+
+def test_a_further_turn_with_a_picture_continues_from_the_cache(model, processor):
+    first = inputs_of(processor, [CHATS[1]])
+    said = model.generate(**first, max_new_tokens=2, return_dict_in_generate=True)
+    more = processor(images=[OTHER], text="<|video|> and now ?", add_special_tokens=False)
+    ids = torch.cat([said.sequences, more["input_ids"]], dim=1)
+    new = {
+        name: more[name]
+        for name in ("pixel_values_videos", "video_grids", "video_num_frames", "video_seconds")
+    }
+    again = model.generate(ids, past_key_values=said.past_key_values, max_new_tokens=3, **new)
+    whole = {name: torch.cat([first[name], value]) for name, value in new.items()}
+    fresh = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3, **whole)
+    assert torch.equal(again, fresh)
+
+
 def test_beams_of_a_batch_search_as_they_do_alone(model, processor):
     together = model.generate(**inputs_of(processor, CHATS[:3]), max_new_tokens=3, num_beams=2)[:, -3:]
     for row, one in zip(together, CHATS[:3]):
@@ -66,6 +105,14 @@ def test_frames_stand_behind_their_true_seconds(processor):
     text = TOKENIZER.decode(inputs_of(processor, CHATS[0])["input_ids"][0]).replace(" ", "")
     marks = text.replace("<|video|>", "")
     assert "0s:;2s:;4s:;6s:;8s:" in marks
+
+
+def test_frames_closer_than_a_tenth_of_a_second_have_times_of_their_own(processor):
+    assert (
+        processor.write_clip([1, 1, 1], [0.0, 0.04, 0.08])
+        == "0s: <|video|>; 0.04s: <|video|>; 0.08s: <|video|>\n"
+    )
+    assert processor.write_clip([1, 1], [99.96, 1234567.8]) == "100s: <|video|>; 1234567.8s: <|video|>\n"
 
 
 def test_a_picture_and_a_processor_without_times_name_no_seconds(processor):

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin, PreTrainedModel
-from transformers import initialization as init
+from torch import Tensor
+from transformers import AutoModel, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import ModelOutput, can_return_tuple
 
+from bvllm.model.answering import AnswersText, ReadsText, VideoPreTrainedModel
 from bvllm.model.card import SavesCard
-from bvllm.model.clock import ClockEmbedding, ClockTable
+from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic.configuration_dynamic import DynamicVLMConfig
-from bvllm.model.language import build_head, embedding_name, finish_logits
-from bvllm.model.packing import infer_mask, positions_of
+from bvllm.model.packing import positions_of
 from bvllm.model.vision_tower import frame_features, patch_features, tower_of
 from bvllm.model.visual import FRAMES_PER_CALL, PATCH_FRAMES_PER_CALL, Projector
 from bvllm.stages.compressors import build_compressor
@@ -41,36 +40,16 @@ class DynamicVisualOutput(ModelOutput):
     pooler_output: list[Tensor] = None  # type: ignore[assignment]  # transformers wants defaults
 
 
-class DynamicVLMPreTrainedModel(PreTrainedModel):
+class DynamicVLMPreTrainedModel(VideoPreTrainedModel):
     """What all Dynamic-VLM classes share."""
 
     config: DynamicVLMConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    input_modalities = ("video", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values"]
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, ClockTable):
-            init.zeros_(module.weight)
-            return
-        super()._init_weights(module)
-
-    def enable_input_require_grads(self) -> None:
-        """Let gradients start at the text embeddings alone, as `BVLLMPreTrainedModel` does."""
-        hook = self.get_input_embeddings().register_forward_hook(lambda _, __, out: out.requires_grad_(True))
-        self._require_grads_hooks = [hook]
-        self._require_grads_hook = hook
 
 
-class DynamicVLMModel(DynamicVLMPreTrainedModel):
+class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
     """The backbone: tower, compressor, projector, and a decoder without its head."""
+
+    config: DynamicVLMConfig
 
     def __init__(self, config: DynamicVLMConfig) -> None:
         super().__init__(config)
@@ -81,12 +60,6 @@ class DynamicVLMModel(DynamicVLMPreTrainedModel):
         self.clock = ClockEmbedding(width) if config.clock else None
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
 
     @property
     def tower_is_frozen(self) -> bool:
@@ -219,12 +192,6 @@ class DynamicVLMModel(DynamicVLMPreTrainedModel):
             **kwargs,
         )
 
-    def inferred_mask(self, input_ids: Tensor) -> Tensor | None:
-        """The mask of prompts that came without one; see `infer_mask`."""
-        text = self.config.text_config
-        ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
-        return infer_mask(input_ids, text.pad_token_id, ends)
-
     def _fill(
         self, ids: Tensor | None, embeds: Tensor, visual: DynamicVisualOutput | None, *, begins: bool
     ) -> Tensor:
@@ -259,44 +226,20 @@ class DynamicVLMModel(DynamicVLMPreTrainedModel):
         return torch.cat(self.get_video_features(frame, grids, None, seconds).pooler_output).sum() * 0.0
 
 
-class DynamicVLMForConditionalGeneration(SavesCard, DynamicVLMPreTrainedModel, GenerationMixin):
+class DynamicVLMForConditionalGeneration(SavesCard, AnswersText, DynamicVLMPreTrainedModel, GenerationMixin):
     """A Dynamic-VLM that answers: the backbone `model` and the language model's head `lm_head`.
 
     Source: Dynamic-VLM (arXiv 2412.09530), from the note.
     """
 
+    config: DynamicVLMConfig
+    model: DynamicVLMModel
+
     def __init__(self, config: DynamicVLMConfig) -> None:
         super().__init__(config)
         self.model = DynamicVLMModel(config)
-        self.lm_head = build_head(config.text_config)
-        table = embedding_name(self.model.language_model)
-        self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{table}"}
+        self.add_head(config.text_config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.lm_head = value
-
-    @property
-    def vision_tower(self) -> nn.Module:
-        """The backbone's vision tower."""
-        return self.model.vision_tower
-
-    def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """See `DynamicVLMModel.encode_frames`."""
-        return self.model.encode_frames(pixel_values)
-
-    def encode_patches(self, pixel_values: Tensor) -> Tensor:
-        """See `DynamicVLMModel.encode_patches`."""
-        return self.model.encode_patches(pixel_values)
 
     def compress(self, patches: Tensor, grids: list[Grid], scored: Tensor | None = None) -> list[Compressed]:
         """See `DynamicVLMModel.compress`."""
@@ -305,16 +248,6 @@ class DynamicVLMForConditionalGeneration(SavesCard, DynamicVLMPreTrainedModel, G
     def project(self, features: Tensor, seconds: Tensor | None = None) -> Tensor:
         """See `DynamicVLMModel.project`."""
         return self.model.project(features, seconds)
-
-    def read_prompt(self, ids: Tensor, visual: Any, states: Cache) -> None:
-        """Put the beginning of a prompt through the language model, for its keys and values.
-
-        Args:
-            ids: (1, P) with exactly as many placeholders as there are visual tokens.
-            visual: the tokens.
-            states: takes the keys and values.
-        """
-        self.model(ids, mm_encoder_outputs={"video": visual}, past_key_values=states)
 
     def get_video_features(
         self,
@@ -388,21 +321,4 @@ class DynamicVLMForConditionalGeneration(SavesCard, DynamicVLMPreTrainedModel, G
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        text_config = self.config.text_config
-        logits = finish_logits(self.lm_head(output.last_hidden_state[:, kept]), text_config)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=text_config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
-            )
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=output.past_key_values,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-        )
+        return self.answered(output, labels, logits_to_keep, num_items_in_batch)

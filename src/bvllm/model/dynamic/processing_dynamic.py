@@ -5,13 +5,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from bvllm.model.conversation import Message
 from bvllm.model.dynamic.configuration_dynamic import ALLOCATIONS, DynamicVLMConfig
 from bvllm.model.dynamic.times import write_frames
-from bvllm.model.processing_bvllm import DEFAULT_CHAT_TEMPLATE, VIDEO_TOKEN, BVLLMProcessor, Prompts
+from bvllm.model.processing_bvllm import (
+    DEFAULT_CHAT_TEMPLATE,
+    VIDEO_TOKEN,
+    BVLLMProcessor,
+    Prompts,
+    placeholder_id,
+)
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.merge_tokens import equal_shares
@@ -60,6 +66,8 @@ class DynamicVLMProcessor(BVLLMProcessor):
     `video_num_frames`, `video_seconds`.
     """
 
+    tokenizers = ("tokenizer",)
+
     def __init__(
         self,
         video_processor: BVLLMVideoProcessor,
@@ -72,13 +80,7 @@ class DynamicVLMProcessor(BVLLMProcessor):
         allocation: str = "mixed",
         timestamps: bool = True,
     ) -> None:
-        self.video_token = video_token
-        self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)
-        if self.video_token_id in (None, tokenizer.unk_token_id):
-            raise ValueError(
-                f"tokenizer must know {video_token!r} as one token, got {self.video_token_id}: "
-                "add it with tokenizer.add_special_tokens"
-            )
+        self.video_token, self.video_token_id = video_token, placeholder_id(tokenizer, video_token)
         self.native_grid, self.budget_tokens = list(native_grid), budget_tokens
         self.max_frames, self.allocation, self.timestamps = max_frames, allocation, timestamps
         template = chat_template or DYNAMIC_CHAT_TEMPLATE
@@ -149,14 +151,6 @@ class DynamicVLMProcessor(BVLLMProcessor):
         """Nothing: no part of this model reads a question but the language model."""
         return {}
 
-    @classmethod
-    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
-        """As upstream, without the auto class that needs torchvision."""
-        path, subfolder = pretrained_model_name_or_path, kwargs.pop("subfolder", "")
-        kwargs = {"config": PreTrainedConfig(), **kwargs}
-        tokenizer = cls._load_tokenizer_from_pretrained("tokenizer", path, subfolder=subfolder, **kwargs)
-        return [BVLLMVideoProcessor.from_dict((processor_dict or {})["video_processor"]), tokenizer]
-
     def _assemble(
         self,
         prompts: Prompts,
@@ -166,12 +160,7 @@ class DynamicVLMProcessor(BVLLMProcessor):
         counts: list[int] | list[str] | None = None,
     ) -> dict[str, Any]:
         """Prompts, pixels and grids in one dictionary, checked against each other."""
-        written = [text.count(self.video_token) for text in prompts.texts]
-        if sum(written) != clips:
-            raise ValueError(
-                f"prompts must hold one {self.video_token} for each of {clips} clips, got {sum(written)}: "
-                "write one where each video or image belongs, and none in the text of a message"
-            )
+        written = self._written(prompts, clips)
         if not clips:
             return prompts.tokenize(self.tokenizer, self.video_token, [])
         if counts is not None:

@@ -22,5 +22,19 @@ def write_frames(token: str, counts: Sequence[int], seconds: Sequence[float] | N
     """
     if seconds is None:
         return "".join(token * count for count in counts)
-    rows = [f"{round(second, 1):g}s: {token * count}" for count, second in zip(counts, seconds)]
+    rows = [f"{second}s: {token * count}" for count, second in zip(counts, written_seconds(seconds))]
     return SEPARATOR.join(rows) + "\n"
+
+
+def written_seconds(seconds: Sequence[float]) -> list[str]:
+    """Seconds to a tenth; finer, down to a thousandth, where frames would else have the same.
+
+    Example:
+        >>> written_seconds([0.0, 1.5, 3599.96]), written_seconds([0.0, 0.04, 0.08])
+        (['0', '1.5', '3600'], ['0', '0.04', '0.08'])
+    """
+    for digits in range(1, 4):
+        found = [f"{second:.{digits}f}".rstrip("0").removesuffix(".") for second in seconds]
+        if len(set(found)) == len(found):
+            break
+    return found
