@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bvllm.inference import auto_budget
 from bvllm.inference.ask import ask
 from bvllm.inference.auto_budget import AutoBudget, Measured, answer_auto, margin_of
 from bvllm.inference.results import notes_lines
+from bvllm.model.card import WEIGHTS, keep_companions
 from tests.test_messages import HOUSE
 
 
@@ -72,6 +74,17 @@ def test_a_ladder_comes_back_from_its_file(tmp_path):
     known.save(tmp_path)
     assert AutoBudget.load(tmp_path) == known
     assert known.measured.saved == pytest.approx(1 - 50 / 256)
+
+
+def test_steps_stay_with_the_weights_that_they_were_found_for(tmp_path):
+    for folder, weight in (("own", 1.0), ("copy", 1.0), ("trained", 2.0)):
+        (tmp_path / folder).mkdir()
+        save_file({"x": torch.full((2,), weight)}, tmp_path / folder / WEIGHTS)
+    LADDER.save(tmp_path / "own")
+    for folder in ("copy", "trained"):
+        keep_companions(tmp_path / "own", tmp_path / folder)
+    assert AutoBudget.load(tmp_path / "copy") == LADDER
+    assert AutoBudget.load(tmp_path / "trained") == AutoBudget()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from io import FileIO
 from pathlib import Path
 
 SUFFIXES = (".html", ".png")
+# Beside the weights of a model for which the steps of `--budget auto` were calibrated.
+AUTO_BUDGET = "auto_budget.json"
 
 
 def check_evidence_path(path: str | Path) -> Path:

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bvllm.common.files import replace_file
+from bvllm.common.files import AUTO_BUDGET, replace_file
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer
 from bvllm.inference.encode import EncodedVideo
 from bvllm.inference.model import VideoModel
 from bvllm.inference.results import Answer, BudgetStep
-from bvllm.model.card import AUTO_BUDGET
 from bvllm.types import Budget
 
 

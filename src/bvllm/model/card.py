@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from bvllm.common.files import AUTO_BUDGET
 from bvllm.model.knowledge import FILE as KNOWLEDGE
 from bvllm.model.text_encoder import WORD_TOWER
 
 NAME, WEIGHTS = "README.md", "model.safetensors"
 # Files beside the weights, and the part of the tensors' names whose weights they belong to.
-AUTO_BUDGET = "auto_budget.json"  # the steps of `--budget auto`, which were calibrated for these weights
 COMPANIONS = {WORD_TOWER: "vision_tower.", KNOWLEDGE: "", AUTO_BUDGET: ""}
 CARD = """---
 library_name: bvllm
