@@ -22,7 +22,6 @@ from bvllm.inference.model import VideoModel
 from bvllm.inference.session import Session
 from bvllm.types import Budget
 
-BUDGETS = (16, 64, 256, 1024, 2048)
 MOST_LOST = 0.01  # of accuracy, against the largest budget
 MOST_MARGINS = 400  # that are compared for one ladder
 Progress = Callable[[int, int], None]
@@ -151,7 +150,6 @@ def _try(item: Item, encoded: EncodedVideo, loaded: VideoModel, budget: Budget, 
         options=item.options,
         subtitles=item.subtitles,
         session=session,
-        max_new_tokens=1,  # the answer is the likeliest option
     )
     sure = margin_of(found.likelihoods, found.options)
     assert sure is not None  # there are options
@@ -183,7 +181,7 @@ def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
                 found = (spent, count, -margin, places)
                 best = found if best is None else min(best, found)
     assert best is not None  # the largest budget alone loses nothing
-    steps = AutoBudget(tuple(trials.budgets[k] for k in best[3]), round(-best[2], 6))
+    steps = AutoBudget(tuple(trials.budgets[k] for k in best[3]), -best[2])
     auto = trials.auto(steps)
     measured = Measured(len(trials), auto.accuracy, auto.mean_tokens, full.accuracy, full.mean_tokens)
     return replace(steps, measured=measured)
