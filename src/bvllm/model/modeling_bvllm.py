@@ -208,7 +208,6 @@ class BVLLMForConditionalGeneration(
     """A B-VLLM that answers: the backbone `model` and the language model's head `lm_head`."""
 
     config: BVLLMConfig
-    model: BVLLMModel
 
     def __init__(self, config: BVLLMConfig) -> None:
         super().__init__(config)
