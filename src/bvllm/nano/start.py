@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 
-from bvllm.common.trust import loading_weights
+from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
@@ -24,7 +24,7 @@ def language_of(
     """
     folder = resolve_model(name)
     model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())
-    known, old = model.model.language_model, AutoTokenizer.from_pretrained(folder).get_vocab()
+    known, old = model.model.language_model, AutoTokenizer.from_pretrained(folder, **loading()).get_vocab()
     sizes = [(c.hidden_size, c.num_hidden_layers, c.intermediate_size) for c in (known.config, config)]
     if sizes[0] != sizes[1] or model.model.clock is None:
         raise ValueError(
