@@ -121,6 +121,12 @@ def test_aim_ranks_by_five_rounds_over_sharpened_attention():
     assert INNER["aim"]().decide(view, 9).anchor.tolist() == top(scores, 9)
 
 
+def test_aim_drops_where_the_released_code_does():
+    """A share is counted after a layer of 28, from the 15th on, and the next layer sees it."""
+    behind = [max(0.0, 1.0 - (layer - 13) * 0.125) if layer >= 14 else 1.0 for layer in range(28)]
+    assert list(INNER["aim"]().shape(28).shares) == [1.0, *behind[:-1]]
+
+
 def test_dart_takes_what_is_least_like_its_pivots():
     """One pivot of each kind: the visual one, what it is least like, and what the word is least like."""
     view = a_view()

@@ -25,7 +25,35 @@ def causal_weights(queries: Tensor, keys: Tensor, places: Tensor, scale: float) 
     """
     heads, groups = len(queries), len(keys)
     wide = torch.promote_types(queries.dtype, torch.float32)
-    grouped = queries.to(wide).reshape(groups, heads // groups, *queries.shape[1:])
-    products = torch.einsum("ghrd,gsd->ghrs", grouped, keys.to(wide)).flatten(0, 1) * scale
+    grouped = (queries.to(wide) * scale).reshape(groups, heads // groups, *queries.shape[1:])
+    products = torch.einsum("ghrd,gsd->ghrs", grouped, keys.to(wide)).flatten(0, 1)
     behind = torch.arange(keys.shape[1], device=keys.device) > places[:, None]
     return products.masked_fill(behind, -torch.inf).softmax(dim=-1)
+
+
+def causal_blocks(queries: Tensor, keys: Tensor, scale: float, rows: int = 256) -> list[Tensor]:
+    """How much every place of one head attends to every place that is not behind it, in blocks of rows.
+
+    What lies behind a block is never computed, so that all blocks together are half of the square.
+
+    Args:
+        queries, keys: (S, d) rotated, of all places.
+        scale: what products are multiplied by before the softmax.
+        rows: of a block, but for the last.
+
+    Returns:
+        (R, E) float32 each, for the places E - R to E - 1; each row sums to 1.
+
+    Example:
+        >>> [tuple(block.shape) for block in causal_blocks(torch.zeros(5, 4), torch.zeros(5, 4), 1.0, rows=2)]
+        [(2, 2), (2, 4), (1, 5)]
+    """
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    asked, blocks = keys.to(wide).T.contiguous(), []
+    for part in (queries.to(wide) * scale).split(rows):
+        begin = sum(len(block) for block in blocks)
+        products = part @ asked[:, : begin + len(part)]
+        behind = torch.ones(len(part), len(part), dtype=torch.bool, device=keys.device).triu(1)
+        products[:, begin:].masked_fill_(behind, -torch.inf)
+        blocks.append(products.softmax(dim=-1))
+    return blocks

@@ -43,7 +43,7 @@ class LayerView:
     Attributes:
         states: (S, D) hidden states.
         visual: (V,) places of the visual tokens that are left, ascending.
-        question: (Q,) places of the text behind the last visual token.
+        question: (Q,) places of the text behind the last visual token, without what is of no frame.
         before: of the layer that was just run, on the states it was given.
         own: of the layer that these states enter.
         visual_inputs: (N, D) embeddings of all visual tokens, as they entered the language model.
@@ -69,11 +69,13 @@ class LayerView:
 
     def received(self, of: Projections, places: Tensor) -> Tensor:
         """(V,) attention that each visual token gets from some places: the mean over them and over heads."""
-        keys, total = of.keys, self.states.new_zeros(len(self.visual), dtype=torch.float32)
-        for part in torch.split(places, CHUNK):
-            weights = causal_weights(of.queries(part), keys, part, of.scale)
-            total += weights[..., self.visual].mean(dim=0).sum(dim=0)
-        return total / len(places)
+        keys, total = of.keys, self.states.new_zeros(len(self.states), dtype=torch.float32)
+        parts = torch.split(places, CHUNK)
+        ends = torch.stack([part.max() + 1 for part in parts]).tolist()  # none looks at what lies behind it
+        for part, end in zip(parts, ends):
+            weights = causal_weights(of.queries(part), keys[:, :end], part, of.scale)
+            total[:end] += weights.mean(dim=0).sum(dim=0)
+        return total[self.visual] / len(places)
 
 
 @dataclass(frozen=True)

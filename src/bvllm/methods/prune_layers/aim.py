@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bvllm.primitives.assignment import Assignment
-from bvllm.primitives.attention import causal_weights
+from bvllm.primitives.attention import causal_blocks
 from bvllm.stages.prune_layers import InnerMethod, LayerView, Projections, keep_best
 from bvllm.stages.schedule import Cut
 
@@ -17,23 +17,25 @@ SHARPNESS = 0.1  # of the softmax
 
 @dataclass(frozen=True)
 class AIMInner(InnerMethod):
-    """From layer 14 of 28 on, an eighth of the visual tokens goes before every layer, until none is left.
+    """From layer 15 of 28 on, an eighth of the visual tokens goes before every layer; the 23rd sees none.
 
     A token's importance is its PageRank on the attention of the layer that was just run, with a sharpened
     softmax: five rounds from equal shares, without damping, for each head; the heads' root mean square is the
     score. Text always stays. Positions stay as they were.
 
-    The released code masks the tokens; here they are gone. Which layer's attention decides about which layer
-    is not in the note: the one just run. Its first part, merging before the language model, is a method of
-    another slot.
+    The released code counts a share after each layer, from 7/8 after layer 14 (counted from 0) to none after
+    layer 21, and the next layer sees it; that is the paper's fall from l1 = 14 to l2 = 22. It masks the
+    tokens, which go on asking (in the first round of the ranking they still hand out their share); here they
+    are gone. Its first part, merging before the language model, is a method of another slot.
 
-    Source: AIM (arXiv 2412.03248), from the note on its released code; neither was at hand.
+    Source: AIM (arXiv 2412.03248); the released code, read there in a co-author's copy. The paper was not at
+    hand; l1 and l2 after a summary of it.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.03248"
     depth: ClassVar[int] = 28
 
-    cuts: tuple[Cut, ...] = tuple((layer, 1 - (layer - 13) / 8) for layer in range(14, 22))
+    cuts: tuple[Cut, ...] = tuple((layer, 1 - (layer - 14) / 8) for layer in range(15, 23))
 
     def decide(self, view: LayerView, keep: int) -> Assignment:
         """Keep the most central tokens."""
@@ -43,16 +45,17 @@ class AIMInner(InnerMethod):
 def page_rank(of: Projections, places: int) -> Tensor:
     """(S,) importance of every place by the attention among all of them.
 
-    The S x S matrix of one head is held at a time.
+    The lower half of one head's S x S matrix is held at a time.
     """
-    everywhere = torch.arange(places, device=of.keys.device)
-    keys, queries = of.keys, of.queries(everywhere)
+    keys, queries = of.keys, of.queries(torch.arange(places, device=of.keys.device))
     each, total = len(queries) // len(keys), torch.zeros(places, device=keys.device)
     for head, asking in enumerate(queries):
-        asked = keys[head // each]
-        weights = causal_weights(asking[None], asked[None], everywhere, of.scale / SHARPNESS)[0]
+        blocks = causal_blocks(asking, keys[head // each], of.scale / SHARPNESS)
         share = torch.full((places,), 1.0 / places, device=keys.device)
         for _ in range(ROUNDS):
-            share = share @ weights
+            given = torch.zeros_like(share)
+            for part, block in zip(share.split(len(blocks[0])), blocks):
+                given[: block.shape[1]] += part @ block
+            share = given
         total += share.square()
     return (total / len(queries)).sqrt()

@@ -4,12 +4,13 @@ import pytest
 import torch
 from transformers import AutoModel, MistralConfig, Qwen3Config
 
+from bvllm.methods.prune_layers.fastv import FastV
 from bvllm.methods.prune_layers.transprune import TransPrune
 from bvllm.model.backbones.pruning.applier import prune_inside
 from bvllm.model.backbones.pruning.decoders import DECODERS, decoder_of
 from bvllm.model.backbones.pruning.scoring import LayerProjections, transition
-from bvllm.primitives.attention import causal_weights
-from tests.model.backbones.pruning.prompts import prompts
+from bvllm.primitives.attention import causal_blocks, causal_weights
+from tests.model.backbones.pruning.prompts import prompts, row, wrapped
 from tests.model.backbones.tiny_families import TEXT, make
 
 PLACES = 9
@@ -61,6 +62,34 @@ def test_bfloat16_is_weighed_in_float32():
     found = causal_weights(queries, keys, places, 0.3)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, causal_weights(queries.float(), keys.float(), places, 0.3))
+
+
+@torch.inference_mode()
+def test_blocks_of_rows_are_the_rows():
+    """Whatever the number of rows in a block, with what lies behind a block never computed."""
+    queries, keys = torch.randn(7, 8).bfloat16(), torch.randn(7, 8).bfloat16()
+    whole = causal_weights(queries[None], keys[None], torch.arange(7), 0.3)[0]
+    for rows in (1, 3, 7, 256):
+        blocks = causal_blocks(queries, keys, 0.3, rows)
+        padded = [torch.nn.functional.pad(block, (0, 7 - block.shape[1])) for block in blocks]
+        torch.testing.assert_close(torch.cat(padded), whole)
+
+
+@torch.inference_mode()
+def test_the_token_behind_a_video_is_no_word(monkeypatch):
+    """LLaVA-OneVision's newline stays, and is no word whose attention counts."""
+    asked, visual = row("llava_onevision", budget=25, prune_layers="fastv")
+    model, shown = wrapped("llava_onevision"), []
+    decide = FastV.decide
+    monkeypatch.setattr(FastV, "decide", lambda self, view, keep: shown.append(view) or decide(self, view, keep))
+    given = model.prompt.inputs(asked, visual)
+    with model._inside(given, [visual]) as states:
+        model.model(**given, **states)
+    ids, embed = given["input_ids"][0], model.model.get_input_embeddings()
+    words = ids[int((ids == model.model.config.video_token_id).nonzero()[-1]) + 1 :]
+    assert model.family.tail == 1
+    assert len(shown[0].question) == len(words)
+    torch.testing.assert_close(shown[0].question_inputs, embed(words))
 
 
 @torch.inference_mode()

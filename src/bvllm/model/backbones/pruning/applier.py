@@ -52,6 +52,7 @@ def prune_inside(
     budget: int | Sequence[int],
     *,
     attention_mask: Tensor | None = None,
+    tail: int = 0,
 ) -> Iterator["InnerPruning"]:
     """Drop visual tokens inside the language model, for the prompts that are read with its cache.
 
@@ -61,6 +62,8 @@ def prune_inside(
         visual: (B, S) where the prompts' visual tokens stand; what else is a placeholder stays.
         budget: visual tokens of every prompt, or of each, the mean over the layers.
         attention_mask: (B, S) of prompts that are padded, on the left.
+        tail: places right behind a prompt's visual tokens that are of no frame: they stay, and are no words
+            of the question.
 
     Raises:
         ValueError: tokens cannot be dropped inside this model, it is in training, more enter than the method
@@ -84,7 +87,7 @@ def prune_inside(
             "attention_mask must be padded on the left, got padding on the right: set the tokenizer's "
             "padding_side to 'left'"
         )
-    pruning = InnerPruning(decoder, method, visual & real, real, schedules)
+    pruning = InnerPruning(decoder, method, visual & real, real, schedules, tail)
     handles = pruning.attach()
     try:
         yield pruning
@@ -110,12 +113,13 @@ class InnerPruning:
         visual: Tensor,
         real: Tensor,
         schedules: Sequence[Schedule],
+        tail: int = 0,
     ) -> None:
         self.cache = PrunedCache(decoder.module.config, self)
         self.dropped: list[Dropped] = []
         self.closed = False
         self._decoder, self._method, self._schedules = decoder, method, list(schedules)
-        self._visual, self._real = visual, real
+        self._visual, self._real, self._tail = visual, real, tail
         self._renumbers = method.renumbers and not decoder.kind.rotary_3d
         self._watched = method.watched(len(decoder.layers), decoder.first)
         self._stream: Stream | None = None
@@ -226,8 +230,8 @@ class InnerPruning:
         ]
 
     def _behind(self, visual: Tensor, length: int) -> Tensor:
-        """Columns of the text behind the last visual token."""
-        first = int(visual[-1]) + 1 if len(visual) else length
+        """Columns of the text behind the last visual token and what is of no frame."""
+        first = int(visual[-1]) + 1 + self._tail if len(visual) else length
         return torch.arange(first, length, device=visual.device)
 
     def _plan(self, number: int, row: int, states: Tensor, stream: Stream) -> Plan | None:

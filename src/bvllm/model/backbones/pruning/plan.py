@@ -106,5 +106,6 @@ def carried_out(
         if plan.tail:
             row[row.nonzero()[-plan.tail :, 0]] = False
     budgets = [plan.budget for plan in found]
-    with prune_inside(model, found[0].method, visual, budgets, attention_mask=mask) as pruning:
+    tail = found[0].tail
+    with prune_inside(model, found[0].method, visual, budgets, attention_mask=mask, tail=tail) as pruning:
         yield {"past_key_values": pruning.cache}
