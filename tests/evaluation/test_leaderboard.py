@@ -1,6 +1,7 @@
 """The leaderboard: fair rows, paired intervals, a run that goes on after a kill, costs that are measured."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from bvllm.cli import main
 from bvllm.cli.leaderboard import budget_counts
 from bvllm.evaluation.leaderboard import run
 from bvllm.evaluation.leaderboard.entries import all_entries, entries_named
+from bvllm.evaluation.leaderboard.make import Leaderboard
 from bvllm.evaluation.leaderboard.measure import first_call, peak_memory
 from bvllm.evaluation.leaderboard.rows import ROWS, AnswerRow, RowFile, RunSettings
 from bvllm.evaluation.leaderboard.run import ask_all, chosen_items
@@ -78,6 +80,24 @@ def test_what_does_not_run_says_why_and_comes_last():
     found = standings(rows, "a")
     assert [one.entry for one in found] == ["a", "needs"]
     assert "| needs | does not run: it needs [CLS] |" in table(found, "a")
+
+
+def test_json_has_no_nan_where_a_method_does_not_run():
+    """Not even where nothing is left to compare with."""
+    rows = [AnswerRow("q0", "needs", 4, refused="it needs [CLS]"), *rows_of("a", [0, 1])]
+    for reference in ("a", "needs"):
+        board = Leaderboard(reference, tuple(standings(rows, reference)), SETTINGS)
+        said = json.dumps(board.as_json(), allow_nan=False)
+        assert json.loads(said)["methods"][-1]["right"] is None
+        assert "| a | 50.0 | 50.0 |" in board.text()
+
+
+def test_a_merger_that_merged_nothing_says_so():
+    rows = rows_of("a", [0, 1]) + rows_of("merge_frames similar", [1, 1])
+    idle = "merge_frames similar: no frame was merged"
+    assert idle in Leaderboard("a", tuple(standings(rows, "a")), SETTINGS).text()
+    busy = [replace(row, merged=k) for k, row in enumerate(rows)]
+    assert idle not in Leaderboard("a", tuple(standings(busy, "a")), SETTINGS).text()
 
 
 def test_rows_survive_a_kill(tmp_path):

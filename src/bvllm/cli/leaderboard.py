@@ -1,5 +1,6 @@
 """`bvllm leaderboard`: compare methods on one model, on the same questions and budgets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from bvllm.cli.console import (
 from bvllm.cli.json_output import JsonOption, deliver
 from bvllm.cli.options import ScorerOption, TrustOption
 
-WORLD, VIDEOS, SECONDS = "world", 50, (16.0, 64.0)  # what is made where no data are named
+WORLD, VIDEOS, SECONDS = "world-{}", 50, (16.0, 64.0)  # what is made where no data are named
 CLOCKED = "when"  # frames reach most families without their times
 
 
@@ -66,7 +67,8 @@ def leaderboard(
         isolate_decoding()
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
-            folder = data or world_for(out, seed)
+            made = None if bar is None else lambda done, total: bar("videos", done, total)
+            folder = data or world_for(out, seed, made)
             asked = Asked(model, scorer, folder, counts, questions, seed, fps, named_tasks(tasks))
             found = make_leaderboard(out, asked, entries, progress=tell)
         deliver(json_target, found.text, found.as_json)
@@ -76,15 +78,24 @@ def leaderboard(
         raise Unanswerable(str(error)) from error
 
 
-def world_for(out: Path, seed: int) -> Path:
+def world_for(out: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> Path:
     """Busy videos of a seed in a folder of the run, made once; they ask for nothing that needs a clock."""
     from bvllm.synthetic import make_world
     from bvllm.synthetic.busy.tasks import BUSY_TASKS
 
-    folder = out / WORLD
+    folder = out / WORLD.format(seed)
     if not (folder / "test.jsonl").is_file():  # which is written last
         tasks = [task for task in BUSY_TASKS if task != CLOCKED]
-        make_world(folder, split="test", count=VIDEOS, seconds=SECONDS, seed=seed, tasks=tasks, detail="busy")
+        make_world(
+            folder,
+            split="test",
+            count=VIDEOS,
+            seconds=SECONDS,
+            seed=seed,
+            tasks=tasks,
+            detail="busy",
+            progress=progress,
+        )
     return folder
 
 

@@ -226,7 +226,7 @@ class Report:
             for name, figure in self.figures().items()
         }
         losses = {name: asdict(figure) for name, figure in self.losses().items()}
-        return _no_nan(
+        return no_nan(
             {
                 **figures,
                 **({"losses": losses} if losses else {}),
@@ -283,11 +283,12 @@ def _cell(value: Share | Mean) -> str:
     return f"{100 * value.mean:.1f} % ({100 * value.low:.0f}-{100 * value.high:.0f})"
 
 
-def _no_nan(value: object) -> object:
+def no_nan(value: object) -> object:
+    """The same for JSON, which knows no NaN: None in its place."""
     if isinstance(value, dict):
-        return {k: _no_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_no_nan(v) for v in value]
+        return {k: no_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [no_nan(v) for v in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

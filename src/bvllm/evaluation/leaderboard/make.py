@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bvllm.common.files import replace_file
+from bvllm.evaluation.evaluate import no_nan
 from bvllm.evaluation.leaderboard.entries import Entry
 from bvllm.evaluation.leaderboard.plot import plot
 from bvllm.evaluation.leaderboard.rows import CELLS, RowFile, RunSettings
 from bvllm.evaluation.leaderboard.run import Progress, ask_all, chosen_items, digest_of
-from bvllm.evaluation.leaderboard.table import Standing, standings, table
+from bvllm.evaluation.leaderboard.table import Standing, remarks, standings, table
 from bvllm.evaluation.tasks import task_of
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.loading import load_model
@@ -60,15 +61,16 @@ class Leaderboard:
         """The table, and below it what it was made from."""
         said = self.settings
         scorer = f", scorer {said.scorer}" if said.scorer else ""
+        below = "".join(f"{remark}\n\n" for remark in remarks(self.found))
         return (
-            f"{table(self.found, self.reference)}\n\n{said.model}{scorer}, {said.questions} questions (seed "
+            f"{table(self.found, self.reference)}\n\n{below}{said.model}{scorer}, {said.questions} questions (seed "
             f"{said.seed}, data {said.data}), {said.fps:g} frames a second; right answers in per cent; costs "
             f"are those of the largest budget."
         )
 
     def as_json(self) -> object:
         """The same, for programs."""
-        return {"settings": asdict(self.settings), "methods": [asdict(one) for one in self.found]}
+        return {"settings": asdict(self.settings), "methods": [no_nan(asdict(one)) for one in self.found]}
 
 
 def make_leaderboard(
@@ -98,7 +100,7 @@ def make_leaderboard(
     kept = [row for row in rows.rows if row.entry in wanted]
     reference = entries[0].name
     found = Leaderboard(reference, tuple(standings(kept, reference)), settings)
-    cells = [json.dumps(asdict(cell)) + "\n" for one in found.found for cell in one.cells]
+    cells = [json.dumps(no_nan(asdict(cell))) + "\n" for one in found.found for cell in one.cells]
     replace_file(out / CELLS, "".join(cells).encode())
     replace_file(out / TABLE, (found.text() + "\n").encode())
     plot(found.found, reference, out / PLOT)

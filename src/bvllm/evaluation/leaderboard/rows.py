@@ -22,6 +22,7 @@ class AnswerRow:
         frames: that they come from.
         method_ms: choosing frames and reducing tokens, without the tower.
         prefill_ms: the language model's first call.
+        merged: how many of the frames that were chosen became part of others.
         peak_mb: memory allocated while reducing and reading the prompt, where it was measured.
         refused: why the method does not run on this model; everything else is then 0.
     """
@@ -34,6 +35,7 @@ class AnswerRow:
     frames: int = 0
     method_ms: float = 0.0
     prefill_ms: float = 0.0
+    merged: int = 0
     peak_mb: float | None = None
     refused: str | None = None
 

@@ -164,5 +164,6 @@ def ask_once(
         frames=len(torch.unique(visual.tokens[0].frame)),
         method_ms=1e3 * (choosing + reducing),
         prefill_ms=1e3 * prefill.seconds,
+        merged=max(0, len(needed) - len(chosen)),
         peak_mb=peak,
     )

@@ -9,6 +9,8 @@ from statistics import median
 from bvllm.evaluation.evaluate import Loss, Mean, Share
 from bvllm.evaluation.leaderboard.rows import AnswerRow
 
+MERGERS = "merge_frames "
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -42,6 +44,7 @@ class Standing:
         behind: what the reference has more, averaged over the budgets for each question, then over questions;
             the interval is that of the mean over questions, which are what was drawn.
         refused: why it does not run on this model; nothing else is known then.
+        merged: frames that became part of others, over all answers.
     """
 
     entry: str
@@ -49,6 +52,7 @@ class Standing:
     behind: Mean
     cells: tuple[Cell, ...]
     refused: str | None = None
+    merged: int = 0
 
 
 def standings(rows: Sequence[AnswerRow], reference: str) -> list[Standing]:
@@ -78,7 +82,8 @@ def standings(rows: Sequence[AnswerRow], reference: str) -> list[Standing]:
             if answered[entry, budget]
         )
         mean = sum(cell.right.mean for cell in cells) / len(cells)
-        found.append(Standing(entry, mean, _over_questions(pairs), cells))
+        merged = sum(row.merged for row in rows if row.entry == entry)
+        found.append(Standing(entry, mean, _over_questions(pairs), cells, merged=merged))
     return sorted(found, key=lambda one: -math.inf if one.refused else one.right, reverse=True)
 
 
@@ -134,3 +139,14 @@ def table(found: Sequence[Standing], reference: str) -> str:
             f"{cost.method_ms:.1f} | {cost.prefill_ms:.1f} | {peak} |"
         )
     return "\n".join(lines)
+
+
+def remarks(found: Sequence[Standing]) -> list[str]:
+    """What a reader would not see in the figures: rows of a frame merger that met no two frames alike."""
+    idle = [one.entry for one in found if one.entry.startswith(MERGERS) and one.cells and not one.merged]
+    if not idle:
+        return []
+    return [
+        f"{', '.join(idle)}: no frame was merged, so this is what stands beside it alone. A selector without "
+        "weights chooses every frame once, and the paper merges queries that chose alike."
+    ]

@@ -133,6 +133,11 @@ class InnerPruning:
         return self
 
     @property
+    def begun(self) -> bool:
+        """Whether its hooks have met a prompt."""
+        return self._stream is not None
+
+    @property
     def tokens_per_layer(self) -> list[tuple[int, ...]]:
         """For each prompt, how many visual tokens every layer sees."""
         return [schedule.counts for schedule in self._schedules]
@@ -154,6 +159,11 @@ class InnerPruning:
             cache = None if kwargs is None else kwargs.get("past_key_values")
             if not isinstance(cache, PrunedCache) or cache.owner is not self:
                 return None
+            if kwargs.get("use_cache") is False:
+                raise ValueError(
+                    "use_cache must be on where tokens are dropped inside the language model, got False: what "
+                    "is written would be read with a prompt that is no longer whole; leave it out"
+                )
             states, rest = (args[0], args[1:]) if args else (kwargs["hidden_states"], ())
             named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
             if cache.layers[number].get_seq_length() == 0:
@@ -223,11 +233,22 @@ class InnerPruning:
             x.to(states.device).repeat_interleave(times, dim=0) for x in (self._visual, self._real)
         )
         self._schedules = [schedule for schedule in self._schedules for _ in range(times)]
+        self._check_padding(named.get("attention_mask"))
         self._stream = Stream.begin(self._visual, self._real, *named["position_embeddings"])
         self._inputs = [
             (states[row, places], states[row, self._behind(places, states.shape[1])])
             for row, places in enumerate(self._stream.visual)
         ]
+
+    def _check_padding(self, mask: Tensor | None) -> None:
+        """What the prompts' last places may look at is what is counted as theirs; a mask of None hides nothing."""
+        seen = torch.ones_like(self._real) if mask is None else mask[:, 0, -1]
+        seen = (seen if seen.dtype == torch.bool else seen == 0).expand_as(self._real)
+        if not torch.equal(seen, self._real):
+            raise ValueError(
+                f"attention_mask must be the same for the block and for the model, got {int(seen.sum())} places "
+                f"that are read and {int(self._real.sum())} that are counted: pass the prompts' own to both"
+            )
 
     def _behind(self, visual: Tensor, length: int) -> Tensor:
         """Columns of the text behind the last visual token and what is of no frame."""

@@ -52,12 +52,17 @@ class PrunedCache(DynamicCache):
         """As upstream.
 
         Raises:
-            RuntimeError: the hooks that go with it are gone.
+            RuntimeError: the hooks that go with it are gone, or sit in another model.
         """
         if self.owner.closed:
             raise RuntimeError(
                 "past_key_values must be used while tokens are dropped, got a cache of a block that has "
                 "ended: generate inside `with prune_inside(...)`"
+            )
+        if not self.owner.begun:
+            raise RuntimeError(
+                "past_key_values must be used with the model whose tokens are dropped, got a cache that another "
+                "model writes to: open a block of its own for that one"
             )
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
