@@ -194,5 +194,10 @@ def test_methods_are_listed_and_told_in_full(capsys):
     assert "2503.02175" in told
     assert "training-free: yes" in told
     assert "Source:" in told
+    assert told.count(told.partition("\n")[0].partition(": ")[2]) == 1, "nothing is said twice"
+    assert main(["methods", "fastv"]) == 0
+    told = capsys.readouterr().out
+    assert "runs on: a model whose language model sees the whole prompt in every layer" in told
+    assert "needs: the layers of the language model" in told
     assert main(["methods", "tme"]) == 2
     assert "did you mean 'tome'?" in capsys.readouterr().err

@@ -8,6 +8,8 @@ from typing import Any
 from bvllm.methods import METHODS
 
 ANY_MODEL, ITS_MODEL = "any model", "a model that brings its weights"
+WHOLE_PROMPT = "a model whose language model sees the whole prompt in every layer"
+INSIDE = "prune_layers"
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ def methods_table(found: list[MethodFacts]) -> str:
 
 def in_full(one: MethodFacts) -> str:
     """One method, as its author describes it."""
+    least = "the layers of the language model" if INSIDE in one.slots else "nothing but the features"
     options = "\n".join(f"  {name} = {value}" for name, value in one.options.items())
     lines = [
         f"{one.name}: {one.summary}",
         f"slot: {', '.join(one.slots)}",
-        f"needs: {', '.join(one.needs) or 'nothing but the features'}",
+        f"needs: {', '.join(one.needs) or least}",
         f"training-free: {'yes' if one.training_free else 'no'}",
         f"runs on: {one.runs_on}",
         f"lands: {one.lands}",
@@ -98,7 +101,7 @@ def in_full(one: MethodFacts) -> str:
     ]
     if options:
         lines.append(f"settings:\n{options}")
-    return "\n".join([*lines, "", one.description])
+    return "\n".join([*lines, "", one.description.partition("\n")[2].strip()]).rstrip()
 
 
 def _facts(name: str, method: type[Any], slots: tuple[str, ...]) -> MethodFacts:
@@ -112,7 +115,7 @@ def _facts(name: str, method: type[Any], slots: tuple[str, ...]) -> MethodFacts:
         training_free=not learned,
         paper=method.paper,
         lands=method.lands,
-        runs_on=ITS_MODEL if learned else ANY_MODEL,
+        runs_on=ITS_MODEL if learned else WHOLE_PROMPT if INSIDE in slots else ANY_MODEL,
         status=_source(said),
         summary=said.partition("\n")[0],
         description=said,

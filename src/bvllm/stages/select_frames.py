@@ -41,8 +41,8 @@ class FrameSelector(nn.Module):
         time_channels: P; 0 is the paper's bare product. [CLS] features carry no time and the Q-Former has no
             positions on what it reads, so with 0 the order of the frames has no influence at all.
 
-    Source: Sec. 3.2, eq. 1. Logits are divided by sqrt(C), which the released code does and the paper leaves
-    out; `proj` bridges the two widths.
+    Source: B-VLLM, Sec. 3.2, eq. 1. Logits are divided by sqrt(C), which the released code does and the paper
+    leaves out; `proj` bridges the two widths.
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("select_frames",)

@@ -63,8 +63,8 @@ class Leaderboard:
         scorer = f", scorer {said.scorer}" if said.scorer else ""
         below = "".join(f"{remark}\n\n" for remark in remarks(self.found))
         return (
-            f"{table(self.found, self.reference)}\n\n{below}{said.model}{scorer}, {said.questions} questions (seed "
-            f"{said.seed}, data {said.data}), {said.fps:g} frames a second; right answers in per cent; costs "
+            f"{table(self.found, self.reference)}\n\n{below}{said.model}{scorer}, {said.questions} questions "
+            f"(seed {said.seed}, data {said.data}), {said.fps:g} frames a second; right answers in per cent; costs "
             f"are those of the largest budget."
         )
 

@@ -153,6 +153,52 @@ def score(asked, sequences) -> torch.Tensor:
 
 
 @torch.inference_mode()
+def test_padding_that_only_the_model_knows_of_is_refused():
+    """It would be counted as text, and its places kept; whichever form the attention takes its mask in."""
+    together = prompts("llava_onevision", row("llava_onevision"), row("llava_onevision", 2, "a"))
+    for attention in ("sdpa", "eager"):
+        together.model.set_attn_implementation({"text_config": attention})
+        try:
+            refused(
+                together, r"attention_mask must be the same .* got \d+ places that are read and \d+ that are"
+            )
+        finally:
+            together.model.set_attn_implementation({"text_config": "sdpa"})
+
+
+@torch.inference_mode()
+def test_a_second_model_of_the_class_is_untouched(asked):
+    other = copy.deepcopy(asked.model)
+    before, plain = everything(other), other(**asked.given).logits
+    with prune_inside(asked.model, FastV(), asked.visual, BUDGET) as pruning:
+        assert torch.equal(other(**asked.given).logits, plain)
+        with pytest.raises(
+            RuntimeError, match="past_key_values must be used with the model whose tokens are"
+        ):
+            other(**asked.given, past_key_values=pruning.cache)
+    assert everything(other) == before
+
+
+@torch.inference_mode()
+def test_a_generation_that_is_broken_off_leaves_nothing(asked):
+    """Some words are written when somebody has enough; the next answers are as ever."""
+    before, pruned, plain = everything(asked.model), said(asked, FastV()), said(asked)
+    steps = []
+
+    def enough(_ids, scores):
+        steps.append(scores)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return scores
+
+    with pytest.raises(KeyboardInterrupt):
+        said(asked, FastV(), logits_processor=[enough])
+    assert everything(asked.model) == before
+    assert torch.equal(said(asked, FastV()), pruned)
+    assert torch.equal(said(asked), plain)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("name", ["fastv", "pyramiddrop"])
 def test_a_copied_cache_goes_on_with_rows_of_its_own(name):
     """As replies are scored: the prompt is read once, and several replies behind copies of its cache."""
@@ -193,6 +239,8 @@ def test_wrong_use_is_refused_by_name(asked):
     right[:, -1] = False
     refused(asked, "attention_mask must be padded on the left, got padding on the", attention_mask=right)
     refused(asked, r"prompts must be read whole, as \(1, \d+\) places, got", asked.visual[:, 1:])
+    with pytest.raises(ValueError, match="use_cache must be on where tokens are dropped inside .* got False"):
+        said(asked, FastV(), use_cache=False)
     asked.model.train()
     try:
         refused(asked, "model must be in evaluation for tokens to be dropped inside it, got one in training")

@@ -81,7 +81,9 @@ def test_the_token_behind_a_video_is_no_word(monkeypatch):
     asked, visual = row("llava_onevision", budget=25, prune_layers="fastv")
     model, shown = wrapped("llava_onevision"), []
     decide = FastV.decide
-    monkeypatch.setattr(FastV, "decide", lambda self, view, keep: shown.append(view) or decide(self, view, keep))
+    monkeypatch.setattr(
+        FastV, "decide", lambda self, view, keep: shown.append(view) or decide(self, view, keep)
+    )
     given = model.prompt.inputs(asked, visual)
     with model._inside(given, [visual]) as states:
         model.model(**given, **states)

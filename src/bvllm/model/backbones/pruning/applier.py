@@ -161,8 +161,8 @@ class InnerPruning:
                 return None
             if kwargs.get("use_cache") is False:
                 raise ValueError(
-                    "use_cache must be on where tokens are dropped inside the language model, got False: what "
-                    "is written would be read with a prompt that is no longer whole; leave it out"
+                    "use_cache must be on where tokens are dropped inside the language model, got False: "
+                    "what is written would be read with a prompt that is no longer whole; leave it out"
                 )
             states, rest = (args[0], args[1:]) if args else (kwargs["hidden_states"], ())
             named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
@@ -241,13 +241,14 @@ class InnerPruning:
         ]
 
     def _check_padding(self, mask: Tensor | None) -> None:
-        """What the prompts' last places may look at is what is counted as theirs; a mask of None hides nothing."""
+        """What the prompts' last places may look at is what is counted as theirs; None hides nothing."""
         seen = torch.ones_like(self._real) if mask is None else mask[:, 0, -1]
         seen = (seen if seen.dtype == torch.bool else seen == 0).expand_as(self._real)
         if not torch.equal(seen, self._real):
             raise ValueError(
-                f"attention_mask must be the same for the block and for the model, got {int(seen.sum())} places "
-                f"that are read and {int(self._real.sum())} that are counted: pass the prompts' own to both"
+                f"attention_mask must be the same for the block and for the model, got {int(seen.sum())} "
+                f"places that are read and {int(self._real.sum())} that are counted: pass the prompts' own to "
+                "both"
             )
 
     def _behind(self, visual: Tensor, length: int) -> Tensor:

@@ -61,8 +61,8 @@ class PrunedCache(DynamicCache):
             )
         if not self.owner.begun:
             raise RuntimeError(
-                "past_key_values must be used with the model whose tokens are dropped, got a cache that another "
-                "model writes to: open a block of its own for that one"
+                "past_key_values must be used with the model whose tokens are dropped, got a cache that "
+                "another model writes to: open a block of its own for that one"
             )
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
