@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from bvllm.model.backbones.pruning.cache import Held, PrunedCache, layer_mask
+from bvllm.model.backbones.pruning.cache import Held, PrunedCache, check_padding, layer_mask
 from bvllm.model.backbones.pruning.decoders import Decoder, decoder_of
 from bvllm.model.backbones.pruning.scoring import LayerProjections, transition
 from bvllm.model.backbones.pruning.stream import Stream
@@ -233,23 +233,12 @@ class InnerPruning:
             x.to(states.device).repeat_interleave(times, dim=0) for x in (self._visual, self._real)
         )
         self._schedules = [schedule for schedule in self._schedules for _ in range(times)]
-        self._check_padding(named.get("attention_mask"))
+        check_padding(named.get("attention_mask"), self._real)
         self._stream = Stream.begin(self._visual, self._real, *named["position_embeddings"])
         self._inputs = [
             (states[row, places], states[row, self._behind(places, states.shape[1])])
             for row, places in enumerate(self._stream.visual)
         ]
-
-    def _check_padding(self, mask: Tensor | None) -> None:
-        """What the prompts' last places may look at is what is counted as theirs; None hides nothing."""
-        seen = torch.ones_like(self._real) if mask is None else mask[:, 0, -1]
-        seen = (seen if seen.dtype == torch.bool else seen == 0).expand_as(self._real)
-        if not torch.equal(seen, self._real):
-            raise ValueError(
-                f"attention_mask must be the same for the block and for the model, got {int(seen.sum())} "
-                f"places that are read and {int(self._real.sum())} that are counted: pass the prompts' own to "
-                "both"
-            )
 
     def _behind(self, visual: Tensor, length: int) -> Tensor:
         """Columns of the text behind the last visual token and what is of no frame."""

@@ -125,3 +125,22 @@ def layer_mask(held: Held, new: int, queries: int, attention: str, dtype: torch.
     if attention == "sdpa":
         return seen
     return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+def check_padding(mask: Tensor | None, real: Tensor) -> None:
+    """Hold the model to the padding that the block was told of.
+
+    Args:
+        mask: (B or 1, 1, Q, S) that the first layer is given, in either form; None hides nothing.
+        real: (B, S) False where there is padding.
+
+    Raises:
+        ValueError: what the prompts' last places may look at is something else.
+    """
+    seen = torch.ones_like(real) if mask is None else mask[:, 0, -1]
+    seen = (seen if seen.dtype == torch.bool else seen == 0).expand_as(real)
+    if not torch.equal(seen, real):
+        raise ValueError(
+            f"attention_mask must be the same for the block and for the model, got {int(seen.sum())} places "
+            f"that are read and {int(real.sum())} that are counted: pass the prompts' own to both"
+        )
