@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -31,6 +33,26 @@ def test_what_is_raised_ends_the_workers_at_once():
     with pytest.raises(KeyboardInterrupt):
         _stopped_while_a_worker_sleeps()
     assert time.monotonic() - started < 60
+
+
+PARENT = """
+import os, time
+from bvllm.common.processes import processes
+if __name__ == "__main__":
+    with processes(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(100)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    """What it was told to print into stays open for as long as one of them lives."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        assert parent.communicate(timeout=60) == ("", None)
 
 
 def test_a_worker_that_dies_is_said_to_have_died():

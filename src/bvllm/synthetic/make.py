@@ -96,6 +96,8 @@ def make_world(
     if haystack is not None:
         FootageHaystack(haystack, seed, size)  # fail here, once, rather than in every worker
     (out / "videos").mkdir(parents=True, exist_ok=True)
+    for left in (out / "videos").glob(f"*{split}_{seed}_*.part"):  # by a run that was killed
+        left.unlink(missing_ok=True)
     wanted = tuple(tasks or TASKS_OF[detail])
     jobs = [
         VideoJob(
@@ -198,7 +200,7 @@ def write_video(
     path: Path, timeline: AnyTimeline, haystack: Haystack, size: tuple[int, int], rate: int = FRAME_RATE
 ) -> None:
     """Draw and encode a video; the file appears under its name only when it is whole."""
-    scratch = path.with_suffix(".part")
+    scratch = path.with_suffix(f".{os.getpid()}.part")  # no other run's, which may have been killed just now
     with av.open(str(scratch), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size

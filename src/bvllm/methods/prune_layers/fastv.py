@@ -15,6 +15,8 @@ class FastV(InnerMethod):
     A token's score is the attention that it gets from the prompt's last token, the mean over heads, in the
     layer that was just run. Positions stay as they were.
 
+    Reviews of the paper speak of the attention from all places; the released code asks the last alone.
+
     Source: FastV (arXiv 2403.06764); K = 2 and R = 50 %, the released code's defaults, read there.
     """
 
