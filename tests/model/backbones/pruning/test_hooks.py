@@ -239,9 +239,7 @@ def test_wrong_use_is_refused_by_name(asked):
     right[:, -1] = False
     refused(asked, "attention_mask must be padded on the left, got padding on the", attention_mask=right)
     refused(asked, r"prompts must be read whole, as \(1, \d+\) places, got", asked.visual[:, 1:])
-    with pytest.raises(
-        ValueError, match=r"use_cache must be on where tokens are dropped .* got False"
-    ):
+    with pytest.raises(ValueError, match=r"use_cache must be on where tokens are dropped .* got False"):
         said(asked, FastV(), use_cache=False)
     asked.model.train()
     try:
