@@ -121,6 +121,12 @@ def test_aim_ranks_by_five_rounds_over_sharpened_attention():
     assert INNER["aim"]().decide(view, 9).anchor.tolist() == top(scores, 9)
 
 
+def test_a_prompt_that_ends_in_its_video_has_no_words_to_ask():
+    """Change alone decides then, for TransPrune; before, every score was no number."""
+    view = replace(a_view(), question=torch.arange(0))
+    assert INNER["transprune"]().decide(view, 9).anchor.tolist() == top(view.transitions, 9)
+
+
 def test_aim_drops_where_the_released_code_does():
     """A share is counted after a layer of 28, from the 15th on, and the next layer sees it."""
     behind = [max(0.0, 1.0 - (layer - 13) * 0.125) if layer >= 14 else 1.0 for layer in range(28)]

@@ -49,11 +49,12 @@ def causal_blocks(queries: Tensor, keys: Tensor, scale: float, rows: int = 256) 
         [(2, 2), (2, 4), (1, 5)]
     """
     wide = torch.promote_types(queries.dtype, torch.float32)
-    asked, blocks = keys.to(wide).T.contiguous(), []
-    for part in (queries.to(wide) * scale).split(rows):
-        begin = sum(len(block) for block in blocks)
+    asked, begin = keys.to(wide).T.contiguous(), 0
+    blocks: list[Tensor] = []
+    for part in torch.split(queries.to(wide) * scale, rows):
         products = part @ asked[:, : begin + len(part)]
         behind = torch.ones(len(part), len(part), dtype=torch.bool, device=keys.device).triu(1)
         products[:, begin:].masked_fill_(behind, -torch.inf)
         blocks.append(products.softmax(dim=-1))
+        begin += len(part)
     return blocks

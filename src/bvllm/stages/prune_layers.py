@@ -68,14 +68,17 @@ class LayerView:
         return torch.tensor([len(self.states) - 1], device=self.states.device)
 
     def received(self, of: Projections, places: Tensor) -> Tensor:
-        """(V,) attention that each visual token gets from some places: the mean over them and over heads."""
+        """(V,) attention that each visual token gets from some places: the mean over them and over heads.
+
+        Where there are none, a prompt that ends in its video, none gets any.
+        """
         keys, total = of.keys, self.states.new_zeros(len(self.states), dtype=torch.float32)
-        parts = torch.split(places, CHUNK)
-        ends = torch.stack([part.max() + 1 for part in parts]).tolist()  # none looks at what lies behind it
+        parts = torch.split(places, CHUNK) if len(places) else ()
+        ends = [int(part.max()) + 1 for part in parts]  # none looks at what lies behind it
         for part, end in zip(parts, ends):
             weights = causal_weights(of.queries(part), keys[:, :end], part, of.scale)
             total[:end] += weights.mean(dim=0).sum(dim=0)
-        return total[self.visual] / len(places)
+        return total[self.visual] / max(1, len(places))
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ def page_rank(of: Projections, places: int) -> Tensor:
     each, total = len(queries) // len(keys), torch.zeros(places, device=keys.device)
     for head, asking in enumerate(queries):
         blocks = causal_blocks(asking, keys[head // each], of.scale / SHARPNESS)
-        share = torch.full((places,), 1.0 / places, device=keys.device)
+        share = blocks[0].new_full((places,), 1.0 / places)
         for _ in range(ROUNDS):
             given = torch.zeros_like(share)
-            for part, block in zip(share.split(len(blocks[0])), blocks):
+            for part, block in zip(torch.split(share, len(blocks[0])), blocks):
                 given[: block.shape[1]] += part @ block
             share = given
         total += share.square()
