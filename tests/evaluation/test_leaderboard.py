@@ -180,6 +180,12 @@ def test_a_run_asks_once_and_goes_on(video, tmp_path, monkeypatch):
     assert [len(one.cells) for one in found] == [2, 2, 2, 2, 0]
 
 
+def test_a_model_is_tried_before_videos_are_made(tmp_path, capsys):
+    assert main(["leaderboard", "--out", str(tmp_path / "table"), "--model", "nano"]) == 2
+    assert "--model must be a transformers video model, got 'nano'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_methods_are_listed_and_told_in_full(capsys):
     assert main(["methods", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

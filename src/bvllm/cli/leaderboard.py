@@ -57,7 +57,7 @@ def leaderboard(
         counts = budget_counts(budgets)
     silence_libraries()
     from bvllm.evaluation.leaderboard.entries import entries_named
-    from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard
+    from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard, model_for_all
     from bvllm.inference.loading import ModelError
     from bvllm.video import VideoError
 
@@ -67,10 +67,11 @@ def leaderboard(
         isolate_decoding()
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
+            loaded = model_for_all(model, scorer)
             made = None if bar is None else lambda done, total: bar("videos", done, total)
             folder = data or world_for(out, seed, made)
             asked = Asked(model, scorer, folder, counts, questions, seed, fps, named_tasks(tasks))
-            found = make_leaderboard(out, asked, entries, progress=tell)
+            found = make_leaderboard(out, asked, entries, loaded, progress=tell)
         deliver(json_target, found.text, found.as_json)
     except ValueError as error:
         raise WrongUse(str(error)) from error

@@ -73,24 +73,39 @@ class Leaderboard:
         return {"settings": asdict(self.settings), "methods": [no_nan(asdict(one)) for one in self.found]}
 
 
+def model_for_all(name: str, scorer: str | None) -> BalancedModel:
+    """Load a model whose methods can be exchanged, before anything is made that takes time.
+
+    Raises:
+        ValueError: the model is none.
+        ModelError: it cannot be loaded.
+        ImportError: matplotlib is not installed; hours of asking should not end without it.
+    """
+    import matplotlib  # noqa: F401
+
+    loaded = load_model(name, scorer=scorer)
+    if not isinstance(loaded, BalancedModel):
+        raise ValueError(
+            f"--model must be a transformers video model, got {name!r}: B-VLLM's own projector reads its "
+            "Q-Former's tokens alone, see docs/methods.md"
+        )
+    return loaded
+
+
 def make_leaderboard(
-    out: Path, asked: Asked, entries: Sequence[Entry], *, progress: Progress | None = None
+    out: Path,
+    asked: Asked,
+    entries: Sequence[Entry],
+    loaded: BalancedModel,
+    *,
+    progress: Progress | None = None,
 ) -> Leaderboard:
     """Ask what is missing in a folder, and write `cells.jsonl`, `leaderboard.md` and `leaderboard.png` anew.
 
     Raises:
-        ValueError: the model is none whose methods can be exchanged, or `out` holds another run.
-        ImportError: matplotlib is not installed; asked for at the start.
+        ValueError: `out` holds another run, or there are no such questions.
     """
-    import matplotlib  # noqa: F401 - hours of asking should not end without it
-
     items = chosen_items(task_of("world").read(asked.data, None), asked.questions, asked.seed, asked.tasks)
-    loaded = load_model(asked.model, scorer=asked.scorer)
-    if not isinstance(loaded, BalancedModel):
-        raise ValueError(
-            f"--model must be a transformers video model, got {asked.model!r}: B-VLLM's own projector reads "
-            "its Q-Former's tokens alone, see docs/methods.md"
-        )
     settings = RunSettings(
         asked.model, asked.scorer, digest_of(items), asked.budgets, len(items), asked.seed, asked.fps
     )
