@@ -75,6 +75,14 @@ def test_a_difference_is_of_questions_not_of_cells():
     assert first.count == 60
 
 
+def test_shares_do_not_differ_by_more_than_all():
+    """Two questions, one of them lost: the interval is wide, and ends at 1."""
+    found = standings(rows_of("a", [1, 1]) + rows_of("b", [1, 0]), "a")[1].behind
+    assert found.mean == 0.5
+    assert found.high == 1.0
+    assert -1.0 < found.low < 0
+
+
 def test_what_does_not_run_says_why_and_comes_last():
     rows = [AnswerRow("q0", "needs", 4, refused="it needs [CLS]"), *rows_of("a", [0, 0])]
     found = standings(rows, "a")

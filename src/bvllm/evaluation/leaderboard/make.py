@@ -64,8 +64,8 @@ class Leaderboard:
         below = "".join(f"{remark}\n\n" for remark in remarks(self.found))
         return (
             f"{table(self.found, self.reference)}\n\n{below}{said.model}{scorer}, {said.questions} questions "
-            f"(seed {said.seed}, data {said.data}), {said.fps:g} frames a second; right answers in per cent; "
-            f"costs are those of the largest budget."
+            f"(seed {said.seed}, data {said.data}), {said.fps:g} frame{'' if said.fps == 1 else 's'} a second; "
+            f"right answers in per cent; costs are those of the largest budget."
         )
 
     def as_json(self) -> object:

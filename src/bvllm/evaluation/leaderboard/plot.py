@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bvllm.evaluation.leaderboard.table import Standing
 
 BLIND = "blind"
+INTERVAL = "its 95 % interval"
 NAMED = 6  # curves with a colour and a name, beside the reference
 WIDTH, HEIGHT, DPI = 8.0, 4.6, 110
 
@@ -33,15 +35,11 @@ def plot(found: Sequence[Standing], reference: str, target: Path) -> Path:
         if one.entry == reference or one in named:
             continue
         axes.plot(*_curve(one), color="0.85", linewidth=0.8, zorder=1)
-    for one in named:
-        axes.plot(*_curve(one), linewidth=1.3, marker="o", markersize=3, label=one.entry, zorder=2)
     for one in running:
         if one.entry == reference:
-            budgets, shares = _curve(one)
-            low = [100 * cell.right.low for cell in one.cells]
-            high = [100 * cell.right.high for cell in one.cells]
-            axes.fill_between(budgets, low, high, color="black", alpha=0.08, linewidth=0, zorder=0)
-            axes.plot(budgets, shares, color="black", linewidth=2.4, marker="o", label=reference, zorder=3)
+            _reference(axes, one)
+    for one in named:
+        axes.plot(*_curve(one), linewidth=1.3, marker="o", markersize=3, label=one.entry, zorder=2)
     for one in found:
         if one.entry == BLIND:
             axes.axhline(100 * one.right, color="0.4", linestyle=":", linewidth=1, label=BLIND)
@@ -54,6 +52,20 @@ def plot(found: Sequence[Standing], reference: str, target: Path) -> Path:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=DPI)
     return target
+
+
+def _reference(axes: Any, one: Standing) -> None:
+    """The strongest curve, with Wilson's interval: a band, or a bar where there is one budget."""
+    budgets, shares = _curve(one)
+    low = [100 * cell.right.low for cell in one.cells]
+    high = [100 * cell.right.high for cell in one.cells]
+    axes.plot(budgets, shares, color="black", linewidth=2.4, marker="o", label=one.entry, zorder=3)
+    if len(budgets) == 1:
+        axes.vlines(budgets, low, high, color="black", alpha=0.3, linewidth=3, zorder=0, label=INTERVAL)
+    else:
+        axes.fill_between(
+            budgets, low, high, color="black", alpha=0.08, linewidth=0, zorder=0, label=INTERVAL
+        )
 
 
 def _curve(one: Standing) -> tuple[list[int], list[float]]:

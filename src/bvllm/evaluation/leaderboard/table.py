@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from bvllm.evaluation.evaluate import Loss, Mean, Share
@@ -88,12 +88,16 @@ def standings(rows: Sequence[AnswerRow], reference: str) -> list[Standing]:
 
 
 def _over_questions(pairs: list[tuple[dict[str, AnswerRow], dict[str, AnswerRow]]]) -> Mean:
-    """The mean difference of each question over the budgets on which both were asked."""
+    """The mean difference of each question over the budgets on which both were asked.
+
+    Few questions have a wide interval; shares cannot differ by more than 1.
+    """
     apart: dict[str, list[float]] = defaultdict(list)
     for first, other in pairs:
         for question in first.keys() & other.keys():
             apart[question].append(float(first[question].right) - float(other[question].right))
-    return Mean.of([sum(some) / len(some) for _, some in sorted(apart.items())])
+    found = Mean.of([sum(some) / len(some) for _, some in sorted(apart.items())])
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high)) if found.count else found
 
 
 def _cell(entry: str, budget: int, mine: dict[str, AnswerRow], reference: dict[str, AnswerRow]) -> Cell:
