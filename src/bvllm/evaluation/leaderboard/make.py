@@ -61,11 +61,12 @@ class Leaderboard:
         """The table, and below it what it was made from."""
         said = self.settings
         scorer = f", scorer {said.scorer}" if said.scorer else ""
+        frames = f"{said.fps:g} frame{'' if said.fps == 1 else 's'} a second"
         below = "".join(f"{remark}\n\n" for remark in remarks(self.found))
         return (
             f"{table(self.found, self.reference)}\n\n{below}{said.model}{scorer}, {said.questions} questions "
-            f"(seed {said.seed}, data {said.data}), {said.fps:g} frame{'' if said.fps == 1 else 's'} a second; "
-            f"right answers in per cent; costs are those of the largest budget."
+            f"(seed {said.seed}, data {said.data}), {frames}; right answers in per cent; costs are those of "
+            "the largest budget."
         )
 
     def as_json(self) -> object:
