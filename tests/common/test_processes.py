@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -57,3 +60,29 @@ def test_nobody_prints_what_became_of_work_that_was_called_off(monkeypatch):
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.01)
     assert said == []
+
+
+def _work(_: int) -> None:
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+
+
+def _leave_to_work() -> None:
+    with processes(1) as pool:
+        list(pool.map(_work, [0]))
+
+
+def test_a_worker_ends_when_its_parent_is_killed():
+    """By SIGKILL, of which the parent can tell nobody: the worker would go on beside that of the next run."""
+    here = "from tests.common.test_processes import _leave_to_work; _leave_to_work()"
+    parent = subprocess.Popen([sys.executable, "-c", here], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    os.kill(worker, 0)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(worker, 0)
+            time.sleep(0.02)
+    assert parent.returncode == -signal.SIGKILL

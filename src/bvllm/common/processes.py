@@ -57,9 +57,18 @@ def _wait_for_the_cancelling(pool: ProcessPoolExecutor) -> None:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # read by a torch that is imported later
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed tells nobody: its worker would work on, beside that of the next run."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

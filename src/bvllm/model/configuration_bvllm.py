@@ -114,8 +114,9 @@ class BVLLMConfig(PreTrainedConfig):
         sample_tokens: a method: "qformer", "pool" (average pooling to R), "divprune", ..., or "none" (all
             patches). `token_sampler` is its older name.
         tokens_policy: how many tokens each frame may keep: "none" (R, or whatever the method keeps), "even"
-            (a frame's share of the budget, theta over the frames that are left) or "balanced" (by how sure
-            the selection was of each). Of the sampler's queries the earlier ones are then the more important.
+            (a frame's share of the budget, theta over the frames that are left), "balanced" (by how sure the
+            selection was of each), "quota" (by the square of that) or "content" (by that and by how much
+            the frame shows). Of the sampler's queries the earlier ones are then the more important.
         adaptive_tokens: True is the older name of `tokens_policy="even"`.
         connector: a baseline's bridge to the language model: a `LlamaVidConfig` or a `VideoLlama2Config`, or
             its dictionary. With `sample_tokens="none"` it reads all patches, in place of token sampler and
