@@ -1,16 +1,17 @@
 """Measure how evenly the chosen frames lie, for questions about everything and about one thing.
 
-    python -m experiments.evenness OUT.jsonl [--model nano] [--videos 40] [--seconds 60..240] [--seed 91]
+    python -m experiments.evenness OUT.jsonl [--model nano] [--videos 40] [--seconds 60..240] [--bare 1]
 
-B-VLLM (arXiv 2412.09919), Sec. 5.4 on Fig. 4: "for long videos with overarching questions, the frames selected
-are evenly distributed", where a specific question takes its frames from where its answer is. Videos of the plain
-world are drawn at a frame a second, without a codec; each is asked for everything, in all three wordings that
-nano was taught, and its own questions. A video that stands in the file already is not asked again.
+B-VLLM (arXiv 2412.09919), Sec. 5.4 on Fig. 4: "for long videos with overarching questions, the frames
+selected are evenly distributed", where a specific question takes its frames from where its answer is. Videos
+of the plain world are drawn at a frame a second, without a codec; each is asked for everything, in all three
+wordings that nano was taught, and its own questions. With `--bare 1` as much footage without a needle follows each
+video: what is spread over time then stays spread, and what follows the needles does not. A video that stands in the file already is not asked again.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,9 +78,11 @@ def distance_from_even(frames: Sequence[int], seconds: int) -> float:
     return float(np.maximum(steps[1:] - places, places - steps[:-1]).max())
 
 
-def ask_video(number: int, timeline: Timeline, loaded: VideoModel, seed: int) -> Iterator[Chosen]:
+def ask_video(
+    number: int, timeline: Timeline, loaded: VideoModel, seed: int, bare: float
+) -> Iterator[Chosen]:
     """Choose frames for everything and for each of a video's own questions."""
-    haystack, length = DrawnHaystack(seed, SIZE), int(timeline.seconds)
+    haystack, length = DrawnHaystack(seed, SIZE), int(timeline.seconds * (1 + bare))
     drawn = [timeline.draw(haystack.frame(float(t)), float(t)) for t in range(length)]
     encoded = encode_video(FrameList(drawn, range(length)), loaded, threads=1)
     shown = [frames_of(event) for event in timeline.events]
@@ -96,7 +99,9 @@ def ask_video(number: int, timeline: Timeline, loaded: VideoModel, seed: int) ->
         yield Chosen(number, kind, stem, length, frames, everything, wanted)
 
 
-def measure(out: Path, model: str, videos: int, seconds: tuple[float, float], seed: int) -> list[Chosen]:
+def measure(
+    out: Path, model: str, videos: int, seconds: tuple[float, float], seed: int, bare: float
+) -> list[Chosen]:
     """Ask the videos that the file lacks, one after another."""
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = [Chosen(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
@@ -106,7 +111,7 @@ def measure(out: Path, model: str, videos: int, seconds: tuple[float, float], se
         length = float(round(np.exp(rng.uniform(*np.log(seconds)))))
         tasks = [str(task) for task in rng.permutation(list(TASKS))]
         timeline = plan_video(rng, "test", length, tasks)
-        made = list(ask_video(number, timeline, loaded, int(rng.integers(2**31))))
+        made = list(ask_video(number, timeline, loaded, int(rng.integers(2**31)), bare))
         with out.open("a") as file:
             file.write("".join(json.dumps(asdict(row)) + "\n" for row in made))
         known += made
@@ -120,9 +125,7 @@ def report(rows: list[Chosen]) -> str:
     values: dict[tuple[str, str], list[float]] = {}
     videos = sorted({row.video for row in rows})
     for kind in (OVERARCHING, SPECIFIC):
-        for name, of in (("frames", _count), ("longest gap", _gap), ("distance", _distance),
-                         ("needles found", _found), ("at random: longest gap", _random_gap),
-                         ("at random: distance", _random_distance)):  # fmt: skip
+        for name, of in MEASURES.items():
             each = [
                 float(np.mean([of(r, rng) for r in rows if (r.video, r.kind) == (v, kind)])) for v in videos
             ]
@@ -158,6 +161,24 @@ def _found(row: Chosen, rng: np.random.Generator) -> float:
     return float(np.mean([bool(set(run.tolist()) & set(row.frames)) for run in runs])) if row.asked else 1.0
 
 
+def _of_needles(row: Chosen, rng: np.random.Generator) -> float:
+    """Share of the chosen frames that show any needle."""
+    return float(np.mean([frame in row.needles for frame in row.frames]))
+
+
+def _needles_gap(row: Chosen, rng: np.random.Generator) -> float:
+    return longest_gap(_first_frames(row), row.seconds)
+
+
+def _needles_distance(row: Chosen, rng: np.random.Generator) -> float:
+    return distance_from_even(_first_frames(row), row.seconds)
+
+
+def _first_frames(row: Chosen) -> list[int]:
+    """One frame of each needle of the video."""
+    return [frame for frame in row.needles if frame - 1 not in row.needles]
+
+
 def _random_gap(row: Chosen, rng: np.random.Generator) -> float:
     return float(np.mean([longest_gap(f, row.seconds) for f in _at_random(row, rng)]))
 
@@ -171,6 +192,19 @@ def _at_random(row: Chosen, rng: np.random.Generator) -> list[list[int]]:
     return [sorted(draw.tolist()) for draw in draws]
 
 
+MEASURES: dict[str, Callable[[Chosen, np.random.Generator], float]] = {
+    "frames": _count,
+    "longest gap": _gap,
+    "distance": _distance,
+    "as many frames at random, longest gap": _random_gap,
+    "as many frames at random, distance": _random_distance,
+    "the video's needles, longest gap": _needles_gap,
+    "the video's needles, distance": _needles_distance,
+    "chosen frames that show a needle": _of_needles,
+    "asked needles found": _found,
+}
+
+
 def main() -> None:
     """Measure, then report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,9 +213,10 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=40)
     parser.add_argument("--seconds", default="60..240")
     parser.add_argument("--seed", type=int, default=91)
+    parser.add_argument("--bare", type=float, default=0.0)
     asked = parser.parse_args()
     low, high = (float(part) for part in asked.seconds.split(".."))
-    print(report(measure(asked.out, asked.model, asked.videos, (low, high), asked.seed)))
+    print(report(measure(asked.out, asked.model, asked.videos, (low, high), asked.seed, asked.bare)))
 
 
 if __name__ == "__main__":

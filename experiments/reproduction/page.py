@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.reproduction.findings import FINDINGS
+from experiments.reproduction.findings import FIGURE_4, FINDINGS
 from experiments.reproduction.report import TableRecord, as_markdown
 from experiments.reproduction.tables import TABLES
 
@@ -74,6 +74,8 @@ def reproduction_page(records: Iterable[Path]) -> str:
         parts.append(as_markdown(record))
         if record.name in FINDINGS:
             parts.append(f"**What we make of it.** {FINDINGS[record.name]}")
+        if record.name == "figure3":
+            parts.append(FIGURE_4.strip())
     return "\n\n".join(parts) + "\n"
 
 

@@ -267,9 +267,7 @@ FIGURE_3 = Table(
             FULL,
             frames_and_tokens(16, 4),
         ),
-        Claim(
-            "tau 0.1: gamma 0.75 is above gamma 0.5 (Sec. 5.3: by 1.2 and 1.7)", FULL, sharpness(0.1, 0.5)
-        ),
+        Claim("tau 0.1: gamma 0.75 is above gamma 0.5 (Sec. 5.3: by 1.2 and 1.7)", FULL, sharpness(0.1, 0.5)),
         Claim(
             "gamma 1: tau 0.1 is above tau 0.5 (Sec. 5.3: by 0.7 and 1.2)",
             sharpness(0.1, 1.0),

@@ -136,8 +136,8 @@ class ContentShare(BalancedShare):
     follows its patches: a blank wall is told in a few tokens however much it is asked about. Without patches
     (`allocate` alone) it is `BalancedShare`.
 
-    Source: ours, and not in the paper, whose R is the same for all frames (Sec. 3.4); Sec. 8.6 of B-VLLM (arXiv
-        2412.09919) finds its spatial tokens underused. No model was trained with it, so there is no figure.
+    Source: ours, and not in the paper: the R of B-VLLM (arXiv 2412.09919) is the same for all frames (Sec.
+        3.4), and Sec. 8.6 finds its spatial tokens underused. No model was trained with it, so there is no figure.
 
     Example:
         >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
