@@ -5,8 +5,9 @@
 B-VLLM (arXiv 2412.09919), Sec. 5.4 on Fig. 4: "for long videos with overarching questions, the frames
 selected are evenly distributed", where a specific question takes its frames from where its answer is. Videos
 of the plain world are drawn at a frame a second, without a codec; each is asked for everything, in all three
-wordings that nano was taught, and its own questions. With `--bare 1` as much footage without a needle follows each
-video: what is spread over time then stays spread, and what follows the needles does not. A video that stands in the file already is not asked again.
+wordings that nano was taught, and its own questions. With `--bare 1` as much footage without a needle
+follows each video: what is spread over time then stays spread, and what follows the needles does not. A
+video that stands in the file already is not asked again.
 """
 
 import argparse

@@ -3,24 +3,26 @@
 FIGURE_4 = """
 ## Figure 4: frames of an overarching question
 
-Sec. 5.4: "for long videos with overarching questions, the frames selected are evenly distributed". Nano was asked for everything ("describe all
-that happens" and two more wordings) and specific questions, about 40 videos of 61 to 234 s, drawn at a frame a second. *Longest gap*: the longest
-stretch without a chosen frame over the mean one, 1 is even. *Distance*: Kolmogorov and Smirnov's, from an even spread, 0 is even.
+Sec. 5.4: "for long videos with overarching questions, the frames selected are evenly distributed". Nano was
+asked for everything ("describe all that happens" and two more wordings) and specific questions, about 40
+videos of 61 to 234 s, drawn at a frame a second. *Longest gap*: the longest stretch without a chosen frame
+over the mean one, 1 is even. *Distance*: Kolmogorov and Smirnov's, from an even spread, 0 is even.
 
 |  | chosen frames | longest gap | distance | show a needle | asked needles found |
 | --- | --- | --- | --- | --- | --- |
-| overarching | 11.1 (10.4 to 11.8) | 2.30 (2.16 to 2.45) | 0.18 (0.16 to 0.20) | 99 % (97 to 100) | 97 % (96 to 99) |
-| as many frames at random |  | 2.95 (2.90 to 3.00) | 0.24 (0.23 to 0.25) |  |  |
-| the video's needles, a frame of each |  | 2.14 (2.00 to 2.30) | 0.18 (0.16 to 0.20) |  |  |
-| specific | 2.6 (2.2 to 2.9) | 1.85 (1.78 to 1.91) | 0.59 (0.56 to 0.62) | 96 % (94 to 98) | 99 % (98 to 100) |
-| as many frames at random |  | 1.85 (1.80 to 1.90) | 0.58 (0.56 to 0.60) |  |  |
+| overarching | 11.1 (10.4-11.8) | 2.30 (2.16-2.45) | 0.18 (0.16-0.20) | 99 % (97-100) | 97 % (96-99) |
+| as many at random |  | 2.95 (2.90-3.00) | 0.24 (0.23-0.25) |  |  |
+| the video's needles, a frame of each |  | 2.14 (2.00-2.30) | 0.18 (0.16-0.20) |  |  |
+| specific | 2.6 (2.2-2.9) | 1.85 (1.78-1.91) | 0.59 (0.56-0.62) | 96 % (94-98) | 99 % (98-100) |
+| as many at random |  | 1.85 (1.80-1.90) | 0.58 (0.56-0.60) |  |  |
 
 `python -m experiments.evenness OUT.jsonl`, 2026-11-29; means over videos, 95 % by a bootstrap over videos.
 
-**What we make of it.** Frames of an overarching question are spread as in Fig. 4, more evenly than chance, and there are four times as many of
-them; those of a specific one lie where its needle is. The spread is that of the needles, not one of its own: nearly every chosen frame shows
-one, and this world keeps needles apart.@BARE@ The number of frames follows the question, below an L* of 32. A gap is comparable at equal numbers of
-frames only, hence the rows at random.
+**What we make of it.** Frames of an overarching question are spread as in Fig. 4, more evenly than chance,
+and there are four times as many of them; those of a specific one lie where its needle is. The spread is that
+of the needles, not one of its own: nearly every chosen frame shows one, and this world keeps needles
+apart.@BARE@ The number of frames follows the question, below an L* of 32. A gap is comparable at equal
+numbers of frames only, hence the rows at random.
 """
 
 FINDINGS = {
@@ -44,7 +46,8 @@ FINDINGS = {
         "images, too: tokens that were made by merging patches are a blurred picture. Temporal merging is "
         "worth three points once S.S. has made a frame's tokens few and distinct, and gives them for 18 "
         "tokens in place of 64; before S.S., merging to the budget folds the copies of a frame onto each "
-        "other anyway, so there is nothing left to gain. It is the smallest of the three (in the paper's Table "
+        "other anyway, so there is nothing left to gain. It is the smallest of the three (in the paper's "
+        "Table "
         "3 F.S. is the largest on Video-MME and T.M. on MVBench), and three seeds "
         "may not show it: here the first three gave +2.2 (-0.1 to +4.6), and another folder, with another "
         "language model, +3.5 (+1.7 to +5.4). That T.M. hurts images does not show, and cannot: here a "
@@ -62,11 +65,13 @@ FINDINGS = {
         "paper's Table 4 reads the text and comes within 2.2 points of the Q-Former, above it on EgoSchema "
         "(45.5 to 44.3): this row shows what reading the question is worth, not what the paper compared. "
         "[CLS] is above the mean of patches here and below it in Table 4, and the paper keeps it because it "
-        "trains faster (10 h against 19 h there). Ours has a reason of its own: the tower's warm-up taught [CLS] to agree with a frame's "
+        "trains faster (10 h against 19 h there). Ours has a reason of its own: the tower's warm-up "
+        "taught [CLS] to agree with a frame's "
         "caption, and patches only through a reader that learned to weigh them, never their mean."
     ),
     "table7": (
-        "The other way round than in the paper's Table 7, which says nothing against it: our tower's [CLS] was "
+        "The other way round than in the paper's Table 7, which says nothing against it: our tower's "
+        "[CLS] was "
         "taught captions in its warm-up, its patches only through a reader that learned to weigh them, "
         "never their mean, and what the paper's tower makes of its patches could not be tested here. A "
         "reader that is trained with its selector gets two fifths of the way from the mean to [CLS] "
@@ -79,7 +84,8 @@ FINDINGS = {
         "off little. Slopes as in Sec. 5.3 would need videos of which more has to be seen, and frames in "
         "which more stands. R 4 has the highest figure at every L* (63 to 64 % against 60 to 62), which fits "
         "what Table 1 shows of few tokens. gamma 1, under which only equal rows of S merge, is the lowest "
-        "at either tau, where Sec. 5.3 finds a low tau and a high gamma best; but taught where the needle is, the rows are sharp, and tau makes little "
+        "at either tau, where Sec. 5.3 finds a low tau and a high gamma best; but taught where the "
+        "needle is, the rows are sharp, and tau makes little "
         "difference."
     ),
     "figure5": (

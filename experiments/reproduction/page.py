@@ -9,11 +9,11 @@ from experiments.reproduction.tables import TABLES
 
 HEAD = """# The paper's tables, in miniature
 
-The paper's B-VLLM is EVA-CLIP and a Qwen2 (Sec. 7.4) of 7.6 billion parameters (Table 8), trained on real data
-sets (Table 5) with 16 GPUs (Sec. 7.1). None of that is at hand here,
-so this page asks a smaller question: **does each module do what the paper says it does, in a world where
-everything can be trained in minutes?** An order of rows that comes out the same is evidence; the
-heights are not comparable with the paper's. `make reproduce` makes every figure again:
+The paper's B-VLLM is EVA-CLIP and a Qwen2 (Sec. 7.4) of 7.6 billion parameters (Table 8), trained on real
+data sets (Table 5) with 16 GPUs (Sec. 7.1). None of that is at hand here, so this page asks a smaller
+question: **does each module do what the paper says it does, in a world where everything can be trained in
+minutes?** An order of rows that comes out the same is evidence; the heights are not comparable with the
+paper's. `make reproduce` makes every figure again:
 
 ```bash
 make reproduce TABLE=table3             # Markdown, JSON and, with bvllm[plot], pictures, into miniature/

@@ -39,8 +39,8 @@ class Scale:
         instruction: all but the tower, on the answer.
         reader_steps: steps in which a learned frame feature is trained with its selector, on short videos.
         questions: of each duration.
-        language_steps: the warm-up of the language model where none is given; what nano's 26 minutes were on two
-            cores. By steps alone, so that a run that was stopped goes on to the same figures.
+        language_steps: the warm-up of the language model where none is given; what nano's 26 minutes were
+        on two cores. By steps alone, so that a run that was stopped goes on to the same figures.
         world_seed: decides what is drawn and what is asked.
     """
 

@@ -95,11 +95,13 @@ class Table:
 TABLE_1 = Table(
     "table1",
     "Table 1: five systems, each at the number of visual tokens that it needs",
-    "LLaMA-VID alone reads 64 evenly spaced frames (the paper's Table 1: one a second), VideoLLaMA2 eight, as "
+    "LLaMA-VID alone reads 64 evenly spaced frames (the paper's Table 1: one a second), VideoLLaMA2 "
+    "eight, as "
     'there. "+ B-VLLM" is frame selection and merging before the baseline\'s own tokens; "w. Ours" in the '
     "paper's Tables 1 and 2 has spatial sampling, too (Table 2: 32 tokens a picture; the last row of Table 3 "
     'has the same figures), which `connector` with `sample_tokens="qformer"` now is. Four of the ten columns '
-    "of Table 1 are quoted. Where Sec. 5.1 and Table 1 differ, the table is: the section gives Video-MME long "
+    "of Table 1 are quoted. Where Sec. 5.1 and Table 1 differ, the table is: the section gives Video-MME "
+    "long "
     "the 10.5 points that the table gives short.",
     (
         Row("LLaMA-VID", LLAMA_VID, "MVBench 39.0; Video-MME short / medium / long 34.2 / 34.7 / 27.1"),
@@ -227,7 +229,8 @@ TABLE_4 = Table(
 TABLE_7 = Table(
     "table7",
     "Table 7: what a frame is for the selector",
-    "The columns of the paper's Table 7 are MVBench / EgoSchema / Video-MME / OCR / Counting, the last two of "
+    "The columns of the paper's Table 7 are MVBench / EgoSchema / Video-MME / OCR / Counting, the last "
+    "two of "
     "Video-MME. It keeps [CLS] for its cost (10.9 h of training against 13.1 and 14.0), not for its accuracy "
     "(Sec. 8.1). Here a learned reader gets steps of its own on short videos first, and is frozen then.",
     (
@@ -246,7 +249,8 @@ FIGURE_3 = Table(
     "The paper varies L*, R and theta at inference, on one trained model of L* 32 and R 32 (Sec. 5.3), and "
     "tau and gamma at L* 32, R 32, theta 768 (Fig. 3b). That gains level off at 512 tokens (Fig. 3c) is from "
     "a note: our copy of the text breaks off there. Here every point is a training of its own, with L* 16, R "
-    "8 and theta 64 in the middle; tau and gamma act in training, and at inference the choice is the arg-max.",
+    "8 and theta 64 in the middle; tau and gamma act in training, and at inference the choice is the "
+    "arg-max.",
     (
         *(
             Row(f"L* {frames}, R {tokens}", frames_and_tokens(frames, tokens))
@@ -296,7 +300,8 @@ FIGURE_5 = Table(
 BEYOND = Table(
     "beyond",
     "Beyond the paper: what its authors list as limits, as options",
-    "Sec. 8.2 names a design free of L* as future work; Sec. 8.6 that the fixed L* is too small for some long "
+    "Sec. 8.2 names a design free of L* as future work; Sec. 8.6 that the fixed L* is too small for some "
+    "long "
     "videos, that spatial tokens are underused, and that pooled tokens tell more than [CLS]. "
     "`adaptive_tokens` shares the budget among the frames that are left, up to 32 tokens each; `certainty` "
     "0.2 drops the frames, of at most 32, of which no query is sure; `frame_feature` `cls_mean` adds the "

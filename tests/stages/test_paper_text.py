@@ -148,7 +148,7 @@ def test_below_one_token_a_frame_the_budget_still_holds(paper):
 @pytest.mark.parametrize("gamma", [0.5, 0.75, 1.0])
 @pytest.mark.parametrize("tau", [0.1, 0.5])
 def test_noisy_rows_are_chosen_ordered_and_averaged_by_the_text(tau, gamma):
-    """Training: eq. 1 with noise. A round of eq. 2 to 5 is the text's; further ones, on the means, are ours."""
+    """Training: eq. 1 with noise. A round of eq. 2 to 5 is the text's; more, on the means, are ours."""
     compared = 0
     for seed in range(40):
         logits = 3 * torch.randn(8, 30, generator=torch.Generator().manual_seed(seed))

@@ -137,7 +137,8 @@ class ContentShare(BalancedShare):
     (`allocate` alone) it is `BalancedShare`.
 
     Source: ours, and not in the paper: the R of B-VLLM (arXiv 2412.09919) is the same for all frames (Sec.
-        3.4), and Sec. 8.6 finds its spatial tokens underused. No model was trained with it, so there is no figure.
+        3.4), and Sec. 8.6 finds its spatial tokens underused. No model was trained with it, so there is no
+        figure.
 
     Example:
         >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
