@@ -1,14 +1,46 @@
 """Comment on each recorded table, by hand: read it again when a table is run anew."""
 
+FIGURE_4 = """
+## Figure 4: frames of an overarching question
+
+Sec. 5.4: "for long videos with overarching questions, the frames selected are evenly distributed". Nano was
+asked for everything ("describe all that happens" and two more wordings) and specific questions, about 40
+videos of 61 to 234 s, drawn at a frame a second. *Longest gap*: the longest stretch without a chosen frame
+over the mean one, 1 is even. *Distance*: Kolmogorov and Smirnov's, from an even spread, 0 is even.
+
+|  | chosen frames | longest gap | distance | show a needle | asked needles found |
+| --- | --- | --- | --- | --- | --- |
+| overarching | 11.1 (10.4-11.8) | 2.30 (2.16-2.45) | 0.18 (0.16-0.20) | 99 % (97-100) | 97 % (96-99) |
+| as many at random |  | 2.95 (2.90-3.00) | 0.24 (0.23-0.25) |  |  |
+| the video's needles, a frame of each |  | 2.14 (2.00-2.30) | 0.18 (0.16-0.20) |  |  |
+| specific | 2.6 (2.2-2.9) | 1.85 (1.78-1.91) | 0.59 (0.56-0.62) | 96 % (94-98) | 99 % (98-100) |
+| as many at random |  | 1.85 (1.80-1.90) | 0.58 (0.56-0.60) |  |  |
+| half bare | 10.6 (9.7-11.5) | 3.31 (3.01-3.61) | 0.30 (0.26-0.34) | 76 % (71-80) | 77 % (73-82) |
+| as many at random |  | 2.96 (2.89-3.04) | 0.25 (0.24-0.26) |  |  |
+| the video's needles, a frame of each |  | 5.81 (5.33-6.24) | 0.54 (0.52-0.57) |  |  |
+
+`python -m experiments.evenness OUT.jsonl`, 2026-11-29; means over videos, 95 % by a bootstrap over them. The
+last three rows ("half bare") are of `--bare 1 --seconds 60..120`, 17 videos.
+
+**What we make of it.** Frames of an overarching question are spread as in Fig. 4, more evenly than chance,
+and there are four times as many of them; those of a specific one lie where its needle is. In this world
+needles keep apart, so frames that follow the needles are spread, too: nearly all show one. Where as much
+footage without a needle follows, the two come apart: the frames lie between an even spread and the needles,
+a quarter of them on bare footage, and fewer of the needles are found. So the spread is in part the
+selector's own: its queries were taught zones of time (the paper's have no such loss). The number of frames
+follows the question, below an L* of 32. A gap is comparable at equal numbers of frames only, hence the rows
+at random.
+"""
+
 FINDINGS = {
     "table1": (
         "B-VLLM's frames help both baselines as soon as a video is too long for even frames, and "
-        "LLaMA-VID on short videos, too. Two orders are not the paper's. (1) LLaMA-VID reading B-VLLM's "
+        "LLaMA-VID on short videos, too. Two orders are not those of Table 1. (1) LLaMA-VID reading B-VLLM's "
         "frames is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the "
         "better ones: after alignment B-VLLM's explain more of what a frame shows (14.8 % of the "
         "captions' variance is left on exam frames against 23.2 %; `alignment_error.py`). But the "
         "language model was warmed up on frames that are one vector each, and LLaMA-VID's two are nearest "
-        "to that; a frame of this world also holds a single thing worth a token, where the paper's images "
+        "to that; a frame of this world also holds a single thing worth a token, where real pictures "
         "hold scenes. (2) VideoLLaMA2 does not lose on short videos by B-VLLM, it gains. It hardly reads "
         "at all here: with pictures it stays near guessing, since 300 steps are too few for its "
         "three-dimensional convolutions to learn from nothing (35.8 % is left). Its rows say what frame "
@@ -21,7 +53,9 @@ FINDINGS = {
         "images, too: tokens that were made by merging patches are a blurred picture. Temporal merging is "
         "worth three points once S.S. has made a frame's tokens few and distinct, and gives them for 18 "
         "tokens in place of 64; before S.S., merging to the budget folds the copies of a frame onto each "
-        "other anyway, so there is nothing left to gain. It is the smallest of the three, and three seeds "
+        "other anyway, so there is nothing left to gain. It is the smallest of the three (in the paper's "
+        "Table "
+        "3 F.S. is the largest on Video-MME and T.M. on MVBench), and three seeds "
         "may not show it: here the first three gave +2.2 (-0.1 to +4.6), and another folder, with another "
         "language model, +3.5 (+1.7 to +5.4). That T.M. hurts images does not show, and cannot: here a "
         "picture is one frame for all its queries with or without T.M. (what the paper's images did "
@@ -34,18 +68,17 @@ FINDINGS = {
     ),
     "table4": (
         "Queries that read the question find the needle almost always; a resampler's that did not read "
-        "it find no more than a spread of frames would by luck and by what stands out. The paper's "
-        "resampler reads "
-        "the text and comes within 2.2 points of the Q-Former, above it on EgoSchema (45.5 to 44.3): "
-        "this row "
-        "shows what reading the question is worth, not what the paper compared. [CLS] is above the mean of "
-        "patches here and below it in the paper, which keeps it because it trains faster (10 h against "
-        "19 h in "
-        "Table 4). Ours has a reason of its own: the tower's warm-up taught [CLS] to agree with a frame's "
+        "it find no more than a spread of frames would by luck and by what stands out. The resampler of the "
+        "paper's Table 4 reads the text and comes within 2.2 points of the Q-Former, above it on EgoSchema "
+        "(45.5 to 44.3): this row shows what reading the question is worth, not what the paper compared. "
+        "[CLS] is above the mean of patches here and below it in Table 4, and the paper keeps it because it "
+        "trains faster (10 h against 19 h there). Ours has a reason of its own: the tower's warm-up "
+        "taught [CLS] to agree with a frame's "
         "caption, and patches only through a reader that learned to weigh them, never their mean."
     ),
     "table7": (
-        "The other way round than in the paper, which says nothing against it: our tower's [CLS] was "
+        "The other way round than in the paper's Table 7, which says nothing against it: our tower's "
+        "[CLS] was "
         "taught captions in its warm-up, its patches only through a reader that learned to weigh them, "
         "never their mean, and what the paper's tower makes of its patches could not be tested here. A "
         "reader that is trained with its selector gets two fifths of the way from the mean to [CLS] "
@@ -55,10 +88,11 @@ FINDINGS = {
         "Mostly a plateau: with two seeds no claim of the paper can be told from chance, in either "
         "direction. The reason stands in the last columns: the selector settles on two or three distinct "
         "frames whatever L* is, which take 9 to 37 tokens, so that L* 8 is enough and even theta 16 cuts "
-        "off little. The paper's slopes need videos of which more has to be seen, and frames in which "
-        "more stands. R 4 has the highest figure at every L* (63 to 64 % against 60 to 62), which fits "
+        "off little. Slopes as in Sec. 5.3 would need videos of which more has to be seen, and frames in "
+        "which more stands. R 4 has the highest figure at every L* (63 to 64 % against 60 to 62), which fits "
         "what Table 1 shows of few tokens. gamma 1, under which only equal rows of S merge, is the lowest "
-        "at either tau; but taught where the needle is, the rows are sharp, and tau makes little "
+        "at either tau, where Sec. 5.3 finds a low tau and a high gamma best; but taught where the "
+        "needle is, the rows are sharp, and tau makes little "
         "difference."
     ),
     "figure5": (
@@ -66,7 +100,8 @@ FINDINGS = {
         "difference to 32 is not told apart from chance), most of all for questions about several things "
         "(ordering: 50 against 61 to 66). From eight on little is gained, and 32 are "
         "no better than 16: the selector settles on two or three distinct frames whatever L* is. That "
-        "long videos want more queries than short ones does not show."
+        'long videos want more queries than short ones does not show, as in Sec. 8.2 ("regardless of the '
+        'duration of the video").'
     ),
     "beyond": (
         "None of the three wins here, so nano keeps the paper's way and all three stay options. Adaptive "

@@ -18,7 +18,7 @@ from bvllm.nano.train import Recipe, language_stage, save_nano
 from bvllm.synthetic.vocabulary import Split
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.feature_caches import draw_bank, read_bank
-from experiments.reproduction.scale import Scale
+from experiments.reproduction.scale import FOREVER, Scale
 from experiments.reproduction.score import ScoredAnswer, questions, score
 from experiments.reproduction.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, TrainingContext, feature_bank
 from experiments.reproduction.variants import Variant
@@ -103,7 +103,7 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: L
         (home / LANGUAGE).mkdir(exist_ok=True)
         for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):
             shutil.copy(file, home / LANGUAGE)  # the mark comes last: a copy that was cut short is made again
-    recipe = Recipe(language_steps=scale.language_steps, language_minutes=scale.language_minutes)
+    recipe = Recipe(language_steps=scale.language_steps, language_minutes=FOREVER)
     language_stage(
         home / LANGUAGE, load_model("nano").processor.tokenizer, recipe, resume=True, control=Control(log)
     )

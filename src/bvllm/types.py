@@ -396,13 +396,13 @@ class Budget:
     """How much of one video the language model may be given: an upper bound, never a ratio.
 
     Attributes:
-        tokens: visual tokens in all (theta in the paper, Sec. 3.4; Fig. 3c levels off at 512).
+        tokens: visual tokens in all (theta in the paper, Sec. 3.1 and 3.4, which names no default).
         frames: frames that may be chosen (L* in the paper, Sec. 3.2; 32 in Sec. 7.4).
 
     Raises:
         ValueError: either is below 1.
 
-    Source: B-VLLM (arXiv 2412.09919), Sec. 3.2, 3.4 and 7.4.
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.1, 3.2, 3.4 and 7.4.
 
     Example:
         >>> Budget(tokens=512).per_frame(5)

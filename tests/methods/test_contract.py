@@ -186,7 +186,7 @@ def test_names_are_suggested():
         check_name("merge_tokens", "tom")
     with pytest.raises(ValueError, match=r"select_frames must be one of .* got 'zzz': use one of these"):
         MethodNames(select_frames="zzz")
-    with pytest.raises(ValueError, match=r"tokens_policy must be one of none, .*, quota, got 'odd'"):
+    with pytest.raises(ValueError, match=r"tokens_policy must be one of none, .*, content, got 'odd'"):
         MethodNames(tokens_policy="odd")
     assert known_names("merge_frames") == ("similar", "released", "none")
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from bvllm.common.stopping import Interrupted, StopRequest
 from bvllm.model.clock import ClockEmbedding
+from bvllm.model.presets import nano_text
+from bvllm.nano import language
 from bvllm.nano.language import (
     IGNORE,
     CaptionEncoder,
@@ -13,7 +16,9 @@ from bvllm.nano.language import (
     collate,
     embed_captions,
     oracle_frames,
+    warm_up_language,
 )
+from bvllm.nano.loop import Control
 from bvllm.synthetic.tokenizer import ASSISTANT, END, build_tokenizer
 from bvllm.synthetic.vocabulary import COLOURS
 from tests.nano.handmade import ABSENT, BOTH, example
@@ -131,3 +136,32 @@ def test_the_loss_of_an_answer_by_hand():
     loss, share = answer_loss(hidden, head, half)
     assert torch.allclose(loss, sure + 5 / 4)  # one of four tokens is off by five
     assert share == 0.5
+
+
+def test_a_stage_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    """Stopped after every step, within and between blocks of examples: the same weights to the last bit."""
+    monkeypatch.setattr(language, "BLOCK", 2)
+    tokenizer = build_tokenizer()
+    config = nano_text(
+        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    config.update({"num_hidden_layers": 1, "layer_types": ["full_attention"], "intermediate_size": 16})
+
+    def warm_up(folder=None):
+        stop = StopRequest()
+
+        def tell(what, done, total):
+            stop.signal = None if folder is None else 15
+
+        control = Control(lambda line: None, tell=tell, stop=stop, folder=folder)
+        return warm_up_language(tokenizer, config, steps=5, batch=3, control=control)[0]
+
+    whole, stopped, stops = warm_up(), None, 0
+    while stopped is None:
+        try:
+            stopped = warm_up(tmp_path)
+        except Interrupted:
+            stops += 1
+    assert stops == 4
+    for one, other in zip(whole.parameters(), stopped.parameters(), strict=True):
+        assert torch.equal(one, other)

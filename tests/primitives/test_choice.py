@@ -18,6 +18,17 @@ def test_hard_is_one_hot_and_the_first_wins_a_tie():
     assert choose(LOGITS).tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
 
+def test_equal_frames_are_chosen_as_one_though_their_scores_differ_in_the_last_bits():
+    key = torch.randn(1, 1408, generator=generator())
+    logits = torch.randn(32, 1408, generator=generator(1)) @ key.expand(7, -1).contiguous().T
+    logits = logits * (1 + 2 * torch.finfo(torch.float32).eps * torch.arange(7))  # whatever this machine does
+    assert logits.argmax(-1).unique().numel() > 1
+    assert choose(logits).argmax(-1).tolist() == [0] * 32
+    apart = torch.tensor([[1.0, 1.0 + 1e-4], [1.0 - 1e-4, 1.0]])
+    assert choose(apart).argmax(-1).tolist() == [1, 1]
+    assert choose(torch.tensor([[-torch.inf, 3.0, torch.inf]])).argmax(-1).tolist() == [2]
+
+
 def test_hard_repeats_itself_whatever_the_noise():
     logits = torch.randn(8, 20)
     torch.manual_seed(1)

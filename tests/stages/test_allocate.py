@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bvllm.stages.allocate import POLICIES, BalancedShare, QuoTAShare
-from bvllm.types import FrameSelection
+from bvllm.methods import METHODS
+from bvllm.stages.allocate import POLICIES, BalancedShare, ContentShare, QuoTAShare, variety
+from bvllm.stages.pipeline import Pipeline
+from bvllm.stages.sample_tokens import PerClip
+from bvllm.types import Budget, FrameSelection
 
 
 def chosen(*scores):
@@ -43,3 +46,32 @@ def test_quota_as_released_loses_fractions_and_what_a_frame_cannot_hold():
     assert QuoTAShare(released=True).allocate(chosen(0.5, 0.5, 0.5), 10, 100).tolist() == [3, 3, 3]
     assert QuoTAShare(released=True).allocate(chosen(0.9, 0.3, 0.3), 110, 50).tolist() == [50, 10, 10]
     assert QuoTAShare().allocate(chosen(0.5, 0.5, 0.5), 10, 100).tolist() == [4, 3, 3]
+
+
+RICH = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+BLANK = RICH[:1].repeat(16, 1) + 0.01 * RICH
+
+
+def spent(selection, *frames):
+    """Tokens of each frame in the end, where a method drops patches down to what the policy gave."""
+    pipeline = Pipeline(sample_tokens=PerClip(METHODS["sample_tokens"]["divprune"]()), policy=ContentShare())
+    sampled = pipeline.reduce_to_budget(torch.stack(frames), [selection], budget=Budget(tokens=16))
+    return torch.bincount(sampled.tokens[0].frame, minlength=len(selection)).tolist()
+
+
+def test_content_gives_a_rich_frame_more_and_follows_it_to_another_place():
+    first, last = spent(chosen(0.5, 0.5), RICH, BLANK), spent(chosen(0.5, 0.5), BLANK, RICH)
+    assert first == last[::-1] == [15, 1]
+    assert spent(chosen(0.5, 0.5), RICH, RICH) == [8, 8]
+    assert spent(chosen(0.5, 0.5), BLANK, BLANK) == [8, 8]
+
+
+def test_content_follows_the_question_where_frames_show_as_much():
+    assert spent(chosen(0.9, 0.3), RICH, RICH) == [12, 4]
+    assert spent(chosen(0.3, 0.9), RICH, RICH) == [4, 12]
+
+
+def test_variety_knows_no_scale_and_no_order():
+    same = [variety(x[None]).item() for x in (RICH, 7 * RICH, RICH.flip(0))]
+    assert same == pytest.approx([same[0]] * 3)
+    assert variety(BLANK[None]).item() < 0.01 < 0.5 < same[0] <= 1

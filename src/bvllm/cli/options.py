@@ -121,7 +121,7 @@ PolicyOption = Annotated[
     str | None,
     typer.Option(
         "--tokens-policy",
-        metavar="none|even|balanced",
+        metavar="none|even|balanced|quota|content",
         help="How many tokens each frame may keep.",
         show_default=False,
         rich_help_panel=_PANEL,

@@ -30,7 +30,7 @@ class MethodNames:
     Attributes:
         select_frames, merge_frames, sample_tokens, merge_tokens: names in `bvllm.METHODS`, or "none" for an
             empty slot; None keeps the model's own.
-        tokens_policy: "even", "balanced" or "none": how many tokens each frame may keep.
+        tokens_policy: "even", "balanced", "quota", "content" or "none": how many tokens each frame may keep.
         seed: of methods that draw at random.
         force: run a sampler although the projector was trained on another kind of token.
         prune_layers: which visual tokens go inside the language model; the budget is then the mean over its

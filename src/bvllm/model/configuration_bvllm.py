@@ -100,7 +100,7 @@ class BVLLMConfig(PreTrainedConfig):
             becomes N.
         budget_tokens: theta, visual tokens of one clip.
         tau: temperature of eq. 1; the released code has 0.5.
-        gamma: cosine of eq. 4 at which two rows of S are the same.
+        gamma: cosine of eq. 2 at which two rows of S are the same.
         select_frames: a method of `bvllm.METHODS["select_frames"]`: "qformer", "resampler" (Table 4),
             "uniform", ..., or "none" (all frames). `frame_selector` is its older name.
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
@@ -114,8 +114,9 @@ class BVLLMConfig(PreTrainedConfig):
         sample_tokens: a method: "qformer", "pool" (average pooling to R), "divprune", ..., or "none" (all
             patches). `token_sampler` is its older name.
         tokens_policy: how many tokens each frame may keep: "none" (R, or whatever the method keeps), "even"
-            (a frame's share of the budget, theta over the frames that are left) or "balanced" (by how sure
-            the selection was of each). Of the sampler's queries the earlier ones are then the more important.
+            (a frame's share of the budget, theta over the frames that are left), "balanced" (by how sure the
+            selection was of each), "quota" (by the square of that) or "content" (by that and by how much
+            the frame shows). Of the sampler's queries the earlier ones are then the more important.
         adaptive_tokens: True is the older name of `tokens_policy="even"`.
         connector: a baseline's bridge to the language model: a `LlamaVidConfig` or a `VideoLlama2Config`, or
             its dictionary. With `sample_tokens="none"` it reads all patches, in place of token sampler and
@@ -138,8 +139,9 @@ class BVLLMConfig(PreTrainedConfig):
         ValueError: an option is unknown, or a number is out of range.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 7.4. L* and R are 32 there (Sec. 7.4), and tau is 0.1
-        (Sec. 3.2). theta is 512 where Fig. 3c levels off and 768 in Fig. 3b; the 32 x 32 tokens of Sec. 7.4
-        merge at none. gamma has no stated default: Fig. 3b tries 0.5, 0.75 and 1. `time_channels`, `clock`,
+        (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 tries gamma 0.5, 0.75 and 1 at a theta of
+        768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
+        levels off (from a note: our copy of the text breaks off there). `time_channels`, `clock`,
         `certainty`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:

@@ -66,10 +66,12 @@ def nano_text(vocabulary: int, *, pad_token_id: int, eos_token_id: int) -> Qwen2
 
 
 def paper_7b() -> BVLLMConfig:
-    """The paper's model (Sec. 3.5 and 7.4): EVA ViT-g and Q-Formers before a Qwen2, here Qwen2-7B-Instruct.
+    """The paper's model (Sec. 3.5 and 7.4): EVA-CLIP and Q-Formers before a Qwen2, here Qwen2-7B-Instruct.
 
-    The Q-Formers are InstructBLIP's, as in the authors' released code; they read what the tower gives behind
-    its last LayerNorm, as they were trained to. Tokens carry no clock: the paper has none. The sizes are
+    The text names no sizes but 7.6 + 1.2 billion parameters (Table 8). Tower and Q-Formers are
+    InstructBLIP's, as in the authors' released code: EVA ViT-g, whose 224 x 224 pixels give 256 patches a
+    frame, where Sec. 7.4 counts 768. The Q-Formers read what the tower gives behind its last LayerNorm, as
+    they were trained to. Tokens carry no clock: the paper has none. The sizes are
     those of the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads them
     from the parts themselves.
     """

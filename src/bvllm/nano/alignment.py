@@ -2,7 +2,7 @@
 
 The LLM was warmed up on frames given as captions, each the sum of its caption's word embeddings. Here token
 sampler and projector learn to give just that sum for the frame itself, under any question. No LLM runs, so
-fifty thousand frames cost a minute; the paper aligns on captions through the LLM instead.
+fifty thousand frames cost a minute; the paper's first stage runs through the LLM instead (Sec. 7.1).
 """
 
 from typing import cast

@@ -6,10 +6,10 @@ counting, reading the clock, matching options) is what a pre-trained LLM brings 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import NamedTuple
+from itertools import count, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ BUSY_SHARE = 0.55  # of the examples, where there are busy scenes
 AnyExample = Example | BusyExample
 QUESTION_WEIGHT = 0.3  # the question names what the captions show, so learning to say it teaches to look back
 SPLITS = 3  # parts of a batch, by length
+BLOCK, BLOCK_SEED = 50, 7919  # steps whose examples follow from one seed, and what is between two seeds
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,7 @@ def warm_up_language(
         seed=seed,
         control=control,
     )
-    stream = caption_batches(tokenizer, batch, loop.seed, pool)
+    stream = resumable(lambda block: caption_batches(tokenizer, batch, seed + block, pool), loop.step)
     for _ in loop:
         for part in next(stream):
             found = caption_loss(language_model, clock, where, part)
@@ -294,6 +297,24 @@ def caption_loss(
     with torch.no_grad():
         _, words = answer_loss(hidden, table, batch.labels.masked_fill(batch.letters, IGNORE))
     return CaptionLoss(loss + QUESTION_WEIGHT * asked, right, words)
+
+
+def resumable(stream: Callable[[int], Iterator[T]], step: int) -> Iterator[T]:
+    """What an endless stream gives from a step on, the same wherever it was taken up.
+
+    Every BLOCK steps have a stream of their own, so that going on draws less than a block again.
+
+    Args:
+        stream: from the seed of a block, which differs from block to block, to what its steps are given.
+        step: the first that is wanted.
+
+    Example:
+        >>> draw = lambda seed: (seed + k for k in count())
+        >>> list(islice(resumable(draw, BLOCK - 1), 2)) == [BLOCK - 1, BLOCK_SEED]
+        True
+    """
+    for block in count(step // BLOCK):
+        yield from islice(stream(BLOCK_SEED * block), max(0, step - BLOCK * block), BLOCK)
 
 
 def caption_batches(

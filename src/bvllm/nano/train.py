@@ -1,4 +1,4 @@
-"""`bvllm train nano`: train the embedded model from nothing, in the paper's order.
+"""`bvllm train nano`: train the embedded model from nothing; alignment comes before tuning.
 
     draw        frames of the world, once
     tower       vision-text contrastive warm-up (the role that CLIP plays)

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 Mode = Literal["hard", "gumbel", "softmax"]
 TAU = 0.1  # B-VLLM (arXiv 2412.09919), Sec. 3.2; best in Fig. 3b. The released code: 0.5
+# Share of the largest score by which equal columns may differ: products of equal frames do, by where a frame
+# stands in the matrix. Measured up to 6.5 eps, at 16 to 1408 channels.
+ROUNDING = 16 * torch.finfo(torch.float32).eps
 
 
 def choose(
@@ -15,7 +18,8 @@ def choose(
 ) -> Tensor:
     """Let every row of `logits` choose among its columns.
 
-    `hard` is the arg-max as a one-hot row (the first column wins a tie) and repeats itself. `gumbel`
+    `hard` is the arg-max as a one-hot row (the first column wins a tie, and ties are those that differ by
+    rounding alone, so that equal frames are chosen as one) and repeats itself. `gumbel`
     is softmax((logits + Gumbel noise) / tau): gradients reach every column. `softmax` is the same
     without noise. As tau goes to 0, all draws of `gumbel` become one-hot.
 
@@ -45,13 +49,22 @@ def choose(
             "unmask at least one column, and check the frame features for NaN"
         )
     if mode == "hard":
-        return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+        return functional.one_hot(_earliest_best(logits), logits.shape[-1]).to(logits.dtype)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if mode == "gumbel":
         wide = wide - torch.empty_like(wide).exponential_(generator=generator).log()
     elif mode != "softmax":
         raise ValueError(f"mode must be 'hard', 'gumbel' or 'softmax', got {mode!r}: use one of these")
     return (wide / tau).softmax(dim=-1).to(logits.dtype)
+
+
+def _earliest_best(logits: Tensor) -> Tensor:
+    """(..., L, T) -> (..., L): the first column whose score is the best, up to rounding."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    finite = wide.abs().masked_fill(~wide.isfinite(), 0.0)
+    largest = finite.amax(dim=(-2, -1) if wide.ndim > 1 else -1, keepdim=True)
+    best = wide.amax(dim=-1, keepdim=True)
+    return (wide >= best - ROUNDING * largest).to(torch.uint8).argmax(dim=-1)
 
 
 def strongest(scores: Tensor, keep: int) -> Tensor:

@@ -51,8 +51,8 @@ def relative_position_features(seconds: Tensor, mask: Tensor | None, channels: i
     Raises:
         ValueError: `channels` is negative or `seconds` is not (B, T).
 
-    Source: ours. The paper's selector sees no time at all: [CLS] features carry none, and the Q-Former
-    has no positions on what it reads.
+    Source: ours. The paper tells of no time that its selector sees (Sec. 3.2): [CLS] features carry none, and
+    the Q-Former has no positions on what it reads.
 
     Example:
         >>> relative_position_features(torch.tensor([[0.0, 5.0, 10.0]]), None, channels=2).tolist()

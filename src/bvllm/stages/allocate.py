@@ -1,11 +1,12 @@
 """Lay down how many tokens each frame may keep, before a token is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bvllm.primitives.matching import unit
 from bvllm.stages.by_frame import largest_remainders
 from bvllm.types import FrameSelection
 
@@ -127,6 +128,44 @@ class QuoTAShare:
         return torch.tensor(_shared(share, tokens, patches))
 
 
+@dataclass(frozen=True)
+class ContentShare(BalancedShare):
+    """Tokens by what a frame shows and by the question: many for a rich frame that the selection was sure of.
+
+    A frame's share is in proportion to its score, which follows the question, times its `variety`, which
+    follows its patches: a blank wall is told in a few tokens however much it is asked about. Without patches
+    (`allocate` alone) it is `BalancedShare`.
+
+    Source: ours, and not in the paper: the R of B-VLLM (arXiv 2412.09919) is the same for all frames (Sec.
+        3.4), and Sec. 8.6 finds its spatial tokens underused. No model was trained with it, so there is no
+        figure.
+
+    Example:
+        >>> chosen = FrameSelection.of(torch.arange(2), torch.arange(2.0))
+        >>> patches = torch.stack([torch.ones(4, 3), torch.eye(4, 3)])
+        >>> seen = ContentShare().weighed(chosen, patches)
+        >>> ContentShare().allocate(seen, tokens=5, patches=4).tolist()
+        [1, 4]
+    """
+
+    def weighed(self, selection: FrameSelection, patches: Tensor) -> FrameSelection:
+        """The selection with scores that count what its frames (F, N, C) show."""
+        seen = variety(patches).to(selection.scores)
+        return replace(selection, scores=selection.scores * seen)
+
+
+def variety(patches: Tensor) -> Tensor:
+    """(F, N, C) -> (F,) in [0, 1]: how unlike the patches of a frame are; 0 where all point one way.
+
+    It is 1 less the mean cosine of all pairs, at the cost of one mean.
+
+    Example:
+        >>> variety(torch.stack([torch.ones(2, 2), torch.eye(2)])).tolist()
+        [0.0, 0.5]
+    """
+    return (1 - unit(patches.detach()).mean(dim=1).square().sum(dim=-1)).clamp(0, 1).round(decimals=6)
+
+
 def _shared(share: Tensor, tokens: int, most: int) -> list[int]:
     """Whole numbers in proportion to (F,) shares above 0, none above `most`, `tokens` in all if they hold it.
 
@@ -149,4 +188,5 @@ POLICIES: dict[str, type[EvenShare] | type[BalancedShare] | type[QuoTAShare]] = 
     "even": EvenShare,
     "balanced": BalancedShare,
     "quota": QuoTAShare,
+    "content": ContentShare,
 }

@@ -5,8 +5,13 @@ alike become one row, their mean. It all happens on S, before a single patch fea
 
     t_i = sum_j S_ij t_j, rows sorted by t_i    the order of time
     c_ij = cos(S_i, S_j)                        the plain cosine of two rows
-    j joins i  where  c_ij >= gamma, i < j      duplicates follow the earliest leader
-    S_i <- mean of all rows that i stands for   and again, until no two rows are alike
+    j joins i  where  c_ij >= gamma, i < j      eq. 2 and 3: duplicates follow the earliest leader
+    S_i <- mean of all rows that i stands for   eq. 4 and 5; and again, until no two rows are alike
+
+Since V*_i = S_i V, the mean of rows is the mean of frames. The text goes through the frames "in an iterative
+manner" and does not say whether a merged frame is compared once more, nor by which row. We compare it by its
+mean, until nothing changes. One-hot rows, as at inference, never need a second round; noisy rows of training
+(tau 0.1, gamma 0.5 or 0.75, 8 to 600 frames, random scores) did in 0 to 12 % of draws.
 """
 
 from dataclasses import dataclass
@@ -19,6 +24,7 @@ from bvllm.primitives.assignment import DROP, Assignment
 from bvllm.primitives.matching import cosine, match_earlier
 from bvllm.stages.method import Lands, Method, Slot
 
+ROUNDING = 1e-6  # the cosine of a row with itself may be less than 1 by this, and equal rows are alike
 GAMMA = 0.75  # the paper states none (Fig. 3b tries three); its code has this number on another scale
 
 
@@ -92,7 +98,7 @@ class SimilarFrameMerging(Method):
         S = S.detach()
         plan, once = Assignment.identity(len(S), S.device), torch.ones(len(S), device=S.device)
         while True:
-            alike = cosine(plan.mean(S, once)) >= self.threshold
+            alike = cosine(plan.mean(S, once)) >= self.threshold - ROUNDING
             step = Assignment.merge(_follow_leaders(alike))
             if len(step) == len(plan):
                 return plan

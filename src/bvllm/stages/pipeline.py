@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.pooling import grid_shape
-from bvllm.stages.allocate import BudgetPolicy
+from bvllm.stages.allocate import BudgetPolicy, ContentShare
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.method import NO_SIGNALS, FrameMethod, Slot, TokenMethod, decide
 from bvllm.stages.sample_tokens import Allocation, FrameSampling, Sampled, TokenStage, decide_in_groups
@@ -172,10 +172,13 @@ class Pipeline:
         """What each clip, and by the policy each of its frames, may spend."""
         each = patches.shape[1]
         per_frame = None
-        if self.policy is not None:
-            per_frame = [
-                self.policy.allocate(s, m, each).to(patches.device) for s, m in zip(selections, most)
-            ]
+        policy = self.policy
+        if policy is not None:
+            known = selections
+            if isinstance(policy, ContentShare):
+                parts = torch.split(patches, [len(s) for s in selections])
+                known = [policy.weighed(s, part) for s, part in zip(selections, parts)]
+            per_frame = [policy.allocate(s, m, each).to(patches.device) for s, m in zip(known, most)]
         made = []
         for k, (own, s) in enumerate(zip(signals or [NO_SIGNALS] * len(selections), selections)):
             relevance = s.scores if own.relevance is None else own.relevance[s.frames]

@@ -58,7 +58,7 @@ class ModelSettings:
     merge_frames: str = "similar"
     sample_tokens: str = "qformer"
     merge_tokens: str = "bipartite"
-    tokens_policy: Literal["none", "even", "balanced"] = "none"
+    tokens_policy: Literal["none", "even", "balanced", "quota", "content"] = "none"
     adaptive_tokens: bool = False
     time_channels: int = 0
     clock: bool = True

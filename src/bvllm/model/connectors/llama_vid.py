@@ -143,7 +143,7 @@ class LlamaVidProjector(nn.Module):
         channels: C of the patches.
         width: D of the language model.
 
-    Source: B-VLLM (arXiv 2412.09919), Sec. 3.5, Tables 1 to 3 ("w. Ours", 32 tokens a picture in Table 2);
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.5, Tables 1 and 2 ("w. Ours", 32 tokens a picture), Table 3;
         the paper does not say which layers stay. These are the ones that the authors' released code has.
     """
 
