@@ -178,7 +178,7 @@ def test_ts_llava_shows_every_part_of_the_clip_and_six_frames_as_a_whole():
     plan = decide(TSLLaVA(), frames, 48, Signals())
     whole = plan.weight < 1
     assert len(plan) == 48
-    assert {int(k) // N for k in plan.input[whole]} == {0, 2, 4, 6, 8, 11}
+    assert {int(k) // N for k in plan.input[whole]} == {0, 2, 4, 7, 9, 11}
     spread = plan.input[~whole]
     assert spread.diff().max() <= 6
     assert spread[[0, -1]].tolist() == [0, 12 * N - 1]

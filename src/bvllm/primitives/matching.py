@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MOST_SCORES = 1 << 26  # 256 MB in float32: scores that merging computes together
+MOST_SCORES = 1 << 24  # 64 MB in float32: scores that merging computes together
 ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
@@ -36,6 +36,21 @@ def unit(x: Tensor) -> Tensor:
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+
+
+def unit_in_parts(x: Tensor) -> Tensor:
+    """`unit` of (K, C), some rows at a time: nothing of its size exists beside the result.
+
+    Example:
+        >>> unit_in_parts(torch.tensor([[3.0, 4.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    if len(x) <= ROWS_AT_A_TIME:
+        return unit(x)
+    rows = x.new_empty(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+    for part, whole in zip(torch.split(rows, ROWS_AT_A_TIME), torch.split(x, ROWS_AT_A_TIME)):
+        part.copy_(unit(whole))
+    return rows
 
 
 def match_earlier(x: Tensor, threshold: float) -> Tensor:
@@ -106,11 +121,10 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     if not pairs:
         nothing = torch.arange(0, device=x.device)
         return nothing, nothing
-    rows = unit(x)
-    even, odd = rows[::2], rows[1::2]
+    even, odd = x[::2], unit_in_parts(x[1::2])
     # In one product while that is small: another cut would move last bits, and merging follows them.
     step = len(even) if len(even) * len(odd) <= MOST_SCORES else max(1, MOST_SCORES // len(odd))
-    found = [(part @ odd.mT).max(dim=-1) for part in torch.split(even, step)]
+    found = [(unit(part) @ odd.mT).max(dim=-1) for part in torch.split(even, step)]
     best, match = (torch.cat(column) for column in zip(*found))
     closest = best.argsort(descending=True, stable=True)[:pairs]
     return 2 * closest, 2 * match[closest] + 1

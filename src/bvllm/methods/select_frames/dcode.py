@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from bvllm.primitives.assignment import Assignment
@@ -37,7 +38,7 @@ class DCoDeFrames(FrameMethod):
     def assign(self, clip: Clip, keep: int, signals: Signals) -> Assignment:
         x = unit(clip.features.detach())
         count = max(1, int(keep * self.even))
-        chosen = [int(step) for step in torch.linspace(0, len(clip) - 1, count, dtype=torch.float64)]
+        chosen = np.linspace(0, len(clip) - 1, num=count, dtype=int).tolist()  # rounds down as the code does
         likeness = x @ x[chosen].sum(dim=0)  # the sum ranks as the mean does
         for _ in range(keep - count):
             likeness[chosen] = torch.inf
