@@ -16,6 +16,7 @@ from bvllm.methods.merge_tokens.dcode import DCoDeTokens
 from bvllm.methods.merge_tokens.dycoke import DyCoke
 from bvllm.methods.merge_tokens.evs import EVS
 from bvllm.methods.merge_tokens.fastvid import FastVID
+from bvllm.methods.merge_tokens.free_video import FreeVideoCrop
 from bvllm.methods.merge_tokens.holitom import HoliTom
 from bvllm.methods.merge_tokens.mustdrop import MustDrop
 from bvllm.methods.merge_tokens.prunevid import PruneVid
@@ -81,7 +82,9 @@ def visionzip(x, keys, attention, dominant, contextual):
     groups = {c: [] for c in centres}
     for i in rest:
         if i not in centres:
-            groups[max(centres, key=lambda c: float(functional.cosine_similarity(keys[i], keys[c], 0)))] += [i]
+            groups[max(centres, key=lambda c: float(functional.cosine_similarity(keys[i], keys[c], 0)))] += [
+                i
+            ]
     made = [x[c] + (x[group].mean(dim=0) if group else 0) for c, group in groups.items()]
     return torch.stack([*x[top], *made])
 
@@ -191,6 +194,26 @@ def test_mustdrop():
     same(found, mustdrop(x[0], 9, 0.8))
 
 
+def free_video(x, question, rows, columns, ratio):
+    """The pairs of neighbours inside the box, numbered as the authors' code numbers them."""
+    pooled = functional.max_pool1d(x.T[None], 2)[0].T
+    alike = functional.cosine_similarity(question[None], pooled, dim=1)
+    rows //= 2  # their view of pairs that lie (rows, columns / 2)
+    top = alike.topk(int(rows * columns * ratio)).indices
+    high, wide = round(rows * math.sqrt(ratio)), round(columns * math.sqrt(ratio))
+    y, x = int((top // columns).float().mean()) - high // 2, int((top % columns).float().mean()) - wide // 2
+    y, x = min(max(y, 0), rows - high), min(max(x, 0), columns - wide)
+    return {(y + i) * columns + x + j for i in range(high) for j in range(wide)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_free_video(seed):
+    x, question = noise(1, 576, 12, seed=seed), noise(12, seed=seed + 9)
+    plan = decide(FreeVideoCrop(released=True), tokens_of(x), 231, Signals(question=question[None]))
+    assert {int(k) // 2 for k in plan.input} == free_video(x[0], question, 24, 24, 0.8)
+    assert torch.bincount(plan.output).tolist() == [2] * 231
+
+
 def divprune(x, keep):
     apart = 1 - functional.cosine_similarity(x.double()[:, None], x.double()[None], dim=-1)
     chosen = [int(apart.topk(2, dim=0, largest=False).values[1].argmax())]
@@ -253,9 +276,7 @@ def vidcom2(x, base):
     counts = ((base * (1 + p - p.mean())).clamp(max=1) * patches).round().long().clamp(min=1)
     score = to_video + to_frame
     return sorted(
-        k * patches + place
-        for k in range(frames)
-        for place in score[k].argsort()[: int(counts[k])].tolist()
+        k * patches + place for k in range(frames) for place in score[k].argsort()[: int(counts[k])].tolist()
     )
 
 

@@ -57,7 +57,7 @@ class AIM(PictureMethod):
 
 
 def _as_the_code(x: Tensor, pairs: int) -> Reduction:
-    """One round of the authors' matching: even rows that stay, then odd rows with the mean of what joins them.
+    """One round of the authors' matching: even rows that stay, then odd rows, meaned with what joins them.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])

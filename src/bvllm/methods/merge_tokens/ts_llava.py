@@ -58,7 +58,7 @@ class TSLLaVA(TokenMethod):
 
 
 def _evenly(count: int, keep: int) -> Tensor:
-    """Evenly spaced places of `count`, first and last among them, rounded in single precision as the code does.
+    """Evenly spaced places of `count`, with first and last, rounded in single precision as the code does.
 
     Example:
         >>> _evenly(50, 6).tolist()
