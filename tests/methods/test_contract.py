@@ -23,15 +23,17 @@ HARD = {  # once, whatever slots it fits
     for name, method in methods.items()
     if issubclass(method, FrameMethod | TokenMethod)
 }
+
+
+def as_released(method):
+    """The same method with `released=True` for its default."""
+    more = {"bases": (method,), "frozen": True, "namespace": {"__doc__": method.__doc__}}
+    return make_dataclass(method.__name__, [("released", bool, True)], **more)
+
+
 # What the authors' code does where it leaves their paper is held to the same word.
 HARD |= {
-    f"{name}-as-released": make_dataclass(
-        method.__name__,
-        [("released", bool, True)],
-        bases=(method,),
-        frozen=True,
-        namespace={"__doc__": method.__doc__},
-    )
+    f"{name}-as-released": as_released(method)
     for name, method in HARD.items()
     if "released" in {field.name for field in fields(method)}
 }

@@ -1,4 +1,4 @@
-"""What the authors' code does, said again in plain loops, beside what `released=True` makes of the same numbers.
+"""What the authors' code does, said again in plain loops, beside what our methods make of the same numbers.
 
 Each reference below states one released algorithm anew from what it computes, step by step and without any of
 our primitives. Noise that some of them add to break ties is left out.
@@ -82,9 +82,8 @@ def visionzip(x, keys, attention, dominant, contextual):
     groups = {c: [] for c in centres}
     for i in rest:
         if i not in centres:
-            groups[max(centres, key=lambda c: float(functional.cosine_similarity(keys[i], keys[c], 0)))] += [
-                i
-            ]
+            alike = functional.cosine_similarity(keys[i][None], keys[centres], dim=1)
+            groups[centres[int(alike.argmax())]].append(i)
     made = [x[c] + (x[group].mean(dim=0) if group else 0) for c, group in groups.items()]
     return torch.stack([*x[top], *made])
 

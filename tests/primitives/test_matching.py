@@ -128,6 +128,10 @@ def test_matching_many_rows_makes_nothing_larger_than_they_are(monkeypatch):
     with Largest() as largest:
         closest_pairs(x, 1500)
     assert largest.bytes <= x.untyped_storage().nbytes()
+    monkeypatch.setattr("bvllm.primitives.matching.MOST_DISTANCES", 1 << 15)
+    with Largest() as largest:
+        farthest_first(x, 3)  # all rows are compared with each chosen one, so all are widened
+    assert largest.bytes == 2 * x.untyped_storage().nbytes()
 
 
 def test_cosine_by_hand():

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MOST_SCORES = 1 << 24  # 64 MB in float32: scores that merging computes together
+MOST_DISTANCES = 1 << 22  # 16 MB in float32: distances that an all-pairs search computes together
 ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
@@ -152,7 +153,7 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
     if not 1 <= keep <= len(x):
         raise ValueError(f"keep must lie in 1..{len(x)}, got {keep}: choose among the rows that are there")
     with torch.no_grad():
-        rows = unit(x)
+        rows = unit_in_parts(x)
         chosen = [int(_nearest_distances(rows).argmax())]
         nearest = 1 - rows @ rows[chosen[0]]
         for _ in range(keep - 1):
@@ -164,9 +165,9 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
 
 def _nearest_distances(rows: Tensor) -> Tensor:
     """For each of (K, C) unit rows the distance to the nearest other one: (K,), some rows at a time."""
-    found = []
-    for start in range(0, len(rows), ROWS_AT_A_TIME):
-        distance = 1 - rows[start : start + ROWS_AT_A_TIME] @ rows.mT
+    found, step = [], min(ROWS_AT_A_TIME, max(1, MOST_DISTANCES // len(rows)))
+    for start in range(0, len(rows), step):
+        distance = (rows[start : start + step] @ rows.mT).neg_().add_(1)
         distance.diagonal(start).fill_(torch.inf)
         found.append(distance.amin(dim=-1))
     return torch.cat(found)
