@@ -134,6 +134,12 @@ def test_matching_many_rows_makes_nothing_larger_than_they_are(monkeypatch):
     assert largest.bytes == 2 * x.untyped_storage().nbytes()
 
 
+def test_rows_that_are_trained_are_matched_as_others():
+    x = torch.randn(1200, 4)
+    for one, other in zip(closest_pairs(x.clone().requires_grad_(), 500), closest_pairs(x, 500), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_cosine_by_hand():
     got = cosine(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[4.0, 3.0], [1.0, 0.0]]))
     torch.testing.assert_close(got, torch.tensor([[0.96, 0.6], [0.0, 0.0]]))

@@ -122,6 +122,7 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     if not pairs:
         nothing = torch.arange(0, device=x.device)
         return nothing, nothing
+    x = x.detach()
     even, odd = x[::2], unit_in_parts(x[1::2])
     # In one product while that is small: another cut would move last bits, and merging follows them.
     step = len(even) if len(even) * len(odd) <= MOST_SCORES else max(1, MOST_SCORES // len(odd))

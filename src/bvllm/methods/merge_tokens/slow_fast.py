@@ -18,7 +18,7 @@ LEAST = 16  # fast frames ("min_fast_frames")
 
 @dataclass(frozen=True)
 class SlowFast(TokenMethod):
-    """Average every four frames into one, or as many as leave 16, and pool what is left to a small grid.
+    """Average every four frames into one, fewer where less than 16 were left, and pool these to a small grid.
 
     From ratio to count: the averaged frames share the budget equally, each pooled to the grid nearest to a
     square of exactly that many cells. There are never more of them than tokens, and as many as the budget
