@@ -156,6 +156,10 @@ def test_windows_are_the_best_of_all():
     assert saved(best_windows(still)) == max(map(saved, cuts(0))) > 0
 
 
+def test_windows_end_where_they_are_longest():
+    assert best_windows(torch.ones(5, 2, dtype=torch.bool), longest=3) == [(0, 2), (3, 5)]
+
+
 def test_anchors_gather_their_own_scene():
     """Two scenes: nothing of one goes into a token of the other, and each gives what it has anew."""
     x = numbers(8, 16, 16, seed=4) * 0.1

@@ -86,6 +86,11 @@ def test_dycoke_as_released_loses_an_odd_last_frame_and_leaves_the_last_window_w
     assert torch.bincount(eight).tolist() == [16, 4, 4, 4, 16, 4, 16, 4]
 
 
+def test_dycoke_as_released_fills_a_budget_with_the_lost_frame_alone():
+    plan = torch.tensor(kept(DyCoke(released=True), noise(5, N, 8), 5 * N - 6)) // N
+    assert torch.bincount(plan).tolist() == [N, N, N, N, N - 6]
+
+
 def test_evs_thins_the_first_frame_where_not_even_that_fits():
     frames = moved(still(4), [(2, k) for k in range(6)])
     found = kept(EVS(), frames, 8)
@@ -178,7 +183,7 @@ def test_ts_llava_shows_every_part_of_the_clip_and_six_frames_as_a_whole():
     plan = decide(TSLLaVA(), frames, 48, Signals())
     whole = plan.weight < 1
     assert len(plan) == 48
-    assert {int(k) // N for k in plan.input[whole]} == {0, 2, 4, 6, 8, 11}
+    assert {int(k) // N for k in plan.input[whole]} == {0, 2, 4, 7, 9, 11}
     spread = plan.input[~whole]
     assert spread.diff().max() <= 6
     assert spread[[0, -1]].tolist() == [0, 12 * N - 1]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bvllm.primitives.matching import closest_pairs, cosine, farthest_first, match_bipartite, match_earlier
 
@@ -104,6 +105,38 @@ def test_many_rows_are_matched_some_at_a_time_with_the_same_pairs(monkeypatch):
     whole = closest_pairs(x, 120)
     monkeypatch.setattr("bvllm.primitives.matching.MOST_SCORES", 7 * 150)
     for one, other in zip(closest_pairs(x, 120), whole, strict=True):
+        assert torch.equal(one, other)
+
+
+class Largest(TorchDispatchMode):
+    """The bytes of the largest tensor that is made meanwhile."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **kwargs or {})
+        for part in made if isinstance(made, tuple) else (made,):
+            if isinstance(part, torch.Tensor) and part._base is None:
+                self.bytes = max(self.bytes, part.untyped_storage().nbytes())
+        return made
+
+
+def test_matching_many_rows_makes_nothing_larger_than_they_are(monkeypatch):
+    """Of half-precision rows only the odd half is ever widened at once, and no matrix of all pairs exists."""
+    monkeypatch.setattr("bvllm.primitives.matching.MOST_SCORES", 1 << 15)
+    x = torch.randn(4000, 64).bfloat16()
+    with Largest() as largest:
+        closest_pairs(x, 1500)
+    assert largest.bytes <= x.untyped_storage().nbytes()
+    monkeypatch.setattr("bvllm.primitives.matching.MOST_DISTANCES", 1 << 15)
+    with Largest() as largest:
+        farthest_first(x, 3)  # all rows are compared with each chosen one, so all are widened
+    assert largest.bytes == 2 * x.untyped_storage().nbytes()
+
+
+def test_rows_that_are_trained_are_matched_as_others():
+    x = torch.randn(1200, 4)
+    for one, other in zip(closest_pairs(x.clone().requires_grad_(), 500), closest_pairs(x, 500), strict=True):
         assert torch.equal(one, other)
 
 

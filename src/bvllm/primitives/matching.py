@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MOST_SCORES = 1 << 26  # 256 MB in float32: scores that merging computes together
+MOST_SCORES = 1 << 24  # 64 MB in float32: scores that merging computes together
+MOST_DISTANCES = 1 << 22  # 16 MB in float32: distances that an all-pairs search computes together
 ROWS_AT_A_TIME = 512  # bounds the memory of an all-pairs search; K x K numbers never exist at once
 
 
@@ -36,6 +37,21 @@ def unit(x: Tensor) -> Tensor:
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     return functional.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+
+
+def unit_in_parts(x: Tensor) -> Tensor:
+    """`unit` of (K, C), some rows at a time: nothing of its size exists beside the result.
+
+    Example:
+        >>> unit_in_parts(torch.tensor([[3.0, 4.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    if len(x) <= ROWS_AT_A_TIME:
+        return unit(x)
+    rows = x.new_empty(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+    for part, whole in zip(torch.split(rows, ROWS_AT_A_TIME), torch.split(x, ROWS_AT_A_TIME)):
+        part.copy_(unit(whole))
+    return rows
 
 
 def match_earlier(x: Tensor, threshold: float) -> Tensor:
@@ -106,11 +122,11 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
     if not pairs:
         nothing = torch.arange(0, device=x.device)
         return nothing, nothing
-    rows = unit(x)
-    even, odd = rows[::2], rows[1::2]
+    x = x.detach()
+    even, odd = x[::2], unit_in_parts(x[1::2])
     # In one product while that is small: another cut would move last bits, and merging follows them.
     step = len(even) if len(even) * len(odd) <= MOST_SCORES else max(1, MOST_SCORES // len(odd))
-    found = [(part @ odd.mT).max(dim=-1) for part in torch.split(even, step)]
+    found = [(unit(part) @ odd.mT).max(dim=-1) for part in torch.split(even, step)]
     best, match = (torch.cat(column) for column in zip(*found))
     closest = best.argsort(descending=True, stable=True)[:pairs]
     return 2 * closest, 2 * match[closest] + 1
@@ -138,7 +154,7 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
     if not 1 <= keep <= len(x):
         raise ValueError(f"keep must lie in 1..{len(x)}, got {keep}: choose among the rows that are there")
     with torch.no_grad():
-        rows = unit(x)
+        rows = unit_in_parts(x)
         chosen = [int(_nearest_distances(rows).argmax())]
         nearest = 1 - rows @ rows[chosen[0]]
         for _ in range(keep - 1):
@@ -150,9 +166,9 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
 
 def _nearest_distances(rows: Tensor) -> Tensor:
     """For each of (K, C) unit rows the distance to the nearest other one: (K,), some rows at a time."""
-    found = []
-    for start in range(0, len(rows), ROWS_AT_A_TIME):
-        distance = 1 - rows[start : start + ROWS_AT_A_TIME] @ rows.mT
+    found, step = [], min(ROWS_AT_A_TIME, max(1, MOST_DISTANCES // len(rows)))
+    for start in range(0, len(rows), step):
+        distance = (rows[start : start + step] @ rows.mT).neg_().add_(1)
         distance.diagonal(start).fill_(torch.inf)
         found.append(distance.amin(dim=-1))
     return torch.cat(found)

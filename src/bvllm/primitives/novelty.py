@@ -33,6 +33,17 @@ def steady_channels(x: Tensor) -> Tensor:
     return steadiest
 
 
+def mean_row(x: Tensor) -> Tensor:
+    """Mean of (K, C) rows: (C,) float32. They are widened some at a time, never all at once.
+
+    Example:
+        >>> mean_row(torch.tensor([[1.0, 2.0], [3.0, 6.0]]).bfloat16()).tolist()
+        [2.0, 4.0]
+    """
+    parts = [part.double().sum(dim=0) for part in torch.split(x, ROWS_AT_A_TIME)]
+    return (torch.stack(parts).sum(dim=0) / len(x)).float()
+
+
 def unit_mean(x: Tensor, channels: Tensor) -> Tensor:
     """Mean of unit vectors, over some channels: (c,) float32."""
     return unit(x[:, channels]).mean(dim=0)

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from bvllm.primitives.assignment import Assignment
-from bvllm.primitives.matching import match_bipartite
+from bvllm.primitives.matching import cosine
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.each_frame import PictureMethod
 from bvllm.stages.merge_tokens import merge_in_rounds
@@ -23,9 +26,11 @@ class AIM(PictureMethod):
 
     Attributes:
         released: as the authors' code: a merged token counts as one token in the next round, so that the mean
-            of a mean and a token gives the token half.
+            of a mean and a token gives the token half; and the next round deals tokens in the order in which
+            this one leaves them, first those that found no partner, the most alike of these first.
 
-    Source: AIM (arXiv 2412.03248), through a review of its released code; the paper's text was not at hand.
+    Source: AIM (arXiv 2412.03248), through its released code (`bipartite_soft_matching_merge`); the paper's
+    text was not at hand.
 
     Example:
         >>> import torch
@@ -46,6 +51,25 @@ class AIM(PictureMethod):
         plan = Assignment.identity(len(x), x.device).reduction()
         while len(x) > keep:
             pairs = min(len(x) - keep, len(x) // 2)
-            step = Assignment.merge(match_bipartite(x, pairs)).reduction()
+            step = _as_the_code(x, pairs)
             x, plan = step.combine(x), plan.then(step)
         return plan
+
+
+def _as_the_code(x: Tensor, pairs: int) -> Reduction:
+    """One round of the authors' matching: even rows that stay, then odd rows, meaned with what joins them.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
+        >>> _as_the_code(x, pairs=1).input.tolist()
+        [0, 1, 2]
+    """
+    alike, goal = cosine(x[::2], x[1::2]).max(dim=1)
+    order = alike.argsort(descending=True, stable=True)
+    merging, staying = order[:pairs], order[pairs:]
+    odd = torch.arange(len(x) // 2, device=x.device)
+    output = torch.cat([torch.arange(len(staying), device=x.device), len(staying) + odd])
+    output = torch.cat([output, len(staying) + goal[merging]])
+    share = 1 / torch.bincount(output)
+    input = torch.cat([2 * staying, 2 * odd + 1, 2 * merging])
+    return Reduction.of(output, input, share[output], len(x) - pairs, len(x))

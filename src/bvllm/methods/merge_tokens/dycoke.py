@@ -31,11 +31,13 @@ class DyCoke(TokenMethod):
     The second step of DyCoke, which prunes the cache while words are generated, is not here.
 
     Attributes:
-        released: as the authors' code: the last frame of an odd number is lost, and the last whole window is
-            left with two whole frames.
+        released: as the authors' code: the last frame of an odd number is lost (unless the budget has room
+            for more than all others), and the last whole window is left with two whole frames. Its first
+            version also pruned each second frame by how alike the pair before it was, an index that is off
+            by one; later copies mend that, and so it is not followed here.
 
-    Source: DyCoke (arXiv 2411.15024), through its released code (`dycoke_ttm`); the paper's text was not at
-    hand.
+    Source: DyCoke (arXiv 2411.15024), through its released code (`dycole_ttm`) and LightCompress's copy; the
+    paper's text was not at hand.
 
     Example:
         >>> frames = torch.eye(3).repeat(2, 1, 1)
@@ -70,6 +72,8 @@ class DyCoke(TokenMethod):
         for k, share in zip(compared, shares):
             alike = likeness(tokens.features, places[k], places[other[k]])
             mask[places[k].start + alike.argsort(stable=True)[:share]] = True
+        if room := keep - int(mask.sum()):  # more than all frames but the lost one hold
+            mask[places[-1].start + thin_evenly(size[-1], room, mask.device).anchor] = True
         return Assignment.keep(mask.nonzero()[:, 0], len(tokens))
 
 

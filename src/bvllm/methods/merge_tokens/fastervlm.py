@@ -19,7 +19,7 @@ class FasterVLM(PictureMethod):
     many, as the authors do with pictures and their crops. A tower with a pooling head in the place of [CLS],
     as SigLIP has one, gives the head's attention instead; that is ours.
 
-    Source: FasterVLM (arXiv 2412.01818, first version) through a review of its released code.
+    Source: FasterVLM (arXiv 2412.01818, first version), through its released code (`encode_images`).
 
     Example:
         >>> import torch

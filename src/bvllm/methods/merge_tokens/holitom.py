@@ -18,6 +18,7 @@ from bvllm.types import SignalName, Signals, Tokens
 
 FEWEST, FEW = 0.1, 0.15  # shares kept in the authors' scripts, the first with a threshold of its own
 THRESHOLD_OF_FEWEST, THRESHOLD = 0.65, 0.8
+LONGEST = 1024  # frames of a window
 
 
 class Unit(NamedTuple):
@@ -159,7 +160,7 @@ def _rounded(units: Sequence[Unit], keep: int) -> list[int]:
     return found
 
 
-def best_windows(still: Tensor) -> list[tuple[int, int]]:
+def best_windows(still: Tensor, longest: int = LONGEST) -> list[tuple[int, int]]:
     """Cut T frames into windows that save the most tokens, first and last frame of each.
 
     A window from a to b saves (b - a) tokens for every place that is still all along. Of equal cuts the one
@@ -167,6 +168,7 @@ def best_windows(still: Tensor) -> list[tuple[int, int]]:
 
     Args:
         still: (T - 1, N) True where a place is like itself in the next frame.
+        longest: the most frames of a window.
 
     Source: HoliTom (arXiv 2505.21334), its dynamic programme, through the released code.
 
@@ -182,7 +184,7 @@ def best_windows(still: Tensor) -> list[tuple[int, int]]:
     best, start = [0] * (frames + 1), [0] * frames  # best[k]: of the first k frames
     for last in range(frames):
         best[last + 1], start[last] = best[last], last
-        for first in range(last - 1, -1, -1):
+        for first in range(last - 1, max(-1, last - longest), -1):
             if (total := best[first] + int(saved[first, last])) > best[last + 1]:
                 best[last + 1], start[last] = total, first
     cut, last = [], frames - 1

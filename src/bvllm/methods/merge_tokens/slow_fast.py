@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from bvllm.primitives.pooling import pooling_weights
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.by_frame import frame_slices, pooled, stacked
 from bvllm.stages.merge_tokens import equal_shares
@@ -17,16 +18,17 @@ LEAST = 16  # fast frames ("min_fast_frames")
 
 @dataclass(frozen=True)
 class SlowFast(TokenMethod):
-    """Average every four frames into one, where 16 are left at least, and pool what is left to a small grid.
+    """Average every four frames into one, fewer where less than 16 were left, and pool these to a small grid.
 
     From ratio to count: the averaged frames share the budget equally, each pooled to the grid nearest to a
     square of exactly that many cells. There are never more of them than tokens, and as many as the budget
-    needs to be filled.
+    needs to be filled. Frames that do not divide are pooled as the authors pool to 16: bins that overlap;
+    where 16 are left anyway, they leave out the last few instead.
 
     The slow tokens, which trained cross-attention layers read at full size, are not here.
 
-    Source: Slow-Fast (arXiv 2504.01328), through a review of its released code; the paper's text was not at
-    hand.
+    Source: Slow-Fast (arXiv 2504.01328), through its released code (`split_slow_fast_tokens`); the paper's
+    text was not at hand.
 
     Example:
         >>> tokens = Tokens.of(torch.arange(4.0).repeat_interleave(4).view(4, 4, 1), torch.arange(4.0))
@@ -44,12 +46,11 @@ class SlowFast(TokenMethod):
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         places, device = frame_slices(tokens), tokens.features.device
         frames, most = len(places), max(place.stop - place.start for place in places)
-        count = max(-(-frames // self.stride), min(self.least, frames), -(-keep // most))
+        count = max(frames // self.stride, min(self.least, frames), -(-keep // most))
         count = min(count, keep, frames)
-        cuts = [k * frames // count for k in range(count + 1)]
         parts = []
-        for a, b, share in zip(cuts, cuts[1:], equal_shares([keep] * count, keep)):
-            group = places[a:b]
+        for row, share in zip(pooling_weights(frames, count), equal_shares([keep] * count, keep)):
+            group = [places[k] for k in row.nonzero()[:, 0].tolist()]
             weights = torch.cat([pooled(tokens, place, share) for place in group], dim=1) / len(group)
             parts.append((weights, torch.arange(group[0].start, group[-1].stop, device=device)))
         return stacked(parts, len(tokens))

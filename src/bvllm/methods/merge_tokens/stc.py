@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bvllm.primitives.assignment import Assignment
-from bvllm.primitives.novelty import common_kernel, steady_channels, unit_mean
+from bvllm.primitives.novelty import common_kernel, mean_row, steady_channels, unit_mean
 from bvllm.stages.by_frame import frame_slices
 from bvllm.stages.merge_tokens import equal_shares
 from bvllm.stages.method import Slot, TokenMethod
@@ -44,8 +44,10 @@ class STCPruner(TokenMethod):
         released: as the authors' code remembers: each chunk's mean in that chunk's own steady channels, which
             the next chunk adds to its own although these are others.
 
-    Source: STC (arXiv 2512.00891), through its released code (`STC_Pruner`); the paper's text was not at
-    hand. Its cache inside the vision tower is not here.
+    Source: STC (arXiv 2512.00891), through its released code (`STC_Pruner`). The paper's text (Sec. 3.4,
+    eq. 8) has a weighted sum of two cosine distances, to the frame's mean and to the mean of frames before,
+    in place of the kernels and of the choice of channels; it states neither the weight nor how many frames,
+    so the code is followed. Its cache inside the vision tower is not here.
 
     Example:
         >>> chunk = Tokens.of(torch.eye(4)[None], torch.zeros(1))
@@ -86,7 +88,7 @@ class STCPruner(TokenMethod):
             TypeError: the state is another method's.
         """
         x = tokens.features.detach()
-        mean = x.mean(dim=0, dtype=torch.float32)
+        mean = mean_row(x)
         mean = mean[steady_channels(x)] if self.released else mean
         if state is None:
             return Memory(mean, 1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.by_frame import frame_slices, pooled, stacked
@@ -26,8 +27,8 @@ class TSLLaVA(TokenMethod):
     thumbnail's, at most as many as a frame has. Theirs puts the thumbnail last; here its tokens stand with
     the frames that they show.
 
-    Source: TS-LLaVA (arXiv 2411.11066), through a review of its released code; the paper's text was not at
-    hand.
+    Source: TS-LLaVA (arXiv 2411.11066), through its released code (`uniformly_sample_frames`,
+    `sample_tokens`); the paper's text was not at hand.
 
     Example:
         >>> tokens = Tokens.of(torch.randn(6, 4, 2), torch.arange(6.0))
@@ -43,14 +44,24 @@ class TSLLaVA(TokenMethod):
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         places, device = frame_slices(tokens), tokens.features.device
         tiles = min(TILES, len(places))
-        shown = [places[int(k)] for k in torch.linspace(0, len(places) - 1, tiles, dtype=torch.float64)]
+        shown = [places[k] for k in _evenly(len(places), tiles).tolist()]
         sizes = [place.stop - place.start for place in shown]
         shares = equal_shares(sizes, min(keep // THUMBNAIL, max(sizes)))
         sampled = keep - sum(shares)
-        index = torch.linspace(0, len(tokens) - 1, sampled, dtype=torch.float64).round().long().to(device)
-        parts = [(torch.eye(sampled, device=device), index)]
+        number, index = torch.arange(sampled, device=device), _evenly(len(tokens), sampled).to(device)
+        parts = [Reduction.of(number, index, torch.ones(sampled, device=device), sampled, len(tokens))]
         for place, share in zip(shown, shares):
             if share:
                 here = torch.arange(place.start, place.stop, device=device)
-                parts.append((pooled(tokens, place, share), here))
-        return stacked(parts, len(tokens))
+                parts.append(stacked([(pooled(tokens, place, share), here)], len(tokens)))
+        return Reduction.beside(parts)
+
+
+def _evenly(count: int, keep: int) -> Tensor:
+    """Evenly spaced places of `count`, with first and last, rounded in single precision as the code does.
+
+    Example:
+        >>> _evenly(50, 6).tolist()
+        [0, 10, 20, 29, 39, 49]
+    """
+    return torch.linspace(0, count - 1, keep, dtype=torch.float32).round().long().clamp(max=count - 1)

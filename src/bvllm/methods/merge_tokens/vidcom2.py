@@ -30,6 +30,7 @@ class VidCom2(TokenMethod):
 
     Attributes:
         ratio: share of tokens that frames keep, on which their differences are laid; None takes the budget's.
+            With the code's own ratio, and a budget of as many tokens as it leaves, the tokens are the code's.
 
     Source: VidCom2 (arXiv 2505.14454), through its released code (`vidcom2_compression`), which vLLM follows;
     the paper's text was not at hand.

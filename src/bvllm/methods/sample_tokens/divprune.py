@@ -17,8 +17,8 @@ class DivPrune(TokenMethod):
     decide over the embeddings behind the projector; here it decides over what stands in the slot, which in
     front of a projector are the patches.
 
-    Source: DivPrune (arXiv 2503.02175), through a review of its released code; the paper's text was
-        not at hand.
+    Source: DivPrune (arXiv 2503.02175), through LightCompress's copy of its released code; the paper's
+        text was not at hand.
 
     Example:
         >>> import torch

@@ -37,10 +37,21 @@ class DCoDeFrames(FrameMethod):
     def assign(self, clip: Clip, keep: int, signals: Signals) -> Assignment:
         x = unit(clip.features.detach())
         count = max(1, int(keep * self.even))
-        chosen = [int(step) for step in torch.linspace(0, len(clip) - 1, count, dtype=torch.float64)]
+        chosen = _evenly(len(clip), count)
         likeness = x @ x[chosen].sum(dim=0)  # the sum ranks as the mean does
         for _ in range(keep - count):
             likeness[chosen] = torch.inf
             chosen.append(int(likeness.argmin()))
             likeness += x @ x[chosen[-1]]
         return Assignment.keep(torch.tensor(chosen, device=x.device), len(clip))
+
+
+def _evenly(frames: int, count: int) -> list[int]:
+    """Evenly spaced frames, rounded down from the same floating numbers as `numpy.linspace` in the code.
+
+    Example:
+        >>> _evenly(50, 12)
+        [0, 4, 8, 13, 17, 22, 26, 31, 35, 40, 44, 49]
+    """
+    step = (frames - 1) / max(1, count - 1)
+    return [int(k * step) for k in range(count - 1)] + [frames - 1 if count > 1 else 0]
