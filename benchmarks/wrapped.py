@@ -116,7 +116,7 @@ def overhead(frames: int, rounds: int) -> None:
             names = MethodNames(tokens_policy=policy)
             reducing = seconds(lambda: video_llm.reduce(patches, selection, asked, budget, names), 3)  # noqa: B023
             share = reducing / (frames * each)
-            print(f"to {budget.tokens} in {reducing:.3f} s (shares: {policy}): {share:.2%} of encoding (goal 3 %)")
+            print(f"to {budget.tokens} in {reducing:.3f} s (shares: {policy}): {share:.2%} (goal 3 %)")
 
 
 def main() -> None:

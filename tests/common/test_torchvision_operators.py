@@ -31,7 +31,7 @@ except RuntimeError as error:
 """
 
 
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="`make install` brings the torchvision that is built for CUDA")
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="`make install` brings the torchvision for CUDA")
 def test_transforms_work_and_an_operator_says_that_it_is_missing():
     """In a process of its own: the tests' has declared the operators already."""
     done = subprocess.run(

@@ -14,14 +14,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-OPERATORS = ("nms", "qnms")  # of torchvision 0.23 to 0.29
+OPERATORS = ("nms", "qnms")  # which the import of torchvision 0.28 asks for
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 FOR_CUDA = re.compile(r"__version__ = '[^']*\+cu\d+'")
 _declared: list[object] = []  # they go when what declared them goes
 
 
 def declare_missing_operators() -> bool:
-    """Declare what a torchvision built for CUDA lacks beside a CPU build of torch; call it before transformers.
+    """Declare what a torchvision built for CUDA lacks beside a CPU build of torch, before transformers asks.
 
     Without such a pair this reads two small files and imports nothing.
 
