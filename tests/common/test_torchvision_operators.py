@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import bvllm
+from bvllm.cli import main
 from bvllm.common import torchvision_operators
 from bvllm.common.torchvision_operators import declare_missing_operators
 from tests.torchvision_apart import FOLDER
@@ -74,3 +76,14 @@ def test_a_compiled_part_that_loads_is_enough(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.ops.load_library", loaded.append)
     assert not declare_missing_operators()
     assert loaded == [str(tmp_path / "torchvision" / "_C.so")]
+
+
+def test_commands_and_public_names_declare_before_they_load(monkeypatch, capsys):
+    declared = []
+    monkeypatch.setattr("bvllm.cli.declare_missing_operators", lambda: declared.append("command"))
+    monkeypatch.setattr(torchvision_operators, "declare_missing_operators", lambda: declared.append("name"))
+    monkeypatch.delitem(bvllm.__dict__, "Budget", raising=False)
+    assert main(["--version"]) == 0
+    assert bvllm.Budget(tokens=3).tokens == 3
+    assert declared == ["command", "name"]
+    assert capsys.readouterr().out.startswith("bvllm ")
