@@ -38,15 +38,15 @@ def declare_missing_operators() -> bool:
     import torch
 
     try:
-        torch.ops.load_library(str(folder / "_C.so"))
+        torch.ops.load_library(str(folder / "_C.so"))  # type: ignore[no-untyped-call]
     except OSError:
         missing = [name for name in OPERATORS if not hasattr(torch.ops.torchvision, name)]
     else:
         return False
     if missing:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in missing:
-            library.define(name + SCHEMA)
+            library.define(name + SCHEMA)  # type: ignore[no-untyped-call]
         _declared.append(library)
     return bool(missing)
 
