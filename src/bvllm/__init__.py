@@ -70,6 +70,9 @@ def __getattr__(name: str) -> Any:
         return __getattr__(_OLDER[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'bvllm' has no attribute {name!r}")
+    from bvllm.common.torchvision_operators import declare_missing_operators
+
+    declare_missing_operators()  # before transformers is imported
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 

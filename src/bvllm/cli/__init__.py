@@ -25,6 +25,7 @@ from bvllm.cli.search import search
 from bvllm.cli.serve import serve
 from bvllm.cli.train import train
 from bvllm.cli.world import world
+from bvllm.common.torchvision_operators import declare_missing_operators
 
 # What the parser raises where it does not understand the words; typer shows us only its children.
 UsageError = typer.BadParameter.__bases__[0]
@@ -82,7 +83,7 @@ def root(
         show(context.get_help())
 
 
-# A wheel built for CUDA beside a CPU build of torch: transformers imports whatever torchvision there is.
+# Of another release, say: transformers imports whatever torchvision there is.
 TORCHVISION = (
     "torchvision must be built for the torch that is installed, got one that cannot be imported: install it "
     "from the package index that torch came from, or pip uninstall torchvision"
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None, commands: typer.Typer = app, name: s
         143 where SIGTERM ended it. Any other than 0 comes with exactly one line on stderr.
     """
     deliver_lost_interrupts()
+    declare_missing_operators()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed either
         stream.reconfigure(errors="replace")  # a terminal without Unicode gets a question mark, not a crash
     try:
