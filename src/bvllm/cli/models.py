@@ -8,7 +8,8 @@ def models(json_target: JsonOption = None) -> None:
     """List the models and families that can be asked."""
     silence_libraries()
     from bvllm.inference.model_name import PACKAGED, packaged
-    from bvllm.model.backbones.families import FAMILIES, families_table
+    from bvllm.model.backbones.families import FAMILIES
+    from bvllm.model.backbones.several import families_table
 
     inside = ", ".join(f"{name} ({PACKAGED[name]})" for name in packaged())
     own = (

@@ -8,7 +8,8 @@ import torch
 
 from bvllm.inference.balance import balance
 from bvllm.model.backbones import families
-from bvllm.model.backbones.families import FAMILIES, families_table
+from bvllm.model.backbones.families import FAMILIES
+from bvllm.model.backbones.several import families_table
 from tests.model.backbones.tiny_families import make
 
 PAGE = Path(__file__).parents[3] / "docs" / "hugging-face.md"
