@@ -214,7 +214,9 @@ class BalancedModel(SeveralInOne):
         """Visual tokens of frames, and what the tower attends to; see `VideoModel`."""
         with torch.inference_mode():
             read = [
-                encode_and_read(self.model, self.family, self.encoder.pixels(frame[None]), reading, self._grid)
+                encode_and_read(
+                    self.model, self.family, self.encoder.pixels(frame[None]), reading, self._grid
+                )
                 for frame in frames
             ]
         features, signals = zip(*read)
@@ -395,17 +397,30 @@ class BalancedModel(SeveralInOne):
         scores[longer] += (chances * real[:, 1:]).sum(dim=1)
         return scores
 
-    def ask(self, source: AnySource, question: str | Question, **settings: Any) -> "Answer":
-        """One question about one video; see `bvllm.ask`. `budget` may be a number of tokens.
+    def ask(self, source: AnySource | Sequence[Any], question: str | Question, **settings: Any) -> "Answer":
+        """One question about one video, or several; see `bvllm.ask`. `budget` may be a number of tokens.
 
         Raises:
             ValueError, VideoError: as `bvllm.ask` does.
         """
         from bvllm.inference.ask import ask  # which knows this module's interface
 
-        if isinstance(settings.get("budget"), int):
-            settings["budget"] = self.budget.with_parts(settings["budget"])
-        return ask(source, question, self, **settings)
+        return ask(source, question, self, **self._with_budget(settings))
+
+    def chat(self, messages: Sequence[dict[str, object]], **settings: Any) -> "Answer":
+        """Answer the last turn of a chat; see `bvllm.chat`. `budget` may be a number of tokens.
+
+        Raises:
+            ValueError, VideoError: as `bvllm.chat` does.
+        """
+        from bvllm.inference.ask import chat
+
+        return chat(messages, self, **self._with_budget(settings))
+
+    def _with_budget(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings, where the budget is a number of tokens with a budget of so many."""
+        tokens = settings.get("budget")
+        return {**settings, "budget": self.budget.with_parts(tokens)} if isinstance(tokens, int) else settings
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted; see `VideoModel`."""

@@ -80,8 +80,8 @@ class PromptWriter:
         if len(places) != expected:
             raise ModelError(
                 f"processor of {self.name!r} must write {expected} placeholders for "
-                f"{sum(len(clip.seconds) for clip in clips)} frames, got {len(places)}: use the processor that "
-                "belongs to the model"
+                f"{sum(len(clip.seconds) for clip in clips)} frames, got {len(places)}: use the processor "
+                "that belongs to the model"
             )
         parts = places.split([clips[k].placeholders for k in order])
         of_clip = dict(zip(order, parts, strict=True))
@@ -140,7 +140,7 @@ class PromptWriter:
         return found if self.family.modality == "image" else found | (ids == int(config.video_token_id))
 
     def written(self, asked: AskedQuestion, seconds: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The prompt as the family's own processor writes it for frames of clips at these times, pixels aside."""
+        """The prompt as the family's own processor writes it for frames at these times, pixels aside."""
         return self._writer.written(asked, seconds)[0]
 
     @property

@@ -17,7 +17,7 @@ from bvllm.inference.model import AskedQuestion, VisualTokens
 from bvllm.methods import NONE
 from bvllm.methods.names import MethodNames, reading_of
 from bvllm.methods.select_frames.relevant import quality_of
-from bvllm.model.backbones.several import ClipKind, check_clips, counted
+from bvllm.model.backbones.several import ClipKind, check_clips
 from bvllm.stages.allocate import BalancedShare, EvenShare, proportional
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.types import Budget, Clip, FrameSelection
@@ -40,11 +40,13 @@ class SeveralInOne:
         filled = self._one.methods(methods)
         if filled["prune_layers"] != NONE:
             raise ValueError(
-                f"prune_layers must be 'none' for several clips, got {filled['prune_layers']!r}: ask about one "
-                "video"
+                f"prune_layers must be 'none' for several clips, got {filled['prune_layers']!r}: ask about "
+                "one video"
             )
         if "image" in kinds and reading_of(filled):
-            named = [n for slot, n in filled.items() if n != NONE and slot in ("sample_tokens", "merge_tokens")]
+            named = [
+                n for slot, n in filled.items() if n != NONE and slot in ("sample_tokens", "merge_tokens")
+            ]
             raise ValueError(
                 f"a method for pictures must go without the tower's attention, got {' and '.join(named)}: "
                 "choose another, or leave the pictures out"
@@ -59,7 +61,6 @@ class SeveralInOne:
         methods: MethodNames,
     ) -> list[FrameSelection]:
         """Choose frames of several clips under one budget; see `ReadsSeveral`."""
-        check_room(budget, kinds)
         quotas = self._frames(clips, kinds, budget, methods)
         chosen = [
             self._one.select(clip.features, clip.seconds, asked, Budget(budget.tokens, quota), methods)
@@ -101,7 +102,6 @@ class SeveralInOne:
         seen: Sequence[PatchSignals | None],
     ) -> VisualTokens:
         """Turn the chosen frames of all clips into visual tokens within one budget; see `ReadsSeveral`."""
-        check_room(budget, kinds)
         tails = [self._one.prompt.tail(kind) for kind in kinds]
         each = [p.shape[1] for p in patches]
         by_score = not isinstance(self._one.pipeline(methods).policy, EvenShare | None)
@@ -156,17 +156,3 @@ def share_tokens(
         counts = proportional(wanted, most, room).split(frames.tolist())
         shares = [int(c.sum()) for c in counts]
     return [share + tail for share, tail in zip(shares, tails, strict=True)]
-
-
-def check_room(budget: Budget, kinds: Sequence[ClipKind]) -> None:
-    """Refuse a budget that cannot show something of every clip.
-
-    Raises:
-        ValueError: it is below the number of clips.
-    """
-    for name, value in (("tokens", budget.tokens), ("frames", budget.frames)):
-        if value < len(kinds):
-            raise ValueError(
-                f"budget.{name} must be at least one for each of {counted(kinds)}, got {value}: ask for more, "
-                "or about fewer"
-            )

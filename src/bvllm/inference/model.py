@@ -18,9 +18,9 @@ from bvllm.inference.session import PromptCache
 from bvllm.inference.turns import Turn
 from bvllm.methods.names import MethodNames
 from bvllm.model import BVLLMVisualOutput
+from bvllm.model.backbones.several import ClipKind
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.reading import Reading
-from bvllm.model.backbones.several import ClipKind
 from bvllm.types import Budget, Clip, FrameSelection, Questions
 
 # Visual tokens of one clip, ready for the language model, with where each of them comes from.
@@ -264,11 +264,7 @@ class ReadsSeveral(Protocol):
         budget: Budget,
         methods: MethodNames,
     ) -> list[FrameSelection]:
-        """Choose frames of several clips under one budget; of each at least one.
-
-        Raises:
-            ValueError: the budget is below the number of clips.
-        """
+        """Choose frames of several clips, at least one of each, under one budget, at least their number."""
         ...
 
     def picture_features(self, pictures: Tensor) -> Tensor:
@@ -285,5 +281,5 @@ class ReadsSeveral(Protocol):
         methods: MethodNames,
         seen: Sequence[PatchSignals | None],
     ) -> VisualTokens:
-        """Turn the chosen frames of all clips into visual tokens within one budget; see `VideoModel.reduce`."""
+        """Turn chosen frames of all clips into visual tokens within one budget; see `VideoModel.reduce`."""
         ...

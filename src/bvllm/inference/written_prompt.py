@@ -1,4 +1,4 @@
-"""Have a family's own processor write a conversation: its template, and what it puts in the place of each clip.
+"""Have a family's own processor write a conversation: by its template, and what it writes for each clip.
 
 Each clip is shown to the processor alone, and what it writes for it is put into the conversation by the
 processor's own method: some processors can write several videos only where all have as many frames.
@@ -61,9 +61,7 @@ class ChatWriter:
     def family(self) -> Family:
         return family_of(self.config)
 
-    def written(
-        self, asked: AskedQuestion, seconds: Sequence[Tensor]
-    ) -> tuple[dict[str, Tensor], list[int]]:
+    def written(self, asked: AskedQuestion, seconds: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[int]]:
         """The prompt for frames of clips at these times, and the clips' numbers as they stand in it."""
         words = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
         turns = tuple(map(self._plain, asked.turns)) or one_turn(["video"], words)
@@ -76,7 +74,9 @@ class ChatWriter:
             videos_replacements=[t for clip in clips if clip.kind == "video" for t in clip.texts],
         )
         # What begins as the template has it must not begin so twice.
-        begun = bool(self.processor.tokenizer.bos_token) and text.startswith(self.processor.tokenizer.bos_token)
+        begun = bool(self.processor.tokenizer.bos_token) and text.startswith(
+            self.processor.tokenizer.bos_token
+        )
         ids = self.processor.tokenizer([text], add_special_tokens=not begun, return_tensors="pt")
         full: dict[str, Tensor] = {"input_ids": ids["input_ids"], "attention_mask": ids["attention_mask"]}
         for name in clips[0].type_ids:

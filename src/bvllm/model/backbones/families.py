@@ -75,9 +75,7 @@ class Family:
             listed: as the attribute, where pictures differ from videos.
         """
         own, *deeper = features.split(width, dim=-1)
-        output = DeepOutput(
-            pooler_output=[own] if (self.listed if listed is None else listed) else own[None]
-        )
+        output = DeepOutput(pooler_output=[own] if (self.listed if listed is None else listed) else own[None])
         if self.deep:
             output.deepstack_features = [[part] for part in deeper]
         return output

@@ -43,7 +43,7 @@ class SeveralClips:
         labelled: whether clips are told apart by a label in words, because nothing else in the prompt does.
     """
 
-    picture: PictureForm | None = PictureForm()  # noqa: RUF009 - frozen
+    picture: PictureForm | None = PictureForm()
     without: str = ""
     labelled: bool = False
 
@@ -52,7 +52,7 @@ class SeveralClips:
 SEVERAL: dict[str, SeveralClips] = {
     # Several pictures are shown in one view each; a single one in tiles.
     "llava_onevision": SeveralClips(PictureForm(listed=True, copies=2, tail=1)),
-    "llava_next_video": SeveralClips(None, without="it shows a picture in tiles, each with rows of their own"),
+    "llava_next_video": SeveralClips(None, without="it cuts a picture into tiles"),
     "video_llava": SeveralClips(PictureForm((("return_legacy_image_output", False),))),
     "internvl": SeveralClips(PictureForm((("crop_to_patches", False),))),
     "smolvlm": SeveralClips(PictureForm((("do_image_splitting", False),))),
@@ -77,7 +77,8 @@ def check_clips(config: PreTrainedConfig, kinds: Sequence[ClipKind]) -> SeveralC
         raise ValueError(one_a_prompt(title, kinds))
     if "image" in kinds and record.picture is None:
         raise ValueError(
-            f"{title} reads videos alone, got {counted(kinds)}: leave the pictures out, since {record.without}"
+            f"{title} must be asked about videos alone, since {record.without}, got {counted(kinds)}: leave "
+            "the pictures out"
         )
     return record
 

@@ -1,0 +1,130 @@
+"""Read which videos and pictures a question is about, where they are several: parts, files or a chat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bvllm.inference.turns import ClipPlace, Turn
+from bvllm.model.backbones.several import NAMES, ClipKind
+from bvllm.model.conversation import Conversation, Message, parts_of, with_subtitles
+from bvllm.model.video_processing_bvllm import PartOfSource, VideoSource
+from bvllm.video.forms import AnySource, as_source
+from bvllm.video.part_words import VideoPart
+from bvllm.video.videos_in import SUFFIXES
+
+# A list of files is one video's frames, unless one of them is called as a video is; a GIF may be a frame.
+VIDEO_NAMES = SUFFIXES - {".gif"}
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """A video or a picture, as it was named.
+
+    Attributes:
+        source: where it is.
+        name: what to call it.
+        kind: what it is to be shown as; None goes by what it is.
+        part: of a video, which part, and how it is sampled.
+    """
+
+    source: AnySource
+    name: str
+    kind: ClipKind | None = None
+    part: VideoPart = VideoPart()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation with its clips, and what its last turn asks.
+
+    Attributes:
+        turns: what was said.
+        clips: videos and pictures, in reading order.
+        question: the user's last words, options and all.
+    """
+
+    turns: tuple[Turn, ...]
+    clips: tuple[ClipSource, ...]
+    question: str
+
+
+def clips_in(source: Any) -> tuple[ClipSource, ...] | None:
+    """The clips that a source names, where it names several; None where it is one video, in any form.
+
+    Several are parts as a chat has them, or files of which one is called as a video is.
+
+    Raises:
+        ValueError: a part is not as a chat's.
+
+    Example:
+        >>> parts = [{"type": "video", "path": "a.mp4"}, {"type": "image", "path": "b.jpg"}]
+        >>> [clip.kind for clip in clips_in(parts)]
+        ['video', 'image']
+        >>> len(clips_in(["a.mp4", "b.jpg"])), clips_in(["1.jpg", "2.jpg"])
+        (2, None)
+    """
+    if not isinstance(source, list | tuple) or not source:
+        return None
+    if all(isinstance(part, dict) for part in source):
+        [turn], clips = _read([{"role": "user", "content": list(source)}])
+        if any(isinstance(part, str) for part in turn.parts):
+            raise ValueError(
+                "parts beside a question must be videos and pictures, got a text: pass the chat to bvllm.chat"
+            )
+        return clips
+    if all(isinstance(f, str | Path) for f in source) and any(
+        Path(f).suffix.lower() in VIDEO_NAMES for f in source
+    ):
+        return tuple(ClipSource(file, str(file)) for file in source)
+    return None
+
+
+def read_chat(messages: Sequence[Message]) -> Chat:
+    """A chat of {"role", "content"} messages, as transformers takes it; content is text or a list of parts.
+
+    Raises:
+        ValueError: it does not end with a question, a part is not known, or names no video.
+    """
+    if not messages or messages[-1].get("role") != "user":
+        raise ValueError("a chat must end with the user's question, got another end: add it")
+    turns, clips = _read(list(messages))
+    words = [part for part in turns[-1].parts if isinstance(part, str)]
+    if not any(word.strip() for word in words):
+        raise ValueError("a chat must end with a question in words, got none: write what you want to know")
+    return Chat(turns, clips, "\n".join(words))
+
+
+def _read(messages: list[Message]) -> tuple[tuple[Turn, ...], tuple[ClipSource, ...]]:
+    messages = with_subtitles(messages)
+    sources = Conversation.of(messages).clips
+    turns: list[Turn] = []
+    kinds: list[ClipKind] = []
+    for message in messages:
+        said: list[str | ClipPlace] = []
+        for part in parts_of(message):
+            if part["type"] == "text":
+                said.append(str(part["text"]))
+                continue
+            kind: ClipKind = "image" if part["type"] == "image" else "video"
+            said.append(ClipPlace(len(kinds), kind))
+            kinds.append(kind)
+        turns.append(Turn(str(message["role"]), tuple(said)))
+    pairs = zip(sources, kinds, strict=True)
+    return tuple(turns), tuple(_named(source, kind, number) for number, (source, kind) in enumerate(pairs))
+
+
+def _named(source: VideoSource | None, kind: ClipKind, number: int) -> ClipSource:
+    """A clip with the part that is meant.
+
+    Raises:
+        ValueError: it names no source.
+    """
+    if source is None:
+        raise ValueError(f"a {kind} part must name its source, got none: add 'path'")
+    held, part = (source.source, source.part) if isinstance(source, PartOfSource) else (source, VideoPart())
+    assert not isinstance(held, PartOfSource)  # a chat names no part of a part
+    if isinstance(source, PartOfSource) and source.seconds is not None:
+        held = cast(AnySource, as_source(held, seconds=source.seconds))
+    name = str(held) if isinstance(held, str | Path) else f"{NAMES[kind]} {number + 1}"
+    return ClipSource(held, name, kind, part)
