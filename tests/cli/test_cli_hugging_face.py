@@ -139,7 +139,10 @@ def test_the_families_are_listed(capsys):
     assert main(["models"]) == 0
     assert "| `qwen2_5_vl` | Qwen2.5-VL |" in capsys.readouterr().out
     assert main(["models", "--json", "-"]) == 0
-    assert json.loads(capsys.readouterr().out)["smolvlm"]["title"] == "SmolVLM2"
+    told = json.loads(capsys.readouterr().out)
+    assert told["smolvlm"]["title"] == "SmolVLM2"
+    assert told["llava_next_video"]["several_videos"] is True
+    assert told["llava_next_video"]["pictures_beside_a_video"] is False
 
 
 def test_a_search_ranks_by_the_scorers_words(folders, video, tmp_path, capsys):

@@ -151,6 +151,17 @@ def test_what_belongs_to_one_video_is_refused(video_llm, loaded):
         bvllm.ask(parts(A, B), QUESTION, loaded)
 
 
+def test_a_chat_about_one_video_is_for_every_model(loaded, video):
+    """Of a model that reads one video: its part, and one turn; further turns are refused."""
+    shown = {"type": "video", "path": str(video), "start": 1, "end": 6}
+    turn = {"role": "user", "content": [shown, {"type": "text", "text": QUESTION}]}
+    found = bvllm.chat([turn], loaded, max_new_tokens=4)
+    alone = bvllm.ask(video, QUESTION, loaded, start=1, end=6, max_new_tokens=4)
+    assert (found.text, found.frames) == (alone.text, alone.frames)
+    with pytest.raises(ValueError, match="must be one turn, got 3: it reads one question about one video"):
+        bvllm.chat([turn, {"role": "assistant", "content": "red"}, turn | {"content": "why"}], loaded)
+
+
 def test_a_list_of_pictures_is_still_one_video():
     assert clips_in([PICTURE, PICTURE]) is None
     assert clips_in(["1.gif", "2.gif"]) is None

@@ -41,10 +41,10 @@ from bvllm.cli.options import (
     StartOption,
     TrustOption,
     VideoArgument,
-    local_path,
     method_names,
     tokens_or_auto,
 )
+from bvllm.common.text import local_path
 
 if TYPE_CHECKING:
     from bvllm.common.subtitles import Cue
@@ -213,8 +213,9 @@ def _check_for_several(start: float, end: float | None, tokens: object, subtitle
 
 def _work(request: AskRequest) -> tuple[list["EncodedVideo"], "Answer"]:
     from bvllm.inference.ask import load_model
+    from bvllm.inference.ask_several import kinds_named
     from bvllm.inference.loading import ModelError
-    from bvllm.inference.several import check_several, kinds_named, kinds_of
+    from bvllm.inference.several import check_several, kinds_of
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:

@@ -12,6 +12,7 @@ from typing import Any, Unpack, cast
 
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer, check_arguments, method_names
+from bvllm.inference.ask_several import ask_several, encode_several
 from bvllm.inference.auto_budget import AutoBudget, answer_auto
 from bvllm.inference.beside import Subtitles, cues_of
 from bvllm.inference.clip_sources import clips_in, read_chat
@@ -20,7 +21,7 @@ from bvllm.inference.loading import LoadedModel, ModelError, load_model
 from bvllm.inference.model import VideoModel
 from bvllm.inference.results import Answer, ChosenFrame, QuestionSettings
 from bvllm.inference.session import Session
-from bvllm.inference.several import answer_several, ask_several, encode_several
+from bvllm.inference.several import answer_several
 from bvllm.methods.names import MethodNames, Slots
 from bvllm.types import Budget
 from bvllm.video import Limits

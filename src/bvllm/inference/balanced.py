@@ -230,6 +230,7 @@ class BalancedModel(SeveralInOne):
         budget: Budget,
         methods: MethodNames = OWN,
         seen: PatchSignals | None = None,
+        *,
         tail: int | None = None,
     ) -> VisualTokens:
         """Turn chosen frames into visual tokens; see `VideoModel`.

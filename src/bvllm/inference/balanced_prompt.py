@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from bvllm.inference.model import AskedQuestion, VisualTokens
 from bvllm.inference.turns import kinds_in
 from bvllm.inference.written_prompt import ChatWriter
-from bvllm.model.backbones.families import DeepOutput, Family, family_of, true_positions
+from bvllm.model.backbones.families import DeepOutput, Family, family_of, placeholder_id, true_positions
 from bvllm.model.backbones.several import ClipKind, picture_form, picture_listed
 from bvllm.model.folder import ModelError
 
@@ -83,7 +83,7 @@ class PromptWriter:
                 f"{sum(len(clip.seconds) for clip in clips)} frames, got {len(places)}: use the processor "
                 "that belongs to the model"
             )
-        parts = places.split([clips[k].placeholders for k in order])
+        parts = torch.split(places, [clips[k].placeholders for k in order])
         of_clip = dict(zip(order, parts, strict=True))
         # Two tokens may stand in one place, such as a mean over time and one over space: it is written twice.
         keep = [(~visible).nonzero()[:, 0], *(of_clip[k][clip.kept] for k, clip in enumerate(clips))]
@@ -135,9 +135,7 @@ class PromptWriter:
 
     def is_placeholder(self, ids: Tensor) -> Tensor:
         """Where visual tokens stand, of a video or of a picture."""
-        config = self.model.config
-        found = ids == int(config.image_token_id)
-        return found if self.family.modality == "image" else found | (ids == int(config.video_token_id))
+        return (ids == placeholder_id(self.model)) | (ids == int(self.model.config.image_token_id))
 
     def written(self, asked: AskedQuestion, seconds: Sequence[Tensor]) -> dict[str, Tensor]:
         """The prompt as the family's own processor writes it for frames at these times, pixels aside."""

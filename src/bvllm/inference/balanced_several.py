@@ -72,7 +72,7 @@ class SeveralInOne:
         # Beside the frames of all clips, not of its own: a clip that says nothing of the question gets less.
         found = [scorer.relevance(clip.features, asked.question.stem) for clip in clips]
         quality = quality_of(torch.cat(found))
-        each = (quality / quality.max()).split([len(f) for f in found])
+        each = torch.split(quality / quality.max(), [len(f) for f in found])
         return [replace(c, scores=q[c.frames]) for c, q in zip(chosen, each, strict=True)]
 
     def _frames(
@@ -107,7 +107,7 @@ class SeveralInOne:
         by_score = not isinstance(self._one.pipeline(methods).policy, EvenShare | None)
         shares = share_tokens(selections, each, tails, budget.tokens, by_score=by_score)
         made = [
-            self._one.reduce(p, s, asked, Budget(tokens, budget.frames), methods, signals, tail)
+            self._one.reduce(p, s, asked, Budget(tokens, budget.frames), methods, signals, tail=tail)
             for p, s, tokens, signals, tail in zip(patches, selections, shares, seen, tails, strict=True)
         ]
         return VisualTokens(
@@ -153,6 +153,6 @@ def share_tokens(
         scores = torch.cat([s.scores.detach().float().cpu() for s in selections])
         wanted = scores if by_score else torch.ones(len(scores))
         most = torch.tensor(each).repeat_interleave(frames)
-        counts = proportional(wanted, most, room).split(frames.tolist())
+        counts = torch.split(proportional(wanted, most, room), frames.tolist())
         shares = [int(c.sum()) for c in counts]
     return [share + tail for share, tail in zip(shares, tails, strict=True)]

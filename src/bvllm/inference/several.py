@@ -7,8 +7,7 @@ answer_several([a, b], "which is brighter?", loaded, sessions=sessions)     # no
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -24,10 +23,9 @@ from bvllm.inference.answer import (
     method_names,
     settings_of,
 )
-from bvllm.inference.clip_sources import ClipSource
-from bvllm.inference.encode import EncodedVideo, Progress, encode_video
-from bvllm.inference.model import AskedQuestion, ReadsSeveral, VideoModel
-from bvllm.inference.results import Answer, ChosenFrame, ClipShare
+from bvllm.inference.encode import EncodedVideo, Progress
+from bvllm.inference.model import AskedQuestion, ReadsSeveral, VideoModel, VisualTokens
+from bvllm.inference.results import Answer, ChosenFrame, ClipShare, QuestionSettings
 from bvllm.inference.session import Session
 from bvllm.inference.turns import Turn, kinds_in, one_turn, with_last_words
 from bvllm.methods.names import MethodNames, Slots, reading_of
@@ -35,7 +33,6 @@ from bvllm.model.backbones.several import ClipKind, counted, one_a_prompt
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.pipeline import frames_needed
 from bvllm.types import Budget, Clip, FrameSelection
-from bvllm.video import Limits
 
 if TYPE_CHECKING:
 
@@ -43,48 +40,7 @@ if TYPE_CHECKING:
         """A model that does both."""
 
 
-PICTURE_NAMES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic"))
 PICTURES = "pictures"  # a session keeps a picture's patches apart from those of the same frame in a video
-
-
-def encode_several(
-    sources: Sequence[ClipSource],
-    loaded: VideoModel,
-    *,
-    fps: float = 1.0,
-    limits: Limits | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> list[EncodedVideo]:
-    """Encode every video and picture; see `encode_video`.
-
-    Raises:
-        ValueError, VideoError: as for `encode_video`; a part named a picture holds more than one.
-    """
-    found: list[EncodedVideo] = []
-    try:
-        for source in sources:
-            found.append(
-                encode_video(
-                    source.source,
-                    loaded,
-                    fps=fps,
-                    part=source.part,
-                    limits=limits,
-                    threads=threads,
-                    progress=progress,
-                )
-            )
-            if source.kind == "image" and len(found[-1]) != 1:
-                raise ValueError(
-                    f"image must be one picture, got {len(found[-1])} in {source.name[:200]!r}: call it a "
-                    "video"
-                )
-    except BaseException:
-        for encoded in found:
-            encoded.close()
-        raise
-    return found
 
 
 def answer_several(
@@ -120,106 +76,42 @@ def answer_several(
         ValueError: the model cannot read these clips together, or the budget is below their number.
     """
     check_arguments(loaded, budget, max_new_tokens)
-    names_of_methods = method_names("learned", methods, slots)
-    shown = tuple(kinds or kinds_of(clips))
-    model = check_several(loaded, shown, budget, names_of_methods)
+    method = method_names("learned", methods, slots)
+    shown, budget = tuple(kinds or kinds_of(clips)), budget or loaded.budget
+    model = check_several(loaded, shown, budget, method)
     asked = _asked(loaded, Question.parse(question, options), turns, shown, options)
+    used = Budget(budget.tokens, min(budget.frames, loaded.most_frames))
     sessions = sessions or [Session() for _ in clips]
     for session, clip in zip(sessions, clips, strict=True):
         session.begin(clip)
-    work = _Work(clips, shown, model, sessions, threads, names_of_methods)
-    budget, clock = budget or loaded.budget, Clock(progress)
+    work = _Work(clips, shown, model, sessions, threads, method)
+    clock = Clock(progress)
     with torch.inference_mode(), one_kernel_thread():
         with clock.step("select"):
             each = [Clip(clip.frame_features, clip.seconds) for clip in clips]
-            selections = model.select_several(each, shown, asked, budget, names_of_methods)
+            selections = model.select_several(each, shown, asked, used, method)
         with clock.step("encode patches"):
             patches, seen = zip(*(work.patches(k, s) for k, s in enumerate(selections)))
         with clock.step("sample and merge tokens"):
-            visual = model.reduce_several(patches, shown, selections, asked, budget, names_of_methods, seen)
+            visual = model.reduce_several(patches, shown, selections, asked, used, method, seen)
         with clock.step("answer"):
             said = loaded.generate(asked, visual, max_new_tokens)
             likely = likelihoods(asked, visual, said, loaded, Session())
-    text, letter = likeliest(asked.question.options, likely) or (said, None)
+    found = _Found(asked, visual, said, likely, [p.shape[1] for p in patches], clock.timings)
     called = names or [f"clip {k + 1}" for k in range(len(clips))]
-    filled = loaded.methods(names_of_methods)
-    return Answer(
-        question=asked.question.stem,
-        options=asked.question.options,
-        text=text,
-        free_text=said,
-        letter=letter,
-        likelihoods=likely,
-        doubts=(),
-        question_left_out=asked.left_out,
-        subtitles=0,
-        subtitles_left_out=0,
-        frames=_chosen(clips, selections),
-        tokens=sum(visual.spent),
-        patches_per_frame=max(p.shape[1] for p in patches),
-        frames_total=sum(map(len, clips)),
-        timings={**_summed(clips), **clock.timings},
-        asked=settings_of(
-            clips[0].asked_fps, budget, names_of_methods.select_frames, max_new_tokens, names_of_methods.given
-        ),
-        used=settings_of(_rate(clips), budget, filled["select_frames"], max_new_tokens, filled),
-        visual=visual,
-        clips=tuple(
-            ClipShare(called[k], shown[k], len(clip), p.shape[1], len(s), visual.lengths[k])
-            for k, (clip, p, s) in enumerate(zip(clips, patches, selections))
-        ),
+    filled = loaded.methods(method)
+    return _as_answer(
+        work,
+        found,
+        called,
+        settings_of(clips[0].asked_fps, budget, method.select_frames, max_new_tokens, method.given),
+        settings_of(_rate(clips), used, filled["select_frames"], max_new_tokens, filled),
     )
-
-
-def ask_several(
-    sources: Sequence[ClipSource],
-    question: str | Question,
-    loaded: VideoModel,
-    *,
-    fps: float = 1.0,
-    limits: Limits | None = None,
-    turns: tuple[Turn, ...] = (),
-    budget: Budget | None = None,
-    options: Sequence[str] | None = None,
-    max_new_tokens: int = 48,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    methods: MethodNames | None = None,
-) -> Answer:
-    """One question about several videos and pictures: `encode_several`, then `answer_several`."""
-    check_arguments(loaded, budget, max_new_tokens)
-    named = [source.kind or kinds_named([source.name])[0] for source in sources]
-    check_several(loaded, named, budget, methods or MethodNames())
-    Question.parse(question, options)
-    clips = encode_several(sources, loaded, fps=fps, limits=limits, threads=threads, progress=progress)
-    try:
-        return answer_several(
-            clips,
-            question,
-            loaded,
-            kinds=[s.kind or kind for s, kind in zip(sources, kinds_of(clips))],
-            names=[source.name for source in sources],
-            turns=turns,
-            budget=budget,
-            options=options,
-            max_new_tokens=max_new_tokens,
-            threads=threads,
-            progress=progress,
-            methods=methods,
-        )
-    finally:
-        for clip in clips:
-            clip.close()
 
 
 def kinds_of(clips: Sequence[EncodedVideo]) -> list[ClipKind]:
     """What each clip is shown as, where nobody says: a still picture as a picture, all else as a video."""
     return ["image" if clip.info.still and len(clip) == 1 else "video" for clip in clips]
-
-
-def kinds_named(files: Sequence[str]) -> list[ClipKind]:
-    """What files are likely to be shown as, by their names alone: before any is opened."""
-    return ["image" if Path(file).suffix.lower() in PICTURE_NAMES else "video" for file in files]
 
 
 def check_several(
@@ -233,8 +125,8 @@ def check_several(
     if not isinstance(loaded, ReadsSeveral):
         raise ValueError(one_a_prompt(f"{loaded.name!r}, a model of bvllm's own,", kinds))
     loaded.check_clips(kinds, methods)
-    budget = budget or loaded.budget  # type: ignore[attr-defined]  # it is a VideoModel, too
-    for name, value in (("tokens", budget.tokens), ("frames", budget.frames)):
+    budget = budget or loaded.budget
+    for name, value in (("tokens", budget.tokens), ("frames", min(budget.frames, loaded.most_frames))):
         if value < len(kinds):
             raise ValueError(
                 f"budget.{name} must be at least one for each of {counted(kinds)}, got {value}: ask for "
@@ -266,6 +158,54 @@ class _Work:
         reading = reading_of(self.model.methods(self.names))
         found, seen = encoded_patches(needed, clip, self.model, session, self.threads, reading)
         return found, next(iter(seen), None)
+
+
+class _Found(NamedTuple):
+    """What an answer is made of.
+
+    Attributes:
+        asked, visual: what the language model was given.
+        said: its free words.
+        likely: how likely each option was.
+        each: N of each clip's frames.
+        timings: seconds per step.
+    """
+
+    asked: AskedQuestion
+    visual: VisualTokens
+    said: str
+    likely: tuple[float, ...]
+    each: list[int]
+    timings: dict[str, float]
+
+
+def _as_answer(
+    work: _Work, found: _Found, called: Sequence[str], asked: QuestionSettings, used: QuestionSettings
+) -> Answer:
+    question, clips, visual = found.asked.question, work.clips, found.visual
+    text, letter = likeliest(question.options, found.likely) or (found.said, None)
+    rows = zip(called, work.kinds, clips, found.each, visual.selections, visual.lengths)
+    return Answer(
+        question=question.stem,
+        options=question.options,
+        text=text,
+        free_text=found.said,
+        letter=letter,
+        likelihoods=found.likely,
+        doubts=work.model.doubts(found.asked, torch.cat([clip.frame_features for clip in clips])),
+        question_left_out=found.asked.left_out,
+        subtitles=0,
+        subtitles_left_out=0,
+        frames=_chosen(clips, visual.selections),
+        tokens=sum(visual.spent),
+        patches_per_frame=max(found.each),
+        frames_total=sum(map(len, clips)),
+        timings={**_summed(clips), **found.timings},
+        asked=asked,
+        used=used,
+        visual=visual,
+        clips=tuple(ClipShare(name, kind, len(clip), n, len(s), k) for name, kind, clip, n, s, k in rows),
+    )
 
 
 def _asked(

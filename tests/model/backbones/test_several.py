@@ -119,6 +119,9 @@ def test_every_family_has_a_row_in_the_table():
     assert {row[1].strip(" `"): row[-3].strip()[:3] == "yes" for row in rows} == {
         kind: kind in SEVERAL for kind in FAMILIES
     }
+    assert {row[1].strip(" `"): row[-2].strip() for row in rows} == {
+        kind: "yes" if kind in SEVERAL and SEVERAL[kind].picture else "no" for kind in FAMILIES
+    }
 
 
 @torch.no_grad()
