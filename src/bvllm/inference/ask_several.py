@@ -109,7 +109,7 @@ def encode_several(
                     f"image must be one picture, got {len(found[-1])} in {source.name[:200]!r}: call it a "
                     "video"
                 )
-    except BaseException:
+    except BaseException:  # whatever it is goes on, and leaves no file of frames open
         for encoded in found:
             encoded.close()
         raise

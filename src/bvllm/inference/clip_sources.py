@@ -7,8 +7,7 @@ from typing import Any, cast
 
 from bvllm.inference.turns import ClipPlace, Turn
 from bvllm.model.backbones.several import NAMES, ClipKind
-from bvllm.model.conversation import Conversation, Message, parts_of, with_subtitles
-from bvllm.model.video_processing_bvllm import PartOfSource, VideoSource
+from bvllm.video.chat_parts import BESIDE, Message, parts_of, source_of, with_subtitles
 from bvllm.video.forms import AnySource, as_source
 from bvllm.video.part_words import VideoPart
 from bvllm.video.videos_in import SUFFIXES
@@ -89,42 +88,39 @@ def read_chat(messages: Sequence[Message]) -> Chat:
     if not messages or messages[-1].get("role") != "user":
         raise ValueError("a chat must end with the user's question, got another end: add it")
     turns, clips = _read(list(messages))
-    words = [part for part in turns[-1].parts if isinstance(part, str)]
+    words = [str(p["text"]) for p in parts_of(messages[-1]) if p["type"] == "text" and not p.get(BESIDE)]
     if not any(word.strip() for word in words):
         raise ValueError("a chat must end with a question in words, got none: write what you want to know")
     return Chat(turns, clips, "\n".join(words))
 
 
 def _read(messages: list[Message]) -> tuple[tuple[Turn, ...], tuple[ClipSource, ...]]:
-    messages = with_subtitles(messages)
-    sources = Conversation.of(messages).clips
     turns: list[Turn] = []
-    kinds: list[ClipKind] = []
-    for message in messages:
+    clips: list[ClipSource] = []
+    for message in with_subtitles(messages):
         said: list[str | ClipPlace] = []
         for part in parts_of(message):
             if part["type"] == "text":
                 said.append(str(part["text"]))
                 continue
-            kind: ClipKind = "image" if part["type"] == "image" else "video"
-            said.append(ClipPlace(len(kinds), kind))
-            kinds.append(kind)
+            clips.append(_clip(part, len(clips)))
+            said.append(ClipPlace(len(clips) - 1, "image" if part["type"] == "image" else "video"))
         turns.append(Turn(str(message["role"]), tuple(said)))
-    pairs = zip(sources, kinds, strict=True)
-    return tuple(turns), tuple(_named(source, kind, number) for number, (source, kind) in enumerate(pairs))
+    return tuple(turns), tuple(clips)
 
 
-def _named(source: VideoSource | None, kind: ClipKind, number: int) -> ClipSource:
+def _clip(part: dict[str, Any], number: int) -> ClipSource:
     """A clip with the part that is meant.
 
     Raises:
         ValueError: it names no source.
     """
-    if source is None:
+    kind: ClipKind = "image" if part["type"] == "image" else "video"
+    named = source_of(part)
+    if named is None:
         raise ValueError(f"a {kind} part must name its source, got none: add 'path'")
-    held, part = (source.source, source.part) if isinstance(source, PartOfSource) else (source, VideoPart())
-    assert not isinstance(held, PartOfSource)  # a chat names no part of a part
-    if isinstance(source, PartOfSource) and source.seconds is not None:
-        held = cast(AnySource, as_source(held, seconds=source.seconds))
-    name = str(held) if isinstance(held, str | Path) else f"{NAMES[kind]} {number + 1}"
-    return ClipSource(held, name, kind, part)
+    source = named.source
+    name = str(source) if isinstance(source, str | Path) else f"{NAMES[kind]} {number + 1}"
+    if named.seconds is not None:
+        source = cast(AnySource, as_source(source, seconds=named.seconds))
+    return ClipSource(source, name, kind, named.part)

@@ -7,9 +7,10 @@ from tokenizers.processors import TemplateProcessing
 from bvllm.common.text import Question
 from bvllm.inference.balance import balance
 from bvllm.inference.balanced import BalancedModel
+from bvllm.inference.balanced_prompt import side_by_side
 from bvllm.inference.frame_encoder import TICKS, metadata
 from bvllm.inference.model import AskedQuestion
-from bvllm.inference.turns import ClipPlace, Turn, kinds_in
+from bvllm.inference.turns import ClipPlace, Turn, kinds_in, one_turn
 from bvllm.methods.names import MethodNames
 from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.backbones.several import SEVERAL, families_table, picture_form, picture_listed
@@ -230,6 +231,19 @@ def test_swapped_videos_are_swapped_in_the_prompt(wrapped):
     assert torch.equal(whole[0].sum(dim=0).round(decimals=3), whole[1].sum(dim=0).round(decimals=3))
     logits = [wrapped.model(**given).logits[0, -1] for given in (one, two)]
     assert not torch.allclose(*logits, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_batch_says_what_each_row_says_alone(wrapped):
+    """A row of several clips beside a row of one video, padded on the left."""
+    rows = []
+    for turns, tokens in ((layout(wrapped), 25), (one_turn(["video"], "what is red"), 7)):
+        asked, _, visual = shown(wrapped, turns, iter([PLAIN_SECONDS, PLAIN_SECONDS[:2]]), tokens, MERGED)
+        rows.append((asked, visual))
+    together = wrapped.model(**side_by_side(wrapped.prompt, rows)).logits
+    for row, (asked, visual) in enumerate(rows):
+        alone = wrapped.model(**wrapped.prompt.inputs(asked, visual)).logits[0]
+        torch.testing.assert_close(together[row, -len(alone) :], alone, atol=2e-5, rtol=1e-5)
 
 
 @torch.no_grad()
