@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from bvllm.inference.turns import ClipPlace, Turn
 from bvllm.model.backbones.several import NAMES, ClipKind
-from bvllm.video.chat_parts import BESIDE, Message, parts_of, source_of, with_subtitles
+from bvllm.video.chat_parts import Message, parts_of, source_of, with_subtitles
 from bvllm.video.forms import AnySource, as_source
 from bvllm.video.part_words import VideoPart
 from bvllm.video.videos_in import SUFFIXES
@@ -88,7 +88,7 @@ def read_chat(messages: Sequence[Message]) -> Chat:
     if not messages or messages[-1].get("role") != "user":
         raise ValueError("a chat must end with the user's question, got another end: add it")
     turns, clips = _read(list(messages))
-    words = [str(p["text"]) for p in parts_of(messages[-1]) if p["type"] == "text" and not p.get(BESIDE)]
+    words = [str(p["text"]) for p in parts_of(messages[-1]) if p["type"] == "text"]
     if not any(word.strip() for word in words):
         raise ValueError("a chat must end with a question in words, got none: write what you want to know")
     return Chat(turns, clips, "\n".join(words))

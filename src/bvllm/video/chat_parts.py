@@ -1,6 +1,5 @@
 """Read the parts of a chat: texts, videos and pictures, as Hugging Face's chats and rows name them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -28,7 +27,7 @@ class NamedSource(NamedTuple):
 
     source: AnySource
     part: VideoPart
-    seconds: Sequence[float] | None
+    seconds: list[float] | None
 
 
 def parts_of(message: Message) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ SIDE = 24
 EVERY = MethodNames(merge_tokens="none", select_frames="none")
 MERGED = MethodNames(merge_tokens="bipartite", select_frames="none")
 PLAIN_SECONDS = torch.arange(3.0)
+PLACED = sorted(kind for kind, family in FAMILIES.items() if family.seconds_per_position is not None)
 QUESTION = Question("what colour is the star")
 
 
@@ -247,9 +248,8 @@ def test_a_batch_says_what_each_row_says_alone(wrapped):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("wrapped", PLACED, indirect=True)
 def test_times_are_those_of_each_video(wrapped):
-    if wrapped.family.seconds_per_position is None:
-        pytest.skip("times are no positions in this family")
     turns = layout(wrapped)
     times = [torch.tensor([0.0, 2.0, 9.0]), torch.tensor([100.0, 104.0])]
     asked, _, visual = shown(wrapped, turns, iter(times), 10_000)
