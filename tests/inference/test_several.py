@@ -14,6 +14,7 @@ from bvllm.inference.evidence.contact_sheet import contact_sheet
 from bvllm.inference.scorer import load_scorer
 from bvllm.inference.turns import Turn
 from bvllm.types import Budget, FrameSelection
+from bvllm.video.forms import as_source
 from tests.model.backbones.tiny_families import make, save_clip
 
 QUESTION = "which colour is the star"
@@ -162,7 +163,11 @@ def test_a_chat_about_one_video_is_for_every_model(loaded, video):
         bvllm.chat([turn, {"role": "assistant", "content": "red"}, turn | {"content": "why"}], loaded)
 
 
-def test_a_list_of_pictures_is_still_one_video():
+def test_a_list_of_pictures_is_still_one_video(video, tmp_path):
     assert clips_in([PICTURE, PICTURE]) is None
     assert clips_in(["1.gif", "2.gif"]) is None
     assert [clip.name for clip in clips_in(["a.mp4", "b.jpg"])] == ["a.mp4", "b.jpg"]
+    (nameless := tmp_path / "nameless").symlink_to(video)
+    assert clips_in([nameless]) is None
+    with pytest.raises(ValueError, match=r"a list of files must be .*: several videos are"):
+        as_source([nameless])
