@@ -199,16 +199,17 @@ def _check(question: str, options: list[str], evidence: Path | None, model: str)
 def _check_for_several(start: float, end: float | None, tokens: object, subtitles: Path | None) -> None:
     """Refuse what belongs to one video."""
     with wrong_use():
-        for option, given in (
-            ("--start and --end", start or end is not None),
-            ("--subtitles", subtitles is not None),
-            ("--budget auto", tokens == AUTO),
+        for option, given, hint in (
+            (
+                "--start and --end",
+                start or end is not None,
+                "bvllm.chat in Python takes a part of each",
+            ),
+            ("--subtitles", subtitles is not None, "bvllm.chat in Python takes them with each"),
+            ("--budget auto", tokens == AUTO, "give a number of tokens"),
         ):
             if given:
-                raise ValueError(
-                    f"{option} must be left out with --also, got it: it belongs to one video; in Python, "
-                    "bvllm.chat takes it with each"
-                )
+                raise ValueError(f"{option} must be left out with --also, got it: {hint}")
 
 
 def _work(request: AskRequest) -> tuple[list["EncodedVideo"], "Answer"]:

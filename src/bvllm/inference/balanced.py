@@ -192,6 +192,7 @@ class BalancedModel(SeveralInOne):
         return replace(chosen, scores=(quality / quality.max())[chosen.frames])
 
     def pipeline(self, methods: MethodNames) -> Pipeline:
+        """The four slots, filled by the recipe and by methods that were named."""
         names = self.methods(methods)
         select, merge_frames, sample, merge = (
             None if names[slot] == NONE else METHODS[slot][names[slot]]() for slot in PIPELINE
