@@ -106,7 +106,8 @@ class PromptWriter:
         kinds = kinds_in(asked.turns) or ("video",)
         grids = visual.grids or [visual.grid or (1, 1)]
         # Features may have been swapped, see `evaluation.ablate`.
-        rows = zip(kinds, visual.tokens, visual.selections, visual.pooler_output, visual.lengths, grids)
+        parts = (visual.tokens, visual.selections, visual.pooler_output, visual.lengths)
+        rows = zip(kinds, *parts, grids, strict=True)
         for kind, tokens, selection, features, length, (height, width) in rows:
             shown, row = torch.unique(tokens.frame, return_inverse=True)
             at = torch.searchsorted(selection.frames, shown.to(selection.frames.device))
