@@ -150,6 +150,21 @@ def test_with_all_tokens_it_is_the_plain_model(wrapped):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("wrapped", sorted(set(MAKERS) - {"perception_lm"}), indirect=True)
+def test_beams_are_the_plain_models(wrapped):
+    """Not PerceptionLM: its `generate` repeats the pixels of two videos for beams as A, A, B, B."""
+    turns = layout(wrapped)
+    asked, frames, visual = shown(wrapped, turns, iter([PLAIN_SECONDS] * 2), 10_000)
+    plain, given = plain_inputs(wrapped, turns, frames), wrapped.prompt.inputs(asked, visual)
+    if "position_ids" in given:
+        plain["position_ids"] = given["position_ids"]
+    beams = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 3, "do_sample": False}
+    said = wrapped.model.generate(**plain, **beams)[:, plain["input_ids"].shape[1] :]
+    words = wrapped.processor.tokenizer.batch_decode(said, skip_special_tokens=True)
+    assert wrapped.generate_as(asked, visual, **beams) == [text.strip() for text in words]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("tokens", [9, 31])
 def test_with_fewer_it_is_the_model_whose_other_tokens_are_masked(wrapped, tokens):
     """Videos of unequal lengths; every kept token stands at its own frame and place of its own clip."""
