@@ -49,6 +49,7 @@ from bvllm.common.text import local_path
 if TYPE_CHECKING:
     from bvllm.common.subtitles import Cue
     from bvllm.common.text import Question
+    from bvllm.inference.auto_budget import AutoBudget
     from bvllm.inference.encode import EncodedVideo, Progress
     from bvllm.inference.model import VideoModel
     from bvllm.inference.results import Answer
@@ -223,6 +224,7 @@ def _work(request: AskRequest) -> tuple[list["EncodedVideo"], "Answer"]:
         isolate_decoding()
         for video in request.videos:
             check_readable(video, LOCAL_LIMITS)  # report a missing file before loading the model
+        steps = _steps(request) if request.budget == AUTO else None
         with wrong_use():
             loaded = load_model(
                 request.model,
@@ -238,18 +240,21 @@ def _work(request: AskRequest) -> tuple[list["EncodedVideo"], "Answer"]:
             if len(encoded) > 1:
                 with wrong_use():  # by what the files are, not by their names
                     check_several(loaded, kinds_of(encoded), _budget(request, loaded), request.methods)
-            result = _answer(request, encoded, loaded, bar)
+            result = _answer(request, encoded, loaded, bar, steps)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     return encoded, result
 
 
 def _answer(
-    request: AskRequest, encoded: list["EncodedVideo"], loaded: "VideoModel", bar: "Progress | None"
+    request: AskRequest,
+    encoded: list["EncodedVideo"],
+    loaded: "VideoModel",
+    bar: "Progress | None",
+    steps: "AutoBudget | None",
 ) -> "Answer":
     """One answer, about one video or several."""
-    from bvllm.inference.ask import AutoBudget, answer, answer_auto, answer_several
-    from bvllm.inference.model_name import resolve_model
+    from bvllm.inference.ask import answer, answer_auto, answer_several
 
     budget = _budget(request, loaded)
     if len(encoded) > 1:
@@ -265,8 +270,7 @@ def _answer(
             progress=bar,
         )
     give = partial(answer, budget=budget)
-    if request.budget == AUTO:
-        steps = replace(AutoBudget.load(resolve_model(request.model)), frames=request.frames)
+    if steps is not None:
         give = partial(answer_auto, budget=steps)
     return give(
         encoded[0],
@@ -285,6 +289,23 @@ def _budget(request: AskRequest, loaded: "VideoModel") -> "Budget | None":
     if request.budget == AUTO:
         return None
     return loaded.budget.with_parts(request.budget, request.frames)
+
+
+def _steps(request: AskRequest) -> "AutoBudget":
+    """The budgets that are tried; a note where nobody calibrated them for the model."""
+    from bvllm.inference.auto_budget import AutoBudget
+    from bvllm.inference.model_name import resolve_model
+
+    try:
+        found = AutoBudget.load(resolve_model(request.model))
+    except ValueError as error:
+        raise Unanswerable(f"model {request.model!r} cannot be asked with --budget auto: {error}") from error
+    if found.measured is None:
+        note(
+            f"--budget auto: a margin of {found.least_margin:g}, which was calibrated for no model; "
+            "`bvllm calibrate` finds this model's"
+        )
+    return replace(found, frames=request.frames)
 
 
 def _show_evidence(path: Path, encoded: list["EncodedVideo"], answer: "Answer") -> None:
