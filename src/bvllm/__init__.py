@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bvllm.asking.indexed import indexed_video
     from bvllm.evaluation.evaluate import evaluate
     from bvllm.inference.answer import answer
-    from bvllm.inference.ask import ask
+    from bvllm.inference.ask import ask, chat
     from bvllm.inference.balance import balance
     from bvllm.inference.encode import encode_video
     from bvllm.inference.loading import load_model
     from bvllm.inference.session import Session
+    from bvllm.inference.several import answer_several
     from bvllm.inference.stream import StreamBuffer
     from bvllm.methods import METHODS
     from bvllm.methods.names import MethodNames
@@ -35,8 +36,10 @@ __all__ = [
     "Session",
     "StreamBuffer",
     "answer",
+    "answer_several",
     "ask",
     "balance",
+    "chat",
     "encode_video",
     "evaluate",
     "indexed_video",
@@ -51,8 +54,10 @@ _HOMES = {
     "Session": "bvllm.inference.session",
     "StreamBuffer": "bvllm.inference.stream",
     "answer": "bvllm.inference.answer",
+    "answer_several": "bvllm.inference.several",
     "ask": "bvllm.inference.ask",
     "balance": "bvllm.inference.balance",
+    "chat": "bvllm.inference.ask",
     "encode_video": "bvllm.inference.encode",
     "evaluate": "bvllm.evaluation.evaluate",
     "indexed_video": "bvllm.asking.indexed",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from bvllm.cli import main
 from tests.model.backbones.tiny_families import save, save_clip
@@ -33,6 +34,48 @@ def test_a_checkpoint_answers_with_evidence_and_json(kind, folders, video, tmp_p
     # The next question finds the frames in the index; another one may choose others.
     assert main([*words[:2], "where does it move", *words[3:], "--option", "red", "--option", "blue"]) == 0
     assert capsys.readouterr().out.startswith(("red (A)", "blue (B)"))
+
+
+def test_two_videos_and_a_picture_are_asked_about_together(folders, video, tmp_path, capsys):
+    """One budget for all three; the trace and the evidence say which frame is whose."""
+    picture, page, told = tmp_path / "plan.png", tmp_path / "page.html", tmp_path / "told.json"
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(picture)
+    ask = ["ask", str(video), QUESTION, "--also", str(video), "--also", str(picture), "--no-index"]
+    ask += [
+        "--model",
+        folders["qwen2_5_vl"],
+        "--pipeline",
+        "uniform",
+        "--max-new-tokens",
+        "3",
+        "--frames",
+        "7",
+    ]
+    assert main([*ask, "--budget", "30", "--evidence", str(page), "--json", str(told)]) == 0
+    found = json.loads(told.read_text())
+    assert [clip["kind"] for clip in found["clips"]] == ["video", "video", "image"]
+    assert [clip["frames"] for clip in found["clips"]] == [3, 3, 1]
+    assert sum(clip["tokens"] for clip in found["clips"]) == found["tokens"] == 30
+    assert found["command"]["also"] == [str(video), str(picture)]
+    assert [frame["clip"] for frame in found["frames"]] == [0] * 3 + [1] * 3 + [2]
+    assert sum(frame["tokens"] for frame in found["frames"]) == 30
+    text = page.read_text()
+    assert all(name in text for name in ("video 1, ", "video 2, ", "picture 3, "))
+    capsys.readouterr()
+    assert main([*ask, "--budget", "5"]) == 0
+    said = capsys.readouterr()
+    assert "2 of 7 chosen frames have no token: the budget of 5 is below the number of frames" in said.err
+    assert "; picture 3" in said.out.splitlines()[-1]
+    for words, line in (
+        (["--budget", "2"], "budget.tokens must be at least one for each of 2 videos and 1 picture, got 2"),
+        (["--start", "1"], "--start and --end must be left out with --also"),
+        (["--budget", "auto"], "--budget auto must be left out with --also"),
+        (["--prune-layers", "fastv"], "prune_layers must be 'none' for several clips, got 'fastv'"),
+    ):
+        assert main([*ask, *words]) == 2
+        assert line in capsys.readouterr().err
+    assert main(["ask", str(video), QUESTION, "--also", str(video)]) == 2
+    assert "reads one video a prompt, got 2 videos: ask about each alone" in capsys.readouterr().err
 
 
 def test_tokens_go_by_the_tower_s_attention(folders, video, tmp_path, capsys):
@@ -96,7 +139,10 @@ def test_the_families_are_listed(capsys):
     assert main(["models"]) == 0
     assert "| `qwen2_5_vl` | Qwen2.5-VL |" in capsys.readouterr().out
     assert main(["models", "--json", "-"]) == 0
-    assert json.loads(capsys.readouterr().out)["smolvlm"]["title"] == "SmolVLM2"
+    told = json.loads(capsys.readouterr().out)
+    assert told["smolvlm"]["title"] == "SmolVLM2"
+    assert told["llava_next_video"]["several_videos"] is True
+    assert told["llava_next_video"]["pictures_beside_a_video"] is False
 
 
 def test_a_search_ranks_by_the_scorers_words(folders, video, tmp_path, capsys):

@@ -44,6 +44,7 @@ from bvllm.cli.options import (
     method_names,
     tokens_or_auto,
 )
+from bvllm.common.text import local_path
 
 if TYPE_CHECKING:
     from bvllm.common.subtitles import Cue
@@ -53,13 +54,14 @@ if TYPE_CHECKING:
     from bvllm.inference.model import VideoModel
     from bvllm.inference.results import Answer
     from bvllm.methods.names import MethodNames
+    from bvllm.types import Budget
 
 
 @dataclass(frozen=True)
 class AskRequest:
     """The command line, parsed."""
 
-    video: str
+    videos: tuple[str, ...]
     question: "Question"
     budget: "int | Literal['auto'] | None"
     frames: int | None
@@ -80,6 +82,15 @@ class AskRequest:
 
 
 NoIndexOption = Annotated[bool, typer.Option("--no-index", help="Neither read nor write the index.")]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A further video or picture, shown after the first; repeat it for each. See `bvllm models`.",
+        show_default=False,
+        parser=local_path,
+    ),
+]
 StockTowerOption = Annotated[
     bool, typer.Option("--stock-tower", help="Encode frames with transformers' own tower: slower.")
 ]
@@ -90,6 +101,7 @@ def ask(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],
+    also: AlsoOption = None,
     budget: AutoBudgetOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,
@@ -135,6 +147,8 @@ def ask(
         check_fps(fps)
         check_part(start, end)
     tokens = tokens_or_auto(budget)
+    if also:
+        _check_for_several(start, end, tokens, subtitles)
     _check(question, option or [], evidence, model)
     silence_libraries()
     from bvllm.common.subtitles import read_subtitles
@@ -146,11 +160,12 @@ def ask(
         stages = (select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy)
         methods = method_names(*stages, seed, force, prune_layers)
     chooses = (model, scorer, pipeline, methods)
-    asked = (video, parsed, tokens, frames, fps, start, end, *chooses, cues, max_new_tokens)
+    asked = ((video, *(also or ())), parsed, tokens, frames, fps, start, end, *chooses, cues, max_new_tokens)
     request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)
     encoded, answer = _work(request)
-    if encoded.report.warnings:
-        note("; ".join(map(str, encoded.report.warnings)))
+    warnings = [str(warning) for clip in encoded for warning in clip.report.warnings]
+    if warnings:
+        note("; ".join(warnings))
     deliver(json_target, lambda: _text(answer), lambda: _as_object(request, encoded, answer))
     _note_what_did_not_count(request, answer)
     if request.evidence is not None:
@@ -182,14 +197,33 @@ def _check(question: str, options: list[str], evidence: Path | None, model: str)
         resolve_model(model)
 
 
-def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
-    from bvllm.inference.ask import answer, answer_auto, load_model
+def _check_for_several(start: float, end: float | None, tokens: object, subtitles: Path | None) -> None:
+    """Refuse what belongs to one video."""
+    with wrong_use():
+        for option, given, hint in (
+            (
+                "--start and --end",
+                start or end is not None,
+                "bvllm.chat in Python takes a part of each",
+            ),
+            ("--subtitles", subtitles is not None, "bvllm.chat in Python takes them with each"),
+            ("--budget auto", tokens == AUTO, "give a number of tokens"),
+        ):
+            if given:
+                raise ValueError(f"{option} must be left out with --also, got it: {hint}")
+
+
+def _work(request: AskRequest) -> tuple[list["EncodedVideo"], "Answer"]:
+    from bvllm.inference.ask import load_model
+    from bvllm.inference.ask_several import kinds_named
     from bvllm.inference.loading import ModelError
+    from bvllm.inference.several import check_several, kinds_of
     from bvllm.video import LOCAL_LIMITS, VideoError, check_readable
 
     try:
         isolate_decoding()
-        check_readable(request.video, LOCAL_LIMITS)  # report a missing file before loading the model
+        for video in request.videos:
+            check_readable(video, LOCAL_LIMITS)  # report a missing file before loading the model
         steps = _steps(request) if request.budget == AUTO else None
         with wrong_use():
             loaded = load_model(
@@ -199,29 +233,62 @@ def _work(request: AskRequest) -> tuple["EncodedVideo", "Answer"]:
                 pipeline=request.pipeline,
             )
             loaded.methods(request.methods)
+            if len(request.videos) > 1:
+                check_several(loaded, kinds_named(request.videos), _budget(request, loaded), request.methods)
         with progress_bar() as bar:
-            encoded = _encode(request, loaded, bar)
-            give = partial(
-                answer,
-                budget=None
-                if request.budget == AUTO
-                else loaded.budget.with_parts(request.budget, request.frames),
-            )
-            if steps is not None:
-                give = partial(answer_auto, budget=steps)
-            result = give(
-                encoded,
-                request.question,
-                loaded,
-                methods=request.methods,
-                subtitles=request.subtitles,
-                max_new_tokens=request.max_new_tokens,
-                threads=request.threads,
-                progress=bar,
-            )
+            encoded = [_encode(video, request, loaded, bar) for video in request.videos]
+            if len(encoded) > 1:
+                with wrong_use():  # by what the files are, not by their names
+                    check_several(loaded, kinds_of(encoded), _budget(request, loaded), request.methods)
+            result = _answer(request, encoded, loaded, bar, steps)
     except (VideoError, ModelError, OSError) as error:
         raise Unanswerable(str(error)) from error
     return encoded, result
+
+
+def _answer(
+    request: AskRequest,
+    encoded: list["EncodedVideo"],
+    loaded: "VideoModel",
+    bar: "Progress | None",
+    steps: "AutoBudget | None",
+) -> "Answer":
+    """One answer, about one video or several."""
+    from bvllm.inference.ask import answer, answer_auto, answer_several
+
+    budget = _budget(request, loaded)
+    if len(encoded) > 1:
+        return answer_several(
+            encoded,
+            request.question,
+            loaded,
+            names=request.videos,
+            budget=budget,
+            methods=request.methods,
+            max_new_tokens=request.max_new_tokens,
+            threads=request.threads,
+            progress=bar,
+        )
+    give = partial(answer, budget=budget)
+    if steps is not None:
+        give = partial(answer_auto, budget=steps)
+    return give(
+        encoded[0],
+        request.question,
+        loaded,
+        methods=request.methods,
+        subtitles=request.subtitles,
+        max_new_tokens=request.max_new_tokens,
+        threads=request.threads,
+        progress=bar,
+    )
+
+
+def _budget(request: AskRequest, loaded: "VideoModel") -> "Budget | None":
+    """What the question may cost; None where that follows from the question."""
+    if request.budget == AUTO:
+        return None
+    return loaded.budget.with_parts(request.budget, request.frames)
 
 
 def _steps(request: AskRequest) -> "AutoBudget":
@@ -241,18 +308,18 @@ def _steps(request: AskRequest) -> "AutoBudget":
     return replace(found, frames=request.frames)
 
 
-def _show_evidence(path: Path, encoded: "EncodedVideo", answer: "Answer") -> None:
+def _show_evidence(path: Path, encoded: list["EncodedVideo"], answer: "Answer") -> None:
     from bvllm.inference.evidence.write import write_evidence
     from bvllm.video import VideoError
 
     try:
         with unwritten(path):
-            write_evidence(path, encoded, answer)
+            write_evidence(path, encoded if len(encoded) > 1 else encoded[0], answer)
     except VideoError as error:
         raise Unanswerable(str(error)) from error
 
 
-def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
+def _encode(video: str, request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -> "EncodedVideo":
     """The video through the index; without it where that is wanted, or where the index cannot hold it."""
     from bvllm.asking.indexed import encode_or_index
     from bvllm.inference.encode import encode_video
@@ -260,7 +327,7 @@ def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -
 
     if request.use_index:
         return encode_or_index(
-            request.video,
+            video,
             loaded,
             index_folder(request.index),
             note,
@@ -272,7 +339,7 @@ def _encode(request: AskRequest, loaded: "VideoModel", bar: "Progress | None") -
             progress=bar,
         )
     return encode_video(
-        request.video,
+        video,
         loaded,
         fps=request.fps,
         start=request.start,
@@ -295,10 +362,12 @@ def _text(answer: "Answer") -> str:
     return "\n".join([*said, cost_line(answer), times_line(answer)])
 
 
-def _as_object(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -> dict[str, object]:
+def _as_object(request: AskRequest, encoded: list["EncodedVideo"], answer: "Answer") -> dict[str, object]:
     from bvllm.inference.results import answer_as_json
 
-    found = answer_as_json(answer, encoded.info, encoded.report)
+    infos, reports = [clip.info for clip in encoded], [clip.report for clip in encoded]
+    alone = len(encoded) == 1
+    found = answer_as_json(answer, infos[0] if alone else infos, reports[0] if alone else reports)
     evidence = None if request.evidence is None else str(request.evidence)
     settings = {
         "model": request.model,
@@ -308,4 +377,6 @@ def _as_object(request: AskRequest, encoded: "EncodedVideo", answer: "Answer") -
         "index": request.use_index,
         "stock_tower": request.stock_tower,
     }
-    return {**found, "command": {"video": request.video, **settings, "evidence": evidence}}
+    video, *also = request.videos
+    named = {"video": video, **({"also": also} if also else {})}
+    return {**found, "command": {**named, **settings, "evidence": evidence}}

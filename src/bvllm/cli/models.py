@@ -8,7 +8,8 @@ def models(json_target: JsonOption = None) -> None:
     """List the models and families that can be asked."""
     silence_libraries()
     from bvllm.inference.model_name import PACKAGED, packaged
-    from bvllm.model.backbones.families import FAMILIES, families_table
+    from bvllm.model.backbones.families import FAMILIES
+    from bvllm.model.backbones.several import families_table
 
     inside = ", ".join(f"{name} ({PACKAGED[name]})" for name in packaged())
     own = (
@@ -18,5 +19,19 @@ def models(json_target: JsonOption = None) -> None:
     deliver(
         json_target,
         lambda: f"{own}\n\n{families_table()}\n\nTested with tiny random models of transformers 5.23.",
-        lambda: {kind: {"title": family.title, "tested": family.tested} for kind, family in FAMILIES.items()},
+        lambda: {kind: _as_object(kind) for kind in FAMILIES},
     )
+
+
+def _as_object(kind: str) -> dict[str, object]:
+    """What is known of a family, by its `model_type`."""
+    from bvllm.model.backbones.families import FAMILIES
+    from bvllm.model.backbones.several import SEVERAL
+
+    record = SEVERAL.get(kind)
+    return {
+        "title": FAMILIES[kind].title,
+        "tested": FAMILIES[kind].tested,
+        "several_videos": record is not None,
+        "pictures_beside_a_video": record is not None and record.picture is not None,
+    }

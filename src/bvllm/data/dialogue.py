@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from bvllm.data.faults import InvalidRow
-from bvllm.model.conversation import BESIDE
+from bvllm.video.chat_parts import BESIDE
 from bvllm.video.part_words import VideoPart
 
 Role = Literal["system", "user", "assistant"]

@@ -74,7 +74,7 @@ def answer(
     filled = loaded.methods(names)
     budget, session = budget or loaded.budget, session or Session()
     session.begin(encoded)
-    clock = _Clock(progress)
+    clock = Clock(progress)
     used = Budget(budget.tokens, min(budget.frames, loaded.most_frames))
     with torch.inference_mode(), one_kernel_thread():
         with clock.step("select"):
@@ -84,9 +84,9 @@ def answer(
         asked = loaded.fit_subtitles(replace(asked, subtitles=cues), visual, max_new_tokens)
         with clock.step("answer"):
             said = (speak or loaded.generate)(asked, visual, max_new_tokens, session.prompt)
-            likely = _likelihoods(asked, visual, said, loaded, session)
+            likely = likelihoods(asked, visual, said, loaded, session)
     how = None if is_learned("select_frames", filled["select_frames"]) else filled["select_frames"]
-    text, letter = _likeliest(asked.question.options, likely) or (said, None)
+    text, letter = likeliest(asked.question.options, likely) or (said, None)
     return Answer(
         question=asked.question.stem,
         options=asked.question.options,
@@ -103,13 +103,13 @@ def answer(
         patches_per_frame=each,
         frames_total=len(encoded),
         timings={**encoded.timings, **clock.timings},
-        asked=_settings(encoded.asked_fps, budget, names.select_frames, max_new_tokens, names.given),
-        used=_settings(encoded.used_fps, used, how, max_new_tokens, filled),
+        asked=settings_of(encoded.asked_fps, budget, names.select_frames, max_new_tokens, names.given),
+        used=settings_of(encoded.used_fps, used, how, max_new_tokens, filled),
         visual=visual,
     )
 
 
-def _settings(
+def settings_of(
     fps: float | None, budget: Budget, select: str | None, max_new_tokens: int, methods: Mapping[str, str]
 ) -> QuestionSettings:
     """The knobs of a question; frames are chosen by the model's own selector where no method is named."""
@@ -131,7 +131,7 @@ def check_arguments(loaded: object, budget: object, max_new_tokens: int) -> None
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}: an answer needs one")
 
 
-def _likelihoods(
+def likelihoods(
     asked: AskedQuestion, visual: VisualTokens, said: str, loaded: VideoModel, session: Session
 ) -> tuple[float, ...]:
     """How likely each option is among all options; they sum to 1."""
@@ -141,7 +141,7 @@ def _likelihoods(
     return tuple(torch.tensor(scores, dtype=torch.float64).softmax(dim=0).tolist())
 
 
-def _likeliest(options: tuple[str, ...], likely: tuple[float, ...]) -> tuple[str, str] | None:
+def likeliest(options: tuple[str, ...], likely: tuple[float, ...]) -> tuple[str, str] | None:
     """The option that is the answer, and its letter; None where there are no options.
 
     Equal options are one answer, as likely as they are together.
@@ -176,7 +176,7 @@ def method_names(select: str, methods: MethodNames | None, slots: Slots) -> Meth
     return replace(names, select_frames=select)
 
 
-class _Clock:
+class Clock:
     """Times each step and tells about it."""
 
     def __init__(self, progress: Progress | None) -> None:
@@ -203,7 +203,7 @@ class _Around(NamedTuple):
     loaded: VideoModel
     session: Session
     threads: int | None
-    clock: _Clock
+    clock: Clock
 
 
 def _visual_tokens(

@@ -5,8 +5,7 @@ through its own encoder, each alone; their tokens are reduced to the budget; and
 prompt, with the true times of the chosen frames, of which the placeholders stay whose tokens stayed.
 """
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,8 +22,10 @@ from transformers import (
 )
 
 from bvllm.common.text import LETTERS, Question
-from bvllm.inference.balanced_prompt import PromptWriter, metadata, side_by_side
+from bvllm.inference.balanced_prompt import PromptWriter, side_by_side
+from bvllm.inference.balanced_several import SeveralInOne
 from bvllm.inference.beside import fitting
+from bvllm.inference.frame_encoder import FrameEncoder
 from bvllm.inference.hearing import Hear, HearingStreamer
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.options import option_log_probabilities, reply_forms
@@ -37,7 +38,7 @@ from bvllm.methods import METHODS, NONE, PIPELINE
 from bvllm.methods.names import OWN, MethodNames, check_reading
 from bvllm.methods.select_frames.relevant import quality_of
 from bvllm.model.backbones.attention import encode_and_read, lookers_in
-from bvllm.model.backbones.families import Family, encode, family_of, placeholder_id, tokens_per_frame
+from bvllm.model.backbones.families import Family, family_of, tokens_per_frame
 from bvllm.model.backbones.pruning.cache import PrunedCache
 from bvllm.model.backbones.pruning.decoders import decoder_of
 from bvllm.model.backbones.pruning.plan import carried_out, entering, plan_inside
@@ -57,7 +58,7 @@ BUDGET = Budget(tokens=1024, frames=32)
 
 
 @dataclass(frozen=True)
-class BalancedModel:
+class BalancedModel(SeveralInOne):
     """A video model of transformers on a token budget; its weights and code stay untouched.
 
     Attributes:
@@ -84,6 +85,10 @@ class BalancedModel:
     @property
     def prompt(self) -> PromptWriter:
         return PromptWriter(self.model, self.processor, self.name, self.frame_size)
+
+    @property
+    def encoder(self) -> FrameEncoder:
+        return FrameEncoder(self.model, self.processor)
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +176,7 @@ class BalancedModel:
         relevance = None
         if self.scorer is not None:
             relevance = self.scorer.relevance(features, asked.question.stem)
-        pipeline = self._pipeline(methods)
+        pipeline = self.pipeline(methods)
         if isinstance(pipeline.policy, BalancedShare):
             affordable = pipeline.policy.frames(budget.tokens, self.tokens_per_frame)
             budget = Budget(budget.tokens, min(budget.frames, affordable))
@@ -186,7 +191,8 @@ class BalancedModel:
         quality = quality_of(relevance)
         return replace(chosen, scores=(quality / quality.max())[chosen.frames])
 
-    def _pipeline(self, methods: MethodNames) -> Pipeline:
+    def pipeline(self, methods: MethodNames) -> Pipeline:
+        """The four slots, filled by the recipe and by methods that were named."""
         names = self.methods(methods)
         select, merge_frames, sample, merge = (
             None if names[slot] == NONE else METHODS[slot][names[slot]]() for slot in PIPELINE
@@ -203,49 +209,19 @@ class BalancedModel:
     def patch_features(self, frames: Tensor) -> Tensor:
         """Visual tokens of frames, by the model's own encoder, each frame alone: (t, N, D)."""
         with torch.inference_mode():
-            return torch.cat([self._encode(frame[None]) for frame in frames])
+            return torch.cat([self.encoder.frame(frame[None]) for frame in frames])
 
     def read_patches(self, frames: Tensor, reading: Reading) -> tuple[Tensor, PatchSignals]:
         """Visual tokens of frames, and what the tower attends to; see `VideoModel`."""
         with torch.inference_mode():
             read = [
-                encode_and_read(self.model, self.family, self._pixels(frame[None]), reading, self._grid)
+                encode_and_read(
+                    self.model, self.family, self.encoder.pixels(frame[None]), reading, self._grid
+                )
                 for frame in frames
             ]
         features, signals = zip(*read)
         return torch.cat(features), PatchSignals.of_frames(signals)
-
-    def _encode(self, frame: Tensor) -> Tensor:
-        return encode(self.model, self.family, self._pixels(frame), 1)
-
-    def _pixels(self, frame: Tensor) -> dict[str, Tensor]:
-        """One frame as the model's own encoder takes it."""
-        twice = frame.repeat(2, 1, 1, 1) if self.family.pairs else frame
-        if self.family.pictures:
-            made = self.processor.image_processor(images=list(frame), return_tensors="pt")
-        else:
-            made = self._processed_video(twice, torch.arange(len(twice)))
-        method = getattr(self.model.base_model, self.family.method)
-        taken = inspect.signature(method).parameters
-        pixels = {
-            self.family.pixels if name.startswith("pixel_values") else name: value.to(self.device)
-            for name, value in made.items()
-            if isinstance(value, Tensor)
-        }
-        pixels = {name: value for name, value in pixels.items() if name in taken}
-        shown = pixels[self.family.pixels].to(self.model.dtype)
-        pixels[self.family.pixels] = shown.flatten(0, 1) if self.family.flat else shown
-        return pixels
-
-    def _processed_video(self, frames: Tensor, ticks: Tensor) -> Mapping[str, Any]:
-        made: Mapping[str, Any] = self.processor.video_processor(
-            videos=[frames],
-            do_sample_frames=False,
-            video_metadata=[metadata(ticks, frames)],
-            return_tensors="pt",
-            **dict(self.family.settings),
-        )
-        return made
 
     def reduce(
         self,
@@ -255,16 +231,22 @@ class BalancedModel:
         budget: Budget,
         methods: MethodNames = OWN,
         seen: PatchSignals | None = None,
+        *,
+        tail: int | None = None,
     ) -> VisualTokens:
-        """Turn chosen frames into visual tokens; see `VideoModel`."""
-        # What ends a video in some families goes where the budget has no room for it.
-        tail = self.family.tail if budget.tokens > self.family.tail else 0
+        """Turn chosen frames into visual tokens; see `VideoModel`.
+
+        Args:
+            tail: tokens behind the last frame that are of no frame; None takes the family's for videos.
+        """
+        tail = self.family.tail if tail is None else tail
+        tail = tail if budget.tokens > tail else 0  # where the budget has no room for it, it goes
         grid = self._grid(patches.shape[1])
         rows, inside = mixed(lambda _: patches, selection), self.methods(methods)["prune_layers"]
         room = budget.tokens - tail
         most = room if inside == NONE else entering(self.model, inside, room)
         given = Signals(question=self._words(asked), grid=grid, seed=methods.seed)
-        sampled = self._pipeline(methods).reduce_to_budget(
+        sampled = self.pipeline(methods).reduce_to_budget(
             rows,
             [selection],
             budget=Budget(most, budget.frames),
@@ -380,7 +362,7 @@ class BalancedModel:
     ) -> AbstractContextManager[dict[str, Any]]:
         """What a call is given beside the prompts, for tokens to be dropped inside the language model."""
         plans = [None if v.pruning is None else v.pruning[0] for v in visual]
-        places = given["input_ids"] == placeholder_id(self.model)
+        places = self.prompt.is_placeholder(given["input_ids"])
         return carried_out(self.model, plans, places, given["attention_mask"])
 
     def _reply_scores(
@@ -417,17 +399,30 @@ class BalancedModel:
         scores[longer] += (chances * real[:, 1:]).sum(dim=1)
         return scores
 
-    def ask(self, source: AnySource, question: str | Question, **settings: Any) -> "Answer":
-        """One question about one video; see `bvllm.ask`. `budget` may be a number of tokens.
+    def ask(self, source: AnySource | Sequence[Any], question: str | Question, **settings: Any) -> "Answer":
+        """One question about one video, or several; see `bvllm.ask`. `budget` may be a number of tokens.
 
         Raises:
             ValueError, VideoError: as `bvllm.ask` does.
         """
         from bvllm.inference.ask import ask  # which knows this module's interface
 
-        if isinstance(settings.get("budget"), int):
-            settings["budget"] = self.budget.with_parts(settings["budget"])
-        return ask(source, question, self, **settings)
+        return ask(source, question, self, **self._with_budget(settings))
+
+    def chat(self, messages: Sequence[dict[str, object]], **settings: Any) -> "Answer":
+        """Answer the last turn of a chat; see `bvllm.chat`. `budget` may be a number of tokens.
+
+        Raises:
+            ValueError, VideoError: as `bvllm.chat` does.
+        """
+        from bvllm.inference.ask import chat
+
+        return chat(messages, self, **self._with_budget(settings))
+
+    def _with_budget(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings, where the budget is a number of tokens with a budget of so many."""
+        tokens = settings.get("budget")
+        return {**settings, "budget": self.budget.with_parts(tokens)} if isinstance(tokens, int) else settings
 
     def cost(self, budget: Budget) -> ModelCost:
         """What a question costs at most, counted; see `VideoModel`."""

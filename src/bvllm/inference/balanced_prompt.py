@@ -1,6 +1,6 @@
 """Write the prompt of a transformers video model for frames that were chosen and tokens that were reduced."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,41 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
-from transformers.video_utils import VideoMetadata
 
-from bvllm.common.subtitles import beside
 from bvllm.inference.model import AskedQuestion, VisualTokens
-from bvllm.inference.plain_words import plain_words
-from bvllm.model.backbones.families import Family, family_of, placeholder_id, true_positions
+from bvllm.inference.turns import kinds_in
+from bvllm.inference.written_prompt import ChatWriter
+from bvllm.model.backbones.families import DeepOutput, Family, family_of, placeholder_id, true_positions
+from bvllm.model.backbones.several import ClipKind, picture_form, picture_listed
 from bvllm.model.folder import ModelError
 
 IGNORED = -100  # the label that transformers' losses pass over
-TICKS = 1000  # a second; frames are named to processors by whole ticks, so that the times they write are true
+MODALITIES = ("image", "video")  # under which tokens are passed on
+
+
+@dataclass(frozen=True)
+class PlacedClip:
+    """What of a clip stands in the prompt.
+
+    Attributes:
+        kind: whether it is shown as a video or as a picture.
+        seconds: (F,) of the frames that still have tokens.
+        each: placeholders that the processor writes for a frame.
+        tail: and behind the last one.
+        kept: (K,) which of all these the tokens stand on, in the tokens' order.
+        features: (K, D + ...) what stands there.
+    """
+
+    kind: ClipKind
+    seconds: Tensor
+    each: int
+    tail: int
+    kept: Tensor
+    features: Tensor
+
+    @property
+    def placeholders(self) -> int:
+        return len(self.seconds) * self.each + self.tail
 
 
 @dataclass(frozen=True)
@@ -40,87 +65,110 @@ class PromptWriter:
     def family(self) -> Family:
         return family_of(self.model.config)
 
+    @property
+    def width(self) -> int:
+        """D of the language model."""
+        return int(self.model.config.get_text_config().hidden_size)
+
     def inputs(self, asked: AskedQuestion, visual: VisualTokens) -> dict[str, Any]:
         """What `generate` and `forward` take: the prompt with as many placeholders as there are tokens."""
-        [tokens], [selection] = visual.tokens, visual.selections
-        shown, row = torch.unique(tokens.frame, return_inverse=True)
-        seconds = selection.seconds[torch.searchsorted(selection.frames, shown.to(selection.frames.device))]
-        full = self.written(asked, seconds.cpu())
-        ids = full["input_ids"]
-        places = (ids[0] == placeholder_id(self.model)).nonzero()[:, 0]
-        rows, columns = visual.grid or (1, 1)
-        each, tail = rows * columns, self.family.tail
-        if len(places) != len(shown) * each + tail:
+        clips = list(self.placed(asked, visual))
+        full, order = self._writer.written(asked, [clip.seconds for clip in clips])
+        visible = self.is_placeholder(full["input_ids"][0])
+        places = visible.nonzero()[:, 0]
+        expected = sum(clip.placeholders for clip in clips)
+        if len(places) != expected:
             raise ModelError(
-                f"processor of {self.name!r} must write {len(shown) * each + tail} placeholders for "
-                f"{len(shown)} frames, got {len(places)}: use the processor that belongs to the model"
+                f"processor of {self.name!r} must write {expected} placeholders for "
+                f"{sum(len(clip.seconds) for clip in clips)} frames, got {len(places)}: use the processor "
+                "that belongs to the model"
             )
-        kept = (row * each + tokens.row * columns + tokens.column).cpu()
+        parts = torch.split(places, [clips[k].placeholders for k in order])
+        of_clip = dict(zip(order, parts, strict=True))
         # Two tokens may stand in one place, such as a mean over time and one over space: it is written twice.
-        keep = [(ids[0] != placeholder_id(self.model)).nonzero()[:, 0], places[kept]]
-        [features] = visual.pooler_output  # which may have been swapped, see `evaluation.ablate`
-        if sum(visual.lengths) > len(tokens):  # what ends the video found room
-            keep.append(places[-tail:])
-            features = torch.cat([features, self.model.base_model.image_newline[None].to(features)])
+        keep = [(~visible).nonzero()[:, 0], *(of_clip[k][clip.kept] for k, clip in enumerate(clips))]
         written = torch.cat(keep).sort().values
         given: dict[str, Any] = {
             name: full[name][:, written].to(self.model.device)
             for name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
             if name in full
         }
-        positions = self.positions(full, places, seconds, each)
+        positions = self.positions(full, clips, [of_clip[k] for k in range(len(clips))])
         if positions is not None:
             given["position_ids"] = positions[:, :, written].to(self.model.device)
             # The text's row tells packed sequences apart: it must have no gaps.
             given["position_ids"][0] = given["attention_mask"].cumsum(-1) - 1
-        given["mm_encoder_outputs"] = {self.family.modality: self.family.passed(features, self.width)}
+        given["mm_encoder_outputs"] = self._passed([clips[k] for k in order])
         return given
 
+    def placed(self, asked: AskedQuestion, visual: VisualTokens) -> Iterator[PlacedClip]:
+        """What of each clip stands in the prompt, in the clips' order."""
+        kinds = kinds_in(asked.turns) or ("video",)
+        grids = visual.grids or [visual.grid or (1, 1)]
+        # Features may have been swapped, see `evaluation.ablate`.
+        parts = (visual.tokens, visual.selections, visual.pooler_output, visual.lengths)
+        rows = zip(kinds, *parts, grids, strict=True)
+        for kind, tokens, selection, features, length, (height, width) in rows:
+            shown, row = torch.unique(tokens.frame, return_inverse=True)
+            at = torch.searchsorted(selection.frames, shown.to(selection.frames.device))
+            each = height * width
+            kept = (row * each + tokens.row * width + tokens.column).cpu()
+            tail = self.tail(kind)
+            if length > len(tokens):  # what ends the clip found room
+                kept = torch.cat([kept, len(shown) * each + torch.arange(tail)])
+                features = torch.cat([features, self.model.base_model.image_newline[None].to(features)])
+            yield PlacedClip(kind, selection.seconds[at].cpu(), each, tail, kept, features)
+
+    def tail(self, kind: ClipKind) -> int:
+        """Tokens behind a clip that are of no frame."""
+        return self.family.tail if kind == "video" else picture_form(self.model.config).tail
+
+    def _passed(self, clips: Sequence[PlacedClip]) -> dict[str, DeepOutput]:
+        """Tokens of clips in the prompt's order, as the model takes them."""
+        made: dict[str, list[DeepOutput]] = {}
+        for clip in clips:
+            listed = None
+            if clip.kind == "image":
+                listed = picture_listed(self.family, picture_form(self.model.config))
+            name = self.family.modality if clip.kind == "video" else "image"
+            made.setdefault(name, []).append(self.family.passed(clip.features, self.width, listed=listed))
+        return {name: self.family.together(outputs) for name, outputs in made.items()}
+
+    def is_placeholder(self, ids: Tensor) -> Tensor:
+        """Where visual tokens stand, of a video or of a picture."""
+        return (ids == placeholder_id(self.model)) | (ids == int(self.model.config.image_token_id))
+
+    def written(self, asked: AskedQuestion, seconds: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The prompt as the family's own processor writes it for frames at these times, pixels aside."""
+        return self._writer.written(asked, seconds)[0]
+
     @property
-    def width(self) -> int:
-        """D of the language model."""
-        return int(self.model.config.get_text_config().hidden_size)
+    def _writer(self) -> ChatWriter:
+        return ChatWriter(self.model.config, self.processor, self.name, self.frame_size)
 
-    def written(self, asked: AskedQuestion, seconds: Tensor) -> dict[str, Tensor]:
-        """The prompt as the family's own processor writes it for frames at these times."""
-        text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
-        shown = [{"type": "image"}] * len(seconds) if self.family.pictures else [{"type": "video"}]
-        chat = [{"role": "user", "content": [*shown, {"type": "text", "text": text}]}]
-        if not getattr(self.processor, "chat_template", None):
-            raise ModelError(
-                f"processor of {self.name!r} must have a chat template, got none: bring the complete folder"
-            )
-        prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        if self.family.pictures:
-            blanks = torch.zeros(len(seconds), 3, *self.frame_size, dtype=torch.uint8)
-            return dict(self.processor(text=[prompt], images=[list(blanks)], return_tensors="pt"))
-        ticks = (seconds.double() * TICKS).round().long()
-        if self.family.pairs:
-            ticks = ticks.repeat_interleave(2)
-        blank = torch.zeros(len(ticks), 3, *self.frame_size, dtype=torch.uint8)
-        written = self.processor(
-            text=[prompt],
-            videos=[blank],
-            do_sample_frames=False,
-            video_metadata=[metadata(ticks, blank)],
-            return_tensors="pt",
-            **dict(self.family.settings),
-        )
-        return dict(written)
+    def positions(
+        self, full: dict[str, Tensor], clips: Sequence[PlacedClip], places: Sequence[Tensor]
+    ) -> Tensor | None:
+        """(4, 1, S) positions of the whole prompt by the frames' true times; None where they are 1-D.
 
-    def positions(self, full: dict[str, Tensor], places: Tensor, seconds: Tensor, each: int) -> Tensor | None:
-        """(4, 1, S) positions of the whole prompt by the frames' true times; None where they are 1-D."""
+        Args:
+            full: the prompt.
+            clips, places: clips of the prompt, and where the placeholders of each of them stand.
+        """
         step = self.family.seconds_per_position
         if not self.family.rotary_3d:
             return None
-        told = {k: v for k, v in full.items() if k not in ("input_ids", self.family.pixels)}
+        told = {k: v for k, v in full.items() if k != "input_ids"}
         found: Tensor = self.model._prepare_position_ids_for_generation(full["input_ids"], told)
         positions = found.cpu()
         if step is None:
             return positions
         if not step:
             step = 1.0 / float(self.model.config.vision_config.tokens_per_second)
-        return true_positions(positions, places, seconds, each, step)
+        for clip, at in zip(clips, places, strict=True):
+            if clip.kind == "video":
+                positions = true_positions(positions, at, clip.seconds, clip.each, step)
+        return positions
 
 
 def side_by_side(writer: PromptWriter, rows: Sequence[tuple[AskedQuestion, VisualTokens]]) -> dict[str, Any]:
@@ -144,9 +192,11 @@ def side_by_side(writer: PromptWriter, rows: Sequence[tuple[AskedQuestion, Visua
             fill = pad if name == "input_ids" else 0
             rows_of = [functional.pad(g[name], (longest - g[name].shape[-1], 0), value=fill) for g in each]
             made[name] = torch.cat(rows_of, dim=first.ndim - 2)
-    family = writer.family
+    outputs = [given["mm_encoder_outputs"] for given in each]
     made["mm_encoder_outputs"] = {
-        family.modality: family.together([given["mm_encoder_outputs"][family.modality] for given in each])
+        name: writer.family.together([row[name] for row in outputs if name in row])
+        for name in MODALITIES
+        if any(name in row for row in outputs)
     }
     return made
 
@@ -191,16 +241,3 @@ def with_replies(
     labels[:, read:] = labels[:, read:].masked_fill(~real, IGNORED)
     given["labels"] = labels
     return given
-
-
-def metadata(ticks: Tensor, frames: Tensor) -> VideoMetadata:
-    """What a processor is told of frames at these ticks."""
-    last = int(ticks[-1])
-    return VideoMetadata(
-        total_num_frames=last + 1,
-        fps=float(TICKS),
-        width=frames.shape[-1],
-        height=frames.shape[-2],
-        duration=(last + 1) / TICKS,
-        frames_indices=ticks.tolist(),
-    )

@@ -15,11 +15,13 @@ from bvllm.common.subtitles import Cue
 from bvllm.common.text import Question
 from bvllm.inference.hearing import Hear
 from bvllm.inference.session import PromptCache
+from bvllm.inference.turns import Turn
 from bvllm.methods.names import MethodNames
 from bvllm.model import BVLLMVisualOutput
+from bvllm.model.backbones.several import ClipKind
 from bvllm.stages.patch_signals import PatchSignals
 from bvllm.stages.reading import Reading
-from bvllm.types import Budget, FrameSelection, Questions
+from bvllm.types import Budget, Clip, FrameSelection, Questions
 
 # Visual tokens of one clip, ready for the language model, with where each of them comes from.
 VisualTokens = BVLLMVisualOutput
@@ -34,12 +36,15 @@ class AskedQuestion:
         tokens: of the stem; None where the model chooses frames without reading it.
         left_out: tokens at the stem's beginning that do not fit what chooses and samples frames.
         subtitles: what stands beside the video in the prompt; no part of the question.
+        turns: the conversation that the question ends, where it is about several clips; empty where one video
+            stands before the question.
     """
 
     question: Question
     tokens: Questions | None
     left_out: int = 0
     subtitles: tuple[Cue, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,4 +241,45 @@ class ReducesStream(Protocol):
         Args:
             scored: as many, whose scores choose in the place of a frame's own; only where `scores_patches`.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsSeveral(Protocol):
+    """A model that can be given several videos, and pictures beside them, in one prompt."""
+
+    def check_clips(self, kinds: Sequence[ClipKind], methods: MethodNames) -> None:
+        """Refuse clips that its prompt cannot hold together.
+
+        Raises:
+            ValueError: it cannot, or a method does not go with several clips; the message says why.
+        """
+        ...
+
+    def select_several(
+        self,
+        clips: Sequence[Clip],
+        kinds: Sequence[ClipKind],
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames,
+    ) -> list[FrameSelection]:
+        """Choose frames of several clips, at least one of each, under one budget, at least their number."""
+        ...
+
+    def picture_features(self, pictures: Tensor) -> Tensor:
+        """As `patch_features`, of pictures: (t, 3, height, width) uint8 -> (t, N, C)."""
+        ...
+
+    def reduce_several(
+        self,
+        patches: Sequence[Tensor],
+        kinds: Sequence[ClipKind],
+        selections: Sequence[FrameSelection],
+        asked: AskedQuestion,
+        budget: Budget,
+        methods: MethodNames,
+        seen: Sequence[PatchSignals | None],
+    ) -> VisualTokens:
+        """Turn chosen frames of all clips into visual tokens within one budget; see `VideoModel.reduce`."""
         ...

@@ -1,7 +1,7 @@
 """Hold an answer: the text, the frames it rests on, what it cost, the settings asked for and used."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -19,11 +19,33 @@ class ChosenFrame(NamedTuple):
         seconds: its presentation time.
         score: share of the selector's weight that this frame got from the query that chose it, in [0, 1]. It
             compares frames of this video and says nothing about whether the answer is right.
+        clip: number of its video or picture, where the question is about several.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which frames do not need
     seconds: float
     score: float
+    clip: int = 0
+
+
+class ClipShare(NamedTuple):
+    """What of an answer's budget one of several videos and pictures was given.
+
+    Attributes:
+        name: what it was named.
+        kind: whether it was shown as a "video" or as a picture ("image").
+        frames_total: frames that were sampled of it and encoded.
+        patches_per_frame: patches the vision tower cuts each into.
+        frames: that were chosen.
+        tokens: that the language model was given of it.
+    """
+
+    name: str
+    kind: str
+    frames_total: int
+    patches_per_frame: int
+    frames: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,8 @@ class Answer:
         asked, used: settings as asked for, and as they were after the limits of model and video.
         visual: the visual tokens themselves, each traceable to its frame and patch.
         budget_steps: what was tried before, this answer last, where the budget followed from the question.
+        clips: the videos and pictures, in the order of the prompt, where the question is about several;
+            `frames` are then those of the first, of the second, and so on.
     """
 
     question: str
@@ -108,6 +132,7 @@ class Answer:
     used: QuestionSettings
     visual: VisualTokens = field(compare=False, repr=False)
     budget_steps: tuple[BudgetStep, ...] = ()
+    clips: tuple[ClipShare, ...] = ()
 
     @property
     def tokens_spent(self) -> int:
@@ -135,8 +160,11 @@ class Answer:
     @property
     def tokens_per_frame(self) -> list[int]:
         """How many of the tokens that entered stand on each of `frames`: a merged token stands on one."""
-        standing = self.visual.tokens[0].frame.tolist() if self.visual.tokens else []
-        return _tokens_of([frame.index for frame in self.frames], standing)
+        found: list[int] = []
+        for clip in range(max(1, len(self.clips))):
+            standing = self.visual.tokens[clip].frame.tolist() if self.visual.tokens else []
+            found += _tokens_of([frame.index for frame in self.frames if frame.clip == clip], standing)
+        return found
 
 
 def _tokens_of(frames: list[int], standing: list[int]) -> list[int]:
@@ -216,6 +244,14 @@ def own_words(answer: Answer) -> str:
 
 def cost_line(answer: Answer) -> str:
     """What the answer cost, as `600 frames x 64 patches = 38 400 tokens -> 31 frames, 512 tokens`."""
+    if answer.clips:
+        parts = "; ".join(
+            f"{name_of(k, clip)}: {_count(clip.frames_total, 'frame')} -> {clip.frames}, "
+            f"{_count(clip.tokens, 'token')}"
+            for k, clip in enumerate(answer.clips)
+        )
+        whole = sum(clip.frames_total * clip.patches_per_frame for clip in answer.clips)
+        return f"{_count(whole, 'token')} -> {_count(answer.tokens, 'token')} ({parts})"
     total, patches, chosen = answer.frames_total, answer.patches_per_frame, len(answer.frames)
     layers = [f"{k} x {count}" for count, k in Counter(answer.tokens_per_layer).items()]
     inside = f" on average over the layers ({', '.join(layers)})" if layers else ""
@@ -228,11 +264,47 @@ def cost_line(answer: Answer) -> str:
 
 def times_line(answer: Answer) -> str:
     """When the frames are that the answer rests on, as `00:04 00:19`."""
+    if answer.clips:
+        return "; ".join(
+            name_of(k, clip)
+            + (" " + " ".join(format_clock(f.seconds) for f in answer.frames if f.clip == k))
+            * (clip.kind == "video")
+            for k, clip in enumerate(answer.clips)
+        )
     return " ".join(format_clock(frame.seconds) for frame in answer.frames)
 
 
-def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict[str, object]:
-    """The answer and what is known of its video as one JSON object: plain numbers, strings and lists."""
+def name_of(number: int, clip: ClipShare) -> str:
+    """Which of several videos and pictures is meant, as `video 2`; numbers are those of the prompt's order.
+
+    Example:
+        >>> name_of(1, ClipShare("b.jpg", "image", 1, 9, 1, 9))
+        'picture 2'
+    """
+    return f"{'video' if clip.kind == 'video' else 'picture'} {number + 1}"
+
+
+def answer_as_json(
+    answer: Answer, info: VideoInfo | Sequence[VideoInfo], report: VideoReport | Sequence[VideoReport]
+) -> dict[str, object]:
+    """The answer and what is known of its video as one JSON object: plain numbers, strings and lists.
+
+    Args:
+        answer: of any kind.
+        info, report: of its video, or of each of its clips, in their order.
+    """
+    found = _plain_answer(answer)
+    if isinstance(info, VideoInfo) and isinstance(report, VideoReport):
+        return found | {"video": {**asdict(info), "report": report.as_json()}}
+    assert not isinstance(info, VideoInfo)
+    assert not isinstance(report, VideoReport)
+    rows = zip(answer.clips, info, report, strict=True)
+    return found | {
+        "clips": [{**clip._asdict(), "video": {**asdict(i), "report": r.as_json()}} for clip, i, r in rows]
+    }
+
+
+def _plain_answer(answer: Answer) -> dict[str, object]:
     return {
         "doubts": list(answer.doubts),
         "answer": answer.text,
@@ -253,13 +325,19 @@ def answer_as_json(answer: Answer, info: VideoInfo, report: VideoReport) -> dict
         "patches_per_frame": answer.patches_per_frame,
         "frames_total": answer.frames_total,
         "frames": [
-            {**frame._asdict(), "time": format_clock(frame.seconds), "tokens": tokens}
+            {**_plain_frame(frame, bool(answer.clips)), "tokens": tokens}
             for frame, tokens in zip(answer.frames, answer.tokens_per_frame)
         ],
         "timings": {step.replace(" ", "_"): seconds for step, seconds in answer.timings.items()},
         "settings": {"asked": asdict(answer.asked), "used": asdict(answer.used)},
-        "video": {**asdict(info), "report": report.as_json()},
     }
+
+
+def _plain_frame(frame: ChosenFrame, several: bool) -> dict[str, object]:
+    found = {**frame._asdict(), "time": format_clock(frame.seconds)}
+    if not several:
+        del found["clip"]
+    return found
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -23,6 +23,7 @@ class BVLLMVisualOutput(ModelOutput):
         attention: B tensors (F_i, R, N): where each sampled token looked, before merging. None where tokens
             are not sampled frame by frame; `tokens[b].origin` says of any of them what it is made of.
         grid: rows and columns of the patches of a frame.
+        grids: the same of each clip, where several are in one prompt; None where `grid` is of all.
         pruning: B plans of what the language model drops inside; None where it drops nothing.
     """
 
@@ -33,6 +34,7 @@ class BVLLMVisualOutput(ModelOutput):
     selections: list[FrameSelection] = None  # type: ignore[assignment]
     attention: list[Tensor] | None = None
     grid: tuple[int, int] | None = None
+    grids: list[tuple[int, int]] | None = None
     pruning: list[InnerPlan] | None = None
 
     @property

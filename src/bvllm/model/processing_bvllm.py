@@ -16,7 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from bvllm.model.chat_template import check_variables, render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
-from bvllm.model.conversation import Conversation, Message, with_subtitles
+from bvllm.model.conversation import Conversation
 from bvllm.model.folder import check_processor
 from bvllm.model.video_processing_bvllm import (
     BVLLMVideoProcessor,
@@ -24,6 +24,7 @@ from bvllm.model.video_processing_bvllm import (
     VideoSource,
     is_batch,
 )
+from bvllm.video.chat_parts import Message, with_subtitles
 
 VIDEO_TOKEN = "<|video|>"
 LONGEST_QUESTION = 128  # tokens the Q-Formers read; of longer ones the end: what is asked stands last

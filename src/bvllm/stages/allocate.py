@@ -78,19 +78,35 @@ class BalancedShare:
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
         """See `BudgetPolicy.allocate`."""
-        counts = torch.ones(len(selection), dtype=torch.long)
-        tokens = min(tokens, len(selection) * patches)
-        wanted = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-12)
-        while (left := tokens - int(counts.sum())) > 0:
-            share = torch.where(counts < patches, wanted, 0.0)
-            share = share / share.sum() * left
-            given = torch.minimum(share.floor().long(), patches - counts)
-            if not int(given.sum()):  # fewer are left than frames: to the largest remainders
-                given = torch.zeros_like(counts)
-                given[share.argsort(descending=True, stable=True)[:left]] = 1
-                given *= counts < patches
-            counts = counts + given
-        return counts
+        return proportional(selection.scores, torch.full((len(selection),), patches), tokens)
+
+
+def proportional(scores: Tensor, most: Tensor, total: int) -> Tensor:
+    """Counts (n,) in proportion to scores, at least 1 and at most `most` each.
+
+    They sum to `total`, or to n where that is below n, or to the sum of `most` where that is below `total`.
+
+    Args:
+        scores: (n,) at least 0.
+        most: (n,) at least 1.
+
+    Example:
+        >>> proportional(torch.tensor([3.0, 1.0, 1.0]), torch.tensor([4, 9, 9]), 10).tolist()
+        [4, 3, 3]
+    """
+    counts, most = torch.ones(len(scores), dtype=torch.long), most.cpu()
+    total = min(total, int(most.sum()))
+    wanted = scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-12)
+    while (left := total - int(counts.sum())) > 0:
+        share = torch.where(counts < most, wanted, 0.0)
+        share = share / share.sum() * left
+        given = torch.minimum(share.floor().long(), most - counts)
+        if not int(given.sum()):  # fewer are left than there are to share: to the largest remainders
+            given = torch.zeros_like(counts)
+            given[share.argsort(descending=True, stable=True)[:left]] = 1
+            given *= counts < most
+        counts = counts + given
+    return counts
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def _picture_in(file: str | Path | bytes, limits: Limits) -> NDArray[np.uint8]:
         pictures = [picture for chunk in stream for picture in chunk.pixels]
     if len(pictures) != 1:
         raise ValueError(
-            f"frame must be a file of one picture, got {len(pictures)} in {str(file)[:200]!r}: name a picture"
+            f"a list of files must be the frames of one video, one picture each, got {len(pictures)} in "
+            f"{str(file)[:200]!r}: several videos are [{{'type': 'video', 'path': ...}}, ...]"
         )
     frame: NDArray[np.uint8] = pictures[0].permute(1, 2, 0).numpy()
     return frame

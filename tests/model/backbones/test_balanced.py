@@ -45,7 +45,7 @@ def reduced(wrapped: BalancedModel, tokens: int, methods: MethodNames = EVERY, s
 
 def written(wrapped: BalancedModel, asked, seconds=SECONDS) -> dict[str, torch.Tensor]:
     """The prompt and the pixels as the family's own processor makes them, all frames at once."""
-    full = wrapped.prompt.written(asked, seconds)
+    full = wrapped.prompt.written(asked, [seconds])
     shown = pictures(len(seconds))
     if wrapped.family.pictures:
         pixels = wrapped.processor.image_processor(list(shown), return_tensors="pt")
@@ -53,7 +53,7 @@ def written(wrapped: BalancedModel, asked, seconds=SECONDS) -> dict[str, torch.T
     if wrapped.family.pairs:
         shown = shown.repeat_interleave(2, dim=0)
     ticks = torch.arange(len(shown))
-    pixels = dict(wrapped._processed_video(shown, ticks))
+    pixels = dict(wrapped.encoder.processed_video(shown, ticks))
     if wrapped.family.flat:
         pixels = {"pixel_values": pixels["pixel_values_videos"].flatten(0, 1)}
     return full | {k: v for k, v in pixels.items() if isinstance(v, torch.Tensor)}
@@ -128,7 +128,7 @@ def test_with_fewer_it_is_the_model_whose_other_tokens_are_masked(wrapped, token
     assert int((ids == place).sum()) == tokens
     [kept] = visual.tokens
     shown = kept.frame.unique()
-    full = wrapped.prompt.written(asked, SECONDS[shown])
+    full = wrapped.prompt.written(asked, [SECONDS[shown]])
     places = (full["input_ids"][0] == place).nonzero()[:, 0]
     each = patches.shape[1]
     features = torch.randn(len(shown) * each + wrapped.family.tail, patches.shape[-1])
@@ -142,7 +142,7 @@ def test_with_fewer_it_is_the_model_whose_other_tokens_are_masked(wrapped, token
     if wrapped.family.tail:
         mask[0, places[-1]] = 1
     oracle = {k: v for k, v in full.items() if k in ("input_ids", "token_type_ids", "mm_token_type_ids")}
-    positions = wrapped.prompt.positions(full, places, SECONDS[shown], each)
+    positions = wrapped.prompt.positions(full, list(wrapped.prompt.placed(asked, visual)), [places])
     oracle["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
     if positions is not None:
         positions[0] = oracle["position_ids"]
@@ -295,7 +295,7 @@ def test_tokens_are_counted_from_the_configuration(wrapped):
     blank = torch.zeros(1, 3, *made.frame_size, dtype=torch.uint8)
     assert made.patch_features(blank).shape[1] == tokens_per_frame(config)
     asked = made.read(Question("what colour is the star"))
-    full = made.prompt.written(asked, SECONDS)
+    full = made.prompt.written(asked, [SECONDS])
     count = int((full["input_ids"] == placeholder_id(made.model)).sum())
     assert count == FRAMES * tokens_per_frame(config) + made.family.tail
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from bvllm.inference.balance import balance
-from bvllm.model.backbones import families
-from bvllm.model.backbones.families import FAMILIES, families_table
+from bvllm.model.backbones import families, several
+from bvllm.model.backbones.families import FAMILIES
+from bvllm.model.backbones.several import families_table
 from tests.model.backbones.tiny_families import make
 
 PAGE = Path(__file__).parents[3] / "docs" / "hugging-face.md"
@@ -37,3 +38,15 @@ def test_a_family_is_added_by_the_pages_own_lines(monkeypatch):
     answer = video_llm.ask([*frames.permute(0, 2, 3, 1).numpy()], "what is red", budget=20, max_new_tokens=3)
     assert answer.tokens == 20
     assert families.tokens_per_frame(model.config) == answer.patches_per_frame == 37
+
+
+def test_several_videos_are_added_by_the_pages_own_line(monkeypatch):
+    """Without a record two videos are refused; with the page's, they and a picture are not."""
+    before = several.SEVERAL["video_llava"]
+    monkeypatch.delitem(several.SEVERAL, "video_llava")
+    config = make("video_llava")[0].config
+    with pytest.raises(ValueError, match="Video-LLaVA reads one video a prompt, got 2 videos: "):
+        several.check_clips(config, ["video", "video"])
+    [code] = re.findall(r"```python title=several\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+    exec(compile(code, str(PAGE), "exec"), vars(several))
+    assert several.check_clips(config, ["video", "video", "image"]) == before

@@ -63,9 +63,16 @@ LETTERS = [chr(c) for c in range(33, 127)]
 QWEN = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>", "<|image_pad|>"]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for c in m.content %}{% if c.type == 'video' %}VIDEO"
-    "{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% elif c.type == 'image' %}IMAGE{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def template(video: str, image: str) -> str:
+    """A chat template, with what it writes for a video and for a picture."""
+    return TEMPLATE.replace("VIDEO", video).replace("IMAGE", image)
+
+
 TEXT: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "initializer_range": 0.3,
@@ -132,7 +139,7 @@ def qwen(
         image_processor=_video_processor("Qwen2VLImageProcessor", **sizes),
         tokenizer=words,
         video_processor=_video_processor("Qwen2VLVideoProcessor", **sizes),
-        chat_template=TEMPLATE.replace("VIDEO", video),
+        chat_template=template(video, video.replace("video", "image")),
     )
     return model, made
 
@@ -161,7 +168,7 @@ def llava_onevision() -> tuple[Any, Any]:
         video_processor=_video_processor("LlavaOnevisionVideoProcessor", size=size),
         num_image_tokens=36,
         vision_feature_select_strategy="full",
-        chat_template=TEMPLATE.replace("VIDEO", "<video>"),
+        chat_template=template("<video>", "<image>"),
     )
     return LlavaOnevisionForConditionalGeneration(config), made
 
@@ -187,7 +194,7 @@ def llava_next_video() -> tuple[Any, Any]:
         video_processor=_video_processor("LlavaNextVideoVideoProcessor", **size),
         patch_size=4,
         vision_feature_select_strategy="default",
-        chat_template=TEMPLATE.replace("VIDEO", "<video>"),
+        chat_template=template("<video>", "<image>"),
     )
     return LlavaNextVideoForConditionalGeneration(config), made
 
@@ -213,7 +220,7 @@ def video_llava() -> tuple[Any, Any]:
         video_processor=_video_processor("VideoLlavaVideoProcessor", **size),
         tokenizer=words,
         patch_size=4,
-        chat_template=TEMPLATE.replace("VIDEO", "<video>"),
+        chat_template=template("<video>", "<image>"),
     )
     return VideoLlavaForConditionalGeneration(config), made
 
@@ -241,7 +248,7 @@ def internvl() -> tuple[Any, Any]:
         tokenizer=words,
         video_processor=_video_processor("InternVLVideoProcessor", **size),
         image_seq_length=9,
-        chat_template=TEMPLATE.replace("VIDEO", "<video>\n"),
+        chat_template=template("<video>\n", "<IMG_CONTEXT>\n"),
     )
     return InternVLForConditionalGeneration(config), made
 
@@ -263,7 +270,7 @@ def video_llama_3() -> tuple[Any, Any]:
         image_processor=_video_processor("VideoLlama3ImageProcessor", **sizes),
         tokenizer=words,
         video_processor=_video_processor("VideoLlama3VideoProcessor", **sizes),
-        chat_template=TEMPLATE.replace("VIDEO", "<|video_pad|>"),
+        chat_template=template("<|video_pad|>", "<|image_pad|>"),
     )
     return VideoLlama3ForConditionalGeneration(config), made
 
@@ -292,7 +299,9 @@ def qwen3_vl() -> tuple[Any, Any]:
         image_processor=_video_processor("Qwen2VLImageProcessor", **sizes),
         tokenizer=words,
         video_processor=_video_processor("Qwen3VLVideoProcessor", **sizes),
-        chat_template=TEMPLATE.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>"),
+        chat_template=template(
+            "<|vision_start|><|video_pad|><|vision_end|>", "<|vision_start|><|image_pad|><|vision_end|>"
+        ),
     )
     return Qwen3VLForConditionalGeneration(config), made
 
@@ -320,7 +329,7 @@ def smolvlm() -> tuple[Any, Any]:
         tokenizer=words,
         video_processor=_video_processor("SmolVLMVideoProcessor", **size, num_frames=64, fps=1),
         image_seq_len=9,
-        chat_template=TEMPLATE.replace("VIDEO", "<video>"),
+        chat_template=template("<video>", "<image>"),
     )
     return SmolVLMForConditionalGeneration(config), made
 
@@ -352,9 +361,7 @@ def gemma3() -> tuple[Any, Any]:
         image_processor=_video_processor("Gemma3ImageProcessor", **size),
         tokenizer=words,
         image_seq_length=9,
-        chat_template=TEMPLATE.replace("c.type == 'video'", "c.type == 'image'").replace(
-            "VIDEO", "<start_of_image>"
-        ),
+        chat_template=template("", "<start_of_image>"),
     )
     model = Gemma3ForConditionalGeneration(config)
     torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # else zeros
@@ -387,7 +394,7 @@ def perception_lm() -> tuple[Any, Any]:
         video_processor=_video_processor("PerceptionLMVideoProcessor", **size),
         patch_size=4,
         pooling_ratio=2,
-        chat_template=TEMPLATE.replace("VIDEO", "<|video|>"),
+        chat_template=template("<|video|>", "<|image|>"),
     )
     return PerceptionLMForConditionalGeneration(config), made
 

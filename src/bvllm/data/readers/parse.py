@@ -17,7 +17,7 @@ from bvllm.data.chat import Message, Part
 from bvllm.data.dialogue import Beside, Dialogue, Media, MediaKind, Role, Turn
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.data.form_faults import field_of, form_faults
-from bvllm.model.conversation import subtitle_part
+from bvllm.video.chat_parts import subtitle_part
 from bvllm.video.part_words import PART_WORDS, VideoPart, check_keys
 
 # (kind, name in the row, subfolder the row names) -> the media; raises InvalidRow.

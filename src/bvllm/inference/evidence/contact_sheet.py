@@ -1,5 +1,6 @@
 """Gather what every form of evidence shows: tiles, times and the course of the selection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,15 @@ from bvllm.common.text import LETTERS, format_clock
 from bvllm.inference.encode import EncodedVideo
 from bvllm.inference.evidence.heatmap import heat_maps
 from bvllm.inference.model import VisualTokens
-from bvllm.inference.results import Answer, answer_line, cost_line, doubt_line, notes_lines, own_words
+from bvllm.inference.results import (
+    Answer,
+    answer_line,
+    cost_line,
+    doubt_line,
+    name_of,
+    notes_lines,
+    own_words,
+)
 from bvllm.primitives.pooling import grid_shape
 from bvllm.video import VideoInfo
 
@@ -88,18 +97,26 @@ class ContactSheet:
     colours: str = LOOKED
 
 
-def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
-    """Gather what is to be shown about an answer."""
+def contact_sheet(encoded: EncodedVideo | Sequence[EncodedVideo], answer: Answer) -> ContactSheet:
+    """Gather what is to be shown about an answer.
+
+    Args:
+        encoded: its video, or its clips, in their order.
+        answer: of any kind.
+    """
     learned = answer.used.select == "learned"
+    clips = [encoded] if isinstance(encoded, EncodedVideo) else list(encoded)
+    tiles = [tile for number, clip in enumerate(clips) for tile in _tiles(clip, answer, number)]
+    alone = clips[0] if len(clips) == 1 else None
     return ContactSheet(
         question=answer.question,
         options=tuple(zip(LETTERS, answer.options, strict=False)),
         answer=answer_line(answer),
         letter=answer.letter,
         cost=cost_line(answer),
-        notes=(*map(str, encoded.report.warnings), *notes_lines(answer)),
-        tiles=_tiles(encoded, answer),
-        duration=max(encoded.report.seconds, float(encoded.seconds[-1]), 1e-3),
+        notes=(*(str(w) for clip in clips for w in clip.report.warnings), *notes_lines(answer)),
+        tiles=tuple(tiles),
+        duration=None if alone is None else max(alone.report.seconds, float(alone.seconds[-1]), 1e-3),
         curve=_curve(answer) if learned else (),
         doubt=doubt_line(answer),
         own_words=own_words(answer),
@@ -108,11 +125,12 @@ def contact_sheet(encoded: EncodedVideo, answer: Answer) -> ContactSheet:
     )
 
 
-def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
-    size = tile_size(encoded.info)
-    pixels = encoded.store.get([frame.index for frame in answer.frames]).permute(0, 2, 3, 1).numpy()
-    heats = frame_heats(answer)
-    [selection] = answer.visual.selections or []
+def _tiles(encoded: EncodedVideo, answer: Answer, clip: int) -> tuple[Tile, ...]:
+    size, frames = tile_size(encoded.info), [frame for frame in answer.frames if frame.clip == clip]
+    pixels = encoded.store.get([frame.index for frame in frames]).permute(0, 2, 3, 1).numpy()
+    heats = frame_heats(answer, clip)
+    selection = answer.visual.selections[clip]
+    whose = f"{name_of(clip, answer.clips[clip])}, " if answer.clips else ""
     agree = selection.size.round().long().tolist()
     voters = min(len(selection.logits), answer.used.frames) if answer.used.select == "learned" else 0
     learned = answer.used.select == "learned"
@@ -124,9 +142,9 @@ def _tiles(encoded: EncodedVideo, answer: Answer) -> tuple[Tile, ...]:
             frame.seconds,
             votes_line(agree[k], voters, frame.score)
             if learned
-            else _reason(answer.used.select, frame.score),
+            else whose + _reason(answer.used.select, frame.score),
         )
-        for k, frame in enumerate(answer.frames)
+        for k, frame in enumerate(frames)
     )
 
 
@@ -140,19 +158,21 @@ def _sampled(visual: VisualTokens) -> bool:
     return bool(visual.attention) and visual.attention is not None and visual.attention[0] is not None
 
 
-def frame_heats(answer: Answer) -> np.ndarray | None:
-    """(F, rows, columns) in 0..1, where the tokens of each chosen frame come from.
+def frame_heats(answer: Answer, clip: int = 0) -> np.ndarray | None:
+    """(F, rows, columns) in 0..1, where the tokens of each chosen frame of a clip come from.
 
     By a sampler's attention, else by their origin; None where neither is known.
     """
     visual = answer.visual
     if visual.attention and _sampled(visual):
         weights = visual.attention[0]
-    elif visual.tokens and visual.tokens[0].steps:
-        weights = visual.tokens[0].origin.share_of_inputs().view(len(answer.frames), 1, -1)
+    elif visual.tokens and visual.tokens[clip].steps:
+        frames = len(visual.selections[clip])
+        weights = visual.tokens[clip].origin.share_of_inputs().view(frames, 1, -1)
     else:
         return None
-    return heat_maps(weights, visual.grid or grid_shape(weights.shape[-1]))
+    grid = visual.grids[clip] if visual.grids else visual.grid
+    return heat_maps(weights, grid or grid_shape(weights.shape[-1]))
 
 
 def votes_line(votes: int, voters: int, weight: float) -> str:

@@ -1,5 +1,6 @@
 """Write the evidence for an answer: chosen frames, their times, and what the model attended to."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bvllm.common.files import SUFFIXES, check_evidence_path, replace_file
@@ -14,13 +15,13 @@ __all__ = ["check_evidence_path", "write_evidence", "write_sheet"]
 WRITERS = dict(zip(SUFFIXES, (as_html, as_png)))
 
 
-def write_evidence(path: str | Path, encoded: EncodedVideo, answer: Answer) -> Path:
+def write_evidence(path: str | Path, encoded: EncodedVideo | Sequence[EncodedVideo], answer: Answer) -> Path:
     """Write a contact sheet of the frames that an answer rests on.
 
     Args:
         path: where to; `.html` makes one self-contained page, `.png` one picture. What was there is replaced
             at once or not at all.
-        encoded: the video the question was about.
+        encoded: the video the question was about, or its clips, in their order.
         answer: what `bvllm.inference.ask.answer` gave for it.
 
     Returns:

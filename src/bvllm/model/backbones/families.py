@@ -67,25 +67,27 @@ class Family:
     settings: tuple[tuple[str, bool], ...] = ()
     tested: str = "transformers 5.23"
 
-    def passed(self, features: Tensor, width: int) -> "DeepOutput":
+    def passed(self, features: Tensor, width: int, *, listed: bool | None = None) -> "DeepOutput":
         """Tokens of one clip, (K, D + ...), as `mm_encoder_outputs` takes them.
 
         Args:
             width: D; what follows on the channels belongs to single layers.
+            listed: as the attribute, where pictures differ from videos.
         """
         own, *deeper = features.split(width, dim=-1)
-        output = DeepOutput(pooler_output=[own] if self.listed else own[None])
+        output = DeepOutput(pooler_output=[own] if (self.listed if listed is None else listed) else own[None])
         if self.deep:
             output.deepstack_features = [[part] for part in deeper]
         return output
 
     def together(self, outputs: "Sequence[DeepOutput]") -> "DeepOutput":
-        """What `passed` gave for several clips, as it is taken for a batch of them."""
+        """What `passed` gave for several clips of one kind, as it is taken for all of them."""
         parts: list[Tensor] = []
         for output in outputs:
             assert output.pooler_output is not None  # `passed` fills it
             parts += list(output.pooler_output)
-        made = DeepOutput(pooler_output=parts if self.listed else torch.cat(parts)[None])
+        listed = isinstance(outputs[0].pooler_output, list)
+        made = DeepOutput(pooler_output=parts if listed else torch.cat(parts)[None])
         if self.deep:
             layers = zip(*(output.deepstack_features or [] for output in outputs))
             made.deepstack_features = [[part for layer in same for part in layer] for same in layers]
@@ -142,21 +144,6 @@ FAMILIES: dict[str, Family] = {
         "Qwen3-VL", listed=True, pairs=True, rotary_3d=True, writes_time=True, any_size=True, deep=True
     ),
 }
-
-
-def families_table() -> str:
-    """The families as a table in Markdown."""
-    rows = [
-        "| `model_type` | family | frames' times reach it by | a chosen frame is shown | `prune_layers` |",
-        "|---|---|---|---|---|",
-    ]
-    for kind, family in FAMILIES.items():
-        placed = family.seconds_per_position is not None
-        by = "temporal positions" if placed else "the prompt's text" if family.writes_time else "nothing"
-        shown = "twice, as one temporal patch" if family.pairs else "once"
-        inner = "yes" if family.inner else "no"
-        rows.append(f"| `{kind}` | {family.title} | {by} | {shown} | {inner} |")
-    return "\n".join(rows)
 
 
 def family_of(config: PreTrainedConfig) -> Family:
@@ -278,11 +265,28 @@ def encode(model: PreTrainedModel, family: Family, pixels: dict[str, Tensor], fr
         pixels: what the family's video processor made of the frames.
         frames: t.
     """
-    method = getattr(model.base_model, family.method)
-    output = method(**pixels, return_dict=True)
-    parts = [output.pooler_output, *(output.deepstack_features if family.deep else ())]
-    rows = torch.cat([_rows(part) for part in parts], dim=-1)
+    rows = _tokens(getattr(model.base_model, family.method)(**pixels, return_dict=True), family)
     return rows[: len(rows) - family.tail].unflatten(0, (frames, -1))
+
+
+def encode_picture(
+    model: PreTrainedModel, family: Family, pixels: dict[str, Tensor], copies: int, tail: int
+) -> Tensor:
+    """Visual tokens of one picture, by the model's own method for pictures: (1, N, D + ...), as of a frame.
+
+    Args:
+        pixels: what the family's image processor made of it.
+        copies: how often it is in there.
+        tail: tokens behind each copy that are of no place in it; left out.
+    """
+    rows = _tokens(model.base_model.get_image_features(**pixels, return_dict=True), family)
+    return rows[None, : len(rows) // copies - tail]
+
+
+def _tokens(output: Any, family: Family) -> Tensor:
+    """(K, D + ...) of an encoder's output; what is for single layers follows on the channels."""
+    parts = [output.pooler_output, *(output.deepstack_features if family.deep else ())]
+    return torch.cat([_rows(part) for part in parts], dim=-1)
 
 
 def _rows(found: Tensor | Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from bvllm.model.conversation import Message
 from bvllm.model.dynamic.configuration_dynamic import ALLOCATIONS, DynamicVLMConfig
 from bvllm.model.dynamic.times import write_frames
 from bvllm.model.processing_bvllm import (
@@ -22,6 +21,7 @@ from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.merge_tokens import equal_shares
 from bvllm.stages.pipeline import thin_evenly
+from bvllm.video.chat_parts import Message
 
 SYSTEM = "You are a helpful visual assistant."
 # ChatML with the paper's system prompt where a chat brings none. What ends a clip's line is written with its
