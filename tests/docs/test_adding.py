@@ -23,7 +23,7 @@ def red_video(path):
     return path
 
 
-@pytest.mark.parametrize("page", ["adding-a-method.md", "adding-a-backbone.md", "adding-a-task.md"])
+@pytest.mark.parametrize("page", ["adding-a-method.md", "adding-a-model.md", "adding-a-task.md"])
 def test_a_page_has_six_steps(page):
     assert steps(page) == list("123456")
 
@@ -34,7 +34,7 @@ def found(tmp_path_factory):
     home = tmp_path_factory.mktemp("pages")
     copy_checkout(home)
     contract, method_ask, method_eval = follow("adding-a-method.md", home)
-    ask, random, index, types = follow("adding-a-backbone.md", home)
+    ask, random, index, types = follow("adding-a-model.md", home)
     task_tests, task_types, task_eval = follow("adding-a-task.md", home)
     red_video(home / "video.mp4")
     make_world(home / "world", split="test", count=1, seconds=(8, 8), seed=1, workers=1)

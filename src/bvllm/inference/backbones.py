@@ -1,7 +1,7 @@
 """Name the model families that can be asked about videos, and the function that loads each of them.
 
 A family is one class with the methods of `bvllm.inference.model.VideoModel` and one line in this table;
-docs/adding-a-backbone.md shows it step by step.
+docs/adding-a-model.md shows it step by step.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def loader_of(model_type: object, name: str) -> Loader:
         known = ", ".join((*BACKBONES, *FAMILIES))
         raise ModelError(
             f"model {name!r} must be of a family that bvllm can ask ({known}), got model_type "
-            f"{model_type!r}: docs/adding-a-backbone.md says how to add one"
+            f"{model_type!r}: docs/adding-a-model.md says how to add one"
         )
     module, _, function = home.partition(":")
     loader: Loader = getattr(import_module(module), function)
