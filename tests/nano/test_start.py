@@ -7,7 +7,7 @@ import torch
 
 import bvllm
 from bvllm.model.presets import nano_text
-from bvllm.nano.start import language_of
+from bvllm.nano.start import language_of, tower_of
 
 
 @dataclass
@@ -50,3 +50,9 @@ def test_words_move_with_their_vectors_and_new_ones_are_noise_of_their_scale(nan
 def test_a_model_of_another_size_is_refused(nano):
     with pytest.raises(ValueError, match=r"start must be a nano with a clock.*leave it out"):
         language_of("nano", Words({}), config(8, num_hidden_layers=2))
+
+
+def test_a_tower_is_gone_on_from(nano):
+    own = nano.model.model.vision_tower.state_dict()
+    found = tower_of("nano").state_dict()
+    assert all(torch.equal(found[name], own[name].float()) for name in own)

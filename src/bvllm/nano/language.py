@@ -29,7 +29,7 @@ from bvllm.synthetic.vocabulary import COLOURS, Split
 IGNORE = -100
 NOWHERE = (0.0, 0.0, 0.0)
 WAVES = 4  # lengths of waves that tell a place, across and down
-BUSY_SHARE = 0.55  # of the examples, where there are busy scenes
+BUSY_SHARE = 0.6  # of the examples, where there are busy scenes
 AnyExample = Example | BusyExample
 QUESTION_WEIGHT = 0.3  # the question names what the captions show, so learning to say it teaches to look back
 SPLITS = 3  # parts of a batch, by length

@@ -1,7 +1,7 @@
-"""Go on from a language model that was trained before, with words that it does not know yet."""
+"""Go on from a tower and a language model that were trained before, with words that they do not know yet."""
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
+from transformers import AutoTokenizer, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.model_name import resolve_model
@@ -42,3 +42,18 @@ def language_of(
     clock = ClockEmbedding(config.hidden_size)
     clock.load_state_dict(model.model.clock.state_dict())
     return language_model, clock
+
+
+def tower_of(name: str) -> CLIPVisionModel:
+    """The vision tower of a trained nano.
+
+    Args:
+        name: a packaged model or a folder.
+
+    Raises:
+        ValueError: the name means nothing.
+    """
+    folder = resolve_model(name)
+    model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())
+    tower: CLIPVisionModel = model.model.vision_tower
+    return tower

@@ -53,7 +53,7 @@ class LlavaRecipe:
         words_minutes, align_minutes: the most that these stages take.
     """
 
-    shared: Recipe = field(default_factory=lambda: replace(BOTH_WORLDS, stages=()))
+    shared: Recipe = field(default_factory=lambda: replace(BOTH_WORLDS, stages=(), matching_minutes=0))
     words_minutes: float = 2.0
     align_minutes: float = 1.5
     stages: tuple[LlavaStage, ...] = (PROJECTOR, WHOLE)
