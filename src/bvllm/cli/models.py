@@ -3,6 +3,12 @@
 from bvllm.cli.console import silence_libraries
 from bvllm.cli.json_output import JsonOption, deliver
 
+EVERYWHERE = (
+    "Every family answers about a video or a picture, streams, samples and searches with beams (in Python, "
+    "`generate_as`); of beams over several videos PerceptionLM's own generate is no measure."
+)
+TESTED = "Tested with tiny random models of transformers 5.23."
+
 
 def models(json_target: JsonOption = None) -> None:
     """List the models and families that can be asked."""
@@ -18,7 +24,7 @@ def models(json_target: JsonOption = None) -> None:
     )
     deliver(
         json_target,
-        lambda: f"{own}\n\n{families_table()}\n\nTested with tiny random models of transformers 5.23.",
+        lambda: f"{own}\n\n{families_table()}\n\n{EVERYWHERE}\n\n{TESTED}",
         lambda: {kind: _as_object(kind) for kind in FAMILIES},
     )
 
