@@ -1,6 +1,7 @@
 """The leaderboard: fair rows, paired intervals, a run that goes on after a kill, costs that are measured."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from bvllm.cli import main
 from bvllm.cli.leaderboard import budget_counts
 from bvllm.evaluation.leaderboard import run
 from bvllm.evaluation.leaderboard.entries import all_entries, entries_named
-from bvllm.evaluation.leaderboard.make import Leaderboard
+from bvllm.evaluation.leaderboard.make import Leaderboard, model_for_all
 from bvllm.evaluation.leaderboard.measure import first_call, peak_memory
 from bvllm.evaluation.leaderboard.rows import ROWS, AnswerRow, RowFile, RunSettings
 from bvllm.evaluation.leaderboard.run import ask_all, chosen_items
@@ -215,3 +216,9 @@ def test_methods_are_listed_and_told_in_full(capsys):
     assert "needs: the layers of the language model" in told
     assert main(["methods", "tme"]) == 2
     assert "did you mean 'tome'?" in capsys.readouterr().err
+
+
+def test_a_missing_plotter_is_named_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"a plot needs matplotlib, got none: pip install 'bvllm\[plot\]'"):
+        model_for_all("llava-nano", None)

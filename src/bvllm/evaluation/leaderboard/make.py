@@ -8,7 +8,7 @@ from pathlib import Path
 from bvllm.common.files import replace_file
 from bvllm.evaluation.evaluate import no_nan
 from bvllm.evaluation.leaderboard.entries import Entry
-from bvllm.evaluation.leaderboard.plot import plot
+from bvllm.evaluation.leaderboard.plot import needs_matplotlib, plot
 from bvllm.evaluation.leaderboard.rows import CELLS, RowFile, RunSettings
 from bvllm.evaluation.leaderboard.run import Progress, ask_all, chosen_items, digest_of
 from bvllm.evaluation.leaderboard.table import Standing, remarks, standings, table
@@ -82,8 +82,7 @@ def model_for_all(name: str, scorer: str | None) -> BalancedModel:
         ModelError: it cannot be loaded.
         ImportError: matplotlib is not installed; hours of asking should not end without it.
     """
-    import matplotlib  # noqa: F401
-
+    needs_matplotlib()
     loaded = load_model(name, scorer=scorer)
     if not isinstance(loaded, BalancedModel):
         raise ValueError(

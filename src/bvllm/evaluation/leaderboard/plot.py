@@ -12,6 +12,18 @@ NAMED = 6  # curves with a colour and a name, beside the reference
 WIDTH, HEIGHT, DPI = 8.0, 4.6, 110
 
 
+def needs_matplotlib() -> None:
+    """Say what to install where there is nothing to plot with.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError("a plot needs matplotlib, got none: pip install 'bvllm[plot]'") from error
+
+
 def plot(found: Sequence[Standing], reference: str, target: Path) -> Path:
     """Write the plot as PNG.
 
@@ -23,10 +35,9 @@ def plot(found: Sequence[Standing], reference: str, target: Path) -> Path:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ImportError("a plot needs matplotlib, got none: pip install 'bvllm[plot]'") from error
+    needs_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure((WIDTH, HEIGHT), layout="constrained")
     axes = figure.add_subplot()
     running = [one for one in found if one.refused is None and one.entry != BLIND]
