@@ -64,10 +64,7 @@ def warm_up_tower(
         The tower in eval mode, and its text side, which B-VLLM has no use for but a search over videos has.
     """
     torch.manual_seed(seed)
-    # Eager attention has the faster backward pass on a CPU.
-    tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
-    if start is not None:
-        tower.load_state_dict(start.state_dict())
+    tower = _first_tower(config, start)
     captions = [describe(needle) for needle in pool.needles]
     text = TextEncoder(sorted({w for c in captions for w in c.split()}), config.hidden_size)
     reader = PatchReader(config.hidden_size, config.num_attention_heads)
@@ -78,11 +75,10 @@ def warm_up_tower(
         targets = BusyTargets.of(busy, config.image_size // config.patch_size)
         parameters += heads.parameters()
     batch -= crowded
-    steps = max(1, int(epochs * len(pool) / batch))
     loop = StageLoop(
         "tower",
         parameters,
-        steps=steps,
+        steps=max(1, int(epochs * len(pool) / batch)),
         minutes=minutes,
         lr=lr,
         warmup=200,
@@ -120,6 +116,14 @@ def warm_up_tower(
         loss.backward()
         loop.descend()
     return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
+
+
+def _first_tower(config: CLIPVisionConfig, start: CLIPVisionModel | None) -> CLIPVisionModel:
+    """With eager attention, which has the faster backward pass on a CPU."""
+    tower = CLIPVisionModel._from_config(config, attn_implementation="eager").train()
+    if start is not None:
+        tower.load_state_dict(start.state_dict())
+    return tower
 
 
 def without_colour(caption: str) -> str:
