@@ -57,7 +57,7 @@ def test_layers_lie_at_the_same_heights_of_another_model():
     assert INNER["pyramiddrop"]().schedule(480, 225, 28).cuts == (7, 14, 21)
     assert INNER["fastv"]().schedule(100, 60, 28).cuts == (2,)
     assert INNER["fastv"]().schedule(100, 90, 28, first=3).cuts == (3,)
-    assert INNER["aim"]().schedule(104, 65, 28).counts[20:] == (13, *(0,) * 7), "none is left in the end"
+    assert INNER["aim"]().schedule(112, 74, 28).counts[20:] == (28, 14, *(0,) * 6), "none is left in the end"
 
 
 def test_wrong_use_is_refused():
