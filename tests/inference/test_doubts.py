@@ -85,7 +85,9 @@ def test_unknown_words_are_named_those_of_options_too(nano, footage):
 def test_the_doubt_comes_first_on_the_page_in_json_and_on_the_screen(nano, footage, tmp_path, capsys):
     given = answer(footage, "is there a dog?", nano)
     assert doubt_line(given).startswith("a guess: ")
-    assert next(iter(answer_as_json(given, footage.info, footage.report))) == "doubts"
+    told = answer_as_json(given, footage.info, footage.report)
+    assert next(iter(told)) == "doubts"
+    assert json.loads(json.dumps(given.trace)) == {k: v for k, v in told.items() if k != "video"}
     video = str(write_video(tmp_path / "video.mp4", 4))
     page = tmp_path / "page.html"
     assert main(["ask", video, "is there a dog?", "--no-index", "--evidence", str(page)]) == 0

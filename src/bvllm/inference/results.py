@@ -140,6 +140,14 @@ class Answer:
         return sum(step.tokens for step in self.budget_steps) if self.budget_steps else self.tokens
 
     @property
+    def trace(self) -> dict[str, object]:
+        """How the answer came about, ready for `json.dumps`, as `--json` tells it but for the video.
+
+        Frames with times and tokens, settings asked for and used, steps of an automatic budget, timings.
+        """
+        return _plain_answer(self)
+
+    @property
     def own_letter(self) -> str | None:
         """The option that the free words name; None where they name none, or there are none."""
         return named_letter(self.free_text, self.options)
