@@ -9,8 +9,9 @@ import torch
 from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
-from bvllm.nano.matching import Tellings, match_loss, match_tokens, pair, told_of
+from bvllm.nano.matching import match_loss, match_tokens, pair, told_of
 from bvllm.nano.steps import clips
+from bvllm.nano.tellings import Tellings
 
 
 def test_each_token_tells_of_one_thing_and_the_asked_come_first():
@@ -41,7 +42,7 @@ def test_what_the_question_is_about_is_told_first(busy_model, busy_bank, world_t
 def test_tokens_learn_what_frames_hold_and_come_apart(busy_model, busy_bank, world_tokenizer):
     """On a few frames over and over: what is told is learned, and not as one vector for all tokens."""
     batch = list(islice(clips(busy_bank, "train", (8, 40), 8, 5, 1.0), 12))
-    tellings = Tellings(busy_model, world_tokenizer, Where(48))
+    tellings = Tellings(busy_model.get_input_embeddings().weight, world_tokenizer, Where(48))
     busy_model.requires_grad_(False)
     learned = [busy_model.model.token_sampler, busy_model.model.multi_modal_projector]
     parameters = [p for part in learned for p in part.requires_grad_(True).parameters()]

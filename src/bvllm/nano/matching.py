@@ -24,9 +24,10 @@ from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.busy_examples import BusyExample, told_thing
 from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import NOWHERE, Where
+from bvllm.nano.language import Where
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.steps import TrainingClip, clips, question_tokens
+from bvllm.nano.tellings import Tellings
 from bvllm.nano.tuning import free_only
 from bvllm.synthetic.sampling import describe
 
@@ -37,30 +38,7 @@ BUSY = 0.8  # share of busy examples
 SECONDS = (8.0, 40.0)
 ASKED_WEIGHT = 2.0  # of a thing that the question is about, beside any other
 EMPTY_WEIGHT = 0.1  # of a token that no thing is left for
-SUMMED = 3  # words of a usual telling, whose sum varies as much more than one
 FIRST = 1e6  # off the cost of things that are paired first
-
-
-class Tellings:
-    """What is told of frames, as the language model's vectors."""
-
-    def __init__(
-        self, model: BVLLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, where: Where
-    ) -> None:
-        self.table = model.model.language_model.get_input_embeddings().weight.detach()
-        self.tokenizer, self.where = tokenizer, where
-        self.known: dict[str, Tensor] = {}
-        self.variance = float(self.table.var()) * SUMMED
-
-    @torch.no_grad()
-    def vectors(self, told: list[Told]) -> Tensor:
-        """(n, D)."""
-        for words in {one.words for one in told} - self.known.keys():
-            ids = self.tokenizer(words, add_special_tokens=False).input_ids
-            self.known[words] = self.table[ids].sum(dim=0)
-        places = torch.tensor([one.place or NOWHERE for one in told])
-        found: Tensor = torch.stack([self.known[one.words] for one in told]) + self.where(places)
-        return found
 
 
 def told_of(clip: TrainingClip, time: int) -> tuple[list[Told], int]:
@@ -127,7 +105,10 @@ def match_tokens(
         seed=seed,
         control=control,
     )
-    rng, tellings = np.random.default_rng((loop.seed, 79)), Tellings(model, tokenizer, where)
+    rng, tellings = (
+        np.random.default_rng((loop.seed, 79)),
+        Tellings(model.get_input_embeddings().weight, tokenizer, where),
+    )
     stream = clips(bank, "train", SECONDS, model.config.num_selected_frames, loop.seed, BUSY)
     model.train()
     for _ in loop:

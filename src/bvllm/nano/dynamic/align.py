@@ -20,8 +20,9 @@ from bvllm.model.visual import Projector
 from bvllm.nano.busy_examples import told_thing
 from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import NOWHERE, Where
+from bvllm.nano.language import Where
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.tellings import Tellings
 from bvllm.stages.frame_grids import Grid
 from bvllm.synthetic.busy.things import Scene
 from bvllm.synthetic.needles import Caption, Needle, Picture, Sticker
@@ -29,7 +30,6 @@ from bvllm.synthetic.sampling import describe
 
 EMPTY_WEIGHT = 0.3  # of the loss on cells that hold nothing, of which there are many
 SETTLED = 256  # frames by which the projector's first weights are scaled
-SUMMED = 3  # words of a usual caption, whose sum varies as much more than one
 BAND = 0.15  # half the height of a caption's band
 
 
@@ -79,7 +79,8 @@ def align_cells(
         control=control,
     )
     rng, native = np.random.default_rng((loop.seed, 61)), model.config.native_grid
-    words, frames_of = _Words(model, tokenizer, where), _Frames(bank)
+    frames_of = _Frames(bank)
+    words = Tellings(model.get_input_embeddings().weight, tokenizer, where)
     if not loop.step:
         some = torch.from_numpy(rng.integers(0, len(bank.frames), SETTLED))
         settle(projector, bank.patches[some].float().flatten(0, 1), words.variance**0.5)
@@ -172,7 +173,7 @@ def _inside(share: float, cells: int) -> int:
     return min(cells - 1, max(0, int(share * cells)))
 
 
-def _targets(cells: list[Cells], grid: Grid, words: "_Words") -> tuple[Tensor, Tensor, Tensor]:
+def _targets(cells: list[Cells], grid: Grid, words: Tellings) -> tuple[Tensor, Tensor, Tensor]:
     """Places of cells that tell of something, their vectors, and places of cells that nothing lies over."""
     places: list[int] = []
     told: list[Told] = []
@@ -183,30 +184,6 @@ def _targets(cells: list[Cells], grid: Grid, words: "_Words") -> tuple[Tensor, T
         told += frame.told.values()
         empty += [start + cell for cell in range(grid.cells) if cell not in frame.touched]
     return torch.tensor(places, dtype=torch.long), words.vectors(told), torch.tensor(empty, dtype=torch.long)
-
-
-class _Words:
-    """What is told, as the language model's vectors."""
-
-    def __init__(
-        self, model: DynamicVLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, where: Where
-    ) -> None:
-        self.table = model.model.language_model.get_input_embeddings().weight.detach()
-        self.tokenizer, self.where = tokenizer, where
-        self.known: dict[str, Tensor] = {}
-        self.variance = float(self.table.var()) * SUMMED
-
-    @torch.no_grad()
-    def vectors(self, told: list[Told]) -> Tensor:
-        """(n, D)."""
-        if not told:
-            return self.table[:0]
-        for words in {one.words for one in told} - self.known.keys():
-            ids = self.tokenizer(words, add_special_tokens=False).input_ids
-            self.known[words] = self.table[ids].sum(dim=0)
-        places = torch.tensor([one.place or NOWHERE for one in told])
-        found: Tensor = torch.stack([self.known[one.words] for one in told]) + self.where(places)
-        return found
 
 
 class _Frames:
