@@ -107,7 +107,7 @@ def match_tokens(
     )
     rng, tellings = (
         np.random.default_rng((loop.seed, 79)),
-        Tellings(model.get_input_embeddings().weight, tokenizer, where),
+        Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where),
     )
     stream = clips(bank, "train", SECONDS, model.config.num_selected_frames, loop.seed, BUSY)
     model.train()

@@ -80,7 +80,7 @@ def align_cells(
     )
     rng, native = np.random.default_rng((loop.seed, 61)), model.config.native_grid
     frames_of = _Frames(bank)
-    words = Tellings(model.get_input_embeddings().weight, tokenizer, where)
+    words = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
     if not loop.step:
         some = torch.from_numpy(rng.integers(0, len(bank.frames), SETTLED))
         settle(projector, bank.patches[some].float().flatten(0, 1), words.variance**0.5)
