@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tower", choices=("tiny", "released"), default="tiny")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # threads that wait for one another spin, and CPU time counts it
     measure = overhead if options.tower == "released" else reading
     measure(options.frames, options.rounds)
 
