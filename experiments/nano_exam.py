@@ -1,6 +1,6 @@
 """Examine nano on both worlds, at lengths that cannot be encoded as files in the time there is.
 
-    python -m experiments.nano_exam [MODEL] [--questions 300] [--seed 77] [--balance] [--out exam.json]
+    python -m experiments.nano_exam [MODEL] [--questions 300] [--seed 77] [--out exam.json]
 
 Scenes of seeds that no training uses are drawn, compressed and seen by the tower once; a video of any length
 is a choice of those frames, as in training. `bvllm eval` measures the same on real files, where an hour takes
@@ -9,7 +9,6 @@ minutes to draw. Every question has its options; the one whose words are the lik
 """
 
 import argparse
-import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -45,7 +44,6 @@ LENGTHS = {"64 s": (8.0, 64.0), "10 min": (600.0, 600.0), "1 h": (3600.0, 3600.0
 OF_TWO = ("relation", "counting", "odd", "binding")
 PLAIN_SCENES, BUSY_SCENES = 300, 1500
 BATCH = 20
-FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 Swap = Callable[[BVLLMVisualOutput], list[Tensor]]
 
 
@@ -159,17 +157,6 @@ def nothing(visual: BVLLMVisualOutput) -> list[Tensor]:
     return [torch.zeros_like(given) for given in visual.pooler_output]
 
 
-def fewer(model: BVLLMForConditionalGeneration, frames: int, tokens: int) -> BVLLMForConditionalGeneration:
-    """The same trained model with some of its queries, evenly chosen: L* and R at inference (Fig. 3a)."""
-    made = copy.deepcopy(model)
-    for reader, count in ((made.model.frame_selector, frames), (made.model.token_sampler, tokens)):
-        queries = reader.reader.queries
-        kept = (2 * torch.arange(count) + 1) * len(queries.weight) // (2 * count)
-        queries.weight = torch.nn.Parameter(queries.weight.detach()[kept])
-    made.config.num_selected_frames, made.config.tokens_per_frame = frames, tokens
-    return made
-
-
 @torch.inference_mode()
 def looks(
     model: BVLLMForConditionalGeneration,
@@ -222,7 +209,6 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="nano")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--balance", action="store_true", help="also R and L* at inference")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     loaded = load_model(options.model)
@@ -261,12 +247,6 @@ def main() -> None:
     seen = looks(model, tokenizer, bank, spatial)
     print(seen)
     told |= {name: [value, len(spatial)] for name, value in seen.items()}
-    if options.balance:
-        for frames in FRAMES:
-            for tokens in TOKENS:
-                made = fewer(model, frames, tokens)
-                some = list(islice(clips(bank, "busy", "10 min", frames, options.seed), options.questions))
-                ask(f"L* {frames}, R {tokens}", mark(made, tokenizer, bank, some))
     if options.out:
         options.out.write_text(json.dumps(told, indent=1) + "\n")
 

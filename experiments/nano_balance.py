@@ -1,0 +1,138 @@
+"""Vary L* and R at inference on one trained model: what a frame more is worth, and what a token more.
+
+    python -m experiments.nano_balance [MODEL] [--questions 300] [--length "64 s"] [--out balance.json]
+    python -m experiments.nano_balance --read balance.json --picture balance.png
+
+As the paper's Figures 3a and 5 do on one trained model (Secs. 5.3 and 8.2): some of the trained queries are
+kept, evenly chosen. Where L* R is the same, a clip costs at most the same number of tokens, and a frame more
+is paid for with tokens of every frame: the balance that the paper's title names. All are asked the same
+questions, of the busy world.
+"""
+
+import argparse
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from bvllm.evaluation.evaluate import Share
+from bvllm.inference.loading import load_model
+from bvllm.model import BVLLMForConditionalGeneration
+from experiments.nano_exam import LENGTHS, clips, draw_bank, mark
+
+FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
+THETAS = (8, 16, 32)  # limits within which frames and tokens are traded
+Measured = Mapping[tuple[int, int], tuple[Share, float]]  # by (L*, R): right answers, and tokens a clip
+
+
+def fewer(model: BVLLMForConditionalGeneration, frames: int, tokens: int) -> BVLLMForConditionalGeneration:
+    """The same trained model with some of its queries, evenly chosen: L* and R at inference (Fig. 3a)."""
+    made = copy.deepcopy(model)
+    for reader, count in ((made.model.frame_selector, frames), (made.model.token_sampler, tokens)):
+        queries = reader.reader.queries
+        kept = (2 * torch.arange(count) + 1) * len(queries.weight) // (2 * count)
+        queries.weight = torch.nn.Parameter(queries.weight.detach()[kept])
+    made.config.num_selected_frames, made.config.tokens_per_frame = frames, tokens
+    return made
+
+
+def measure(
+    model_name: str, questions: int, seed: int, length: str
+) -> dict[tuple[int, int], tuple[Share, float]]:
+    """Ask the same questions at every L* and R."""
+    loaded = load_model(model_name)
+    model, tokenizer = loaded.model.float().eval(), loaded.processor.tokenizer
+    bank = draw_bank(model, seed)
+    found: dict[tuple[int, int], tuple[Share, float]] = {}
+    for frames in FRAMES:
+        for tokens in (t for t in TOKENS if t <= model.config.tokens_per_frame):
+            asked = list(islice(clips(bank, "busy", length, frames, seed), questions))
+            marks = mark(fewer(model, frames, tokens), tokenizer, bank, asked)
+            spent = sum(m.tokens for m in marks) / len(marks)
+            found[frames, tokens] = Share.of([m.right for m in marks]), spent
+            print(f"L* {frames}, R {tokens}: {found[frames, tokens][0]}, {spent:.1f} tokens", flush=True)
+    return found
+
+
+def draw(found: Measured, file: Path) -> None:
+    """Left, what L* is worth at every R; right, what each split of one limit is worth.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'bvllm[plot]'") from error
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    free, traded = figure.subplots(1, 2, sharey=True)
+    lines = {f"R = {r}": [(k, r) for k, other in found if other == r] for r in sorted({r for _, r in found})}
+    for shade, (label, points) in enumerate(lines.items()):
+        _line(free, found, points, label, 0.3 + 0.7 * shade / max(1, len(lines) - 1))
+    for shade, theta in enumerate(THETAS):
+        points = [(k, r) for k, r in found if k * r == theta]
+        _line(traded, found, points, f"L* R = {theta}", 0.3 + 0.35 * shade)
+    free.set(xlabel="frames chosen, L*", ylabel="right answers, %", title="a frame more, a token more")
+    traded.set(xlabel="frames chosen, L*", title="the same tokens, split otherwise")
+    figure.savefig(file, dpi=140)
+
+
+def _line(axes, found: Measured, points: list[tuple[int, int]], label: str, shade: float) -> None:  # type: ignore[no-untyped-def]  # matplotlib's
+    points = sorted(points)
+    shares = [found[point][0] for point in points]
+    columns = [k for k, _ in points]
+    colour = (0.18 * shade, 0.44 * shade + 0.2 * (1 - shade), 0.62, 0.35 + 0.65 * shade)
+    axes.plot(columns, [100 * s.mean for s in shares], "o-", color=colour, label=label)
+    axes.fill_between(
+        columns, [100 * s.low for s in shares], [100 * s.high for s in shares], color=colour, alpha=0.12
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(FRAMES, [str(k) for k in FRAMES])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def to_json(found: Measured) -> str:
+    """A row for each L* and R."""
+    rows = [
+        {"frames": k, "tokens": r, "spent": spent, **asdict(right)}
+        for (k, r), (right, spent) in found.items()
+    ]
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def read(text: str) -> Measured:
+    """What `to_json` wrote."""
+    found: dict[tuple[int, int], tuple[Share, float]] = {}
+    for row in json.loads(text):
+        place, spent = (row.pop("frames"), row.pop("tokens")), row.pop("spent")
+        found[place] = Share(**row), spent
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", default="nano")
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--length", choices=LENGTHS, default="64 s")
+    parser.add_argument("--read", type=Path, help="figures measured before, to draw them")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    if options.read:
+        found = read(options.read.read_text(encoding="utf-8"))
+    else:
+        found = measure(options.model, options.questions, options.seed, options.length)
+    if options.out:
+        options.out.write_text(to_json(found), encoding="utf-8")
+    if options.picture:
+        draw(found, options.picture)
+
+
+if __name__ == "__main__":
+    main()
