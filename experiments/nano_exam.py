@@ -4,8 +4,9 @@
 
 Scenes of seeds that no training uses are drawn, compressed and seen by the tower once; a video of any length
 is a choice of those frames, as in training. `bvllm eval` measures the same on real files, where an hour takes
-minutes to draw. Every question has its options; the one whose words are the likeliest reply is the answer, as
-`bvllm ask` answers. Intervals are Wilson's, at 95 %.
+minutes to draw. Every question has its options; the model first says what its answer rests on, up to "=", and
+then the one whose words are the likeliest is its answer, much as `bvllm ask` does (which also takes letters
+and other spellings). Intervals are Wilson's, at 95 %.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def mark(
         read = (ids.roll(1, 0), mask.roll(1, 0)) if other_question else (ids, mask)
         visual = model.model.reduce_to_budget(patches, chosen, *read)
         tokens = visual.pooler_output if swap is None else swap(visual)
-        liked = likeliest_options(model, tokenizer, batch, tokens)
+        liked = likeliest_options(model, tokenizer, batch, tokens, evidence=True)
         for clip, selection, seen, option in zip(batch, chosen, tokens, liked, strict=True):
             found.append(_marked(model, clip, selection, len(seen), option))
     return found

@@ -21,6 +21,7 @@ from bvllm.nano.steps import (
     wanted_frames,
 )
 from bvllm.synthetic.tokenizer import ASSISTANT, USER
+from experiments.reproduction.evidence import evidence_of
 from experiments.reproduction.scale import DURATIONS
 
 BATCH = 16
@@ -135,14 +136,22 @@ def likeliest_options(
     tokenizer: PreTrainedTokenizerBase,
     batch: list[TrainingClip],
     visual: list[Tensor],
+    *,
+    evidence: bool = False,
 ) -> list[int]:
     """For each clip the option whose words are the likeliest reply, by the mean over its tokens.
 
     The common part of each prompt runs once; its keys and values serve all options.
+
+    Args:
+        evidence: the model first says what its answer rests on, which then stands in front of every option.
     """
     language_model = model.model.language_model
     embed = language_model.get_input_embeddings()
     prompts = [prompt_of(tokenizer, embed, clip, tokens) for clip, tokens in zip(batch, visual, strict=True)]
+    if evidence:
+        said = evidence_of(model, tokenizer, prompts)
+        prompts = [torch.cat([p, embed(ids)]) for p, ids in zip(prompts, said, strict=True)]
     lengths = torch.tensor([len(p) for p in prompts])
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
     first = language_model(

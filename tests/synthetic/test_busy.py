@@ -143,12 +143,39 @@ def answer(stem, found):
             if len(counts) == 2 and 1 in counts.values():
                 return next(f.name for f in shapes if counts[getattr(f, attribute)] == 1)
     if m := re.fullmatch(r"what is at the (.+)\?", stem):
-        rows, columns = ("top", "middle", "bottom"), ("left", "middle", "right")
-        cells = [(rows[int(f.y * 3)], columns[int(f.x * 3)]) for f in shapes]
-        [one] = [f for f, (row, column) in zip(shapes, cells, strict=True)
-                 if (row if row == column else f"{row} {column}") == m[1]]  # fmt: skip
+        [one] = [f for f in shapes if part(f) == m[1]]
         return one.name
     raise AssertionError(stem)
+
+
+def part(thing):
+    """The part of the frame that a measured thing is in."""
+    row, column = (
+        ("top", "middle", "bottom")[int(thing.y * 3)],
+        ("left", "middle", "right")[int(thing.x * 3)],
+    )
+    return row if row == column else f"{row} {column}"
+
+
+def grounds(stem, found):
+    """What a spatial answer should say that it rests on, from what was measured."""
+    shapes = [f for f in found if f.label is None]
+    if m := re.fullmatch(r"which colour is the (small|large) (\w+)\?", stem):
+        return [part(f) for f in shapes if (f.size, f.shape) == m.groups()]
+    if m := re.fullmatch(r"what is (left of|right of|above|below) the (.+)\?", stem):
+        [one] = [f for f in found if f.name == m[2]]
+        return [part(one), part(beside(one, found, m[1]))]
+    if m := re.fullmatch(r"how many (?:times is a )?(\w+) (?:things are there|there)\?", stem):
+        fit = [f for f in shapes if m[1] in (f.colour, f.shape)]
+        return [f"{f.name} {part(f)}" for f in fit]
+    if m := re.fullmatch(r"what does the (\w+) sign say\?", stem):
+        return [part(f) for f in found if f.label and f.colour == m[1]]
+    if m := re.fullmatch(r"what does the sign (left of|right of|above|below) the (.+) say\?", stem):
+        [one] = [f for f in shapes if f.name == m[2]]
+        return [part(one), part(beside(one, [f for f in found if f.label] + [one], m[1]))]
+    if stem == "which thing is the odd one out?":
+        return [part(f) for f in shapes if f.name == answer(stem, found)]
+    return []  # the question says where
 
 
 @pytest.mark.parametrize("task", SPATIAL)
@@ -166,6 +193,11 @@ def test_every_spatial_answer_is_what_the_picture_shows(task):
         still = [k for k, t in enumerate(scene.things) if not t.arrives]
         found = measure(Scene(tuple(scene.things[k] for k in still), scene.seconds, scene.kind, scene.pan))
         assert answer(question.stem, found) == question.options[question.right], (question, scene)
+        said = [piece for piece in question.evidence.split(", ") if piece]
+        seen = grounds(question.stem, found)
+        assert (sorted if task == "counting" else list)(said) == (sorted if task == "counting" else list)(
+            seen
+        )
 
 
 def test_a_moving_thing_moves_as_the_answer_says_and_others_stand():
@@ -188,7 +220,38 @@ def test_a_moving_thing_moves_as_the_answer_says_and_others_stand():
         way = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("up" if dy < 0 else "down")
         assert way == question.options[question.right]
         ways[way] += 1
+        # Its evidence: when and where at both ends, in numbers from 10 to 59 across and down.
+        shown = timeline.shown[question.needles[0]]
+        ends = [f for age in (0.0, scene.seconds - 1) for f in measure(scene, age) if f.name == name]
+        said = [piece.split() for piece in question.evidence.split(", ")]
+        assert [clock for clock, _, _ in said] == [clocked(shown.start), clocked(shown.end - 1)]
+        for (_, across, down), one in zip(said, ends, strict=True):
+            assert abs(int(across) - (10 + 49 * one.x)) < 2
+            assert abs(int(down) - (10 + 49 * one.y)) < 2
     assert len(ways) == 4
+
+
+def clocked(seconds):
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def test_a_spatial_answer_says_when_its_scene_begins_and_then_where():
+    rng = np.random.default_rng(8)
+    seen = Counter()
+    for _ in range(12):
+        timeline = plan_busy(rng, 60, [str(t) for t in rng.permutation(list(SPATIAL))], fresh_scenes(rng))
+        for question in timeline.questions:
+            start, _, where = question.evidence.partition(" ")
+            assert start == clocked(timeline.shown[question.needles[0]].start)
+            scene = timeline.shown[question.needles[0]].scene
+            alone = next(
+                q for q in (ask_scene(np.random.default_rng(k), scene, question.task) for k in range(400))
+                if q and question.stem.endswith(q.stem)
+            )  # fmt: skip
+            assert where == alone.evidence
+            assert question.answer == f"{question.evidence} = {question.options[question.right]}"
+            seen[question.task] += 1
+    assert len(seen) == len(SPATIAL)
 
 
 def test_what_comes_later_was_not_there_before():
@@ -200,6 +263,10 @@ def test_what_comes_later_was_not_there_before():
         before = {f.name for f in measure(scene, 0.0)}
         after = {f.name for f in measure(scene, scene.seconds - 1)}
         assert after - before == {question.options[question.right]}
+        [late] = [f for f in measure(scene, scene.seconds - 1) if f.name not in before]
+        start = timeline.shown[question.needles[0]].start
+        if scene.pan == (0.0, 0.0):
+            assert question.evidence == f"{clocked(start)} {part(late)}"
 
 
 @pytest.mark.parametrize("seconds", [64, 600])
@@ -224,14 +291,18 @@ def test_every_question_about_time_by_the_signs_that_are_shown(seconds):
             elif question.task == "when":
                 [label] = re.findall(r"sign (\w+) appear", question.stem)
                 [start] = [s for s, labels in signs if label in labels]
-                assert right == f"{int(start) // 60:02d}:{int(start) % 60:02d}"
+                assert right == clocked(start)
             elif question.task == "next":
                 way, label = re.fullmatch(r".* right (after|before) the sign (\w+)\?", question.stem).groups()
                 [place] = [k for k, (_, labels) in enumerate(signs) if label in labels]
-                assert right in signs[place + (1 if way == "after" else -1)][1]
+                asked = signs[place + (1 if way == "after" else -1)]
+                assert right in asked[1]
+                assert question.evidence == f"{clocked(signs[place][0])}, {clocked(asked[0])}"
             else:
                 [label] = re.findall(r"sign (\w+) shown", question.stem)
                 assert right == str(sum(label in labels for _, labels in signs))
+                times = [clocked(start) for start, labels in signs if label in labels]
+                assert question.evidence == ", ".join(times)
             seen[question.task] += 1
     assert len(seen) == 4
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bvllm.common.text import format_clock
+from bvllm.synthetic.busy import evidence
 from bvllm.synthetic.busy.compose import LONGEST, random_label
 from bvllm.synthetic.busy.things import ASPECT, LABELS, Scene, Thing, cell_of
 from bvllm.synthetic.draft import OPTIONS, Question, shuffle_options
@@ -102,9 +103,14 @@ def _spatial(task: str, kind: str, ask: "AskScene") -> BusyTask:
         plan.keep([scene])
         options, right = shuffle_options(plan.rng, answer, wrong)
         said = pick(plan.rng, SAYS).format(scene.anchor) + stem
-        return lambda shown: Question(
-            task, said, options, right, "", (place_of(scene, shown),), about=tuple(about)
-        )
+        rests_on = evidence.of_scene(task, about)
+
+        def pose(shown: Sequence[Shown]) -> Question:
+            place = place_of(scene, shown)
+            told = evidence.at(shown[place].start, rests_on)
+            return Question(task, said, options, right, told, (place,), about=tuple(about))
+
+        return pose
 
     return draft
 
@@ -118,7 +124,7 @@ def ask_scene(rng: np.random.Generator, scene: Scene, task: str) -> Question | N
     if len(dict.fromkeys(w for w in wrong if w != answer)) < OPTIONS - 1:
         return None
     options, right = shuffle_options(rng, answer, wrong)
-    return Question(task, stem, options, right, "", (0,), about=tuple(about))
+    return Question(task, stem, options, right, evidence.of_scene(task, about), (0,), about=tuple(about))
 
 
 # Stem, answer, wrong answers, and the things that the question is about.
@@ -249,9 +255,13 @@ def _motion(plan: Plan) -> Asker | None:
     way = DIRECTIONS[int(np.sign(thing.velocity[0])), int(np.sign(thing.velocity[1]))]
     options, right = shuffle_options(plan.rng, way, [d for d in DIRECTIONS.values() if d != way])
     stem = pick(plan.rng, SAYS).format(scene.anchor) + f"which way does the {thing.name} move?"
-    return lambda shown: Question(
-        "motion", stem, options, right, "", (place_of(scene, shown),), about=(thing,)
-    )
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        place = place_of(scene, shown)
+        told = evidence.of_motion(scene, thing, shown[place].start, shown[place].end)
+        return Question("motion", stem, options, right, told, (place,), about=(thing,))
+
+    return ask
 
 
 def _arrival(plan: Plan) -> Asker | None:
@@ -265,9 +275,13 @@ def _arrival(plan: Plan) -> Asker | None:
     plan.keep([scene])
     options, right = shuffle_options(plan.rng, late[0].name, _shuffled(plan.rng, there))
     stem = pick(plan.rng, SAYS).format(scene.anchor) + "what comes later than the other things?"
-    return lambda shown: Question(
-        "arrival", stem, options, right, "", (place_of(scene, shown),), about=(late[0],)
-    )
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        place = place_of(scene, shown)
+        told = evidence.at(shown[place].start, evidence.where(late[0]))
+        return Question("arrival", stem, options, right, told, (place,), about=(late[0],))
+
+    return ask
 
 
 def _order(plan: Plan) -> Asker | None:
@@ -333,9 +347,12 @@ def _next(plan: Plan) -> Asker | None:
     pool = [x for x in LABELS if x not in (known.anchor, asked.anchor)]
     options, right = shuffle_options(plan.rng, str(asked.anchor), _shuffled(plan.rng, pool)[:OPTIONS])
     stem = f"which sign comes right {'after' if after else 'before'} the sign {known.anchor}?"
-    return lambda shown: Question(
-        "next", stem, options, right, "", (place_of(first, shown), place_of(second, shown))
-    )
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        told = evidence.of_times(shown[place_of(one, shown)].start for one in (known, asked))
+        return Question("next", stem, options, right, told, (place_of(first, shown), place_of(second, shown)))
+
+    return ask
 
 
 def _repetition(plan: Plan) -> Asker | None:
@@ -360,9 +377,13 @@ def _repetition(plan: Plan) -> Asker | None:
     near = [str(n) for n in range(1, MOST_TIMES + 1) if n != times]
     options, right = shuffle_options(plan.rng, str(times), _shuffled(plan.rng, near))
     stem = f"in how many scenes is the sign {label} shown?"
-    return lambda shown: Question(
-        "repetition", stem, options, right, "", tuple(sorted(place_of(s, shown) for s in scenes))
-    )
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        places = tuple(sorted(place_of(s, shown) for s in scenes))
+        told = evidence.of_times(shown[place].start for place in places)
+        return Question("repetition", stem, options, right, told, places)
+
+    return ask
 
 
 BUSY_TASKS: dict[str, BusyTask] = {
