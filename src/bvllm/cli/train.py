@@ -38,16 +38,22 @@ def nano(
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="The most time for everything, the pool of frames included.")
     ] = None,
+    from_nothing: Annotated[
+        bool, typer.Option("--from-nothing", help="Start from random numbers, not from the embedded model.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train the embedded model from nothing, on the world's own videos.
+    """Train the embedded model on, or from nothing, on videos of both of the package's worlds.
 
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
     silence_libraries()
-    from bvllm.nano.train import train_nano
+    from dataclasses import replace
 
-    _small(lambda control: train_nano(out, minutes=minutes, resume=resume, control=control))
+    from bvllm.nano.train import BOTH_WORLDS, train_nano
+
+    recipe = replace(BOTH_WORLDS, start="") if from_nothing else BOTH_WORLDS
+    _small(lambda control: train_nano(out, minutes=minutes, resume=resume, recipe=recipe, control=control))
 
 
 @train.command(

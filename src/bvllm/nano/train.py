@@ -1,11 +1,12 @@
-"""`bvllm train nano`: train the embedded model from nothing; alignment comes before tuning.
+"""`bvllm train nano`: train the embedded model on both worlds; alignment comes before tuning.
 
     draw        frames of the world, once
     tower       vision-text contrastive warm-up (the role that CLIP plays)
     language    the LLM reads videos given as captions (the role that a pre-trained LLM plays)
-    alignment   token sampler and projector: visual tokens become what the LLM reads
+    matching    token sampler and projector: visual tokens become what the LLM reads, thing by thing
+                (alignment, the plain world's alone, regresses captions in its place)
     selection   the frame selector alone, on cached [CLS] features of videos up to an hour
-    instruction everything but the tower
+    instruction everything but the tower and the selector
 
 Each stage leaves a folder, and a checkpoint in it while it runs; `resume` goes on after the last stage
 that is complete, and in the middle of the next one. A folder is complete when its `done` file is there,
@@ -47,7 +48,9 @@ CLOCK, WHERE = "clock.safetensors", "where.safetensors"  # beside the language m
 
 @dataclass(frozen=True)
 class Recipe:
-    """Nano's recipe. Minutes are the most that a stage takes; a fast machine runs out of steps first.
+    """A nano's recipe; the numbers here are of the plain world alone, `BOTH_WORLDS` is what is shipped.
+
+    Minutes are the most that a stage takes; a fast machine runs out of steps first.
 
     Attributes:
         scenes: scenes of the plain world in the pool; each gives 30 frames.
@@ -119,31 +122,31 @@ class Recipe:
         )
 
 
-# Both worlds, with tokens that are paired with things. Not what the embedded model was trained by: see "The
-# embedded model" in docs/architecture.md for what is missing. The selector is frozen while the rest learns to
-# answer: frames are then chosen as at inference, two or three a clip in place of ten, and a step is as cheap.
+# Both worlds, with tokens that are paired with things. The embedded model was made by these stages, in pieces
+# and with other minutes, which its card tells. The selector is frozen while the rest learns to answer: frames
+# are then chosen as at inference, two or three a clip in place of ten, and a step is as cheap.
 BOTH_WORLDS = Recipe(
     scenes=1000,
     busy_scenes=6000,
     tower_epochs=200,
     tower_batch=64,
-    tower_minutes=20,
+    tower_minutes=14,
     language_steps=20_000,
     language_batch=48,
-    language_minutes=25,
+    language_minutes=26,
     alignment_steps=0,
     alignment_minutes=0,
-    matching_minutes=7,
+    matching_minutes=14,
     start="nano",
     stages=(
-        replace(SELECTION, minutes=6, steps=4000),
+        replace(SELECTION, minutes=8, steps=4000),
         replace(
             INSTRUCTION,
-            minutes=22,
+            minutes=20,
             trained=("token_sampler", "multi_modal_projector", "clock", "language_model"),
             selection_weight=0.0,
-            oracle=(0.6, 0.1),
-            batch=48,
+            oracle=(0.5, 0.1),
+            batch=40,
             looking_weight=0.1,
             busy=0.65,
         ),
@@ -166,7 +169,7 @@ def train_nano(
         minutes: the most time for everything, pool included; None takes the recipe's own. A run that goes on
             has what it had left.
         resume: go on with the run in `out`; a finished one stays as it is.
-        recipe: another recipe than the shipped model's.
+        recipe: another recipe than `BOTH_WORLDS`.
         control: who is told, and who may stop the run.
 
     Returns:
@@ -177,7 +180,7 @@ def train_nano(
             started with other settings.
         Interrupted: the control's `stop` was asked; `resume` goes on.
     """
-    recipe, control = recipe or Recipe(), control or Control()
+    recipe, control = recipe or BOTH_WORLDS, control or Control()
     if minutes is not None:
         recipe.within(minutes)  # refuses what is no time at all, before anything is written
     record = RunRecord.claim(out, recipe, minutes, resume=resume)
