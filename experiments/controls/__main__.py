@@ -16,13 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bvllm.nano.loop import Control as RunControl
-from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tokenizer import build_tokenizer
 from experiments.controls.exam import examine, questions
 from experiments.controls.learning import compose_pool, start_of, train
 from experiments.controls.promises import CONTROLS, Control
 from experiments.controls.result import HEAD, Result
-from experiments.controls.rules import Glimpse, best_rules, glimpses
+from experiments.controls.rules import ask, best_rules
 
 TRAIN_SCENES, EXAM_SCENES = 4000, 1500
 EXAM_SEED = 77  # no training uses its scenes
@@ -42,9 +41,8 @@ def main() -> None:
     if options.questions < 1 or options.steps < 1:
         parser.error(f"--questions and --steps must be at least 1, got {options.questions}, {options.steps}")
     print(HEAD, flush=True)
-    results = rules(options.questions) if options.rules else controls(options)
     told = []
-    for result in results:
+    for result in rules(options.questions) if options.rules else controls(options):
         print(result.line(), flush=True)
         told.append(asdict(result) | {"shortcut": result.shortcut})
     if options.out:
@@ -53,14 +51,8 @@ def main() -> None:
 
 def rules(each: int) -> Iterator[Result]:
     """The best rule of thumb of each control, task by task."""
-    found: dict[str, list[Glimpse]] = {task: [] for task in BUSY_TASKS}
-    for glimpse in glimpses(EXAM_SEED):
-        if len(found[glimpse.question.task]) < each:
-            found[glimpse.question.task].append(glimpse)
-        if min(map(len, found.values())) == each:
-            break
-    for some in found.values():
-        yield from best_rules(some)
+    for asked in ask(each, EXAM_SEED).values():
+        yield from best_rules(asked)
 
 
 def controls(options: argparse.Namespace) -> Iterator[Result]:

@@ -6,7 +6,7 @@ rule finds "the longest" as well as "never the longest". A feature that never ca
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,19 +52,25 @@ class Glimpse:
         return list(shown.scene.seen(self.frame - shown.start))
 
 
-def glimpses(seed: int, seconds: tuple[float, float] = SECONDS) -> Iterator[Glimpse]:
-    """Endless questions about busy videos, as `bvllm world make` plans them."""
+def ask(
+    each: int, seed: int, tasks: Sequence[str] = tuple(BUSY_TASKS), seconds: tuple[float, float] = SECONDS
+) -> dict[str, list[Glimpse]]:
+    """`each` questions of every task about busy videos, as `bvllm world make` plans them."""
     rng = np.random.default_rng((seed, 61))
     low, high = np.log(seconds)
-    while True:
+    found: dict[str, list[Glimpse]] = {task: [] for task in tasks}
+    while missing := [task for task in tasks if len(found[task]) < each]:
         length = float(round(np.exp(rng.uniform(low, high))))
-        tasks = [str(task) for task in rng.permutation(list(BUSY_TASKS))]
+        order = [str(task) for task in rng.permutation(missing)]
         try:
-            timeline = plan_busy(rng, length, tasks, fresh_scenes(rng))
+            timeline = plan_busy(rng, length, order, fresh_scenes(rng))
         except ValueError:  # a short video, and long scenes
             continue
         for question in timeline.questions:
-            yield Glimpse(question, timeline, int(rng.choice(key_frames(question, timeline))))
+            frame = int(rng.choice(key_frames(question, timeline)))
+            if len(found[question.task]) < each:
+                found[question.task].append(Glimpse(question, timeline, frame))
+    return found
 
 
 Feature = Callable[[Glimpse, int], Hashable]
