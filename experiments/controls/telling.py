@@ -17,11 +17,12 @@ Telling = list[tuple[float, Told]]
 
 
 def asked(pool: BusyPool, seed: int, seconds: tuple[float, float] = SECONDS) -> Iterator[BusyExample]:
-    """Endless questions with options about busy videos."""
+    """Endless questions with options about busy videos; answers say no evidence, which few controls have."""
     for example in busy_examples(pool, seconds, seed):
         if example.question.task != "listing":
-            prompt, reply = put_words(example.question, with_options=True)
-            yield replace(example, prompt=prompt, reply=reply)
+            question = replace(example.question, evidence="")
+            prompt, reply = put_words(question, with_options=True)
+            yield replace(example, question=question, prompt=prompt, reply=reply)
 
 
 def tell(control: Control, example: BusyExample, rng: np.random.Generator) -> Telling:

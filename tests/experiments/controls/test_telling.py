@@ -42,6 +42,7 @@ def told(control, example):
 def test_every_question_has_options_and_its_frames_show_what_is_asked(examples):
     for example in examples:
         assert "A. " in example.prompt
+        assert example.reply.startswith(f"{example.question.options[example.question.right]} (")
         assert set(example.question.needles) <= set(scenes_of(example.question, example.timeline))
         assert set(example.key_frames()) <= set(key_frames(example.question, example.timeline))
 
