@@ -147,6 +147,13 @@ def covered(x: float, y: float, half: tuple[float, float], grid: int) -> NDArray
     return share
 
 
+def pooled_scene(rng: np.random.Generator) -> Scene:
+    """A scene of any kind, as the pool holds them, not drawn yet."""
+    label = random_label(rng) if rng.random() < LABELLED else None
+    others = [other for other in (random_label(rng, {label or ""}) for _ in range(3)) if other is not None]
+    return compose(rng, random_kind(rng), label, others)
+
+
 _Drawn = tuple[NDArray[np.uint8], list[Scene]]
 
 
@@ -188,11 +195,7 @@ def _draw(job: tuple[list[int], int, int]) -> _Drawn:
     pixels, scenes = [], []
     for number in numbers:
         rng = np.random.default_rng((seed, 43, number))
-        label = random_label(rng) if rng.random() < LABELLED else None
-        others = [
-            other for other in (random_label(rng, {label or ""}) for _ in range(3)) if other is not None
-        ]
-        scene = compose(rng, random_kind(rng), label, others)
+        scene = pooled_scene(rng)
         behind = draw_scene(seed + 1, number, FRAME_SIZE)
         for age in range(scene.seconds):
             frame = draw_scene_over(behind.frame(float(age)), scene, age)

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Model
 from bvllm.model.clock import ClockEmbedding
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.busy_pool import BusyPool
-from bvllm.nano.examples import Example, examples
+from bvllm.nano.examples import Example, Told, examples
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.packed import run_packed
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
@@ -83,8 +83,18 @@ class CaptionEncoder:
         A shape meets only some colours in the training split. Without the trade, the LLM would learn which,
         and disbelieve its eyes when a test video shows another.
         """
-        trade = dict(zip(self.colours, rng.permutation(self.colours).tolist(), strict=True))
-        told = [(t, one) for t in shown for one in example.told(t, rng)]
+        trade = self.trade(rng)
+        told = [(float(t), one) for t in shown for one in example.told(t, rng)]
+        return self.lay_out(example, told, trade)
+
+    def trade(self, rng: np.random.Generator) -> dict[int, int]:
+        """A random new name for every colour."""
+        return dict(zip(self.colours, rng.permutation(self.colours).tolist(), strict=True))
+
+    def lay_out(
+        self, example: AnyExample, told: list[tuple[float, Told]], trade: dict[int, int]
+    ) -> CaptionedVideo:
+        """What is told, each with its second, then the question and its answer; words of `trade` replaced."""
         frames = [self.tokens(one.words) for _, one in told]
         places = [one.place or NOWHERE for _, one in told]
         prompt = self.tokens(example.prompt) + self.tokens(ASSISTANT)
@@ -95,7 +105,7 @@ class CaptionEncoder:
         said = len(self.tokens(example.question.answer))
         lettered = example.reply != example.question.answer
         letter = len(reply) - said if lettered else 0
-        return CaptionedVideo(frames, [float(t) for t, _ in told], places, text, labels, letter)
+        return CaptionedVideo(frames, [t for t, _ in told], places, text, labels, letter)
 
 
 def all_examples(
@@ -172,8 +182,9 @@ def collate(batch: list[CaptionedVideo], start: int, pad: int) -> CaptionBatch:
     captions = [words for example in batch for words in example.frames]
     offsets = torch.tensor([0, *(len(words) for words in captions)])[:-1].cumsum(0)
     seconds = torch.tensor([s for example in batch for s in example.seconds])
-    places = torch.tensor([place for example in batch for place in example.places])
-    words = torch.tensor([word for caption in captions for word in caption])
+    # Videos of which nothing is told leave these empty, but not shapeless.
+    places = torch.tensor([place for example in batch for place in example.places]).reshape(-1, 3)
+    words = torch.tensor([word for caption in captions for word in caption], dtype=torch.long)
     return CaptionBatch(ids, labels, mask, captioned, seconds, words, offsets, places, letters)
 
 
@@ -323,10 +334,15 @@ def caption_batches(
     """Endless batches of captioned videos, each in SPLITS parts of like length, so that little is padding."""
     encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 19))
     stream = all_examples(pool, (8, 3600), seed)
+    return batches_of((encoder.encode(e, oracle_frames(e, rng), rng) for e in stream), tokenizer, batch)
+
+
+def batches_of(
+    videos: Iterator[CaptionedVideo], tokenizer: PreTrainedTokenizerBase, batch: int
+) -> Iterator[list[CaptionBatch]]:
+    """Batches of an endless stream, each in SPLITS parts of like length."""
     start = tokenizer.convert_tokens_to_ids(USER)
     while True:
-        videos = sorted(
-            (encoder.encode(e, oracle_frames(e, rng), rng) for e in islice(stream, batch)), key=len
-        )
+        some = sorted(islice(videos, batch), key=len)
         parts = np.array_split(np.arange(batch), SPLITS)
-        yield [collate([videos[k] for k in part], start, tokenizer.pad_token_id) for part in parts]
+        yield [collate([some[k] for k in part], start, tokenizer.pad_token_id) for part in parts]

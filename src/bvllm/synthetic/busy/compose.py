@@ -1,5 +1,6 @@
 """Compose busy scenes: 4 to 16 things, half of the scenes with more than eight, some made for a question."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -21,8 +22,9 @@ SHORTEST, LONGEST = 3, 8  # seconds of a scene
 APART = 0.85  # of the sum of two radii: things may cover a part of each other
 PLACES = 60  # tries to place a thing
 PAN = 0.002
-# A thing that moves begins somewhere in the middle of the frame, wherever it goes, and stays inside.
-MIDDLE, TRAVEL = (0.32, 0.68), (0.15, 0.22)
+# A thing that moves begins or ends somewhere in the middle of the frame, wherever it goes, and stays inside.
+# Its way is of so many steps of the lattice, so that it lies on it in its last frame as in its first.
+MIDDLE, TRAVEL = (0.32, 0.68), 3 / 16
 EDGE = 0.03
 FINE = 16  # centres of things lie on sixteenths of the frame, signs on eighths
 SIZES = {"small": (0.053, 0.06), "large": (0.095, 0.115)}  # radii of things
@@ -46,7 +48,7 @@ def compose(rng: np.random.Generator, kind: str, label: str | None, others: Coll
     things = _placed(rng, [_sign(rng, text) for text in signs])
     pan = tuple(float(v) for v in rng.uniform(-PAN, PAN, 2)) if rng.random() < 0.4 else (0.0, 0.0)
     wanted = KINDS.get(kind, _mixed)(rng, max(FEWEST + (kind == "arrival"), count) - len(things))
-    things = [_on_its_way(rng, thing, seconds) for thing in _placed(rng, wanted, things)]
+    things = [_on_its_way(thing, seconds) for thing in _placed(rng, wanted, things)]
     return Scene(tuple(things), seconds, kind, (pan[0], pan[1]))
 
 
@@ -81,6 +83,8 @@ def _placed(rng: np.random.Generator, wanted: list[Thing], there: list[Thing] | 
                 x, y = (int(rng.integers(0, 6)) + 1.5) / 8, (int(rng.integers(0, 8)) + 0.5) / 8
             else:
                 x, y = round(x * FINE) / FINE, round(y * FINE) / FINE
+            if moves:
+                x, y = x + _shift(rng, thing.velocity[0]), y + _shift(rng, thing.velocity[1])
             placed = replace(thing, x=x, y=y)
             if all(_apart(placed, other) for other in things):
                 things.append(placed)
@@ -88,11 +92,22 @@ def _placed(rng: np.random.Generator, wanted: list[Thing], there: list[Thing] | 
     return things
 
 
-def _on_its_way(rng: np.random.Generator, thing: Thing, seconds: int) -> Thing:
+def _shift(rng: np.random.Generator, way: float) -> float:
+    """How far a thing that moves begins from the middle, across or down.
+
+    Half of the things begin in the middle and half end there. Where it does not move along this axis, it lies
+    as those do that move along it: so one frame, if it may be the first or the last, does not tell the way.
+    """
+    if rng.random() < 0.5:
+        return 0.0
+    return TRAVEL * (-way if way else float(rng.choice([-1.0, 1.0])))
+
+
+def _on_its_way(thing: Thing, seconds: int) -> Thing:
     """A thing that moves, with its speed: its way is as long in scenes of any length."""
     if thing.velocity == (0.0, 0.0):
         return thing
-    speed = float(rng.uniform(*TRAVEL)) / max(1, seconds - 1)
+    speed = TRAVEL / max(1, seconds - 1)
     return replace(thing, velocity=(thing.velocity[0] * speed, thing.velocity[1] * speed))
 
 
@@ -128,13 +143,16 @@ def _odd(rng: np.random.Generator, count: int) -> list[Thing]:
 
 
 def _one_of_its_name(rng: np.random.Generator, count: int) -> tuple[Thing, list[Thing]]:
-    """A thing that no other has the name of, and the others."""
-    things = _mixed(rng, count - 1)
-    names = {thing.name for thing in things}
-    thing = random_thing(rng)
-    while thing.name in names:
-        thing = random_thing(rng)
-    return thing, things
+    """A thing that no other has the name of, and the others.
+
+    It is drawn among all such: one that is made apart shares its colour and its shape with fewer.
+    """
+    while True:
+        things = _mixed(rng, count)
+        names = Counter(thing.name for thing in things)
+        alone = [k for k, thing in enumerate(things) if names[thing.name] == 1]
+        if alone:
+            return things.pop(alone[int(rng.integers(len(alone)))]), things
 
 
 def _mover(rng: np.random.Generator, count: int) -> list[Thing]:

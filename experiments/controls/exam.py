@@ -1,0 +1,82 @@
+"""Examine a control: accuracy by task beside guessing, and where it found a shortcut."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.busy_pool import BusyPool
+from bvllm.nano.language import IGNORE, CaptionedVideo, CaptionEncoder, collate, embed_captions
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.tokenizer import USER
+from experiments.controls.learning import ToldModel
+from experiments.controls.promises import Control
+from experiments.controls.result import Result
+from experiments.controls.telling import asked, tell
+from experiments.reproduction.score import likeliest_replies
+
+BATCH = 16
+MODEL = "model"  # what a result is by
+
+
+def questions(pool: BusyPool, each: int, seed: int) -> list[BusyExample]:
+    """`each` questions of every task."""
+    found: dict[str, list[BusyExample]] = defaultdict(list)
+    for example in asked(pool, seed):
+        of_task = found[example.question.task]
+        if len(of_task) < each:
+            of_task.append(example)
+        if len(found) == len(BUSY_TASKS) and all(len(some) == each for some in found.values()):
+            break
+    return [example for some in found.values() for example in some]
+
+
+@torch.inference_mode()
+def examine(
+    model: ToldModel,
+    tokenizer: PreTrainedTokenizerFast,
+    control: Control,
+    examples: Sequence[BusyExample],
+    seed: int,
+) -> list[Result]:
+    """Ask a control everything: the likeliest option is its answer, as `bvllm ask` answers."""
+    encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 73))
+    told = [encoder.lay_out(e, tell(control, e, rng), {}) for e in examples]
+    order = sorted(range(len(told)), key=lambda k: len(told[k]))
+    right = [False] * len(told)
+    for start in range(0, len(order), BATCH):
+        numbers = order[start : start + BATCH]
+        replies = [[encoder.tokens(o) for o in examples[k].question.options] for k in numbers]
+        prompts = _prompts(model, tokenizer, [told[k] for k in numbers])
+        head = model.language_model.embed_tokens.weight
+        liked = likeliest_replies(model.language_model, head, prompts, replies)
+        for k, option in zip(numbers, liked, strict=True):
+            right[k] = option == examples[k].question.right
+    return _results(control, examples, right)
+
+
+def _prompts(
+    model: ToldModel, tokenizer: PreTrainedTokenizerFast, told: list[CaptionedVideo]
+) -> list[Tensor]:
+    """What comes before each reply: (S, D)."""
+    lengths = [sum(label == IGNORE for label in one.labels) for one in told]
+    cut = [replace(one, ids=one.ids[:n], labels=one.labels[:n]) for one, n in zip(told, lengths, strict=True)]
+    batch = collate(cut, tokenizer.convert_tokens_to_ids(USER), tokenizer.pad_token_id)
+    rows = embed_captions(batch, model.language_model.embed_tokens.weight, model.clock, model.where)
+    return [row[: len(one)] for row, one in zip(rows, cut, strict=True)]
+
+
+def _results(control: Control, examples: Sequence[BusyExample], right: list[bool]) -> list[Result]:
+    by_task = defaultdict(list)
+    for example, won in zip(examples, right, strict=True):
+        by_task[example.question.task].append((len(example.question.options), won))
+    return [
+        Result.of(control, task, MODEL, *zip(*by_task[task], strict=True))
+        for task in BUSY_TASKS
+        if by_task[task]
+    ]
