@@ -86,6 +86,24 @@ def test_what_is_asked_about_is_told_with_its_place(busy_pool):
             assert all(one.place is not None and max(map(abs, one.place)) < 1 for one in told)
 
 
+def test_wrong_options_are_told_where_there_is_room_so_that_to_be_told_is_no_answer(busy_pool):
+    """The asked things are always told; were others told by chance, the option that is told would be right."""
+    rng, asked = np.random.default_rng(0), 0
+    for example in examples(busy_pool, 200):
+        question = example.question
+        if question.task not in ("relation", "region", "arrival"):
+            continue
+        time = example.key_frames()[-1]
+        shown = example.timeline.at(time)
+        told = [one.words for one in example.told(time, rng)]
+        wrong = [o for o in question.options if o != question.options[question.right]]
+        there = [t for t in shown.scene.seen(time - shown.start) if t.name in wrong]
+        assert len(told) == min(TOLD_THINGS, len(shown.scene.seen(time - shown.start)))
+        assert all(any(words.startswith(f"{thing.words} ") for words in told) for thing in there)
+        asked += 1
+    assert asked > 20
+
+
 def test_places_reach_the_language_model_and_plain_captions_have_none(busy_pool, world_tokenizer):
     encoder, rng = CaptionEncoder(world_tokenizer), np.random.default_rng(0)
     videos = [encoder.encode(e, oracle_frames(e, rng), rng) for e in examples(busy_pool, 6)]

@@ -41,7 +41,8 @@ def test_rows_are_rows_of_the_chat_schema_and_can_be_asked(made):
     assert len(rows) >= 4
     assert {row.task for row in rows} <= set(BUSY_TASKS)
     for row in rows:
-        assert row.options[LETTERS.index(row.answer)] == row.open_answer
+        assert row.options[LETTERS.index(row.answer)] == row.open_answer.rpartition("= ")[2]
+        assert ("=" in row.open_answer) == (row.task not in ("order", "when"))
         assert all(0 <= needle.start < needle.end <= row.seconds for needle in row.needles)
         named = [needle for needle in row.needles if needle.name in row.question]
         assert named or row.task in ("next", "order"), row.question

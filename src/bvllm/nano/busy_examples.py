@@ -12,7 +12,6 @@ from bvllm.synthetic.busy.things import Scene, Thing, cell_of
 from bvllm.synthetic.busy.timeline import BusyTimeline, plan_busy
 from bvllm.synthetic.draft import Question
 
-COMPARED = ("arrival", "odd")  # tasks that compare a thing with all others: more of them are told
 TOLD_THINGS = 8  # of a frame, when it is told in words: as many as the sampler has tokens
 LISTINGS = 0.12  # listings per question
 LISTED = 4  # things that a listing names
@@ -55,18 +54,19 @@ class BusyExample(Posed[BusyTimeline]):
         return [int(one.start) for k, one in enumerate(self.timeline.shown) if k not in asked][:6]
 
     def told(self, time: int, rng: np.random.Generator) -> list[Told]:
-        """What a frame shows, thing by thing: those that are asked about, and some others.
+        """What a frame shows, thing by thing: as many as there is room for, those that are asked about first.
 
-        The others are the same in every frame of a scene: so it is known what comes and what leaves.
+        What the options name comes next: were the right one alone sure to be told, to be told would be the
+        answer. The things are the same in every frame of a scene: so it is known what comes and what leaves.
         """
         shown = self.timeline.at(time)
         scene, age = shown.scene, time - shown.start
         choice = np.random.default_rng((zlib.crc32(self.question.stem.encode()), int(shown.start)))
-        about = set(map(id, self.question.about))
+        about, named = set(map(id, self.question.about)), set(self.question.options)
         order = [scene.things[k] for k in choice.permutation(len(scene.things)).tolist()]
         first = [t for t in order if id(t) in about or t is scene.things[0]]
-        least = 3 if self.question.task in COMPARED else 1
-        more = [t for t in order if t not in first][: int(choice.integers(least, TOLD_THINGS))]
+        rest = [t for t in order if t not in first]
+        more = sorted(rest, key=lambda t: t.name not in named)  # stable: the others stay as they came
         chosen = {id(t) for t in (first + more)[:TOLD_THINGS]}
         there = [t for t in scene.seen(age) if id(t) in chosen]
         return [told_thing(scene, there[k], age) for k in rng.permutation(len(there)).tolist()]
