@@ -87,7 +87,7 @@ def test_what_is_asked_about_is_told_with_its_place(busy_pool):
 
 
 def test_wrong_options_are_told_where_there_is_room_so_that_to_be_told_is_no_answer(busy_pool):
-    """The asked things are always told; were others told by chance, the option that is told would be right."""
+    """The asked things are always told: were others told by chance, the option that is told would win."""
     rng, asked = np.random.default_rng(0), 0
     for example in examples(busy_pool, 200):
         question = example.question
