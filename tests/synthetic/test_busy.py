@@ -10,7 +10,7 @@ from PIL import Image
 
 from bvllm.synthetic.busy.compose import compose, random_kind
 from bvllm.synthetic.busy.draw import draw_scene_over
-from bvllm.synthetic.busy.tasks import BUSY_TASKS, NEAREST, SPATIAL, ask_scene
+from bvllm.synthetic.busy.tasks import BUSY_TASKS, LABELLED_KIND, NEAREST, SPATIAL, ask_scene
 from bvllm.synthetic.busy.things import LABELS, Scene, Thing
 from bvllm.synthetic.busy.timeline import fresh_scenes, plan_busy
 from bvllm.synthetic.draw import CARD, EDGE
@@ -305,6 +305,27 @@ def test_every_question_about_time_by_the_signs_that_are_shown(seconds):
                 assert question.evidence == ", ".join(times)
             seen[question.task] += 1
     assert len(seen) == 4
+
+
+def test_a_repeated_sign_is_shown_by_scenes_that_differ():
+    """A pool gives the same scene twice now and then; its places in time could not be told apart."""
+    rng = np.random.default_rng(9)
+    fresh, kept = fresh_scenes(rng), {}
+
+    def few(kind, label, without):
+        if kind != LABELLED_KIND:
+            return fresh(kind, label, without)
+        own = kept.setdefault(label, [fresh(kind, label, without) for _ in range(3)])
+        return own[int(rng.integers(3))]
+
+    times = Counter()
+    for _ in range(40):
+        for question in plan_busy(rng, 90, ["repetition", "binding"], few, questions=2).questions:
+            if question.task == "repetition":
+                right = int(question.options[question.right])
+                assert len(set(question.needles)) == len(question.needles) == right
+                times[right] += 1
+    assert {1, 2} <= set(times) <= {1, 2, 3}
 
 
 def test_scenes_hold_what_was_promised():

@@ -383,7 +383,7 @@ def _repetition(plan: Plan) -> Asker | None:
         scene = plan.source(LABELLED_KIND, label, frozenset(plan.reserved | {label}))
         if scene.anchor != label or sum(s.seconds for s in scenes) + scene.seconds > plan.room:
             return None
-        if plan.reserved & set(scene.labels):
+        if plan.reserved & set(scene.labels) or any(scene is other for other in scenes):
             return None
         scenes.append(scene)
     gap = plan.source("mixed", None, frozenset(plan.reserved | {label}))
