@@ -13,7 +13,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from bvllm.model.presets import NANO_MEAN, NANO_STD
 from bvllm.model.vision_tower import patch_columns
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.busy_pool import draw_busy_pool
-from bvllm.nano.examples import examples, put_words
+from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.frame_dataset import draw_pool
 from bvllm.nano.looks import aims
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch, wanted_frames
 from bvllm.synthetic.busy.tasks import SPATIAL
 from bvllm.types import FrameSelection
+from experiments.reproduction.at_inference import fewer
 from experiments.reproduction.score import likeliest_options
 
 LENGTHS = {"64 s": (8.0, 64.0), "10 min": (600.0, 600.0), "1 h": (3600.0, 3600.0)}
@@ -91,8 +92,7 @@ def clips(
         question = drawn.question
         if question.task == "listing" or (tasks and question.task not in tasks) or not bank.can_show(drawn):
             continue
-        prompt, reply = put_words(question, with_options=True)
-        example = replace(drawn, prompt=prompt, reply=reply)
+        example = drawn.with_options()
         yield TrainingClip(example, bank.clip_rows(example, rng), wanted_frames(example, queries), [])
 
 

@@ -1,6 +1,7 @@
 """`python -m experiments.reproduction`: reproduce the paper's tables in miniature."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,16 @@ def reproduce(
     warm: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a `bvllm train nano`, whose language model is taken; else one is trained.",
+            help="Folder of a `bvllm train nano` on both worlds, whose tower and language model are taken; "
+            "else nano's are gone on from.",
             show_default=False,
             file_okay=False,
+        ),
+    ] = None,
+    questions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Questions of each duration and world, but for dynamic_*; 150.", show_default=False
         ),
     ] = None,
     workers: Annotated[
@@ -46,6 +54,7 @@ def reproduce(
     from experiments.reproduction.dynamic import TABLES as DYNAMIC
     from experiments.reproduction.dynamic import make_dynamic
     from experiments.reproduction.make import make, tables_of
+    from experiments.reproduction.scale import MINIATURE
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -63,6 +72,7 @@ def reproduce(
             seeds=seeds,
             warm=warm,
             workers=workers,
+            scale=MINIATURE if questions is None else replace(MINIATURE, questions=questions),
             command=command,
             log=log,
         )

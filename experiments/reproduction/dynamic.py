@@ -38,7 +38,7 @@ from bvllm.nano.loop import Control
 from bvllm.nano.train import draw_pools, is_done, mark_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
-from experiments.reproduction.statistics import Estimate, estimate
+from experiments.reproduction.statistics import AGREEMENT, estimate_if_any, percent, points
 
 WORLDS = ("plain", "busy")
 ASKED = 1.4  # clips drawn for every question, since some have no options
@@ -333,7 +333,7 @@ def _page(
     ]
     for row, found in zip(table.rows, right, strict=True):
         worlds = [found[:, :half]], [found[:, half:]], [found[:, :half], found[:, half:]]
-        cells = [_percent(estimate(blocks)) for blocks in worlds]
+        cells = [percent(estimate_if_any(blocks)) for blocks in worlds]
         lines.append("| " + " | ".join([row.label, *cells, row.paper]) + " |")
     lines += [
         f"| guessing | | | {100 * chance:.1f} | |",
@@ -343,14 +343,7 @@ def _page(
     ]
     for text, better, worse in table.claims:
         gap = right[better] - right[worse]
-        d = estimate([gap[:, :half], gap[:, half:]])
-        verdict = {1: "agrees", 0: "not told apart", -1: "**the other way round**"}[d.sign]
-        lines.append(
-            f"| {text} | {100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f}) | {verdict} |"
-        )
+        d = estimate_if_any([gap[:, :half], gap[:, half:]])
+        lines.append(f"| {text} | {points(d)} | {AGREEMENT[None if d is None else d.sign]} |")
     lines += ["", f"`{told.command}`, commit {told.commit}, {told.when}; seeds {', '.join(map(str, seeds))}."]
     return "\n".join(lines)
-
-
-def _percent(value: Estimate) -> str:
-    return f"{100 * value.mean:.1f} ({100 * value.low:.0f}-{100 * value.high:.0f})"

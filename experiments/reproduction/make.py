@@ -7,9 +7,11 @@ from pathlib import Path
 from benchmarks.speed.result import Conditions
 from bvllm.common.threads import usable_cores
 from bvllm.training.checkpoints import write_whole_file
+from experiments.reproduction.markdown import as_markdown
 from experiments.reproduction.plots import draw
-from experiments.reproduction.report import as_markdown, record
-from experiments.reproduction.run import Job, prepare, run
+from experiments.reproduction.prepare import prepare
+from experiments.reproduction.report import record
+from experiments.reproduction.run import Job, run
 from experiments.reproduction.scale import MINIATURE, Scale
 from experiments.reproduction.tables import TABLES, Table
 
@@ -51,7 +53,8 @@ def make(
         out: everything is kept here, so that a run that was stopped goes on, and a variant of two tables is
             trained once.
         seeds: trainings of each variant, seeds 1 to this.
-        warm: folder of a `bvllm train nano` whose language model is taken over.
+        warm: folder of a `bvllm train nano` on both worlds, whose tower and language model are taken over; nano's
+            are gone on from where None.
         workers: variants at a time; as many as there are cores where None.
         command: for the record.
         scale: how large; the recorded miniature.

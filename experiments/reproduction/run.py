@@ -1,7 +1,6 @@
 """Train and examine what a table still lacks: one variant on each core, shared stages first."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
@@ -10,20 +9,16 @@ from functools import cache
 from pathlib import Path
 
 from bvllm.common.processes import processes
-from bvllm.inference.loading import load_model
+from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.loop import Control
-from bvllm.nano.steps import TrainingClip
-from bvllm.nano.train import Recipe, language_stage, save_nano
-from bvllm.synthetic.vocabulary import Split
+from bvllm.nano.train import save_nano, stage_model
+from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
-from experiments.reproduction.feature_caches import draw_bank, read_bank
-from experiments.reproduction.scale import FOREVER, Scale
-from experiments.reproduction.score import ScoredAnswer, questions, score
-from experiments.reproduction.train import EXAM_BANK, LANGUAGE, TRAIN_BANK, TrainingContext, feature_bank
+from experiments.reproduction.scale import Scale
+from experiments.reproduction.score import Exam, ScoredAnswer, questions, score
+from experiments.reproduction.train import TrainingContext, banks_of, checkpoint_path, feature_bank
 from experiments.reproduction.variants import Variant
 
-SCALE = "scale.json"
 Log = Callable[[str], None]
 
 
@@ -39,9 +34,18 @@ class Job:
         """Of its files."""
         return f"{self.variant.name}-{self.seed}"
 
+    @property
+    def trained(self) -> "Job":
+        """The job that trains its model: another one where numbers differ at inference alone."""
+        return Job(self.variant.trained, self.seed)
+
     def result(self, home: Path) -> Path:
         """Where its marks stand once it is done."""
         return home / "results" / f"{self.name}.json"
+
+    def model(self, home: Path) -> Path:
+        """Folder of its trained model, whole once `trained` has its result."""
+        return home / "models" / self.trained.name
 
 
 @dataclass(frozen=True)
@@ -68,60 +72,28 @@ class Result:
         write_whole_file(path, json.dumps(asdict(self)) + "\n")
 
 
-def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: Log) -> None:
-    """Draw and encode the banks, and warm the language model up, unless the folder has them.
-
-    Args:
-        warm: folder of a `bvllm train nano`, whose language model is taken over: the same recipe.
-
-    Raises:
-        ValueError: the folder was made at another scale, or `warm` has no finished language model.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(scale.to_json(), indent=1)
-    if not (home / SCALE).exists():
-        write_whole_file(home / SCALE, told)
-    if (home / SCALE).read_text() != told:
-        raise ValueError(f"out must be a folder of this miniature, got {home}: choose a new folder")
-    taken = warm is not None and not (home / LANGUAGE / "done").exists()
-    if taken and not (warm / LANGUAGE / "done").exists():
-        raise ValueError(
-            f"warm must be a folder of `bvllm train nano` with a finished language model, got {warm}: "
-            "leave it out to train one"
-        )
-    banks: tuple[tuple[str, Split, int], ...] = (
-        (TRAIN_BANK, "train", scale.scenes),
-        (EXAM_BANK, "test", scale.exam_scenes),
-    )
-    for place, (name, split, scenes) in enumerate(banks):
-        if not (home / name).exists():
-            log(f"drawing {scenes} scenes of the {split} split")
-            model, seed = load_model("nano").model.float().model, scale.world_seed + place
-            drawn = {"split": split, "scenes": scenes, "seed": seed, "workers": workers}
-            draw_bank(home / name, model, **drawn, control=Control(log))
-    if taken:
-        (home / LANGUAGE).mkdir(exist_ok=True)
-        for file in sorted((warm / LANGUAGE).iterdir(), key=lambda file: file.name == "done"):
-            shutil.copy(file, home / LANGUAGE)  # the mark comes last: a copy that was cut short is made again
-    recipe = Recipe(language_steps=scale.language_steps, language_minutes=FOREVER)
-    language_stage(
-        home / LANGUAGE, load_model("nano").processor.tokenizer, recipe, resume=True, control=Control(log)
-    )
-
-
 def run(home: Path, scale: Scale, jobs: list[Job], *, workers: int, log: Log) -> None:
     """Bring every job to its result; what is there already is not done again.
 
-    Shared stages come first, each once; then the variants. A job that fails stops the run, and the next one
-    goes on after the last that is done.
+    Shared stages come first, each once; then the variants; then trained models with other numbers at
+    inference. A job that fails stops the run, and the next one goes on after the last that is done.
     """
     todo = [job for job in jobs if not job.result(home).exists()]
     if not todo:
         return
-    log(f"{len(todo)} of {len(jobs)} variants to train on {workers} cores")
+    to_train = dict.fromkeys(job.trained for job in todo)
+    training = [job for job in to_train if not job.result(home).exists()]
+    varied = [job for job in todo if job.trained != job]
+    log(f"{len(training)} variants to train and {len(varied)} to vary on {workers} cores")
+    steps: tuple[tuple[Callable[[Path, Scale, Job], str], list[Job]], ...] = (
+        (_pair, list(_once(home, scale, training, pairing=True))),
+        (_select, list(_once(home, scale, training, pairing=False))),
+        (_instruct, training),
+        (_vary, varied),
+    )
     with processes(workers) as pool:
-        for step in (_align, _select, _instruct):
-            started, waiting = time.monotonic(), list(_once(step, home, scale, todo))
+        for step, waiting in steps:
+            started = time.monotonic()
             futures = {pool.submit(step, home, scale, job): job for job in waiting}
             for done, future in enumerate(as_completed(futures), 1):
                 line = future.result()
@@ -130,17 +102,12 @@ def run(home: Path, scale: Scale, jobs: list[Job], *, workers: int, log: Log) ->
                 log(f"{step.__name__[1:]} {done}/{len(futures)} {line}, {left / 60:.0f} min to go")
 
 
-def _once(step: Callable[..., str], home: Path, scale: Scale, jobs: list[Job]) -> Iterator[Job]:
-    """The jobs whose shared stage differs from those before; all of them where nothing is shared."""
-    if step is _instruct:
-        yield from jobs
-        return
+def _once(home: Path, scale: Scale, jobs: list[Job], *, pairing: bool) -> Iterator[Job]:
+    """The jobs whose shared stage differs from those before, and is not kept yet."""
     seen: set[Path] = set()
-    tokenizer = load_model("nano").processor.tokenizer
+    tokenizer = build_tokenizer()
     for job in jobs:
-        checkpoint = TrainingContext.checkpoint_path(
-            home, scale, tokenizer, job.variant, job.seed, alignment=step is _align
-        )
+        checkpoint = checkpoint_path(home, scale, tokenizer, job.variant, job.seed, pairing=pairing)
         if checkpoint not in seen and not checkpoint.exists():
             seen.add(checkpoint)
             yield job
@@ -153,13 +120,17 @@ def _workshop(home: Path, scale: Scale) -> TrainingContext:
 
 
 @cache
-def _exam(home: Path, scale: Scale, queries: int) -> tuple[FeatureCache, dict[str, list[TrainingClip]]]:
-    bank = read_bank(home / EXAM_BANK)
-    return bank, questions(bank, queries, scale.questions, scale.world_seed * 100)
+def _exam_bank(home: Path, scale: Scale) -> FeatureCache:
+    return banks_of(scale)[1].read(home)
 
 
-def _align(home: Path, scale: Scale, job: Job) -> str:
-    _workshop(home, scale).align(job.variant, job.seed, _silent)
+@cache
+def _exam(home: Path, scale: Scale, queries: int) -> Exam:
+    return questions(_exam_bank(home, scale), queries, scale.questions, scale.world_seed * 100)
+
+
+def _pair(home: Path, scale: Scale, job: Job) -> str:
+    _workshop(home, scale).pair(job.variant, job.seed, _silent)
     return job.name
 
 
@@ -172,9 +143,22 @@ def _instruct(home: Path, scale: Scale, job: Job) -> str:
     started = time.monotonic()
     shop = _workshop(home, scale)
     model = shop.instruct(job.variant, job.seed, _silent)
-    bank, asked = _exam(home, scale, model.config.num_selected_frames)
-    save_nano(model, shop.tokenizer, home / "models" / job.name)
-    marks = score(model, shop.tokenizer, feature_bank(bank, model), asked)
+    save_nano(model, shop.tokenizer, job.model(home))
+    return _examine(home, scale, job, model, started)
+
+
+def _vary(home: Path, scale: Scale, job: Job) -> str:
+    """Examine what `_instruct` left, with other numbers."""
+    started, changed = time.monotonic(), job.variant.inference
+    assert changed is not None  # else it would be a training
+    return _examine(home, scale, job, changed.applied(stage_model(job.model(home))), started)
+
+
+def _examine(home: Path, scale: Scale, job: Job, model: BVLLMForConditionalGeneration, started: float) -> str:
+    shop, changed = _workshop(home, scale), job.variant.inference
+    asked = _exam(home, scale, model.config.num_selected_frames)
+    bank = feature_bank(_exam_bank(home, scale), model)
+    marks = score(model, shop.tokenizer, bank, asked, softly=changed is not None and changed.soft)
     Result(tuple(marks), time.monotonic() - started).save(job.result(home))
     right = sum(m.right for m in marks) / len(marks)
     return f"{job.name}: {right:.3f} right"

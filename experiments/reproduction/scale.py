@@ -1,8 +1,12 @@
 """Set how large a miniature is: what is trained, for how long, and on what it is examined."""
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from bvllm.nano.tuning import TuningStage
+
+World = Literal["busy", "plain"]
+WORLDS: tuple[World, ...] = ("busy", "plain")  # the headline first
 
 # Seconds of the shortest and longest video of each column. An image is a clip of one frame.
 DURATIONS = {
@@ -15,12 +19,12 @@ VIDEO_COLUMNS = ("short", "medium", "long")
 
 FOREVER = 1e6  # minutes: steps alone end a stage, so that a run repeats itself
 SELECTION = TuningStage(
-    "selection", ("frame_selector",), 200, FOREVER, 2e-3, batch=24, seconds=(8, 3600), answers=False
+    "selection", ("frame_selector",), 300, FOREVER, 2e-3, batch=24, seconds=(8, 3600), answers=False
 )
 INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
-    150,
+    250,
     FOREVER,
     5e-4,
     batch=24,
@@ -33,26 +37,35 @@ class Scale:
     """One size of the miniature.
 
     Attributes:
-        scenes, exam_scenes: scenes drawn to train and to examine on; 30 frames each.
-        alignment_steps, alignment_frames: steps of token sampler and projector, and frames in each.
+        scenes, exam_scenes: scenes of the plain world drawn to train and to examine on; 30 frames each.
+        busy_scenes, busy_exam_scenes: of the busy world; a frame for each of their 3 to 8 seconds.
+        matching_steps, matching_clips: steps in which a frame's tokens are paired with its things, and clips
+            in each, of which two frames are read.
         selection: the selector alone.
         instruction: all but the tower, on the answer.
         reader_steps: steps in which a learned frame feature is trained with its selector, on short videos.
-        questions: of each duration.
-        language_steps: the warm-up of the language model where none is given; what nano's 26 minutes were
-        on two cores. By steps alone, so that a run that was stopped goes on to the same figures.
+        questions: of each duration, in each world.
+        language_steps: videos told in words before anything is seen, gone on from nano's language model where
+            none is given. By steps alone, so that a run that was stopped goes on to the same figures.
+        known_language_steps: the same where nano knows both worlds already: only what places are told by, which
+            is no part of a model, has to be learned.
+        language_batch: told videos of a step.
         world_seed: decides what is drawn and what is asked.
     """
 
-    scenes: int = 800
+    scenes: int = 600
+    busy_scenes: int = 3000
     exam_scenes: int = 300
-    alignment_steps: int = 300
-    alignment_frames: int = 128
+    busy_exam_scenes: int = 800
+    matching_steps: int = 1200
+    matching_clips: int = 64
     selection: TuningStage = SELECTION
     instruction: TuningStage = INSTRUCTION
     reader_steps: int = 150
-    questions: int = 240
+    questions: int = 150
     language_steps: int = 2400
+    known_language_steps: int = 600
+    language_batch: int = 48
     world_seed: int = 11
 
     def to_json(self) -> dict[str, object]:

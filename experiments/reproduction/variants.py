@@ -1,13 +1,15 @@
 """Define the compared systems: nano's configuration at a tighter budget, with one thing changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMConfig
+from bvllm.model.configuration_bvllm import ALIASES
 from bvllm.model.connectors import LlamaVidConfig, VideoLlama2Config
 from bvllm.model.presets import nano
 from bvllm.synthetic.tokenizer import VIDEO
+from experiments.reproduction.at_inference import AtInference
 
 # What every variant shares unless it says otherwise. Nano's own 512 tokens hold all that its frames give, so
 # nothing would have to be balanced; 64 is as many as a single frame has patches.
@@ -23,15 +25,36 @@ class Variant:
 
     Attributes:
         name: of its files.
-        changes: fields of `BVLLMConfig` that differ from BASE.
+        changes: fields of `BVLLMConfig` that differ from BASE, in training and at inference.
+        inference: what differs at inference alone, on the trained model of the same changes.
     """
 
     name: str
     changes: tuple[Change, ...] = ()
+    inference: AtInference | None = None
 
     @classmethod
     def of(cls, name: str, **changes: object) -> "Variant":
         return cls(name, tuple(sorted(changes.items())))
+
+    @property
+    def trained(self) -> "Variant":
+        """What is trained for it."""
+        return self if self.inference is None else Variant(self.name.split("@")[0], self.changes)
+
+    def at(self, **numbers: float) -> "Variant":
+        """The same trained model with other numbers at inference (`AtInference`)."""
+        asked = AtInference(**numbers)
+        return replace(self, name=f"{self.name}@{asked.name}", inference=asked)
+
+    def shared(self, fields: tuple[str, ...]) -> "Variant":
+        """BASE with the changes of some fields alone.
+
+        A stage that several variants share is trained on this one, so that it comes out the same whichever of
+        them needs it first.
+        """
+        kept = tuple((name, value) for name, value in self.changes if ALIASES.get(name, name) in fields)
+        return Variant("shared", kept)
 
     def config(self, tokenizer: PreTrainedTokenizerBase) -> BVLLMConfig:
         """Nano's configuration with BASE and the changes."""
@@ -53,8 +76,9 @@ SELECTION_MERGING = Variant.of("fs-tm", token_sampler="none")
 NO_SELECTION = Variant.of("no-fs", frame_selector="uniform")
 NO_MERGING = Variant.of("no-tm", merge_frames=False)
 
-# Table 1: the baselines alone, and reading the frames that B-VLLM chose. LLaMA-VID spends two tokens on each
-# frame and VideoLLaMA2 makes one block of eight.
+# Table 1: the baselines alone, reading the frames that B-VLLM chose, and whole "with B-VLLM", whose token sampler
+# stands in for their own tokens. LLaMA-VID spends two tokens on each frame and VideoLLaMA2 makes one block of
+# eight.
 _VID = LlamaVidConfig(queries=8, show_cls=False)
 _VL2 = VideoLlama2Config()
 _ALL = {"token_sampler": "none", "tokens_per_frame": PATCHES}
@@ -71,6 +95,8 @@ VIDEOLLAMA2 = Variant.of(
     **_ALL,
 )
 VIDEOLLAMA2_B = Variant.of("videollama2-b", connector=_VL2, num_selected_frames=8, budget_tokens=125, **_ALL)
+LLAMA_VID_OURS = Variant.of("llama-vid-ours", connector=_VID)
+VIDEOLLAMA2_OURS = Variant.of("videollama2-ours", connector=_VL2)
 
 # Tables 4 and 7: who selects, and what it sees of a frame.
 QFORMER_MEAN = Variant.of("mean", frame_feature="mean")
@@ -86,19 +112,19 @@ CLS_MEAN = Variant.of("cls-mean", frame_feature="cls_mean")
 
 
 def frames_and_tokens(frames: int, tokens: int) -> Variant:
-    """Fig. 3: L* queries, R tokens a frame."""
+    """Fig. 3: L* queries, R tokens a frame, trained so."""
     if (frames, tokens) == (BASE["num_selected_frames"], BASE["tokens_per_frame"]):
         return FULL
     return Variant.of(f"L{frames}-R{tokens}", num_selected_frames=frames, tokens_per_frame=tokens)
 
 
 def sharpness(tau: float, gamma: float) -> Variant:
-    """Fig. 3: temperature of the choice, and the cosine from which two rows are the same."""
+    """Fig. 3: temperature of the choice, and the cosine from which two rows are the same, trained so."""
     if (tau, gamma) == (0.1, 0.75):
         return FULL
     return Variant.of(f"tau{tau:g}-gamma{gamma:g}", tau=tau, gamma=gamma)
 
 
 def token_budget(tokens: int) -> Variant:
-    """Fig. 3: theta."""
+    """Fig. 3: theta, trained so."""
     return FULL if tokens == BASE["budget_tokens"] else Variant.of(f"theta{tokens}", budget_tokens=tokens)

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -65,6 +65,11 @@ class Posed(Generic[Plan]):
     @property
     def frames(self) -> int:
         return int(self.timeline.seconds)
+
+    def with_options(self) -> Self:
+        """The same question, put with its options, as exams put it."""
+        prompt, reply = put_words(self.question, with_options=True)
+        return replace(self, prompt=prompt, reply=reply)
 
 
 class Example(Posed[Timeline]):

@@ -58,17 +58,8 @@ class FeatureCache:
         tell: Callable[[str, int, int | None], None] | None = None,
     ) -> "FeatureCache":
         """Run the tower once over every frame of the dataset; `tell` hears (what, frames done, all)."""
-        frames, patches = [], []
-        total = len(pool) + (0 if busy is None else len(busy))
-        chunks = chain(pool.pixels.split(CHUNK), () if busy is None else busy.pixels.split(CHUNK))
-        with torch.inference_mode():
-            for chunk in chunks:
-                pixels = normalise(chunk, mean, std)
-                frames.append(model.encode_frames(pixels).float())
-                patches.append(model.encode_patches(pixels).bfloat16())
-                if tell is not None:
-                    tell("encoding", min(CHUNK * len(frames), total), total)
-        return cls.index(pool, torch.cat(frames).clone(), torch.cat(patches).clone(), busy)
+        pixels = [pool.pixels] if busy is None else [pool.pixels, busy.pixels]
+        return cls.index(pool, *encode_pixels(pixels, model, mean=mean, std=std, tell=tell), busy)
 
     @classmethod
     def index(
@@ -136,6 +127,26 @@ class FeatureCache:
             apart = (self.pool.progress[candidates] - wanted).abs().numpy()
             candidates = candidates[np.argsort(apart)[: max(3, len(candidates) // 5)]]
         return int(candidates[int(rng.integers(len(candidates)))])
+
+
+def encode_pixels(
+    pixels: list[Tensor],
+    model: BVLLMModel,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    tell: Callable[[str, int, int | None], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The features (n, C) of frames (n, 3, S, S) uint8, and their patches (n, N, C) in bfloat16."""
+    frames, patches, total = [], [], sum(map(len, pixels))
+    with torch.inference_mode():
+        for chunk in chain(*(some.split(CHUNK) for some in pixels)):
+            seen = normalise(chunk, mean, std)
+            frames.append(model.encode_frames(seen).float())
+            patches.append(model.encode_patches(seen).bfloat16())
+            if tell is not None:
+                tell("encoding", min(CHUNK * len(frames), total), total)
+    return torch.cat(frames).clone(), torch.cat(patches).clone()
 
 
 # benchmarks/equal_dump.py reaches this class of older commits and of this one by its older name.

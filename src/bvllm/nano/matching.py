@@ -4,7 +4,8 @@ The language model was warmed up on things told in words: a vector is the sum of
 it is (`nano.language`). Here the R tokens of a frame learn to be such vectors, in whatever order suits them:
 tokens and things are paired, the likest first, so no two tokens share a target, and the things that
 the question is about are paired first. Where a frame holds more than R things, the question decides which are
-told. No language model runs, so a step costs a third of one through it.
+told. No language model runs, so a step costs a third of one through it. A model without a token sampler learns
+so, too: its tokens are the projector's or a baseline connector's, as many as it has for a frame.
 
 That the world knows what a frame holds is ours; the paper starts the sampler from InstructBLIP's Q-Former
 (released code; Sec. 7.1 tells of the stages alone). DETR pairs so, too (Carion et
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.alignment import read_frames
 from bvllm.nano.busy_examples import BusyExample, told_thing
 from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
@@ -83,6 +85,8 @@ def match_tokens(
     *,
     minutes: float,
     steps: int = STEPS,
+    batch: int = CLIPS,
+    queries: int | None = None,
     lr: float = 1.5e-3,
     seed: int = 0,
     control: Control | None = None,
@@ -92,6 +96,8 @@ def match_tokens(
     Args:
         where: what tells of places, as the LLM was warmed up with it.
         steps, minutes: the most of each.
+        batch: clips of a step.
+        queries: how many frames of a clip are planned, of which some are read; the model's own L* where None.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     loop = StageLoop(
@@ -109,11 +115,12 @@ def match_tokens(
         np.random.default_rng((loop.seed, 79)),
         Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where),
     )
-    stream = clips(bank, "train", SECONDS, model.config.num_selected_frames, loop.seed, BUSY)
+    queries = queries or model.config.num_selected_frames
+    stream = clips(bank, "train", SECONDS, queries, loop.seed, BUSY)
     model.train()
     for _ in loop:
-        batch = list(islice(stream, CLIPS))
-        loss, asked, cosine = match_loss(model, tokenizer, bank, batch, tellings, rng)
+        drawn = list(islice(stream, batch))
+        loss, asked, cosine = match_loss(model, tokenizer, bank, drawn, tellings, rng)
         loss.backward()
         loop.descend()
         loop.record(loss=loss.item(), asked=asked, cosine=cosine)
@@ -134,8 +141,7 @@ def match_loss(
     times = [sorted(rng.permutation(clip.oracle)[:FRAMES].tolist()) for clip in batch]
     rows = torch.tensor([int(c.rows[t]) for c, own in zip(batch, times, strict=True) for t in own])
     of_clip = torch.tensor([k for k, own in enumerate(times) for _ in own])
-    tokens, _ = model.model.token_sampler(bank.patches[rows].float(), ids[of_clip], mask[of_clip])
-    made = model.model.multi_modal_projector(tokens)
+    made = read_frames(model, bank.patches[rows].float(), ids[of_clip], mask[of_clip])
     held = [told_of(c, t) for c, own in zip(batch, times, strict=True) for t in own]
     targets = tellings.vectors([one for told, _ in held for one in told]).split([len(t) for t, _ in held])
     nothing = tellings.vectors([Told(describe(None))])
@@ -151,5 +157,5 @@ def match_loss(
     with torch.no_grad():
         unit = F.normalize(made - made.mean(dim=0), dim=-1)
         each = made.shape[1]
-        alike = ((unit @ unit.mT).sum(dim=(1, 2)) - each) / (each * (each - 1))
+        alike = ((unit @ unit.mT).sum(dim=(1, 2)) - each) / max(1, each * (each - 1))
     return loss, float(np.mean(asked)) / made.shape[-1] / tellings.variance, alike.mean().item()

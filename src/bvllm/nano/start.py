@@ -57,3 +57,15 @@ def tower_of(name: str) -> CLIPVisionModel:
     model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())
     tower: CLIPVisionModel = model.model.vision_tower
     return tower
+
+
+def words_of(name: str) -> set[str]:
+    """The words that a trained nano knows.
+
+    Args:
+        name: a packaged model or a folder.
+
+    Raises:
+        ValueError: the name means nothing.
+    """
+    return set(AutoTokenizer.from_pretrained(resolve_model(name), **loading()).get_vocab())

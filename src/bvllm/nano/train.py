@@ -219,14 +219,14 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     for number, stage in enumerate(recipe.stages):
         before, folder = folder, out / stage.name
         if not is_done(folder):
-            model = model if before is None else _stage_model(before)
+            model = model if before is None else stage_model(before)
             limited = replace(stage, minutes=record.share(stage.minutes, following))
             seed = recipe.seed * 100 + number
             tune(model, tokenizer, bank, limited, seed=seed, where=where, control=control.within(folder))
             _finish(folder, model)
         following -= stage.minutes
     assert folder is not None  # a recipe has a stage
-    save_nano(_stage_model(folder), tokenizer, out / "model")
+    save_nano(stage_model(folder), tokenizer, out / "model")
     words.save(out / "model")
     shows = torch.tensor([needle is not None for needle in pool.needles] + [True] * (frames - len(pool)))
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
@@ -369,6 +369,6 @@ def mark_done(folder: Path) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _stage_model(folder: Path) -> BVLLMForConditionalGeneration:
+def stage_model(folder: Path) -> BVLLMForConditionalGeneration:
     """What a stage left."""
     return BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, **loading_weights())

@@ -106,12 +106,15 @@ def tune(
     *,
     seed: int,
     where: Where | None = None,
+    probing: bool = True,
     control: Control | None = None,
 ) -> None:
     """Train one stage in place.
 
     Args:
         where: what tells of places (see `language`), for videos told in words; needed where busy scenes are.
+        probing: look now and then, by the clock, at what the sampler's tokens carry (`probe`); False where
+            stages must repeat themselves, or where a frame has no tokens of its own.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     parameters = free_only(model, stage.trained)
@@ -130,7 +133,8 @@ def tune(
     rng = np.random.default_rng((loop.seed, 37))
     where = where or Where(model.config.text_config.hidden_size)
     stories = caption_batches(tokenizer, stage.told, loop.seed, bank.busy)
-    examined, watch = _examined(bank, model.config.num_selected_frames), Paced(PROBE_SECONDS)
+    examined = _examined(bank, model.config.num_selected_frames) if probing else []
+    watch = Paced(PROBE_SECONDS)
     model.train()
     model.model.vision_tower.eval()
     for share in loop:

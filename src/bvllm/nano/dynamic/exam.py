@@ -1,7 +1,6 @@
 """Ask dynamic-nano about clips of scenes that it never saw, while it trains and afterwards."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -12,8 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.dynamic.steps import DynamicClip, dynamic_clips, dynamic_loss, embed_batch, write_batch
-from bvllm.nano.examples import put_words
-from bvllm.nano.feature_cache import AnyExample, FeatureCache
+from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import IGNORE
 
 TOGETHER = 16  # clips at a time
@@ -57,16 +55,10 @@ def right_words(
 def with_options(clips: list[DynamicClip]) -> list[DynamicClip]:
     """The same clips, each asked with its options."""
     return [
-        DynamicClip(replace_words(clip.example), clip.rows)
+        DynamicClip(clip.example.with_options(), clip.rows)
         for clip in clips
         if len(clip.example.question.options) > 1
     ]
-
-
-def replace_words(example: AnyExample) -> AnyExample:
-    """The example put with options."""
-    prompt, reply = put_words(example.question, with_options=True)
-    return replace(example, prompt=prompt, reply=reply)
 
 
 @torch.no_grad()

@@ -1,0 +1,81 @@
+"""Write a table's record as Markdown: accuracy by duration, by family of tasks, and what the paper says."""
+
+from experiments.reproduction.records import VIDEO, TableRecord
+from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, World
+from experiments.reproduction.score import FAMILIES
+from experiments.reproduction.statistics import NOTHING, percent, points
+
+COLUMNS = (*DURATIONS, VIDEO)
+
+
+def as_markdown(found: TableRecord, *, heading: str = "##") -> str:
+    """The page of one table, the busy world first where it has both."""
+    lines = [f"{heading} {found.title}", "", found.note]
+    for world in found.worlds:
+        lines += ["", *_accuracy(found, world), "", *_families(found, world)]
+    lines += ["", *_claims(found), "", _provenance(found)]
+    return "\n".join(lines)
+
+
+def _accuracy(found: TableRecord, world: World) -> list[str]:
+    lines = [
+        f"On the {world} world{'' if len(found.worlds) > 1 else ' alone'}, right answers in %:",
+        "",
+        _line(["", *COLUMNS, "found", "frames", "tokens", "the paper"]),
+        _line(["---"] * (len(COLUMNS) + 5)),
+    ]
+    for row in found.rows:
+        own = row.worlds[world]
+        cells = [percent(own.accuracy[name]) for name in COLUMNS]
+        share = _number(None if own.found is None else 100 * own.found, 0)
+        spent = [share if own.found is None else f"{share} %", _number(own.frames, 1), _number(own.tokens, 0)]
+        lines.append(_line([row.label, *cells, *spent, row.paper]))
+    chance = [found.chance[world][name] for name in COLUMNS]
+    guessed = [_number(None if value is None else 100 * value, 1) for value in chance]
+    return [*lines, _line(["guessing", *guessed, *[""] * 4])]
+
+
+def _families(found: TableRecord, world: World) -> list[str]:
+    names = FAMILIES[world]
+    lines = [
+        "By family of tasks, over all videos:",
+        "",
+        _line(["", *names]),
+        _line(["---"] * (len(names) + 1)),
+    ]
+    for row in found.rows:
+        lines.append(_line([row.label, *(percent(row.worlds[world].families[name]) for name in names)]))
+    return lines
+
+
+def _claims(found: TableRecord) -> list[str]:
+    several = len(found.worlds) > 1
+    heads = [f"{world} world" for world in found.worlds] if several else ["difference here"]
+    lines = [_line([found.expected, "over", *(cell for head in heads for cell in (f"{head}, points", ""))])]
+    lines.append(_line(["---"] * (2 + 2 * len(heads))))
+    by_world = [[claim for claim in found.claims if claim.world == world] for world in found.worlds]
+    for claims in zip(*by_world, strict=True):
+        columns = claims[0].columns
+        over = VIDEO if tuple(columns) == VIDEO_COLUMNS else ", ".join(columns)
+        cells = [cell for claim in claims for cell in (points(claim.difference), claim.verdict)]
+        lines.append(_line([claims[0].text, over, *cells]))
+    return lines
+
+
+def _provenance(found: TableRecord) -> str:
+    told = found.conditions
+    asked = "duration and world" if len(found.worlds) > 1 else "duration"
+    return (
+        f"`{told['command']}`, commit {told['commit']}, {told['when']}; seeds "
+        f"{', '.join(map(str, found.seeds))}; {found.questions} questions of each {asked}; "
+        f"{found.minutes:.0f} minutes of one core for instruction and exam, shared stages apart "
+        f"({told['processor']})."
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
