@@ -40,7 +40,7 @@ def reproduce(
     questions: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Questions of each duration and world, but for dynamic_*; 150.", show_default=False
+            min=1, help="Questions of each duration and world, but for dynamic_*; 120.", show_default=False
         ),
     ] = None,
     workers: Annotated[

@@ -1,8 +1,8 @@
 """Change a trained model's numbers at inference, as the paper's Figures 3 and 5 do.
 
-Sec. 5.3 asks how L*, R and theta "affect the performance of a trained model", and Sec. 8.2 varies L* of a model
-that "was trained with L* = 32". Fewer queries are a part of the trained ones; more than were trained there are
-none.
+Sec. 5.3 asks how L*, R and theta "affect the performance of a trained model", and Sec. 8.2 varies L* of a
+model that "was trained with L* = 32". Fewer queries are a part of the trained ones; more than were trained
+there are none.
 """
 
 import copy
@@ -23,8 +23,9 @@ class AtInference:
         frames: L*.
         tokens: R.
         budget: theta.
-        tau, gamma: of a soft choice, eq. 1 without its noise. Inference takes the arg-max, whose rows are equal
-            or have nothing in common, whatever tau and gamma are; so with either of them the choice is soft.
+        tau, gamma: of a soft choice, eq. 1 without its noise. Inference takes the arg-max, whose rows are
+            equal or have nothing in common, whatever tau and gamma are; so with either of them the choice is
+            soft.
     """
 
     frames: int | None = None

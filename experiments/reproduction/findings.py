@@ -38,7 +38,7 @@ FINDINGS = {
         "LLaMA-VID on short videos, too. Two orders are not those of Table 1. (1) LLaMA-VID reading B-VLLM's "
         "frames is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the "
         "better ones: after alignment B-VLLM's explain more of what a frame shows (14.8 % of the "
-        "captions' variance is left on exam frames against 23.2 %; `alignment_error.py`). But the "
+        "captions' variance is left on exam frames against 23.2 %, by `alignment_error.py` of then). But the "
         "language model was warmed up on frames that are one vector each, and LLaMA-VID's two are nearest "
         "to that; a frame of this world also holds a single thing worth a token, where real pictures "
         "hold scenes. (2) VideoLLaMA2 does not lose on short videos by B-VLLM, it gains. It hardly reads "

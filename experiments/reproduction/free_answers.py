@@ -8,7 +8,6 @@ answer the same questions greedily, and what stands behind the last "=" counts, 
 """
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,14 +17,15 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.common.reply import named_letter
 from bvllm.data.chat import LETTERS
-from bvllm.inference.loading import load_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch
-from experiments.reproduction.feature_caches import read_bank
-from experiments.reproduction.run import SCALE
-from experiments.reproduction.score import FAMILIES, likeliest_options, prompt_of, questions
-from experiments.reproduction.train import EXAM_BANK
+from bvllm.nano.train import stage_model
+from bvllm.synthetic.tokenizer import build_tokenizer
+from experiments.reproduction.prepare import scale_of
+from experiments.reproduction.run import exam_of
+from experiments.reproduction.scale import World
+from experiments.reproduction.score import FAMILIES, likeliest_options, prompt_of
 
 LONGEST_REPLY = 60  # tokens
 BATCH = 16
@@ -81,25 +81,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    tokenizer, bank = load_model("nano").processor.tokenizer, read_bank(options.folder / EXAM_BANK)
-    scale = json.loads((options.folder / SCALE).read_text())
-    family = {task: name for name, tasks in FAMILIES.items() for task in tasks}
-    family["existence"] = "existence"
-    print("| variant | tasks | questions | exam | spoken |\n|---|---|---|---|---|")
+    tokenizer, scale = build_tokenizer(), scale_of(options.folder)
+    print("| variant | world | tasks | questions | exam | spoken |\n|---|---|---|---|---|---|")
     for variant in options.variants:
-        marks: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
+        marks: dict[tuple[str, str], list[tuple[bool, bool]]] = defaultdict(list)
         for seed in options.seeds:
-            folder = options.folder / "models" / f"{variant}-{seed}"
-            model = BVLLMForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-            queries = model.config.num_selected_frames
-            asked = questions(bank, queries, scale["questions"], scale["world_seed"] * 100)
-            clips = [clip for duration, some in asked.items() if duration != "image" for clip in some]
-            for task, exam, said in compare(model, tokenizer, bank, clips):
-                for name in (family[task], "all videos"):
-                    marks[name].append((exam, said))
-        for name, pairs in sorted(marks.items()):
+            model = stage_model(options.folder / "models" / f"{variant}-{seed}").eval()
+            bank, asked = exam_of(options.folder, scale, model.config.num_selected_frames)
+            for (world, duration), clips in asked.items():
+                if duration == "image":
+                    continue
+                for task, exam, said in compare(model, tokenizer, bank, clips):
+                    for name in (family_of(world, task), "all videos"):
+                        marks[world, name].append((exam, said))
+        for (world, name), pairs in sorted(marks.items()):
             exam, said = (100 * sum(column) / len(pairs) for column in zip(*pairs, strict=True))
-            print(f"| {variant} | {name} | {len(pairs)} | {exam:.1f} % | {said:.1f} % |", flush=True)
+            row = f"| {variant} | {world} | {name} | {len(pairs)} | {exam:.1f} % | {said:.1f} % |"
+            print(row, flush=True)
+
+
+def family_of(world: World, task: str) -> str:
+    """The family of a task; existence, which is said with its evidence, stands alone."""
+    if task == "existence":
+        return task
+    return next(name for name, tasks in FAMILIES[world].items() if task in tasks)
 
 
 if __name__ == "__main__":

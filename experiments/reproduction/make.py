@@ -13,7 +13,8 @@ from experiments.reproduction.prepare import prepare
 from experiments.reproduction.report import record
 from experiments.reproduction.run import Job, run
 from experiments.reproduction.scale import MINIATURE, Scale
-from experiments.reproduction.tables import TABLES, Table
+from experiments.reproduction.table import Table
+from experiments.reproduction.tables import TABLES
 
 ALL = "all"
 
@@ -53,8 +54,8 @@ def make(
         out: everything is kept here, so that a run that was stopped goes on, and a variant of two tables is
             trained once.
         seeds: trainings of each variant, seeds 1 to this.
-        warm: folder of a `bvllm train nano` on both worlds, whose tower and language model are taken over; nano's
-            are gone on from where None.
+        warm: folder of a `bvllm train nano` on both worlds, whose tower and language model are taken over;
+            nano's are gone on from where None.
         workers: variants at a time; as many as there are cores where None.
         command: for the record.
         scale: how large; the recorded miniature.

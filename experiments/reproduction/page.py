@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.reproduction.findings import FIGURE_4, FINDINGS
-from experiments.reproduction.report import TableRecord, as_markdown
+from experiments.reproduction.markdown import as_markdown
+from experiments.reproduction.records import TableRecord
+from experiments.reproduction.scale import MINIATURE, Scale
 from experiments.reproduction.tables import TABLES
 
 HEAD = """# The paper's tables, in miniature
@@ -21,40 +23,54 @@ make reproduce TABLE=all SEEDS=3        # a run that was stopped goes on; shared
 python -m experiments.reproduction --help
 ```
 
-From nothing, Table 3 took 54 minutes on two cores with three seeds, and 72 with the five that are recorded,
-other work beside it. 26 of them went into the language model, which `--warm` takes from a folder of
-`bvllm train nano`. The other tables were made in another folder, from another language model of the same
-recipe, so a system that stands in several of them differs a little in Table 3.
-
-All figures on this page were measured while budget merging joined tokens across the whole clip. It joins
-them within each frame now, as Sec. 3.4 has it, so rows in which the budget binds will move when the tables
-are made again, on the busy world (docs/world.md).
-
+`--warm` takes tower and language model from a folder of `bvllm train nano` on both worlds; without it nano's
+own are gone on from. How long each table takes is reckoned by
+`python -m experiments.reproduction.reckoning FOLDER`, from steps that are timed in a folder that is there.
+{older}
 ## How it is done
 
-- **World**: `bvllm world`'s needles in drawn haystacks, its fourteen tasks. Training and exam share no needle
-  combination. Lengths: *short* 8 to 60 s, *medium* 1 to 10 minutes, *long* 10 minutes to an hour, one frame a
-  second; *image* is a single frame. "video" is the mean of the three.
-- **Start**: nano's vision tower, frozen, as after its contrastive warm-up, and a language model that has read
-  videos told in words only (the language stage of `bvllm train nano`): no variant had it tuned to itself.
-- **Recipe**, the same for all, in steps so that it repeats itself: {alignment} steps of alignment,
-  {selection} of the selector on videos up to an hour, {instruction} of instruction tuning (all but the tower)
-  on videos up to ten minutes. Stages in which variants do not differ are trained once for each seed.
+- **Worlds** (docs/world.md), each by itself. *Busy*, the headline: scenes of 4 to 16 things, whose questions
+  are about *space* (what is where in a scene, how many, what a sign says) or about *time* (what moves,
+  comes, when, in which order, how often). *Plain*: needles in drawn haystacks, fourteen tasks; training and
+  exam share no needle combination. Busy scenes of the exam are drawn from another seed. Lengths: *short* 8
+  to 60 s, *medium* 1 to 10 minutes, *long* 10 minutes to an hour, one frame a second; *image* is a single
+  frame, in the busy world with a question about space that this frame answers. "video" is the mean of the
+  three.
+- **Start**: nano's vision tower, frozen, and a language model that has read videos of both worlds told in
+  words only. It goes on from nano's language model, which was tuned to B-VLLM's tokens: if that favours any
+  row, it is the full one.
+- **Recipe**, the same for all, in steps so that it repeats itself: {pairing} steps in which each token of a
+  frame is paired with a thing that the frame holds and learns to be it, {selection} of the selector on
+  videos up to an hour, {instruction} of instruction tuning (all but the tower) on videos up to ten minutes.
+  Where there is no token sampler, patches or a connector's tokens are paired with the same things, by as
+  many tokens as there are, so that rows differ by how they are built and not by what they were taught.
+  Stages in which variants do not differ are trained once for each seed.
 - **Base**: L* 16, R 8, theta 64 on frames of 64 patches; nano's own 512 tokens would hold everything, and
   nothing would have to be balanced.
-- **Exam**: {questions} questions of each duration, the same for all variants and seeds; the likeliest
-  option counts (mean log-probability of its words). That leaves no room for the evidence that replies were
-  taught to put in front of counts and of "yes": counting comes out near guessing in every row, and existence
-  as "no" nearly always, whatever a model knows. Intervals are 95 %, by a bootstrap over seeds and questions;
-  with one seed they know nothing of another training.
-- **Not as in the paper**: the selector is also taught which frames show what is asked, since the world knows
-  it (Sec. 7.1 has the answer's loss alone); alignment and selection are stages of their own, without the
-  language model (the first stage of Sec. 7.1 trains frame selection and projector together, through it);
-  language model and tower are tiny; the world is drawn.
+- **Exam**: {questions} questions of each duration and world, the same for all variants and seeds; the
+  likeliest option counts (mean log-probability of its words). In the plain world that leaves no room for the
+  evidence that replies were taught to put in front of counts and of "yes": counting comes out near guessing
+  there in every row, and existence as "no" nearly always, whatever a model knows. Intervals are 95 %, by a
+  bootstrap over seeds and questions; with one seed they know nothing of another training. A cell with a
+  dash: nothing was asked.
+- **At inference** (Figures 3 and 5): one trained model with a part of its queries, or another theta. Rows
+  "trained so" are trainings of their own.
+- **Not as in the paper**: the selector is also taught which frames show what is asked, and tokens what
+  frames hold, since the world knows it (Sec. 7.1 has the answer's loss alone); pairing and selection are
+  stages of their own, without the language model (the first stage of Sec. 7.1 trains frame selection and
+  projector together, through it); language model and tower are tiny; the worlds are drawn.
 - **The paper's figures** are quoted by table, in the order of the columns that a note names. An empty cell:
   the paper's table has no such row, or shows it as a curve (Figures 3 and 5), whose points our copy of the
   text does not have. Tables 5 and 6 (data), 9 (others' models) and 10 (speed) are not reproduced; 2 (images)
-  and 8 (parameters) have not been.
+  stands in Table 1's column of images; 8 (parameters) has not been.
+"""
+
+OLDER = """
+**{tables} below were made on the plain world alone**, and by an older recipe: {alignment} steps in which all
+tokens of a frame learned its caption, in place of the pairing; {selection} of selection; {instruction} of
+instruction; {questions} questions of each duration; a language model from nothing; and budget merging that
+joined tokens across the whole clip, where it joins them within each frame now, as Sec. 3.4 has it. In
+Figures 3 and 5 every point was a training of its own. They stand until they are made again on both worlds.
 """
 
 
@@ -62,14 +78,18 @@ def reproduction_page(records: Iterable[Path]) -> str:
     """The page from recorded tables, in the order of the paper."""
     found = {record.name: record for record in map(TableRecord.read, records)}
     tables = [found[name] for name in TABLES if name in found]
-    scale = tables[0].scale
-    head = HEAD.format(
-        alignment=scale["alignment_steps"],
-        selection=_steps(scale["selection"]),
-        instruction=_steps(scale["instruction"]),
-        questions=scale["questions"],
-    )
-    parts = [head.rstrip()]
+    older = [record for record in tables if record.worlds == ("plain",)]
+    newer = [record for record in tables if record not in older]
+    scale = Scale.of_json(newer[0].scale) if newer else MINIATURE
+    parts = [
+        HEAD.format(
+            older=_older(older),
+            pairing=scale.matching_steps,
+            selection=scale.selection.steps,
+            instruction=scale.instruction.steps,
+            questions=scale.questions,
+        ).rstrip()
+    ]
     for record in tables:
         parts.append(as_markdown(record))
         if record.name in FINDINGS:
@@ -77,6 +97,21 @@ def reproduction_page(records: Iterable[Path]) -> str:
         if record.name == "figure3":
             parts.append(FIGURE_4.strip())
     return "\n\n".join(parts) + "\n"
+
+
+def _older(records: list[TableRecord]) -> str:
+    """What is said of tables of the plain world alone; nothing where there are none."""
+    if not records:
+        return ""
+    titles = [record.title.split(":")[0] for record in records]
+    scale = records[0].scale
+    return OLDER.format(
+        tables=" and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]])),
+        alignment=scale["alignment_steps"],
+        selection=_steps(scale["selection"]),
+        instruction=_steps(scale["instruction"]),
+        questions=scale["questions"],
+    )
 
 
 def _steps(stage: object) -> object:

@@ -11,6 +11,7 @@ from bvllm.common.trust import loading_weights
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.loop import Control
+from bvllm.nano.progress import RUN
 from bvllm.nano.start import tower_of, words_of
 from bvllm.nano.train import WHERE, Recipe, is_done, language_stage, mark_done
 from bvllm.synthetic.tokenizer import build_tokenizer, world_words
@@ -48,13 +49,20 @@ def prepare(home: Path, scale: Scale, *, workers: int, warm: Path | None, log: C
     _warm_up(home, scale, log)
 
 
+def scale_of(home: Path) -> Scale:
+    """How large the miniature in a folder is."""
+    return Scale.of_json(json.loads((home / SCALE).read_text()))
+
+
 def _check_warm(warm: Path) -> None:
-    if is_done(warm / TOWER) and is_done(warm / LANGUAGE) and (warm / LANGUAGE / WHERE).is_file():
-        return
-    raise ValueError(
-        f"warm must be a folder of `bvllm train nano` with a finished tower and language model of both worlds, "
-        f"got {warm}: leave it out to go on from nano"
-    )
+    finished = is_done(warm / TOWER) and is_done(warm / LANGUAGE) and (warm / LANGUAGE / WHERE).is_file()
+    run = warm / RUN  # a folder of finished stages alone has none
+    told_of_both = not run.is_file() or json.loads(run.read_text())["recipe"]["busy_scenes"] > 0
+    if not (finished and told_of_both):
+        raise ValueError(
+            "warm must be a folder of `bvllm train nano` with a finished tower and language model of both "
+            f"worlds, got {warm}: leave it out to go on from nano"
+        )
 
 
 def _take(source: Path, folder: Path) -> None:
@@ -67,7 +75,7 @@ def _take(source: Path, folder: Path) -> None:
 
 
 def _keep_tower(folder: Path) -> None:
-    """Nano's tower, kept beside what it encodes: another nano does not change what a later run goes on with."""
+    """Nano's tower, kept beside what it encodes: a later run goes on with it, whatever nano is then."""
     if not is_done(folder):
         tower_of(NANO).save_pretrained(folder)
         mark_done(folder)

@@ -13,7 +13,7 @@ from experiments.reproduction.run import Job, Result
 from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, WORLDS, Scale, World
 from experiments.reproduction.score import FAMILIES, ScoredAnswer
 from experiments.reproduction.statistics import AGREEMENT, estimate_if_any
-from experiments.reproduction.tables import Claim, Row, Table
+from experiments.reproduction.table import Claim, Row, Table
 from experiments.reproduction.variants import Variant
 
 Marks = list[tuple[ScoredAnswer, ...]]  # of one variant, by seed

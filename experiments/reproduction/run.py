@@ -83,11 +83,12 @@ def run(home: Path, scale: Scale, jobs: list[Job], *, workers: int, log: Log) ->
         return
     to_train = dict.fromkeys(job.trained for job in todo)
     training = [job for job in to_train if not job.result(home).exists()]
+    selecting = [job for job in training if job.variant.learns_selection]
     varied = [job for job in todo if job.trained != job]
     log(f"{len(training)} variants to train and {len(varied)} to vary on {workers} cores")
     steps: tuple[tuple[Callable[[Path, Scale, Job], str], list[Job]], ...] = (
         (_pair, list(_once(home, scale, training, pairing=True))),
-        (_select, list(_once(home, scale, training, pairing=False))),
+        (_select, list(_once(home, scale, selecting, pairing=False))),
         (_instruct, training),
         (_vary, varied),
     )
@@ -125,8 +126,10 @@ def _exam_bank(home: Path, scale: Scale) -> FeatureCache:
 
 
 @cache
-def _exam(home: Path, scale: Scale, queries: int) -> Exam:
-    return questions(_exam_bank(home, scale), queries, scale.questions, scale.world_seed * 100)
+def exam_of(home: Path, scale: Scale, queries: int) -> tuple[FeatureCache, Exam]:
+    """The frames and the questions of a folder; see `questions`."""
+    bank = _exam_bank(home, scale)
+    return bank, questions(bank, queries, scale.questions, scale.world_seed * 100)
 
 
 def _pair(home: Path, scale: Scale, job: Job) -> str:
@@ -156,9 +159,9 @@ def _vary(home: Path, scale: Scale, job: Job) -> str:
 
 def _examine(home: Path, scale: Scale, job: Job, model: BVLLMForConditionalGeneration, started: float) -> str:
     shop, changed = _workshop(home, scale), job.variant.inference
-    asked = _exam(home, scale, model.config.num_selected_frames)
-    bank = feature_bank(_exam_bank(home, scale), model)
-    marks = score(model, shop.tokenizer, bank, asked, softly=changed is not None and changed.soft)
+    bank, asked = exam_of(home, scale, model.config.num_selected_frames)
+    seen = feature_bank(bank, model)
+    marks = score(model, shop.tokenizer, seen, asked, softly=changed is not None and changed.soft)
     Result(tuple(marks), time.monotonic() - started).save(job.result(home))
     right = sum(m.right for m in marks) / len(marks)
     return f"{job.name}: {right:.3f} right"

@@ -1,7 +1,20 @@
-"""Set how large a miniature is: what is trained, for how long, and on what it is examined."""
+"""Set how large a miniature is: what is trained, for how long, and on what it is examined.
 
+Each table is to take two hours of two cores at most. By `reckoning.py`, from the CPU time of three steps of each
+stage in banks of 60 scenes, on one core of an AMD EPYC beside other work (2026-11-30, a load of 5 on two
+cores, so rather too much than too little): pairing 0.17 to 0.49 s a step, selection 0.3 s, instruction 1.3 to 1.4 s (2.6 s for
+LLaMA-VID's 64 frames), a question of the exam 0.034 to 0.044 s. That makes, in minutes of two cores, shared
+stages among them: Table 1 118, Table 3 (five seeds) 100, Tables 4 and 7 48 and 49, Figure 3 98, Figure 5 52,
+"beyond" 54, three seeds each; less where another table of the folder has trained a variant. Before the first
+table come the banks, about 6 minutes of two cores by the times in `bvllm.nano.train`, and told videos, 0.35 s a step
+of one core (docs/architecture.md): 14 minutes, or 4 where nano knows both worlds. No table has been made at
+this size yet.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bvllm.nano.tuning import TuningStage
 
@@ -24,7 +37,7 @@ SELECTION = TuningStage(
 INSTRUCTION = TuningStage(
     "instruction",
     ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
-    250,
+    200,
     FOREVER,
     5e-4,
     batch=24,
@@ -47,8 +60,8 @@ class Scale:
         questions: of each duration, in each world.
         language_steps: videos told in words before anything is seen, gone on from nano's language model where
             none is given. By steps alone, so that a run that was stopped goes on to the same figures.
-        known_language_steps: the same where nano knows both worlds already: only what places are told by, which
-            is no part of a model, has to be learned.
+        known_language_steps: the same where nano knows both worlds already: only what places are told by,
+            which is no part of a model, has to be learned.
         language_batch: told videos of a step.
         world_seed: decides what is drawn and what is asked.
     """
@@ -57,12 +70,12 @@ class Scale:
     busy_scenes: int = 3000
     exam_scenes: int = 300
     busy_exam_scenes: int = 800
-    matching_steps: int = 1200
+    matching_steps: int = 1000
     matching_clips: int = 64
     selection: TuningStage = SELECTION
     instruction: TuningStage = INSTRUCTION
     reader_steps: int = 150
-    questions: int = 150
+    questions: int = 120
     language_steps: int = 2400
     known_language_steps: int = 600
     language_batch: int = 48
@@ -70,7 +83,20 @@ class Scale:
 
     def to_json(self) -> dict[str, object]:
         """Every number, for the record and for the names of what is kept."""
-        return asdict(self)
+        plain: dict[str, object] = json.loads(json.dumps(asdict(self)))  # tuples become lists, as on the disk
+        return plain
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> "Scale":
+        """From what `to_json` gave."""
+        stages = {name: _stage(told[name]) for name in ("selection", "instruction")}
+        return cls(**told | stages)
+
+
+def _stage(told: Mapping[str, Any]) -> TuningStage:
+    return TuningStage(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+    )
 
 
 MINIATURE = Scale()

@@ -3,12 +3,10 @@
 The paper's figures are those that we could read; where a cell of the paper is not here, no number is made up.
 """
 
-from dataclasses import dataclass
-
-from experiments.reproduction.scale import VIDEO_COLUMNS
+from experiments.reproduction.figures import FIGURE_3, FIGURE_5
+from experiments.reproduction.table import Claim, Row, Table
 from experiments.reproduction.variants import (
     ADAPTIVE,
-    BASE,
     CERTAIN,
     CLS_MEAN,
     FULL,
@@ -28,83 +26,19 @@ from experiments.reproduction.variants import (
     VIDEOLLAMA2,
     VIDEOLLAMA2_B,
     VIDEOLLAMA2_OURS,
-    Variant,
-    frames_and_tokens,
-    sharpness,
-    token_budget,
 )
-
-# At inference: L* and R up to the trained 16 and 8, as the paper's 8, 16 and 32 are of 32; its 28 of 32 is 14 here.
-FRAMES, TOKENS, FEW_AND_MANY = (4, 8, 16), (2, 4, 8), (2, 4, 8, 12, 14)
-TAUS, GAMMAS = (0.1, 0.5), (0.5, 0.75, 1.0)
-BUDGETS = (16, 32, 128)
-TRAINED_SO = ", trained so"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system of a table.
-
-    Attributes:
-        label: as the table shows it.
-        variant: what is trained.
-        paper: the paper's own figures, or "" where we have none.
-    """
-
-    label: str
-    variant: Variant
-    paper: str = ""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """That one system is better than another.
-
-    Attributes:
-        text: what the paper says.
-        better, worse: variants.
-        columns: durations over which the mean is taken.
-    """
-
-    text: str
-    better: Variant
-    worse: Variant
-    columns: tuple[str, ...] = VIDEO_COLUMNS
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table or figure of the paper.
-
-    Attributes:
-        name: for the command line.
-        title, note: for the page.
-        rows: systems.
-        claims: orders of rows that the paper reports, or that were hoped for.
-        expected: whose they are, for the page.
-    """
-
-    name: str
-    title: str
-    note: str
-    rows: tuple[Row, ...]
-    claims: tuple[Claim, ...]
-    expected: str = "the paper's order"
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
-        """Each once."""
-        return tuple(dict.fromkeys(row.variant for row in self.rows))
-
 
 TABLE_1 = Table(
     "table1",
     "Table 1: the baselines, with B-VLLM and without, each at the number of visual tokens that it needs",
-    "LLaMA-VID alone reads 64 evenly spaced frames (the paper's Table 1: one a second), VideoLLaMA2 eight, as "
-    "there. \"w. Ours\" is B-VLLM whole before the baseline's last layers, as in the paper's Tables 1 and 2 "
-    '(Table 2: 32 tokens a picture; the last row of Table 3 has the same figures); here a picture has 8. "+ F.S. '
-    "and T.M.\" is frame selection and merging before the baseline's own tokens, and is ours. Four of the ten "
-    "columns of Table 1 are quoted; Table 2 has sets of images, MMBench among them: 49.8 and 59.3 for LLaMA-VID without and with, 64.6 and 67.3 for VideoLLaMA2. Where Sec. 5.1 and Table 1 differ, the "
+    "LLaMA-VID alone reads 64 evenly spaced frames (the paper's Table 1: one a second), VideoLLaMA2 eight, "
+    "as there. \"w. Ours\" is B-VLLM whole before the baseline's last layers, as in the paper's Tables 1 "
+    "and 2 "
+    "(Table 2: 32 tokens a picture; the last row of Table 3 has the same figures); here a picture has 8. "
+    '"+ F.S. '
+    "and T.M.\" is frame selection and merging before the baseline's own tokens, and is ours. Four of the "
+    "ten columns of Table 1 are quoted; Table 2 has sets of images, MMBench among them: 49.8 and 59.3 for "
+    "LLaMA-VID without and with, 64.6 and 67.3 for VideoLLaMA2. Where Sec. 5.1 and Table 1 differ, the "
     "table is: the section gives Video-MME long the 10.5 points that the table gives short.",
     (
         Row("LLaMA-VID", LLAMA_VID, "MVBench 39.0; Video-MME short / medium / long 34.2 / 34.7 / 27.1"),
@@ -220,10 +154,9 @@ TABLE_4 = Table(
     "table4",
     "Table 4: who selects frames, and what it sees of them",
     'The resampler reads the question, too, as in the paper (Sec. 5.3: "we provide it with both visual and '
-    "text tokens\"). The columns of the paper's Table 4 are MVBench / EgoSchema / Perception / Video-MME. Its "
-    "rows for [CLS] and mean pooling are of another "
-    "test (Sec. 5.3), VideoLLaMA2 with a single MLP and 8 frames, none of B-VLLM's modules present: there "
-    "the mean is above [CLS] on all four.",
+    "text tokens\"). The columns of the paper's Table 4 are MVBench / EgoSchema / Perception / Video-MME. "
+    "Its rows for [CLS] and mean pooling are of another test (Sec. 5.3), VideoLLaMA2 with a single MLP and 8 "
+    "frames, none of B-VLLM's modules present: there the mean is above [CLS] on all four.",
     (
         Row(
             "Q-Former, [CLS]",
@@ -250,10 +183,9 @@ TABLE_4 = Table(
 TABLE_7 = Table(
     "table7",
     "Table 7: what a frame is for the selector",
-    "The columns of the paper's Table 7 are MVBench / EgoSchema / Video-MME / OCR / Counting, the last "
-    "two of "
-    "Video-MME. It keeps [CLS] for its cost (10.9 h of training against 13.1 and 14.0), not for its accuracy "
-    "(Sec. 8.1). Here a learned reader gets steps of its own on short videos first, and is frozen then.",
+    "The columns of the paper's Table 7 are MVBench / EgoSchema / Video-MME / OCR / Counting, the last two "
+    "of Video-MME. It keeps [CLS] for its cost (10.9 h of training against 13.1 and 14.0), not for its "
+    "accuracy (Sec. 8.1). Here a learned reader gets steps of its own on short videos first, and is frozen then.",
     (
         Row("[CLS]", FULL, "50.8 / 51.9 / 52.9 / 46.0 / 34.0"),
         Row("mean of patches", QFORMER_MEAN, "51.3 / 51.9 / 54.4 / 48.2 / 36.6"),
@@ -261,109 +193,6 @@ TABLE_7 = Table(
         Row("Q-Former reader", LEARNED, "52.4 / 52.9 / 51.6 / 41.7 / 35.8"),
     ),
     (Claim("the mean is above [CLS] (Table 7: on four of five columns)", QFORMER_MEAN, FULL),),
-)
-
-
-def _at(frames: int, tokens: int) -> Variant:
-    """The full model with L* and R at inference; itself where both are as trained."""
-    given = {
-        name: value
-        for name, value, trained in (
-            ("frames", frames, "num_selected_frames"),
-            ("tokens", tokens, "tokens_per_frame"),
-        )
-        if value != BASE[trained]
-    }
-    return FULL.at(**given) if given else FULL
-
-
-FIGURE_3 = Table(
-    "figure3",
-    "Figure 3: L* and R, tau and gamma, theta",
-    "The paper varies L*, R and theta of a trained model at inference (Sec. 5.3), from L* 32 and R 32; so it is "
-    "here, from a model that was trained with L* 16, R 8 and theta 64 (a part of its queries, evenly chosen), and "
-    "on what its gains level off at is said of theta 512 (Fig. 3c). The paper does not say whether tau and gamma "
-    "(Fig. 3b, at theta 768) are changed at inference, too. Ours takes the arg-max there, on which neither has "
-    'any influence: rows "soft" mix frames by eq. 1 without its noise instead. Rows "trained so" are trainings of '
-    "their own, and are an extra.",
-    (
-        Row("L* 16, R 8, theta 64, as trained", FULL),
-        *(
-            Row(f"L* {frames}, R {tokens}", _at(frames, tokens))
-            for frames in FRAMES
-            for tokens in TOKENS
-            if _at(frames, tokens) != FULL
-        ),
-        *(Row(f"theta {tokens}", FULL.at(budget=tokens)) for tokens in BUDGETS),
-        *(
-            Row(f"soft: tau {tau:g}, gamma {gamma:g}", FULL.at(tau=tau, gamma=gamma))
-            for tau in TAUS
-            for gamma in GAMMAS
-        ),
-        *(Row(f"L* {frames}{TRAINED_SO}", frames_and_tokens(frames, 8)) for frames in (8, 32)),
-        *(Row(f"R {tokens}{TRAINED_SO}", frames_and_tokens(16, tokens)) for tokens in (4, 16)),
-        *(Row(f"theta {tokens}{TRAINED_SO}", token_budget(tokens)) for tokens in (16, 128)),
-        *(
-            Row(f"tau {tau:g}, gamma {gamma:g}{TRAINED_SO}", sharpness(tau, gamma))
-            for tau, gamma in ((0.1, 0.5), (0.1, 1.0), (0.5, 1.0))
-        ),
-    ),
-    (
-        Claim(
-            "half of L* costs a little (Sec. 5.3, 32 to 16: -0.9 MVBench, -1.3 Video-MME medium)",
-            FULL,
-            _at(8, 8),
-        ),
-        Claim("a half once more (16 to 8: -0.5, -0.4)", _at(8, 8), _at(4, 8)),
-        Claim(
-            "half of R costs a little (Sec. 5.3, 32 to 16: -0.6 MVBench, -0.4 Video-MME medium)",
-            FULL,
-            _at(16, 4),
-        ),
-        Claim("a quarter of theta costs (Fig. 3c: more tokens help up to 512)", FULL, FULL.at(budget=16)),
-        Claim(
-            "tau 0.1: gamma 0.75 is above gamma 0.5 (Sec. 5.3: by 1.2 MVBench, 1.7 Video-MME medium)",
-            FULL.at(tau=0.1, gamma=0.75),
-            FULL.at(tau=0.1, gamma=0.5),
-        ),
-        Claim(
-            "gamma 1: tau 0.1 is above tau 0.5 (Sec. 5.3: by 0.7 and 1.2)",
-            FULL.at(tau=0.1, gamma=1.0),
-            FULL.at(tau=0.5, gamma=1.0),
-        ),
-        Claim("trained so: half of L* costs", FULL, frames_and_tokens(8, 8)),
-        Claim("trained so: half of R costs", FULL, frames_and_tokens(16, 4)),
-        Claim("trained so: a quarter of theta costs", FULL, token_budget(16)),
-        Claim("trained so: tau 0.1: gamma 0.75 is above gamma 0.5", FULL, sharpness(0.1, 0.5)),
-        Claim("trained so: gamma 1: tau 0.1 is above tau 0.5", sharpness(0.1, 1.0), sharpness(0.5, 1.0)),
-    ),
-)
-
-FIGURE_5 = Table(
-    "figure5",
-    "Figure 5: L* by duration",
-    "R is 8 and theta 64 throughout. As in the paper's Fig. 5, L* varies at inference on one model (Sec. 8.2: "
-    '"though it was trained with L* = 32"), here of L* 16; the paper finds it "generally saturated" at 28 of 32, '
-    'which is 14 of 16. Its durations are up to 3, 15 and 60 minutes, ours up to 1, 10 and 60. Rows "trained so" '
-    "are trainings of their own, and are an extra.",
-    (
-        *(Row(f"L* {frames}", _at(frames, 8)) for frames in FEW_AND_MANY),
-        Row("L* 16, as trained", FULL),
-        *(Row(f"L* {frames}{TRAINED_SO}", frames_and_tokens(frames, 8)) for frames in (4, 8, 32)),
-    ),
-    (
-        Claim("more queries help on long videos", FULL, _at(2, 8), ("long",)),
-        Claim("and on short ones", FULL, _at(2, 8), ("short",)),
-        Claim("from 14 of 16 to 16 there is more to gain (the paper: no)", FULL, _at(14, 8)),
-        Claim(
-            "trained so: more queries help on long videos",
-            frames_and_tokens(32, 8),
-            frames_and_tokens(4, 8),
-            ("long",),
-        ),
-        Claim("trained so: and on short ones", frames_and_tokens(32, 8), frames_and_tokens(4, 8), ("short",)),
-    ),
-    expected="what one would expect",
 )
 
 BEYOND = Table(

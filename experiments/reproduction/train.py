@@ -7,9 +7,9 @@
 
 Variants without a token sampler are paired, too: their tokens are the projected patches, or what a baseline's
 connector makes of a frame, and the same things are told of by as many tokens as there are. The other way,
-regressing the caption of a plain frame (`bvllm.nano.alignment`), makes all tokens of a frame alike and knows no
-busy frame: a bridge that starts there would be compared with one that starts elsewhere, not with one that is
-built otherwise.
+regressing the caption of a plain frame (`bvllm.nano.alignment`), makes all tokens of a frame alike and knows
+no busy frame: a bridge that starts there would be compared with one that starts elsewhere, not with one that
+is built otherwise.
 """
 
 import hashlib
@@ -116,11 +116,11 @@ class TrainingContext:
 
     def select(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path | None:
         """Frame selector, and the frame reader where there is one; None where frames are not learned."""
+        if not variant.learns_selection:
+            return None
         own, checkpoint = variant.shared(OF_SELECTION), self.checkpoint(variant, seed, pairing=False)
         if not checkpoint.exists():
             model = self.start(own, seed)
-            if model.model.frame_selector is None:
-                return None
             if model.model.frame_reader is not None:
                 early = replace(
                     self.scale.selection,

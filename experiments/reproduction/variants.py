@@ -42,6 +42,11 @@ class Variant:
         """What is trained for it."""
         return self if self.inference is None else Variant(self.name.split("@")[0], self.changes)
 
+    @property
+    def learns_selection(self) -> bool:
+        """Whether frames are chosen by what is trained; evenly spaced ones are not."""
+        return dict(self.changes).get("frame_selector") != "uniform"
+
     def at(self, **numbers: float) -> "Variant":
         """The same trained model with other numbers at inference (`AtInference`)."""
         asked = AtInference(**numbers)
@@ -76,9 +81,9 @@ SELECTION_MERGING = Variant.of("fs-tm", token_sampler="none")
 NO_SELECTION = Variant.of("no-fs", frame_selector="uniform")
 NO_MERGING = Variant.of("no-tm", merge_frames=False)
 
-# Table 1: the baselines alone, reading the frames that B-VLLM chose, and whole "with B-VLLM", whose token sampler
-# stands in for their own tokens. LLaMA-VID spends two tokens on each frame and VideoLLaMA2 makes one block of
-# eight.
+# Table 1: the baselines alone, reading the frames that B-VLLM chose, and whole "with B-VLLM", whose token
+# sampler stands in for their own tokens. LLaMA-VID spends two tokens on each frame and VideoLLaMA2 makes one
+# block of eight.
 _VID = LlamaVidConfig(queries=8, show_cls=False)
 _VL2 = VideoLlama2Config()
 _ALL = {"token_sampler": "none", "tokens_per_frame": PATCHES}

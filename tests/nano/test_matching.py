@@ -1,11 +1,14 @@
 """Tokens that learn to tell what a frame holds: who tells of what, and that they come apart."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
+from bvllm.model.connectors import LlamaVidConfig
 from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
@@ -59,6 +62,37 @@ def test_tokens_learn_what_frames_hold_and_come_apart(busy_model, busy_bank, wor
     assert found[-1][0] < 0.5 * found[0][0]
     assert found[-1][1] < 0.5 * found[0][1]
     assert found[-1][2] < 0.7
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"connector": LlamaVidConfig(queries=4, show_cls=False)}], ids=["patches", "llama-vid"]
+)
+def test_tokens_of_a_model_without_a_sampler_learn_what_frames_hold(
+    busy_model, busy_bank, world_tokenizer, changes
+):
+    """Patches and a connector's tokens, too; with the features of other frames they tell of other things."""
+    settings = busy_model.config.to_dict() | {"sample_tokens": "none"} | changes
+    torch.manual_seed(1)
+    model = BVLLMForConditionalGeneration(BVLLMConfig(**settings))
+    batch = list(islice(clips(busy_bank, "train", (8, 40), 8, 5, 1.0), 6))
+    tellings = Tellings(model.get_input_embeddings().weight, world_tokenizer, Where(48))
+    model.requires_grad_(False)
+    parameters = list(model.model.multi_modal_projector.requires_grad_(True).parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+
+    def loss(bank):
+        return match_loss(model, world_tokenizer, bank, batch, tellings, np.random.default_rng(0))[0]
+
+    before = loss(busy_bank).item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(busy_bank).backward()
+        optimizer.step()
+    with torch.no_grad():
+        learned = loss(busy_bank).item()
+        swapped = loss(replace(busy_bank, patches=busy_bank.patches.roll(7, 0))).item()
+    assert learned < 0.8 * before
+    assert swapped > 1.1 * learned
 
 
 @pytest.mark.slow

@@ -7,34 +7,40 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from bvllm.inference.loading import load_model
-from bvllm.nano import alignment
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
-from experiments.reproduction.report import TableRecord, as_markdown
-from experiments.reproduction.run import Job, Result, prepare
-from experiments.reproduction.scale import MINIATURE, VIDEO_COLUMNS
-from experiments.reproduction.tables import Claim, Row, Table
+from experiments.reproduction.markdown import as_markdown
+from experiments.reproduction.prepare import prepare, scale_of
+from experiments.reproduction.records import TableRecord
+from experiments.reproduction.run import Job, Result
+from experiments.reproduction.scale import DURATIONS, MINIATURE, VIDEO_COLUMNS, WORLDS
+from experiments.reproduction.table import Claim, Row, Table
 from experiments.reproduction.train import TrainingContext
-from experiments.reproduction.variants import FULL, NO_MODULE
+from experiments.reproduction.variants import FULL, NO_MODULE, NO_SELECTION
 
 SMALL = replace(
     MINIATURE,
     scenes=20,
+    busy_scenes=40,
     exam_scenes=12,
-    alignment_steps=2,
-    alignment_frames=16,
+    busy_exam_scenes=24,
+    matching_steps=2,
+    matching_clips=8,
     selection=replace(MINIATURE.selection, steps=2, batch=4),
     instruction=replace(MINIATURE.instruction, steps=2, batch=4),
-    questions=6,
+    questions=3,
+    language_steps=1,
+    known_language_steps=1,
+    language_batch=6,
 )
+FEWER = FULL.at(frames=8, tokens=4)
 TABLE = Table(
     "small",
     "Two systems",
     "A test.",
-    (Row("full", FULL, "the paper's"), Row("none", NO_MODULE)),
+    (Row("full", FULL, "the paper's"), Row("none", NO_MODULE), Row("fewer", FEWER)),
     (Claim("full is above none", FULL, NO_MODULE),),
 )
 
@@ -53,32 +59,13 @@ def here(workers):
     yield Here()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _fewer_questions():
-    """Stems that alignment draws before its first step."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alignment, "QUESTIONS", 32)
-        yield
-
-
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    """What `bvllm train nano` leaves of its language stage; here with the finished model's weights."""
-    folder = tmp_path_factory.mktemp("nano") / "language"
-    model = load_model("nano").model.float().model
-    model.language_model.save_pretrained(folder)
-    save_file(model.clock.state_dict(), folder / "clock.safetensors")
-    (folder / "done").touch()
-    return folder.parent
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, warm):
+def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "processes", here)
-        pages = make((TABLE,), out, seeds=2, warm=warm, workers=1, scale=SMALL, command="a test", log=print)
+        pages = make((TABLE,), out, seeds=2, workers=1, scale=SMALL, command="a test", log=print)
     assert torch.get_num_threads() == threads
     return out, pages
 
@@ -96,27 +83,42 @@ def test_record_reads_back_and_shows_the_same_page(made):
     assert as_markdown(found) == pages[0]
     assert found.seeds == [1, 2]
     assert found.conditions["command"] == "a test"
-    assert [row.variant for row in found.rows] == ["full", "none"]
+    assert [row.variant for row in found.rows] == ["full", "none", "full@L8-R4"]
+    assert found.worlds == ("busy", "plain")
+    assert [claim.world for claim in found.claims] == ["busy", "plain"]
 
 
 def test_figures_are_those_of_the_marks(made):
     out, _ = made
     row = TableRecord.read(out / "small.json").rows[0]
     marks = [m for seed in (1, 2) for m in Result.read(Job(FULL, seed).result(out)).marks]
-    of_videos = [m for m in marks if m.duration in VIDEO_COLUMNS]
-    assert row.accuracy["video"].mean == pytest.approx(sum(m.right for m in of_videos) / len(of_videos))
-    assert row.tokens == pytest.approx(sum(m.tokens for m in of_videos) / len(of_videos))
+    assert {m.world for m in marks} == set(row.worlds) == set(WORLDS)
+    for world, own in row.worlds.items():
+        of_videos = [m for m in marks if m.world == world and m.duration in VIDEO_COLUMNS]
+        right = sum(m.right for m in of_videos) / len(of_videos)
+        assert own.accuracy["video"].mean == pytest.approx(right)
+        assert own.tokens == pytest.approx(sum(m.tokens for m in of_videos) / len(of_videos))
     assert max(m.tokens for m in marks) <= 64
 
 
 def test_seeds_and_variants_share_questions(made):
     out, _ = made
     asked = [
-        [(m.duration, m.task) for m in Result.read(Job(v, s).result(out)).marks]
-        for v in (FULL, NO_MODULE)
+        [(m.world, m.duration, m.task) for m in Result.read(Job(v, s).result(out)).marks]
+        for v in (FULL, NO_MODULE, FEWER)
         for s in (1, 2)
     ]
     assert all(other == asked[0] for other in asked)
+    assert len(asked[0]) == SMALL.questions * len(WORLDS) * len(DURATIONS)
+
+
+def test_numbers_at_inference_are_of_the_trained_model_and_train_nothing(made):
+    out, _ = made
+    models = sorted(folder.name for folder in (out / "models").iterdir())
+    assert models == ["full-1", "full-2", "none-1", "none-2"]
+    marks = Result.read(Job(FEWER, 1).result(out)).marks
+    assert max(m.frames for m in marks) <= 8
+    assert max(m.tokens for m in marks) <= 8 * 4
 
 
 def test_a_later_run_trains_only_what_is_missing(made, monkeypatch):
@@ -130,27 +132,43 @@ def test_a_later_run_trains_only_what_is_missing(made, monkeypatch):
 
 def test_another_scale_needs_another_folder(made):
     out, _ = made
+    assert scale_of(out) == SMALL
     with pytest.raises(ValueError, match="choose a new folder"):
         prepare(out, replace(SMALL, questions=7), workers=1, warm=None, log=print)
 
 
-def test_warm_must_hold_a_finished_language_model(made, tmp_path):
+@pytest.mark.parametrize("missing", ["tower/done", "language/done", "language/where.safetensors", "busy"])
+def test_warm_must_hold_a_finished_tower_and_language_model_of_both_worlds(made, tmp_path, missing):
     out, _ = made
-    for name in ("train.safetensors", "exam.safetensors"):
-        (tmp_path / name).symlink_to(out / name)
-    with pytest.raises(ValueError, match="finished language model"):
-        prepare(tmp_path, SMALL, workers=1, warm=tmp_path, log=print)
+    warm = tmp_path / "warm"
+    for stage in ("tower", "language"):
+        (warm / stage).mkdir(parents=True)
+        for file in (out / stage).iterdir():
+            (warm / stage / file.name).symlink_to(file)
+    if missing == "busy":
+        (warm / "run.json").write_text('{"recipe": {"busy_scenes": 0}}')
+    else:
+        (warm / missing).unlink()
+    with pytest.raises(ValueError, match="finished tower and language model of both worlds"):
+        prepare(tmp_path / "out", SMALL, workers=1, warm=warm, log=print)
 
 
-def test_the_same_job_gives_the_same_weights_and_marks(made, tmp_path):
-    """Stages here, which leave the same checkpoints; then the marks in a process of their own."""
-    (out, _), job = made, Job(FULL, 1)
-    for name in ("train.safetensors", "exam.safetensors", "language", "scale.json"):
-        (tmp_path / name).symlink_to(out / name)
-    shop = TrainingContext.open(tmp_path, SMALL)
-    for checkpoint in (shop.align(job.variant, job.seed, print), shop.select(job.variant, job.seed, print)):
-        before, again = load_file(out / "checkpoint" / checkpoint.name), load_file(checkpoint)
-        assert before.keys() == again.keys()
-        assert all(torch.equal(before[name], again[name]) for name in again)
-    running.run(tmp_path, SMALL, [job], workers=1, log=print)
-    assert Result.read(job.result(tmp_path)).marks == Result.read(job.result(out)).marks
+def test_a_warm_tower_and_language_model_are_taken_as_they_are(made, tmp_path):
+    out, _ = made
+    for world in WORLDS:
+        for name in ("train", "exam"):
+            (tmp_path / f"{name}-{world}.safetensors").symlink_to(out / f"{name}-{world}.safetensors")
+    prepare(tmp_path, SMALL, workers=1, warm=out, log=print)
+    for name in ("tower/model.safetensors", "language/model.safetensors", "language/where.safetensors"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_shared_stage_is_the_same_whichever_variant_needs_it(made, tmp_path):
+    """Else a run that was stopped would go on to other figures: another variant may come first then."""
+    out, _ = made
+    shop = TrainingContext.open(out, SMALL)
+    first, again = shop.pair(FULL, 1, print), replace(shop, home=tmp_path).pair(NO_SELECTION, 1, print)
+    assert first.name == again.name
+    before, after = load_file(first), load_file(again)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in after)
