@@ -10,34 +10,20 @@ questions, of the busy world.
 """
 
 import argparse
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-import torch
-
 from bvllm.evaluation.evaluate import Share
 from bvllm.inference.loading import load_model
-from bvllm.model import BVLLMForConditionalGeneration
 from experiments.nano_exam import LENGTHS, clips, draw_bank, mark
+from experiments.reproduction.at_inference import fewer
 
 FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 THETAS = (8, 16, 32)  # limits within which frames and tokens are traded
 Measured = Mapping[tuple[int, int], tuple[Share, float]]  # by (L*, R): right answers, and tokens a clip
-
-
-def fewer(model: BVLLMForConditionalGeneration, frames: int, tokens: int) -> BVLLMForConditionalGeneration:
-    """The same trained model with some of its queries, evenly chosen: L* and R at inference (Fig. 3a)."""
-    made = copy.deepcopy(model)
-    for reader, count in ((made.model.frame_selector, frames), (made.model.token_sampler, tokens)):
-        queries = reader.reader.queries
-        kept = (2 * torch.arange(count) + 1) * len(queries.weight) // (2 * count)
-        queries.weight = torch.nn.Parameter(queries.weight.detach()[kept])
-    made.config.num_selected_frames, made.config.tokens_per_frame = frames, tokens
-    return made
 
 
 def measure(

@@ -38,7 +38,6 @@ from bvllm.nano.looks import aims
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch, wanted_frames
 from bvllm.synthetic.busy.tasks import SPATIAL
 from bvllm.types import FrameSelection
-from experiments.reproduction.at_inference import fewer
 from experiments.reproduction.score import likeliest_options
 
 LENGTHS = {"64 s": (8.0, 64.0), "10 min": (600.0, 600.0), "1 h": (3600.0, 3600.0)}

@@ -2,9 +2,9 @@
 
     python -m experiments.reproduction.free_answers MINIATURE full none [--seeds 1 2 3]
 
-The exam scores the options' words right behind the prompt. Replies were taught with their evidence in front
-of counts and of "yes" (`00:11, 01:06 = 2`), so that these tasks come out too low there. Here the same models
-answer the same questions greedily, and what stands behind the last "=" counts, as in `bvllm eval`.
+The exam lets a model say what its answer rests on, up to "=" (`00:11, 01:06 = 2`), and then compares the
+options' words. Here the same models answer the same questions greedily, and what stands behind the last "="
+counts, as in `bvllm eval`.
 """
 
 import argparse
@@ -23,9 +23,10 @@ from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_
 from bvllm.nano.train import stage_model
 from bvllm.synthetic.tokenizer import build_tokenizer
 from experiments.reproduction.prepare import scale_of
+from experiments.reproduction.questions import FAMILIES
 from experiments.reproduction.run import exam_of
 from experiments.reproduction.scale import World
-from experiments.reproduction.score import FAMILIES, likeliest_options, prompt_of
+from experiments.reproduction.score import likeliest_options, prompt_of
 
 LONGEST_REPLY = 60  # tokens
 BATCH = 16
@@ -66,7 +67,7 @@ def compare(
         chosen, _, _ = select_batch(model, bank, batch, ids, mask)
         patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, chosen, strict=True)])
         visual = model.model.reduce_to_budget(patches, chosen, ids, mask).pooler_output
-        liked = likeliest_options(model, tokenizer, batch, visual)
+        liked = likeliest_options(model, tokenizer, batch, visual, evidence=True)
         for clip, tokens, option in zip(batch, visual, liked, strict=True):
             question = clip.example.question
             letter = named_letter(spoken(model, tokenizer, clip, tokens), question.options)
@@ -101,9 +102,7 @@ def main() -> None:
 
 
 def family_of(world: World, task: str) -> str:
-    """The family of a task; existence, which is said with its evidence, stands alone."""
-    if task == "existence":
-        return task
+    """The family of a task."""
     return next(name for name, tasks in FAMILIES[world].items() if task in tasks)
 
 

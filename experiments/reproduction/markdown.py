@@ -1,8 +1,8 @@
 """Write a table's record as Markdown: accuracy by duration, by family of tasks, and what the paper says."""
 
+from experiments.reproduction.questions import FAMILIES
 from experiments.reproduction.records import VIDEO, TableRecord
 from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, World
-from experiments.reproduction.score import FAMILIES
 from experiments.reproduction.statistics import NOTHING, percent, points
 
 COLUMNS = (*DURATIONS, VIDEO)

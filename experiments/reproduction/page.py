@@ -47,12 +47,10 @@ own are gone on from. How long each table takes is reckoned by
   Stages in which variants do not differ are trained once for each seed.
 - **Base**: L* 16, R 8, theta 64 on frames of 64 patches; nano's own 512 tokens would hold everything, and
   nothing would have to be balanced.
-- **Exam**: {questions} questions of each duration and world, the same for all variants and seeds; the
-  likeliest option counts (mean log-probability of its words). In the plain world that leaves no room for the
-  evidence that replies were taught to put in front of counts and of "yes": counting comes out near guessing
-  there in every row, and existence as "no" nearly always, whatever a model knows. Intervals are 95 %, by a
-  bootstrap over seeds and questions; with one seed they know nothing of another training. A cell with a
-  dash: nothing was asked.
+- **Exam**: {questions} questions of each duration and world, the same for all variants and seeds. A model
+  first says what its answer rests on, as replies were taught to ("00:11, 01:06 = 2"), and then the likeliest
+  option counts (mean log-probability of its words). Intervals are 95 %, by a bootstrap over seeds and
+  questions; with one seed they know nothing of another training. A cell with a dash: nothing was asked.
 - **At inference** (Figures 3 and 5): one trained model with a part of its queries, or another theta. Rows
   "trained so" are trainings of their own.
 - **Not as in the paper**: the selector is also taught which frames show what is asked, and tokens what
@@ -68,9 +66,11 @@ own are gone on from. How long each table takes is reckoned by
 OLDER = """
 **{tables} below were made on the plain world alone**, and by an older recipe: {alignment} steps in which all
 tokens of a frame learned its caption, in place of the pairing; {selection} of selection; {instruction} of
-instruction; {questions} questions of each duration; a language model from nothing; and budget merging that
-joined tokens across the whole clip, where it joins them within each frame now, as Sec. 3.4 has it. In
-Figures 3 and 5 every point was a training of its own. They stand until they are made again on both worlds.
+instruction; a language model from nothing; and budget merging that joined tokens across the whole clip, where
+it joins them within each frame now, as Sec. 3.4 has it. {questions} questions of each duration were asked
+without room for what an answer rests on: counting comes out near guessing there in every row, and existence
+as "no" nearly always, whatever a model knows. In Figures 3 and 5 every point was a training of its own. These
+tables stand until they are made again on both worlds.
 """
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.result import Conditions
+from experiments.reproduction.questions import FAMILIES
 from experiments.reproduction.records import VIDEO, ClaimRecord, RowRecord, TableRecord, WorldFigures
 from experiments.reproduction.run import Job, Result
 from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, WORLDS, Scale, World
-from experiments.reproduction.score import FAMILIES, ScoredAnswer
+from experiments.reproduction.score import ScoredAnswer
 from experiments.reproduction.statistics import AGREEMENT, estimate_if_any
 from experiments.reproduction.table import Claim, Row, Table
 from experiments.reproduction.variants import Variant

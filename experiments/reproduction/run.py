@@ -14,8 +14,9 @@ from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.train import save_nano, stage_model
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
+from experiments.reproduction.questions import Exam, questions
 from experiments.reproduction.scale import Scale
-from experiments.reproduction.score import Exam, ScoredAnswer, questions, score
+from experiments.reproduction.score import ScoredAnswer, score
 from experiments.reproduction.train import TrainingContext, banks_of, checkpoint_path, feature_bank
 from experiments.reproduction.variants import Variant
 

@@ -185,7 +185,8 @@ TABLE_7 = Table(
     "Table 7: what a frame is for the selector",
     "The columns of the paper's Table 7 are MVBench / EgoSchema / Video-MME / OCR / Counting, the last two "
     "of Video-MME. It keeps [CLS] for its cost (10.9 h of training against 13.1 and 14.0), not for its "
-    "accuracy (Sec. 8.1). Here a learned reader gets steps of its own on short videos first, and is frozen then.",
+    "accuracy (Sec. 8.1). Here a learned reader gets steps of its own on short videos first, and is frozen "
+    "then.",
     (
         Row("[CLS]", FULL, "50.8 / 51.9 / 52.9 / 46.0 / 34.0"),
         Row("mean of patches", QFORMER_MEAN, "51.3 / 51.9 / 54.4 / 48.2 / 36.6"),

@@ -7,7 +7,8 @@ import torch
 
 from bvllm.evaluation.evaluate import Share
 from bvllm.inference.loading import load_model
-from experiments.nano_balance import FRAMES, TOKENS, Measured, draw, fewer, read, to_json
+from experiments.nano_balance import FRAMES, TOKENS, Measured, draw, read, to_json
+from experiments.reproduction.at_inference import fewer
 
 
 @pytest.fixture(scope="module")

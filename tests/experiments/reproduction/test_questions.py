@@ -11,7 +11,7 @@ from bvllm.nano.busy_pool import BusyPool
 from bvllm.synthetic.busy.compose import compose
 from bvllm.synthetic.busy.tasks import BUSY_TASKS, SPATIAL
 from bvllm.synthetic.tasks import TASKS
-from experiments.reproduction.score import FAMILIES, busy_images
+from experiments.reproduction.questions import FAMILIES, busy_images
 
 
 def pool_of(kinds):
@@ -38,7 +38,8 @@ def test_images_of_the_busy_world_ask_what_their_frame_shows():
         assert one.asked_frames() == [0]
         assert shown.scene in pool.scenes
         assert all(any(thing is other for other in shown.scene.seen(0)) for thing in one.question.about)
-        assert one.question.options[one.question.right] == one.question.answer
+        assert f"{one.question.options[one.question.right]} (" in one.reply
+        assert str(shown.scene.anchor) in one.prompt
         assert one.question.options[0] in one.prompt
 
 
