@@ -20,6 +20,7 @@ from experiments.reproduction.tables import TABLES
         (["tabel3", "--out", "x"], 2, "did you mean 'table3'?"),
         (["table3"], 2, "--out"),
         (["table3", "--out", "x", "--seeds", "0"], 2, "--seeds"),
+        (["table3", "--out", "x", "--questions", "0"], 2, "--questions"),
         (["table3", "--out", "other"], 1, "choose a new folder"),
     ],
 )
