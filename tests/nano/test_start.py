@@ -47,6 +47,15 @@ def test_words_move_with_their_vectors_and_new_ones_are_noise_of_their_scale(nan
     assert torch.allclose(clock(seconds), nano.model.model.clock.float()(seconds), atol=1e-2)
 
 
+def test_new_words_start_alike_whatever_was_drawn_before():
+    words = Words({"zyzzyva": 0, "red": 1})
+    torch.manual_seed(1)
+    first, _ = language_of("nano", words, config(2))
+    torch.manual_seed(2)
+    again, _ = language_of("nano", words, config(2))
+    assert torch.equal(first.embed_tokens.weight, again.embed_tokens.weight)
+
+
 def test_a_model_of_another_size_is_refused(nano):
     with pytest.raises(ValueError, match=r"start must be a nano with a clock.*leave it out"):
         language_of("nano", Words({}), config(8, num_hidden_layers=2))

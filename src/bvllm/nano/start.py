@@ -8,13 +8,16 @@ from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
 
+NOISE_SEED = 83  # of words that are new
+
 
 def language_of(
     name: str, tokenizer: PreTrainedTokenizerFast, config: Qwen2Config
 ) -> tuple[Qwen2Model, ClockEmbedding]:
     """The language model and the clock of a trained nano, its words where `tokenizer` has them.
 
-    A word that the model does not know starts from noise at the scale of those that it knows.
+    A word that the model does not know starts from noise at the scale of those that it knows; the same noise
+    every time, whatever was drawn before, so that a training that begins again begins alike.
 
     Args:
         name: a packaged model or a folder.
@@ -34,7 +37,8 @@ def language_of(
     language_model = Qwen2Model._from_config(config, attn_implementation="eager")
     weights = dict(known.state_dict())
     trained = weights["embed_tokens.weight"]
-    table = torch.randn(config.vocab_size, config.hidden_size) * trained.std()
+    noise = torch.Generator().manual_seed(NOISE_SEED)
+    table = torch.randn(config.vocab_size, config.hidden_size, generator=noise) * trained.std()
     for word, place in tokenizer.get_vocab().items():
         if word in old:
             table[place] = trained[old[word]]

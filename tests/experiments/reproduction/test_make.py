@@ -22,8 +22,8 @@ from experiments.reproduction.variants import FULL, NO_MODULE, NO_SELECTION
 
 SMALL = replace(
     MINIATURE,
-    scenes=20,
-    busy_scenes=40,
+    scenes=12,
+    busy_scenes=24,
     exam_scenes=12,
     busy_exam_scenes=24,
     matching_steps=2,
