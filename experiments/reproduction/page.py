@@ -26,6 +26,8 @@ python -m experiments.reproduction --help
 `--warm` takes tower and language model from a folder of `bvllm train nano` on both worlds; without it nano's
 own are gone on from. How long each table takes is reckoned by
 `python -m experiments.reproduction.reckoning FOLDER`, from steps that are timed in a folder that is there.
+A run that is killed, in whatever stage, goes on to the figures of one that was left alone (`make evidence`
+kills one three times).
 {older}
 ## How it is done
 

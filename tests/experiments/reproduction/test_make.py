@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiments.reproduction import evidence, free_answers, pairing_error
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
 from experiments.reproduction.markdown import as_markdown
@@ -65,6 +66,7 @@ def made(tmp_path_factory):
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "processes", here)
+        patch.setattr(evidence, "LONGEST", 3)  # what says nothing yet need not say it at length
         pages = make((TABLE,), out, seeds=2, workers=1, scale=SMALL, command="a test", log=print)
     assert torch.get_num_threads() == threads
     return out, pages
@@ -172,3 +174,18 @@ def test_a_shared_stage_is_the_same_whichever_variant_needs_it(made, tmp_path):
     before, after = load_file(first), load_file(again)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in after)
+
+
+def test_a_table_s_folder_answers_further_questions(made, monkeypatch, capsys):
+    """How much pairing left unexplained, and what a model says when it may speak."""
+    out, _ = made
+    shop = TrainingContext.open(out, SMALL)
+    monkeypatch.setattr(pairing_error, "CLIPS", 16)
+    assert 0 < pairing_error.unexplained(shop, FULL) < 10
+    monkeypatch.setattr(free_answers, "LONGEST_REPLY", 2)
+    monkeypatch.setattr(evidence, "LONGEST", 2)
+    monkeypatch.setattr("sys.argv", ["free_answers", str(out), "none", "--seeds", "1"])
+    free_answers.main()
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    of_videos = SMALL.questions * len(VIDEO_COLUMNS)
+    assert [row[3] for row in rows if row[2] == "all videos"] == [str(of_videos)] * len(WORLDS)
