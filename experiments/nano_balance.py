@@ -23,6 +23,7 @@ from experiments.reproduction.at_inference import fewer
 
 FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 THETAS = (8, 16, 32)  # limits within which frames and tokens are traded
+COLOURS = ("#e0a458", "#8fb8d6", "#2f6f9f", "#12344d")  # from few to many
 Measured = Mapping[tuple[int, int], tuple[Share, float]]  # by (L*, R): right answers, and tokens a clip
 
 
@@ -57,29 +58,34 @@ def draw(found: Measured, file: Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     free, traded = figure.subplots(1, 2, sharey=True)
     lines = {f"R = {r}": [(k, r) for k, other in found if other == r] for r in sorted({r for _, r in found})}
-    for shade, (label, points) in enumerate(lines.items()):
-        _line(free, found, points, label, 0.3 + 0.7 * shade / max(1, len(lines) - 1))
-    for shade, theta in enumerate(THETAS):
+    for colour, (label, points) in zip(COLOURS, lines.items(), strict=False):
+        _line(free, found, points, label, colour)
+    for colour, theta in zip(COLOURS[1:], THETAS, strict=True):
         points = [(k, r) for k, r in found if k * r == theta]
-        _line(traded, found, points, f"L* R = {theta}", 0.3 + 0.35 * shade)
+        _line(traded, found, points, f"L* R = {theta}", colour)
     free.set(xlabel="frames chosen, L*", ylabel="right answers, %", title="a frame more, a token more")
     traded.set(xlabel="frames chosen, L*", title="the same tokens, split otherwise")
+    free.set_ylim(15, None)  # room for what the lines are called
     figure.savefig(file, dpi=140)
 
 
-def _line(axes, found: Measured, points: list[tuple[int, int]], label: str, shade: float) -> None:  # type: ignore[no-untyped-def]  # matplotlib's
+def _line(axes, found: Measured, points: list[tuple[int, int]], label: str, colour: str) -> None:  # type: ignore[no-untyped-def]  # matplotlib's
     points = sorted(points)
     shares = [found[point][0] for point in points]
     columns = [k for k, _ in points]
-    colour = (0.18 * shade, 0.44 * shade + 0.2 * (1 - shade), 0.62, 0.35 + 0.65 * shade)
     axes.plot(columns, [100 * s.mean for s in shares], "o-", color=colour, label=label)
     axes.fill_between(
-        columns, [100 * s.low for s in shares], [100 * s.high for s in shares], color=colour, alpha=0.12
+        columns,
+        [100 * s.low for s in shares],
+        [100 * s.high for s in shares],
+        color=colour,
+        alpha=0.1,
+        linewidth=0,
     )
     axes.set_xscale("log", base=2)
     axes.set_xticks(FRAMES, [str(k) for k in FRAMES])
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="lower right", ncols=2)
 
 
 def to_json(found: Measured) -> str:
