@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bvllm.evaluation.evaluate import Share
 from bvllm.inference.loading import load_model
-from experiments.nano_exam import LENGTHS, clips, draw_bank, mark
+from experiments.nano_exam import LENGTHS, clips, draw_bank, mark, share
 from experiments.reproduction.at_inference import fewer
 
 FRAMES, TOKENS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
@@ -41,7 +41,7 @@ def measure(
             marks = mark(fewer(model, frames, tokens), tokenizer, bank, asked)
             spent = sum(m.tokens for m in marks) / len(marks)
             found[frames, tokens] = Share.of([m.right for m in marks]), spent
-            print(f"L* {frames}, R {tokens}: {found[frames, tokens][0]}, {spent:.1f} tokens", flush=True)
+            print(f"L* {frames}, R {tokens}: {share(marks)}, {spent:.1f} tokens", flush=True)
     return found
 
 

@@ -201,7 +201,8 @@ def looks(
 
 def share(marks: list[Marked]) -> str:
     """Right answers in per cent, with their interval."""
-    return f"{Share.of([m.right for m in marks])}"
+    right = Share.of([m.right for m in marks])
+    return f"{100 * right.mean:.1f} % ({100 * right.low:.0f}-{100 * right.high:.0f}) of {right.count}"
 
 
 def main() -> None:

@@ -111,10 +111,8 @@ def match_tokens(
         seed=seed,
         control=control,
     )
-    rng, tellings = (
-        np.random.default_rng((loop.seed, 79)),
-        Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where),
-    )
+    rng = np.random.default_rng((loop.seed, 79))
+    tellings = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
     queries = queries or model.config.num_selected_frames
     stream = clips(bank, "train", SECONDS, queries, loop.seed, BUSY)
     model.train()
