@@ -10,9 +10,12 @@ from bvllm.cli import main
 from bvllm.common.text import Question
 from bvllm.data.chat import read_rows
 from bvllm.inference.ask import answer, encode_video, load_model
+from bvllm.inference.model_name import resolve_model
 from bvllm.inference.results import answer_as_json, doubt_line
 from bvllm.model.knowledge import FILE, Knowledge
 from bvllm.synthetic import make_world
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.busy.timeline import fresh_scenes, plan_busy
 from bvllm.synthetic.haystack import DrawnHaystack
 from tests.videos import write_video
 
@@ -75,6 +78,21 @@ def test_what_it_was_trained_for_is_answered_without_doubt(nano, world):
         for row in rows:
             if row.video == name:
                 assert answer(encoded, row.question, nano, options=row.options).doubts == (), row.question
+
+
+@pytest.mark.parametrize("name", ["nano", "dynamic-nano"])
+def test_no_question_of_the_busy_world_is_taken_for_one_of_another_kind(name):
+    """Whatever is asked there, of any task: its words and its wording are known."""
+    known = Knowledge.load(resolve_model(name), channels=128)
+    rng, sight = np.random.default_rng(3), torch.zeros(1, 128)
+    tasks = set()
+    for _ in range(40):
+        order = [str(task) for task in rng.permutation(list(BUSY_TASKS))]
+        for question in plan_busy(rng, 60, order, fresh_scenes(rng)).questions:
+            tasks.add(question.task)
+            doubts = known.doubts(Question(question.stem, question.options), sight)
+            assert all("word" not in doubt for doubt in doubts), (question.stem, doubts)
+    assert tasks == set(BUSY_TASKS)
 
 
 def test_unknown_words_are_named_those_of_options_too(nano, footage):

@@ -20,7 +20,7 @@ from bvllm.common.text import Question
 
 FILE = "knowledge.json"  # beside the weights of a model that has one
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_NAME = r"[a-z]+(?: [a-z]+){0,3}"  # what may stand in the place of `{}`
+_NAME = r"[a-z0-9]+(?:,? [a-z0-9]+){0,3}"  # what may stand in the place of `{}`: one to four words or numbers
 MOST_NAMED = 5
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from bvllm.model.knowledge import Knowledge
 from bvllm.nano.examples import LIST_STEMS
 from bvllm.synthetic import phrases
-from bvllm.synthetic.busy.phrases import STEMS as BUSY_STEMS
+from bvllm.synthetic.busy.phrases import asked_stems
 from bvllm.synthetic.tokenizer import world_words
 
 ABOUT = "it knows the shapes, words and pictures that bvllm world puts into videos"
@@ -25,7 +25,7 @@ def knowledge_of(frames: Tensor, shows_needle: Tensor, *, busy: bool = False) ->
         shows_needle: (n,) bool.
         busy: whether it was trained on busy scenes, too.
     """
-    stems = [*phrases.all_stems(), *LIST_STEMS, *(BUSY_STEMS if busy else ())]
+    stems = [*phrases.all_stems(), *LIST_STEMS, *(asked_stems() if busy else ())]
     weights, bias = fit_probe(frames, shows_needle)
     return Knowledge(
         ABOUT,

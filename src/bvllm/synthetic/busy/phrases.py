@@ -2,6 +2,7 @@
 
 from bvllm.synthetic.busy.things import words_of_scenes
 
+SAYS = ("when the sign says {}, ", "in the scene with the sign {}, ")  # which scene is asked about
 # `{}` stands for names, colours, labels and places.
 STEMS = (
     "which colour is the {}?", "what is {} the {}?", "what is left of the {}?", "what is right of the {}?",
@@ -14,6 +15,23 @@ STEMS = (
     "in how many scenes is the sign {} shown?", "when the sign says {}, what is at the {}?",
     "in the scene with the sign {}, list all at the {}.",
 )  # fmt: skip
+
+
+# Those that no scene is named for: they ask where scenes stand among others.
+OF_THE_WHOLE = (
+    "which of",
+    "when does",
+    "which sign comes",
+    "in how many",
+    "when the sign says",
+    "in the scene",
+)
+
+
+def asked_stems() -> list[str]:
+    """Every wording as it is asked: which scene, where the question is about one."""
+    whole = [stem for stem in STEMS if stem.startswith(OF_THE_WHOLE)]
+    return [*whole, *(says + stem for says in SAYS for stem in STEMS if stem not in whole)]
 
 
 def busy_words() -> list[str]:

@@ -14,13 +14,13 @@ import numpy as np
 from bvllm.common.text import format_clock
 from bvllm.synthetic.busy import evidence
 from bvllm.synthetic.busy.compose import LONGEST, SHORTEST, random_label
+from bvllm.synthetic.busy.phrases import SAYS
 from bvllm.synthetic.busy.things import ASPECT, LABELS, Scene, Thing, cell_of
 from bvllm.synthetic.draft import OPTIONS, Question, shuffle_options
 from bvllm.synthetic.sampling import pick
 from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 
 SIDES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-SAYS = ("when the sign says {}, ", "in the scene with the sign {}, ")
 NEAREST = 1.2  # the second nearest is at least so many times as far
 # How often a number is tried: 97, 94, 77 and 50 % of 3 000 scenes have a colour, or a shape, so many times.
 COUNTED = (0.19, 0.20, 0.24, 0.37)
