@@ -36,7 +36,7 @@ from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.frame_dataset import draw_pool
 from bvllm.nano.looks import aims
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch, wanted_frames
-from bvllm.synthetic.busy.tasks import SPATIAL
+from bvllm.synthetic.busy.spatial import SPATIAL
 from bvllm.types import FrameSelection
 from experiments.reproduction.score import likeliest_options
 

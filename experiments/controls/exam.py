@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.busy_pool import BusyPool
-from bvllm.nano.language import IGNORE, CaptionedVideo, CaptionEncoder, collate, embed_captions
+from bvllm.nano.captions import IGNORE, CaptionedVideo, CaptionEncoder, collate
+from bvllm.nano.language import embed_captions
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tokenizer import USER
 from experiments.controls.learning import ToldModel

@@ -11,15 +11,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Model
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.presets import nano_text
 from bvllm.nano.busy_pool import BusyPool, pooled_scene
-from bvllm.nano.language import (
-    SPLITS,
-    CaptionedVideo,
-    CaptionEncoder,
-    Where,
-    batches_of,
-    caption_loss,
-    resumable,
-)
+from bvllm.nano.captions import SPLITS, CaptionedVideo, CaptionEncoder, batches_of
+from bvllm.nano.language import Where, caption_loss, resumable
 from bvllm.nano.loop import Control as RunControl
 from bvllm.nano.loop import StageLoop
 from bvllm.nano.start import language_of

@@ -7,8 +7,8 @@ import numpy as np
 
 from bvllm.nano.busy_examples import BusyExample, busy_examples, told_thing
 from bvllm.nano.busy_pool import BusyPool
+from bvllm.nano.captions import oracle_frames
 from bvllm.nano.examples import Told, put_words
-from bvllm.nano.language import oracle_frames
 from experiments.controls.frames import key_frames
 from experiments.controls.promises import Control
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.speed.result import Conditions
 from bvllm.common.trust import loading_weights
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.dynamic.align import align_cells
 from bvllm.nano.dynamic.build import build_dynamic
 from bvllm.nano.dynamic.exam import exam_clips, option_likelihoods, with_options
@@ -33,7 +34,6 @@ from bvllm.nano.dynamic.train import (
 )
 from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import BUSY_SHARE
 from bvllm.nano.loop import Control
 from bvllm.nano.train import draw_pools, is_done, mark_done
 from bvllm.synthetic.tokenizer import build_tokenizer

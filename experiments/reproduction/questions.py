@@ -13,7 +13,9 @@ from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.examples import Example, examples, put_words
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.steps import TrainingClip, wanted_frames
-from bvllm.synthetic.busy.tasks import SAYS, SPATIAL, Shown, ask_scene
+from bvllm.synthetic.busy.phrases import SAYS
+from bvllm.synthetic.busy.spatial import SPATIAL, ask_scene
+from bvllm.synthetic.busy.tasks import Shown
 from bvllm.synthetic.busy.timeline import BusyTimeline
 from bvllm.synthetic.sampling import pick
 from experiments.reproduction.scale import DURATIONS, WORLDS, World

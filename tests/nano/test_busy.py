@@ -11,13 +11,14 @@ import torch
 from bvllm.nano.busy_examples import TOLD_THINGS, busy_examples
 from bvllm.nano.busy_heads import BusyHeads, BusyTargets
 from bvllm.nano.busy_pool import COVERED, SHAPE_NAMES, covered
-from bvllm.nano.language import NOWHERE, CaptionEncoder, Where, collate, oracle_frames
+from bvllm.nano.captions import NOWHERE, CaptionEncoder, collate, oracle_frames
+from bvllm.nano.language import Where
 from bvllm.nano.looks import aims, looking_loss, watched
 from bvllm.nano.loop import Control
 from bvllm.nano.probe import probe
 from bvllm.nano.steps import clips, hard_selection, step_loss
 from bvllm.nano.tuning import ALIGNMENT, _examined, tune
-from bvllm.synthetic.busy.tasks import SPATIAL
+from bvllm.synthetic.busy.spatial import SPATIAL
 from bvllm.synthetic.busy.things import LABELS
 
 GRID = 4

@@ -14,6 +14,7 @@ from bvllm.model.presets import nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.model.visual import Projector
 from bvllm.nano.busy_pool import draw_busy_pool
+from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic import steps, train, tuning
 from bvllm.nano.dynamic.align import align_cells, cells_of_needle, cells_of_scene, settle
 from bvllm.nano.dynamic.exam import by_task, exam_clips, option_likelihoods, right_words, with_options
@@ -29,7 +30,7 @@ from bvllm.nano.dynamic.train import DynamicRecipe, train_dynamic_nano
 from bvllm.nano.dynamic.tuning import DynamicStage, Exam, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
-from bvllm.nano.language import IGNORE, Where
+from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
 from bvllm.stages.frame_grids import Grid
 from bvllm.synthetic.busy.things import Scene, Thing

@@ -8,16 +8,8 @@ from bvllm.common.stopping import Interrupted, StopRequest
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.presets import nano_text
 from bvllm.nano import language
-from bvllm.nano.language import (
-    IGNORE,
-    CaptionEncoder,
-    Where,
-    answer_loss,
-    collate,
-    embed_captions,
-    oracle_frames,
-    warm_up_language,
-)
+from bvllm.nano.captions import IGNORE, CaptionEncoder, collate, oracle_frames
+from bvllm.nano.language import Where, answer_loss, embed_captions, warm_up_language
 from bvllm.nano.loop import Control
 from bvllm.synthetic.tokenizer import ASSISTANT, END, build_tokenizer
 from bvllm.synthetic.vocabulary import COLOURS

@@ -1,7 +1,7 @@
 """Draw busy training examples: a question, and what every sampled frame of its video shows."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,18 +13,21 @@ from bvllm.synthetic.busy.timeline import BusyTimeline, plan_busy
 from bvllm.synthetic.draft import Question
 
 TOLD_THINGS = 8  # of a frame, when it is told in words: as many as the sampler has tokens
+FEW_TOLD = 3  # where whole scenes are asked about, of which many frames are told; the sign is among them
 LISTINGS = 0.12  # listings per question
 LISTED = 4  # things that a listing names
 SHORTEST = 8.0
 # Tasks that learn slowest are asked more often than the others.
 WEIGHTS = {
-    "motion": 2.5,
-    "arrival": 2.5,
-    "relation": 2.0,
-    "counting": 2.0,
+    "motion": 2.0,
+    "arrival": 2.0,
+    "relation": 2.5,
+    "counting": 2.5,
     "odd": 1.5,
-    "region": 1.5,
-    "when": 0.7,
+    "order": 1.2,
+    "next": 1.2,
+    "repetition": 1.2,
+    "when": 0.4,
 }
 
 
@@ -67,7 +70,8 @@ class BusyExample(Posed[BusyTimeline]):
         first = [t for t in order if id(t) in about or t is scene.things[0]]
         rest = [t for t in order if t not in first]
         more = sorted(rest, key=lambda t: t.name not in named)  # stable: the others stay as they came
-        chosen = {id(t) for t in (first + more)[:TOLD_THINGS]}
+        room = TOLD_THINGS if self.question.about else FEW_TOLD
+        chosen = {id(t) for t in (first + more)[:room]}
         there = [t for t in scene.seen(age) if id(t) in chosen]
         return [told_thing(scene, there[k], age) for k in rng.permutation(len(there)).tolist()]
 
@@ -81,12 +85,14 @@ def told_thing(scene: Scene, thing: Thing, age: float) -> Told:
     )
 
 
-def busy_examples(pool: BusyPool, seconds: tuple[float, float], seed: int) -> Iterator[BusyExample]:
+def busy_examples(
+    pool: BusyPool, seconds: tuple[float, float], seed: int, *, tasks: Sequence[str] = tuple(BUSY_TASKS)
+) -> Iterator[BusyExample]:
     """Endless examples of scenes in the pool; lengths are log-uniform."""
     rng = np.random.default_rng((seed, 47))
     low, high = np.log(max(SHORTEST, seconds[0])), np.log(seconds[1])
     source = pool.source(rng)
-    names = list(BUSY_TASKS)
+    names = list(tasks)
     weight = np.array([WEIGHTS.get(name, 1.0) for name in names])
     while True:
         length = float(round(np.exp(rng.uniform(low, high))))

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
+from bvllm.nano.captions import IGNORE
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import IGNORE
 from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, question_tokens, run_language_model
 
 

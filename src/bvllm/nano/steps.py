@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_columns
 from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.captions import BUSY_SHARE, IGNORE, all_examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
-from bvllm.nano.language import BUSY_SHARE, IGNORE, all_examples, answer_loss
+from bvllm.nano.language import answer_loss
 from bvllm.nano.looks import aims, looking_loss, watched
 from bvllm.nano.packed import run_packed
 from bvllm.stages.pipeline import mixed

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from bvllm.nano.captions import NOWHERE
 from bvllm.nano.examples import Told
-from bvllm.nano.language import NOWHERE, Where
+from bvllm.nano.language import Where
 
 SUMMED = 3  # words of a usual telling, whose sum varies as much more than one
 

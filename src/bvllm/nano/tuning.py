@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
+from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import BUSY_SHARE, Where, caption_batches, caption_loss
+from bvllm.nano.language import Where, caption_batches, caption_loss
 from bvllm.nano.loop import Control, Paced, StageLoop
 from bvllm.nano.probe import probe
 from bvllm.nano.steps import StepLoss, TrainingClip, clips, question_tokens, select_batch, step_loss
 from bvllm.stages.sample_tokens import TokenSampler
-from bvllm.synthetic.busy.tasks import SPATIAL
+from bvllm.synthetic.busy.spatial import SPATIAL
 
 CAPTION_WEIGHT = 0.2  # of each of the three parts of a batch of captioned videos
 PROBED, PROBE_SECONDS, PROBE_SEED = 96, 45.0, 9_000_001

@@ -9,7 +9,8 @@ import torch
 
 from bvllm.nano.busy_pool import BusyPool
 from bvllm.synthetic.busy.compose import compose
-from bvllm.synthetic.busy.tasks import BUSY_TASKS, SPATIAL
+from bvllm.synthetic.busy.spatial import SPATIAL
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tasks import TASKS
 from experiments.reproduction.questions import FAMILIES, busy_images
 

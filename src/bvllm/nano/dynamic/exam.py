@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic.steps import DynamicClip, dynamic_clips, dynamic_loss, embed_batch, write_batch
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import IGNORE
 
 TOGETHER = 16  # clips at a time
 ROOM = 8192  # visual tokens at a time

@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.dynamic.times import write_frames
 from bvllm.nano.busy_examples import busy_examples
+from bvllm.nano.captions import BUSY_SHARE, IGNORE
 from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
-from bvllm.nano.language import BUSY_SHARE, IGNORE, answer_loss
+from bvllm.nano.language import answer_loss
 from bvllm.nano.packed import run_packed
 from bvllm.stages.frame_grids import Grid, frames_that_fit
 from bvllm.stages.pipeline import thin_evenly

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.dynamic.exam import by_task, right_words
 from bvllm.nano.dynamic.steps import (
     DynamicClip,
@@ -18,7 +19,6 @@ from bvllm.nano.dynamic.steps import (
     write_batch,
 )
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import BUSY_SHARE
 from bvllm.nano.loop import Control, Paced, StageLoop
 
 EXAM_SECONDS = 420.0

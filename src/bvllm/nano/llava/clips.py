@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bvllm.nano.captions import all_examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
-from bvllm.nano.language import all_examples
 from bvllm.synthetic.vocabulary import Split
 
 SPREAD = 0.5  # share of the clips whose frames spread evenly over the video; others show what is asked

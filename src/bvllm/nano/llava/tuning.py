@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerBase
 
+from bvllm.nano.captions import IGNORE
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.language import IGNORE, answer_loss
+from bvllm.nano.language import answer_loss
 from bvllm.nano.llava.clips import SeenClip, clip_batches
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER

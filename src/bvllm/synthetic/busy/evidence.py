@@ -1,16 +1,19 @@
 """Say what an answer about busy scenes rests on, as its reply says first: when, and where in the frame.
 
-"00:04 top left, top middle = blue cross": the scene is found by its time, the named thing by its part of the
-frame, and each step is one look. Of things that move the place is said in numbers from 10 to 59, from left to
-right and from top to bottom, since a part of the frame is wider than their way.
+"00:04 large star top left = blue": the scene is found by its time, the named thing by its part of the frame.
+What is looked up is written right before what is found, so that each step is one look. Where the answer
+follows from comparing, what is compared is said, option by option: places for what stands beside a thing,
+times for what is shown first or next, and for what comes later the things that were there before. So the
+comparison is one of written numbers, which a small language model learns; from what it sees alone it stayed
+at guessing.
 """
 
 from collections.abc import Iterable, Sequence
 
 from bvllm.common.text import format_clock
-from bvllm.synthetic.busy.things import Scene, Thing, cell_of
+from bvllm.synthetic.busy.things import SIGN, Scene, Thing, cell_of
 
-LOWEST, HIGHEST = 10, 59  # of a place told in numbers; signs carry the same
+LOWEST, STEPS = 10, 16  # of a place told in numbers: sixteenths of the frame, on which things lie
 
 
 def where(thing: Thing) -> str:
@@ -19,13 +22,40 @@ def where(thing: Thing) -> str:
 
 
 def of_scene(task: str, about: Sequence[Thing]) -> str:
-    """What a spatial answer rests on within its scene."""
+    """What a spatial answer rests on within its scene.
+
+    Args:
+        task: a key of `tasks.SPATIAL`.
+        about: the things that the question is about; of a relation the known one, then the options.
+    """
     if task == "counting":
-        return ", ".join(f"{thing.name} {where(thing)}" for thing in sorted(about, key=lambda t: (t.x, t.y)))
+        return ", ".join(f"{thing.name} {where(thing)}" for thing in sorted(about, key=_as_read))
     if task == "region":
         return ""  # the question says where
-    known_first = about if task == "relation" else about[::-1]
-    return ", ".join(where(thing) for thing in known_first)
+    if task == "relation":
+        known, *compared = about
+        return f"{placed(known)}: {', '.join(map(placed, compared))}"
+    if task == "reading":
+        sign, *beside = about
+        said = [f"{thing.name} {where(thing)}" for thing in beside]
+        return ", ".join([*said, f"{sign.colour} {SIGN} {where(sign)}"])
+    [thing] = about
+    return f"{thing.size_word} {thing.shape} {where(thing)}" if task == "binding" else where(thing)
+
+
+def _as_read(thing: Thing) -> tuple[int, int, float]:
+    """Part of the frame by part, as text is read, and from left to right within one."""
+    return min(2, int(thing.y * 3)), min(2, int(thing.x * 3)), thing.x
+
+
+def placed(thing: Thing) -> str:
+    """A thing's name and its place in numbers.
+
+    Example:
+        >>> placed(Thing("star", "red", 0.25, 0.5, 0.1))
+        'red star 14 18'
+    """
+    return f"{thing.name} {in_numbers(thing.x)} {in_numbers(thing.y)}"
 
 
 def at(start: float, said: str) -> str:
@@ -37,19 +67,29 @@ def of_motion(scene: Scene, thing: Thing, start: float, end: float) -> str:
     """Where a thing is at both ends of its scene."""
     last = max(0, int(end - start) - 1)
     ends = ((start, scene.place(thing, 0.0)), (start + last, scene.place(thing, last)))
-    return ", ".join(at(time, f"{in_numbers(x)} {in_numbers(y)}") for time, (x, y) in ends)
+    return ", ".join(at(time, f"{thing.name} {in_numbers(x)} {in_numbers(y)}") for time, (x, y) in ends)
+
+
+def of_arrival(start: float, there: Sequence[Thing]) -> str:
+    """Which of the options were there from the scene's start."""
+    return at(start, ", ".join(f"{thing.name} {where(thing)}" for thing in there))
 
 
 def in_numbers(share: float) -> int:
-    """A place along a side of the frame as a number.
+    """A place along a side of the frame as a number, in sixteenths from 10 on.
 
     Example:
         >>> in_numbers(0.0), in_numbers(0.5), in_numbers(1.0)
-        (10, 34, 59)
+        (10, 18, 26)
     """
-    return LOWEST + round((HIGHEST - LOWEST) * min(1.0, max(0.0, share)))
+    return LOWEST + round(STEPS * min(1.0, max(0.0, share)))
 
 
 def of_times(starts: Iterable[float]) -> str:
     """When scenes begin."""
     return ", ".join(format_clock(int(start)) for start in starts)
+
+
+def of_signs(signs: Iterable[tuple[str, float]]) -> str:
+    """When signs appear: "river 00:12, 45 00:30"."""
+    return ", ".join(f"{label} {format_clock(int(start))}" for label, start in signs)

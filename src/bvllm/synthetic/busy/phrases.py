@@ -5,13 +5,14 @@ from bvllm.synthetic.busy.things import words_of_scenes
 SAYS = ("when the sign says {}, ", "in the scene with the sign {}, ")  # which scene is asked about
 # `{}` stands for names, colours, labels and places.
 STEMS = (
-    "which colour is the {}?", "what is {} the {}?", "what is left of the {}?", "what is right of the {}?",
-    "what is above the {}?", "what is below the {}?", "how many {} things are there?",
+    "which colour is the {}?", "which of {} is left of the {}?", "which of {} is right of the {}?",
+    "which of {} is above the {}?", "which of {} is below the {}?", "how many {} things are there?",
     "how many times is a {} there?", "what does the {} sign say?", "what does the sign {} the {} say?",
     "which thing is the odd one out?", "what is at the {}?", "which way does the {} move?",
-    "what comes later than the other things?", "which of the signs {} is shown first?",
+    "which of {} comes later than the other things?", "which of the signs {} is shown first?",
     "which of the signs {} is shown last?", "when does the sign {} appear?",
-    "which sign comes right after the sign {}?", "which sign comes right before the sign {}?",
+    "which of the signs {} comes right after the sign {}?",
+    "which of the signs {} comes right before the sign {}?",
     "in how many scenes is the sign {} shown?", "when the sign says {}, what is at the {}?",
     "in the scene with the sign {}, list all at the {}.",
 )  # fmt: skip
@@ -19,9 +20,8 @@ STEMS = (
 
 # Those that no scene is named for: they ask where scenes stand among others.
 OF_THE_WHOLE = (
-    "which of",
+    "which of the signs",
     "when does",
-    "which sign comes",
     "in how many",
     "when the sign says",
     "in the scene",

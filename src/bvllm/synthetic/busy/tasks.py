@@ -1,11 +1,10 @@
-"""Define what is asked about busy scenes, and what the answer is.
+"""Define what is asked about busy videos, and what the answer is.
 
 A task first asks for the scenes that it needs, each with a sign that no other scene carries, so that the
 question can name it. When all scenes have their place in time, it asks. Answers are worked out from the
 things alone; `tests/synthetic` works them out a second time from what is drawn.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,16 +14,11 @@ from bvllm.common.text import format_clock
 from bvllm.synthetic.busy import evidence
 from bvllm.synthetic.busy.compose import LONGEST, SHORTEST, random_label
 from bvllm.synthetic.busy.phrases import SAYS
-from bvllm.synthetic.busy.things import ASPECT, LABELS, Scene, Thing, cell_of
+from bvllm.synthetic.busy.spatial import SPATIAL, AskScene, all_named, named, shuffled, unmistakable
+from bvllm.synthetic.busy.things import Scene
 from bvllm.synthetic.draft import OPTIONS, Question, shuffle_options
 from bvllm.synthetic.sampling import pick
-from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 
-SIDES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-NEAREST = 1.2  # the second nearest is at least so many times as far
-# How often a number is tried: 97, 94, 77 and 50 % of 3 000 scenes have a colour, or a shape, so many times.
-COUNTED = (0.19, 0.20, 0.24, 0.37)
-MOST_COUNTED = 3  # as many numbers as there are options: the options alone never tell which is right
 LABELLED_KIND = "labelled"  # a scene of any kind whose first sign says what was asked for
 MOST_TIMES = 4
 DIRECTIONS = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}
@@ -103,150 +97,18 @@ def _spatial(task: str, kind: str, ask: "AskScene") -> BusyTask:
             return None
         plan.keep([scene])
         options, right = shuffle_options(plan.rng, answer, wrong)
-        said = pick(plan.rng, SAYS).format(scene.anchor) + stem
-        rests_on = evidence.of_scene(task, about)
+        said = pick(plan.rng, SAYS).format(scene.anchor) + stem.format(", ".join(options))
+        things = all_named(task, scene, about, options)
+        rests_on = evidence.of_scene(task, things)
 
         def pose(shown: Sequence[Shown]) -> Question:
             place = place_of(scene, shown)
             told = evidence.at(shown[place].start, rests_on)
-            return Question(task, said, options, right, told, (place,), about=tuple(about))
+            return Question(task, said, options, right, told, (place,), about=things)
 
         return pose
 
     return draft
-
-
-def ask_scene(rng: np.random.Generator, scene: Scene, task: str) -> Question | None:
-    """One spatial question about a scene without naming it: for single frames."""
-    found = SPATIAL[task][1](rng, scene)
-    if found is None:
-        return None
-    stem, answer, wrong, about = found
-    if len(dict.fromkeys(w for w in wrong if w != answer)) < OPTIONS - 1:
-        return None
-    options, right = shuffle_options(rng, answer, wrong)
-    return Question(task, stem, options, right, evidence.of_scene(task, about), (0,), about=tuple(about))
-
-
-# Stem, answer, wrong answers, and the things that the question is about.
-Found = tuple[str, str, list[str], Sequence[Thing]]
-
-
-def binding(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """Two things of one shape differ in size: what colour has the one?"""
-    counts = Counter((thing.size_word, thing.shape) for thing in scene.shapes)
-    shapes = {shape for size, shape in counts if counts[size, shape] == 1 and counts[_other(size), shape]}
-    fit = [t for t in scene.shapes if t.shape in shapes and counts[t.size_word, t.shape] == 1]
-    fit = [
-        t for t in fit if all(o.colour != t.colour for o in scene.shapes if o.shape == t.shape and o is not t)
-    ]
-    if not fit:
-        return None
-    thing = fit[int(rng.integers(len(fit)))]
-    near = [o.colour for o in scene.shapes if o.shape == thing.shape and o is not thing]
-    wrong = [near[0], *_shuffled(rng, [c for c in COLOURS if c not in (thing.colour, near[0])])]
-    return f"which colour is the {thing.size_word} {thing.shape}?", thing.colour, wrong, [thing]
-
-
-def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """What stands beside a thing, on a side."""
-    things = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
-    known = _unmistakable(things)
-    for thing in _shuffled(rng, known):
-        for side in _shuffled(rng, list(SIDES)):
-            beside = _nearest(thing, things, SIDES[side])
-            if beside is None or beside.is_sign or not any(beside is t for t in known):
-                continue
-            wrong = _shuffled(rng, [t.name for t in known if not (t.is_sign or t is beside or t is thing)])
-            what = f"sign {thing.label}" if thing.is_sign else thing.name
-            return f"what is {side} the {what}?", beside.name, wrong, [thing, beside]
-    return None
-
-
-def counting(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """How many things share a colour, or a shape."""
-    things = [t for t in scene.shapes if not t.arrives]
-    by_colour = rng.random() < 0.5
-    values = [t.colour if by_colour else t.shape for t in things]
-    wanted = int(rng.choice(MOST_COUNTED + 1, p=COUNTED))
-    counts = Counter(values)
-    options = [v for v in (list(COLOURS) if by_colour else SHAPES) if counts[v] == wanted]
-    if not options:
-        return None
-    value = pick(rng, tuple(options))
-    true = counts[value]
-    near = [n for n in range(MOST_COUNTED + 1) if n != true]
-    stem = f"how many {value} things are there?" if by_colour else f"how many times is a {value} there?"
-    about = [t for t, v in zip(things, values) if v == value]
-    return stem, str(true), _shuffled(rng, [str(n) for n in near]), about
-
-
-def reading(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """What a sign says that is named by its letters' colour, or by what stands beside it."""
-    signs = [t for t in scene.things if t.is_sign]
-    asked = signs[1:]
-    if not asked:
-        return None
-    sign = asked[int(rng.integers(len(asked)))]
-    label = str(sign.label)
-    pool = [x for x in LABELS if x.isdigit() == label.isdigit() and x != label]
-    wrong = [str(t.label) for t in signs if t is not sign and str(t.label).isdigit() == label.isdigit()]
-    wrong += _shuffled(rng, pool)[:OPTIONS]
-    if rng.random() < 0.5 and sum(t.colour == sign.colour for t in signs) == 1:
-        return f"what does the {sign.colour} sign say?", label, wrong, [sign]
-    names = Counter(t.name for t in scene.shapes)
-    still = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
-    for side in _shuffled(rng, list(SIDES)):
-        for thing in _shuffled(rng, [t for t in still if not t.is_sign and names[t.name] == 1]):
-            if _nearest(thing, [t for t in still if t.is_sign or t is thing], SIDES[side]) is sign:
-                return f"what does the sign {side} the {thing.name} say?", label, wrong, [sign, thing]
-    return None
-
-
-def odd_one(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """The one thing that is unlike all others in shape, or in colour."""
-    things = [t for t in scene.shapes if not t.arrives]
-    for attribute in ("shape", "colour"):
-        counts = Counter(getattr(t, attribute) for t in things)
-        if len(counts) == 2 and min(counts.values()) == 1 and len(things) > 3:
-            [odd] = [t for t in things if counts[getattr(t, attribute)] == 1]
-            wrong = (
-                [f"{c} {odd.shape}" for c in COLOURS]
-                if attribute == "shape"
-                else [f"{odd.colour} {s}" for s in SHAPES]
-            )
-            near = _shuffled(rng, [t.name for t in things if t is not odd])
-            return "which thing is the odd one out?", odd.name, [near[0], *_shuffled(rng, wrong)], [odd]
-    return None
-
-
-def region(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """What is in one of nine parts of the frame, where there is one thing alone.
-
-    The options are things of one size: what is large is alone more often.
-    """
-    things = [t for t in scene.shapes if not t.arrives and t.velocity == (0.0, 0.0)]
-    cells = Counter(cell_of(t.x, t.y) for t in things)
-    known = _unmistakable(things)
-    sizes = Counter(t.size_word for t in known)
-    alone = [t for t in known if cells[cell_of(t.x, t.y)] == 1 and _well_inside(t)]
-    alone = [t for t in alone if sizes[t.size_word] >= OPTIONS]
-    if not alone:
-        return None
-    thing = alone[int(rng.integers(len(alone)))]
-    wrong = _shuffled(rng, [t.name for t in known if t.size_word == thing.size_word and t is not thing])
-    return f"what is at the {cell_of(thing.x, thing.y)}?", thing.name, wrong, [thing]
-
-
-AskScene = Callable[[np.random.Generator, Scene], Found | None]
-SPATIAL: dict[str, tuple[str, AskScene]] = {
-    "binding": ("mixed", binding),
-    "relation": ("mixed", relation),
-    "counting": ("mixed", counting),
-    "reading": ("signs", reading),
-    "odd": ("odd", odd_one),
-    "region": ("mixed", region),
-}
 
 
 def _motion(plan: Plan) -> Asker | None:
@@ -275,17 +137,19 @@ def _arrival(plan: Plan) -> Asker | None:
     if scene is None:
         return None
     late = [t for t in scene.shapes if t.arrives]
-    there = [t.name for t in _unmistakable(scene.shapes) if not t.arrives]
+    there = [t.name for t in unmistakable(scene.shapes) if not t.arrives]
     if len(late) != 1 or len(there) < OPTIONS - 1:
         return None
     plan.keep([scene])
-    options, right = shuffle_options(plan.rng, late[0].name, _shuffled(plan.rng, there))
-    stem = pick(plan.rng, SAYS).format(scene.anchor) + "what comes later than the other things?"
+    options, right = shuffle_options(plan.rng, late[0].name, shuffled(plan.rng, there))
+    stem = f"which of {', '.join(options)} comes later than the other things?"
+    stem = pick(plan.rng, SAYS).format(scene.anchor) + stem
 
     def ask(shown: Sequence[Shown]) -> Question:
         place = place_of(scene, shown)
-        told = evidence.at(shown[place].start, evidence.where(late[0]))
-        return Question("arrival", stem, options, right, told, (place,), about=(late[0],))
+        compared = named(scene, options)
+        told = evidence.of_arrival(shown[place].start, [thing for thing in compared if thing is not late[0]])
+        return Question("arrival", stem, options, right, told, (place,), about=tuple(compared))
 
     return ask
 
@@ -301,12 +165,20 @@ def _order(plan: Plan) -> Asker | None:
     def ask(shown: Sequence[Shown]) -> Question:
         by_time = sorted(scenes, key=lambda scene: place_of(scene, shown))
         true = by_time[0 if end == "first" else -1]
-        names = [str(scene.anchor) for scene in scenes]
-        options, right = shuffle_options(plan.rng, str(true.anchor), names)
-        stem = f"which of the signs {', '.join(names)} is shown {end}?"
-        return Question("order", stem, options, right, "", tuple(place_of(s, shown) for s in by_time))
+        options, right = shuffle_options(plan.rng, str(true.anchor), [str(scene.anchor) for scene in scenes])
+        stem = f"which of the signs {', '.join(options)} is shown {end}?"
+        told = evidence.of_signs(_started(scenes, options, shown))
+        return Question("order", stem, options, right, told, tuple(place_of(s, shown) for s in by_time))
 
     return ask
+
+
+def _started(
+    scenes: Sequence[Scene], labels: Sequence[str], shown: Sequence[Shown]
+) -> list[tuple[str, float]]:
+    """Labels, and when the scenes begin that they name."""
+    by_label = {str(scene.anchor): shown[place_of(scene, shown)].start for scene in scenes}
+    return [(label, by_label[label]) for label in labels]
 
 
 def _of_other_signs(plan: Plan, count: int) -> list[Scene] | None:
@@ -334,7 +206,7 @@ def _when(plan: Plan) -> Asker | None:
         # Other scenes begin at the wrong times, too: else 00:00 and whatever leaves no room would tell.
         begins = [int(one.start) for one in shown if one is not at]
         wrong: list[int] = []
-        for other in _shuffled(plan.rng, begins):
+        for other in shuffled(plan.rng, begins):
             if len(wrong) < OPTIONS - 1 and all(abs(other - time) >= apart for time in (true, *wrong)):
                 wrong.append(other)
         while len(wrong) < OPTIONS - 1:
@@ -350,7 +222,7 @@ def _when(plan: Plan) -> Asker | None:
 
 
 def _next(plan: Plan) -> Asker | None:
-    """Which sign comes right after, or right before, another.
+    """Which of some signs comes right after, or right before, another.
 
     The wrong signs are shown, too: else the one option that the video shows at all would be right.
     """
@@ -362,11 +234,12 @@ def _next(plan: Plan) -> Asker | None:
     after = bool(plan.rng.random() < 0.5)
     known, asked = (first, second) if after else (second, first)
     options, right = shuffle_options(plan.rng, str(asked.anchor), [str(scene.anchor) for scene in others])
-    stem = f"which sign comes right {'after' if after else 'before'} the sign {known.anchor}?"
+    way = "after" if after else "before"
+    stem = f"which of the signs {', '.join(options)} comes right {way} the sign {known.anchor}?"
 
     def ask(shown: Sequence[Shown]) -> Question:
-        told = evidence.of_times(shown[place_of(one, shown)].start for one in (known, asked))
-        return Question("next", stem, options, right, told, (place_of(first, shown), place_of(second, shown)))
+        told = evidence.of_signs(_started(scenes, [str(known.anchor), *options], shown))
+        return Question("next", stem, options, right, told, tuple(sorted(place_of(s, shown) for s in scenes)))
 
     return ask
 
@@ -391,7 +264,7 @@ def _repetition(plan: Plan) -> Asker | None:
         return None
     plan.keep(*[[scene] for scene in scenes])
     near = [str(n) for n in range(1, MOST_TIMES + 1) if n != times]
-    options, right = shuffle_options(plan.rng, str(times), _shuffled(plan.rng, near))
+    options, right = shuffle_options(plan.rng, str(times), shuffled(plan.rng, near))
     stem = f"in how many scenes is the sign {label} shown?"
 
     def ask(shown: Sequence[Shown]) -> Question:
@@ -411,38 +284,3 @@ BUSY_TASKS: dict[str, BusyTask] = {
     "next": _next,
     "repetition": _repetition,
 }
-
-
-def _nearest(thing: Thing, things: Sequence[Thing], side: tuple[int, int]) -> Thing | None:
-    """The thing nearest on a side, if no other is nearly as near; None where there is none."""
-    found = []
-    for other in things:
-        if other is thing:
-            continue
-        dx, dy = (other.x - thing.x) * ASPECT, other.y - thing.y
-        along, across = (dx * side[0], abs(dy)) if side[0] else (dy * side[1], abs(dx))
-        if along > 0 and along > across:
-            found.append((float(np.hypot(dx, dy)), other))
-    found.sort(key=lambda pair: pair[0])
-    if not found or (len(found) > 1 and found[1][0] < NEAREST * found[0][0]):
-        return None
-    return found[0][1]
-
-
-def _unmistakable(things: Sequence[Thing]) -> list[Thing]:
-    """Those whose name no other has: of a name that two things have, one of them is the answer more often."""
-    names = Counter(thing.name for thing in things)
-    return [thing for thing in things if names[thing.name] == 1]
-
-
-def _well_inside(thing: Thing) -> bool:
-    """Whether its centre is no closer to the border of its ninth than a thirtieth of the frame."""
-    return all(min(abs(v - 1 / 3), abs(v - 2 / 3)) > 1 / 30 for v in (thing.x, thing.y))
-
-
-def _other(size: str) -> str:
-    return "large" if size == "small" else "small"
-
-
-def _shuffled(rng: np.random.Generator, values: "Sequence[object]") -> list:  # type: ignore[type-arg]  # of whatever it is given
-    return [values[k] for k in rng.permutation(len(values)).tolist()]

@@ -1,0 +1,113 @@
+"""Drills: what is looked up follows from what was told, what is given costs nothing."""
+
+import re
+from itertools import islice
+
+import pytest
+
+from bvllm.nano.captions import IGNORE, CaptionEncoder
+from bvllm.nano.drills import COMPARED, comparison_drills, lookup_drills
+from bvllm.nano.language import caption_batches
+from bvllm.synthetic.tokenizer import ASSISTANT, END
+
+CELL = r"(?:(?:top|middle|bottom) (?:left|middle|right)|middle)"
+
+
+@pytest.fixture(scope="module")
+def encoder(world_tokenizer):
+    return CaptionEncoder(world_tokenizer)
+
+
+def read(encoder, ids):
+    return encoder.tokenizer.decode(ids).strip()
+
+
+def told(encoder, video):
+    """What is told of every second: words and places."""
+    found = {}
+    for words, second, place in zip(video.frames, video.seconds, video.places, strict=True):
+        clock = f"{int(second) // 60:02d}:{int(second) % 60:02d}"
+        found.setdefault(clock, []).append((read(encoder, words), place))
+    return found
+
+
+def said(encoder, video):
+    """(time, what is given, what is looked up), lookup by lookup; times that are looked up apart."""
+    lookups, times, clock = [], [], ""
+    given, found = [], []
+    for token, label in zip([*video.ids, 0], [*video.labels, IGNORE], strict=True):
+        if label == IGNORE and found:
+            before, after = read(encoder, given).split(ASSISTANT)[-1].strip(" ,"), read(encoder, found)
+            if re.fullmatch(r"\d\d:\d\d", after):
+                times.append((before, after))
+                clock = after
+            else:
+                if m := re.match(r"(\d\d:\d\d) (.*)", before):
+                    clock, before = m.groups()
+                lookups.append((clock, before, after))
+            given, found = [], []
+        (given if label == IGNORE else found).append(token)
+    return lookups, times
+
+
+def test_what_is_looked_up_was_told(busy_pool, encoder):
+    kinds = set()
+    for video in islice(lookup_drills(busy_pool, encoder, 1), 30):
+        shown = told(encoder, video)
+        lookups, times = said(encoder, video)
+        for label, clock in times:
+            assert any(f" {label} " in words for words, _ in shown[clock])
+            kinds.add("time")
+        for clock, given, found in lookups:
+            there = shown[clock]
+            if m := re.fullmatch(r"(\d+) (\d+)", found):
+                places = [place for words, place in there if given.removeprefix("sign ") in words]
+                near = [abs(10 + 16 * (x + 0.5) - int(m[1])) + abs(10 + 16 * (y + 0.5) - int(m[2]))
+                        for x, y, _ in places]  # fmt: skip
+                assert min(near) < 1.1
+                kinds.add("numbers")
+            elif m := re.fullmatch(r"(\w+) things:?", given):
+                alike = [words for words, _ in there if f" {m[1]} " in words and " sign " not in words]
+                listed, _, count = found.partition(" = ")
+                assert int(count) == len(alike) == len(listed.split(", "))
+                kinds.add("list")
+            elif re.fullmatch(CELL, found):
+                fit = [
+                    w for w, _ in there if set(given.split()) <= set(w.split()) and w.endswith(f" {found}")
+                ]
+                assert fit, (given, found, there)
+                kinds.add("part")
+            else:
+                assert any(set(found.split()) <= set(w.split()) and w.endswith(given) for w, _ in there)
+                kinds.add("name")
+    assert kinds == {"time", "numbers", "list", "part", "name"}
+
+
+def test_a_lookup_is_said_once(busy_pool, encoder):
+    for video in islice(lookup_drills(busy_pool, encoder, 2), 20):
+        lookups, _ = said(encoder, video)
+        alone = [one for one in lookups if not re.fullmatch(r"\d+ \d+", one[2])]  # a mover's way comes again
+        assert len(set(alone)) == len(alone)
+
+
+def test_a_comparison_is_given_its_evidence_and_says_the_answer(busy_pool, encoder):
+    seen = set()
+    for video in islice(comparison_drills(busy_pool, encoder, 1), 60):
+        assert not video.frames
+        first = next(k for k, label in enumerate(video.labels) if label != IGNORE)
+        assert read(encoder, video.ids[:first]).endswith("=")
+        assert video.labels[first:] == video.ids[first:]
+        assert read(encoder, video.ids[-1:]) == END
+        assert len(video.ids) - first <= 6
+        seen.add(re.sub(r"\W.*", "", read(encoder, video.ids[first:])))
+    assert len(seen) > 10
+    assert len(COMPARED) == 7
+
+
+def test_told_batches_hold_drills_only_where_there_are_busy_scenes(busy_pool, world_tokenizer):
+    def without_frames(pool):
+        batch = next(caption_batches(world_tokenizer, 48, 3, pool))
+        return sum(int((~part.captioned.any(dim=1)).sum()) for part in batch)
+
+    assert without_frames(None) == 0
+    assert 4 <= without_frames(busy_pool) <= 24
