@@ -83,9 +83,9 @@ def clips(
     rng = np.random.default_rng((seed, 59))
     assert bank.busy is not None
     source: Iterator[AnyExample] = (
-        busy_examples(bank.busy, LENGTHS[length], seed)
+        busy_examples(bank.busy, LENGTHS[length], seed, weights={})
         if world == "busy"
-        else examples("test", LENGTHS[length], seed)
+        else examples("test", LENGTHS[length], seed, weights={})
     )
     for drawn in source:
         question = drawn.question

@@ -13,13 +13,13 @@ from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.captions import IGNORE, CaptionedVideo, CaptionEncoder, collate
 from bvllm.nano.language import embed_captions
+from bvllm.nano.replies import likeliest_replies
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tokenizer import USER
 from experiments.controls.learning import ToldModel
 from experiments.controls.promises import Control
 from experiments.controls.result import Result
 from experiments.controls.telling import asked, tell
-from experiments.reproduction.score import likeliest_replies
 
 BATCH = 16
 MODEL = "model"  # what a result is by

@@ -79,12 +79,12 @@ def _clips(bank: FeatureCache, column: Column, queries: int, seed: int) -> Itera
 def _drawn(bank: FeatureCache, column: Column, seed: int) -> Iterator[AnyExample]:
     seconds = DURATIONS[column.duration]
     if column.world == "plain":
-        return examples("test", seconds, seed)
+        return examples("test", seconds, seed, weights={})
     assert bank.busy is not None  # every bank here has both worlds
     return (
         busy_images(bank.busy, seed)
         if column.duration == "image"
-        else busy_examples(bank.busy, seconds, seed)
+        else busy_examples(bank.busy, seconds, seed, weights={})
     )
 
 

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase, Qwen2Model
+from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.replies import likeliest_replies, with_evidence
 from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch
 from bvllm.synthetic.tokenizer import ASSISTANT, USER
 from experiments.reproduction.at_inference import choosing
-from experiments.reproduction.evidence import evidence_of
 from experiments.reproduction.questions import Column, Exam
 from experiments.reproduction.scale import World
 
@@ -113,50 +112,12 @@ def likeliest_options(
     embed = language_model.get_input_embeddings()
     prompts = [prompt_of(tokenizer, embed, clip, tokens) for clip, tokens in zip(batch, visual, strict=True)]
     if evidence:
-        said = evidence_of(model, tokenizer, prompts)
-        prompts = [torch.cat([p, embed(ids)]) for p, ids in zip(prompts, said, strict=True)]
+        prompts = with_evidence(language_model, model.lm_head.weight, tokenizer, prompts)
     options = [
         [tokenizer(words, add_special_tokens=False).input_ids for words in clip.example.question.options]
         for clip in batch
     ]
     return likeliest_replies(language_model, model.lm_head.weight, prompts, options)
-
-
-def likeliest_replies(
-    language_model: Qwen2Model, head: Tensor, prompts: list[Tensor], replies: list[list[list[int]]]
-) -> list[int]:
-    """For each prompt the likeliest of its replies, by the mean over their tokens.
-
-    Each prompt runs once; its keys and values serve all its replies.
-
-    Args:
-        language_model: decoder without a head.
-        head: (V, D).
-        prompts: (S, D) each, embedded.
-        replies: for each prompt, the ids of what may follow.
-    """
-    lengths = torch.tensor([len(p) for p in prompts])
-    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-    first = language_model(
-        inputs_embeds=pad_sequence(prompts, batch_first=True), attention_mask=mask, use_cache=True
-    )
-    most = max(map(len, replies))
-    words = [torch.tensor(own[min(k, len(own) - 1)]) for own in replies for k in range(most)]
-    ids = pad_sequence(words, batch_first=True)
-    real = torch.arange(ids.shape[1]) < torch.tensor([len(w) for w in words])[:, None]
-    first.past_key_values.batch_repeat_interleave(most)
-    then = language_model(
-        inputs_embeds=language_model.get_input_embeddings()(ids),
-        attention_mask=torch.cat([mask.repeat_interleave(most, 0), real.long()], dim=1),
-        position_ids=lengths.repeat_interleave(most)[:, None] + torch.arange(ids.shape[1]),
-        past_key_values=first.past_key_values,
-        use_cache=True,
-    )
-    before = first.last_hidden_state[torch.arange(len(prompts)), lengths - 1].repeat_interleave(most, 0)
-    hidden = torch.cat([before[:, None], then.last_hidden_state[:, :-1]], dim=1)
-    logs = (hidden @ head.mT).log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
-    score = (logs * real).sum(dim=1) / real.sum(dim=1)
-    return [int(s[: len(own)].argmax()) for s, own in zip(score.split(most), replies, strict=True)]
 
 
 def prompt_of(

@@ -1,7 +1,7 @@
 """Draw busy training examples: a question, and what every sampled frame of its video shows."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -86,14 +86,24 @@ def told_thing(scene: Scene, thing: Thing, age: float) -> Told:
 
 
 def busy_examples(
-    pool: BusyPool, seconds: tuple[float, float], seed: int, *, tasks: Sequence[str] = tuple(BUSY_TASKS)
+    pool: BusyPool,
+    seconds: tuple[float, float],
+    seed: int,
+    *,
+    tasks: Sequence[str] = tuple(BUSY_TASKS),
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> Iterator[BusyExample]:
-    """Endless examples of scenes in the pool; lengths are log-uniform."""
+    """Endless examples of scenes in the pool; lengths are log-uniform.
+
+    Args:
+        seconds: the shortest and the longest video.
+        weights: how often tasks are asked, beside 1; an exam asks all alike.
+    """
     rng = np.random.default_rng((seed, 47))
     low, high = np.log(max(SHORTEST, seconds[0])), np.log(seconds[1])
     source = pool.source(rng)
     names = list(tasks)
-    weight = np.array([WEIGHTS.get(name, 1.0) for name in names])
+    weight = np.array([weights.get(name, 1.0) for name in names])
     while True:
         length = float(round(np.exp(rng.uniform(low, high))))
         order = [str(task) for task in rng.choice(names, len(names), replace=False, p=weight / weight.sum())]

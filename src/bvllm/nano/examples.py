@@ -1,7 +1,7 @@
 """Draw nano's training examples: a question, and what every sampled frame of its video shows."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Self, TypeVar
 
@@ -103,11 +103,18 @@ def frames_of(event: Event) -> range:
     return range(int(event.start), int(event.end))
 
 
-def examples(split: Split, seconds: tuple[float, float], seed: int) -> Iterator[Example]:
-    """Endless examples; lengths are log-uniform, so that short and long videos come equally often."""
+def examples(
+    split: Split, seconds: tuple[float, float], seed: int, *, weights: Mapping[str, float] = WEIGHTS
+) -> Iterator[Example]:
+    """Endless examples; lengths are log-uniform, so that short and long videos come equally often.
+
+    Args:
+        seconds: the shortest and the longest video.
+        weights: how often tasks are asked, beside 1; an exam asks all alike.
+    """
     rng = np.random.default_rng((seed, 17))
     names = list(TASKS)
-    weight = np.array([WEIGHTS.get(name, 1.0) for name in names])
+    weight = np.array([weights.get(name, 1.0) for name in names])
     low, high = np.log(seconds[0]), np.log(seconds[1])
     for _ in itertools.count():
         length = float(round(np.exp(rng.uniform(low, high))))

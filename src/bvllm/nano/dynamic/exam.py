@@ -5,7 +5,6 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
@@ -13,6 +12,7 @@ from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic.steps import DynamicClip, dynamic_clips, dynamic_loss, embed_batch, write_batch
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.replies import reply_likelihoods, with_evidence
 
 TOGETHER = 16  # clips at a time
 ROOM = 8192  # visual tokens at a time
@@ -71,7 +71,7 @@ def option_likelihoods(
     *,
     most_frames: int | None = None,
 ) -> list[Tensor]:
-    """How likely the words of each option are, as a reply begins, among all: (options,) of each clip.
+    """How likely each option is among all, after the model's own evidence: (options,) of each clip.
 
     Args:
         clips: asked with options, see `with_options`.
@@ -100,36 +100,18 @@ def _likelihoods(
     budgets: list[int],
     most_frames: int | None,
 ) -> list[Tensor]:
-    """Of a few clips: the prompts run once, their keys and values serve all options."""
+    """Of a few clips: each first says its evidence, which then stands in front of every option."""
     batch = write_batch(model, tokenizer, bank, clips, budgets, most_frames)
     lengths = [int((row != IGNORE).nonzero()[0]) for row in batch.labels]  # of each prompt
     embeds = embed_batch(model, batch)
-    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    decoder = model.model.language_model
-    first = decoder(inputs_embeds=embeds[:, : max(lengths)], attention_mask=mask, use_cache=True)
-    options = [clip.example.question.options for clip in clips]
-    most = max(map(len, options))
+    decoder, head = model.model.language_model, model.lm_head.weight
+    prompts = [row[:length] for row, length in zip(embeds, lengths, strict=True)]
+    prompts = with_evidence(decoder, head, tokenizer, prompts)
     replies = [
-        tokenizer(own[k], add_special_tokens=False).input_ids
-        for own in options
-        for k in (min(j, len(own) - 1) for j in range(most))
+        [tokenizer(option, add_special_tokens=False).input_ids for option in clip.example.question.options]
+        for clip in clips
     ]
-    ids = pad_sequence([torch.tensor(reply) for reply in replies], batch_first=True)
-    real = torch.arange(ids.shape[1]) < torch.tensor([len(reply) for reply in replies])[:, None]
-    first.past_key_values.batch_repeat_interleave(most)
-    before = torch.tensor(lengths)
-    then = decoder(
-        inputs_embeds=model.get_input_embeddings()(ids),
-        attention_mask=torch.cat([mask.repeat_interleave(most, 0), real.long()], dim=1),
-        position_ids=before.repeat_interleave(most)[:, None] + torch.arange(ids.shape[1]),
-        past_key_values=first.past_key_values,
-        use_cache=True,
-    )
-    last = first.last_hidden_state[torch.arange(len(clips)), before - 1].repeat_interleave(most, 0)
-    hidden = torch.cat([last[:, None], then.last_hidden_state[:, :-1]], dim=1)
-    logs = model.lm_head(hidden).float().log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
-    score = (logs * real).sum(dim=1)
-    return [s[: len(o)].softmax(dim=0) for s, o in zip(score.split(most), options, strict=True)]
+    return [s.softmax(dim=0) for s in reply_likelihoods(decoder, head, prompts, replies)]
 
 
 def by_task(clips: list[DynamicClip], right: list[bool]) -> dict[str, tuple[int, int]]:
