@@ -71,6 +71,9 @@ def test_what_is_looked_up_was_told(busy_pool, encoder):
                 listed, _, count = found.partition(" = ")
                 assert int(count) == len(alike) == len(listed.split(", "))
                 kinds.add("list")
+            elif found == "nothing":
+                assert not any(f" {given} " in f" {words} " for words, _ in there)
+                kinds.add("nothing")
             elif re.fullmatch(CELL, found):
                 fit = [
                     w for w, _ in there if set(given.split()) <= set(w.split()) and w.endswith(f" {found}")
@@ -80,7 +83,7 @@ def test_what_is_looked_up_was_told(busy_pool, encoder):
             else:
                 assert any(set(found.split()) <= set(w.split()) and w.endswith(given) for w, _ in there)
                 kinds.add("name")
-    assert kinds == {"time", "numbers", "list", "part", "name"}
+    assert kinds == {"time", "numbers", "list", "part", "name", "nothing"}
 
 
 def test_a_lookup_is_said_once(busy_pool, encoder):
@@ -94,12 +97,14 @@ def test_a_comparison_is_given_its_evidence_and_says_the_answer(busy_pool, encod
     seen = set()
     for video in islice(comparison_drills(busy_pool, encoder, 1), 60):
         assert not video.frames
-        first = next(k for k, label in enumerate(video.labels) if label != IGNORE)
-        assert read(encoder, video.ids[:first]).endswith("=")
-        assert video.labels[first:] == video.ids[first:]
+        last = max(k for k, label in enumerate(video.labels) if label == IGNORE) + 1
+        assert read(encoder, video.ids[:last]).endswith("=")
+        within = [read(encoder, [label]) for label in video.labels[:last] if label != IGNORE]
+        assert set(within) <= {"left", "right", "above", "below"}
+        assert video.labels[last:] == video.ids[last:]
         assert read(encoder, video.ids[-1:]) == END
-        assert len(video.ids) - first <= 6
-        seen.add(re.sub(r"\W.*", "", read(encoder, video.ids[first:])))
+        assert len(video.ids) - last <= 6
+        seen.add(re.sub(r"\W.*", "", read(encoder, video.ids[last:])))
     assert len(seen) > 10
     assert len(COMPARED) == 7
 

@@ -165,6 +165,14 @@ def placed(thing, name=None):
     return f"{name or thing.name} {10 + round(16 * thing.x)} {10 + round(16 * thing.y)}"
 
 
+def side(thing, known):
+    """On which side of another a measured thing is."""
+    across, down = (thing.x - known.x) * SIZE[0] / SIZE[1], thing.y - known.y
+    if abs(across) > abs(down) + 1e-3:
+        return "left" if across < 0 else "right"
+    return "above" if down < 0 else "below"
+
+
 def grounds(question, found):
     """What a spatial answer should say that it rests on, from what was measured."""
     shapes, stem = [f for f in found if f.label is None], question.stem
@@ -173,7 +181,9 @@ def grounds(question, found):
         [one] = [f for f in shapes if (f.size, f.shape) == m.groups()]
         return f"{m[1]} {m[2]} {part(one)}"
     if m := re.fullmatch(r"which of .+ is (?:left of|right of|above|below) the (.+)\?", stem):
-        return f"{placed(by_name[m[1]])}: {', '.join(placed(by_name[name]) for name in question.options)}"
+        known = by_name[m[1]]
+        compared = [f"{placed(by_name[name])} {side(by_name[name], known)}" for name in question.options]
+        return f"{placed(known)}: {', '.join(compared)}"
     if m := re.fullmatch(r"how many (?:times is a )?(\w+) (?:things are there|there)\?", stem):
         fit = sorted((int(f.y * 3), int(f.x * 3), f.x, f.name) for f in shapes if m[1] in (f.colour, f.shape))
         return ", ".join(f"{name} {part_of(x, y)}" for y, x, _, name in fit)
@@ -275,7 +285,7 @@ def test_what_comes_later_was_not_there_before():
         assert after - before == {question.options[question.right]}
         start = timeline.shown[question.needles[0]].start
         where = {f.name: part(f) for f in measure(scene, 0.0)}
-        there = [f"{name} {where[name]}" for name in question.options if name in where]
+        there = [f"{name} {where.get(name, 'nothing')}" for name in question.options]
         assert question.evidence == f"{clocked(start)} {', '.join(there)}"
 
 

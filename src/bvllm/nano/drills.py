@@ -19,17 +19,27 @@ from bvllm.nano.busy_examples import TOLD_THINGS, BusyExample, busy_examples, to
 from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.captions import IGNORE, NOWHERE, CaptionedVideo, CaptionEncoder
 from bvllm.nano.examples import LIST_STEMS
-from bvllm.synthetic.busy.evidence import in_numbers, of_scene, where
+from bvllm.synthetic.busy.evidence import NOTHING, SIDES, in_numbers, of_scene, where
 from bvllm.synthetic.busy.spatial import MOST_COUNTED
 from bvllm.synthetic.busy.things import SIGN, Scene, Thing
 from bvllm.synthetic.tokenizer import ASSISTANT, END
+from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 
 SCENES = 4  # at most, of a drill
 VISITS = 6  # times that a scene is gone to
 STAY = (2, 5)  # lookups before the next scene, from and to
 LONGEST = 3600
 Lookup = tuple[str, str]  # what is given, and what is looked up
-COMPARED = ("relation", "motion", "arrival", "order", "next", "counting", "repetition")
+# What is asked of given evidence, and how often: places are harder to compare than times; counts are said.
+COMPARED = {
+    "relation": 3.0,
+    "next": 2.0,
+    "order": 1.5,
+    "arrival": 0.7,
+    "motion": 0.4,
+    "counting": 0.3,
+    "repetition": 0.3,
+}
 
 
 def lookup_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterator[CaptionedVideo]:
@@ -42,7 +52,7 @@ def lookup_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterato
 def comparison_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterator[CaptionedVideo]:
     """Endless questions of `COMPARED` whose evidence is given, without frames."""
     rng = np.random.default_rng((seed, 67))
-    for example in busy_examples(pool, (8, LONGEST), seed + 1, tasks=COMPARED):
+    for example in busy_examples(pool, (8, LONGEST), seed + 1, tasks=list(COMPARED), weights=COMPARED):
         if example.question.evidence:
             yield _given(example, encoder, rng)
 
@@ -52,7 +62,10 @@ def _given(example: BusyExample, encoder: CaptionEncoder, rng: np.random.Generat
     evidence = example.question.evidence
     count = len(encoder.tokens(f"{evidence} ="))
     said = next(k for k, label in enumerate(video.labels) if label != IGNORE)
-    labels = video.labels[:said] + [IGNORE] * count + video.labels[said + count :]
+    # On which side a place lies follows from the places.
+    compared = {encoder.tokens(side)[0] for side in SIDES if example.question.task == "relation"}
+    given = [label if label in compared else IGNORE for label in video.labels[said : said + count]]
+    labels = video.labels[:said] + given + video.labels[said + count :]
     return replace(video, labels=labels)
 
 
@@ -105,7 +118,7 @@ def _lookups(told: dict[int, tuple[Scene, list[Thing]]], rng: np.random.Generato
         known = scene.anchor is not None and rng.random() < 0.5
         yield (str(scene.anchor), clock) if known else (clock, "")
         # What was said before could be copied.
-        possible = [lookup for lookup in _of_scene(scene, things) if (start, lookup) not in done]
+        possible = [lookup for lookup in _of_scene(things, rng) if (start, lookup) not in done]
         for k in rng.permutation(len(possible))[: int(rng.integers(*STAY))].tolist():
             yield possible[k]
             yield (",", "")
@@ -117,14 +130,17 @@ def _lookups(told: dict[int, tuple[Scene, list[Thing]]], rng: np.random.Generato
                 yield (",", "")
 
 
-def _of_scene(scene: Scene, things: list[Thing]) -> list[Lookup]:
+def _of_scene(things: list[Thing], rng: np.random.Generator) -> list[Lookup]:
     """What can be looked up at a scene's start without doubt."""
     there = [t for t in things if not t.arrives]
     names = Counter(t.name for t in there)
     kinds = Counter((t.size_word, t.shape) for t in there)
     cells = Counter(where(t) for t in there)
     signs = Counter(t.colour for t in there if t.is_sign)
-    found: list[Lookup] = []
+    absent = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+    absent = [name for name in absent if name not in names]
+    found: list[Lookup] = [(t.name, NOTHING) for t in things if t.arrives and t.name not in names]
+    found.append((absent[int(rng.integers(len(absent)))], NOTHING))
     for t in there:
         if names[t.name] == 1:
             found += [(t.name, where(t)), (t.name, _numbers(t.x, t.y))]

@@ -2,18 +2,20 @@
 
 "00:04 large star top left = blue": the scene is found by its time, the named thing by its part of the frame.
 What is looked up is written right before what is found, so that each step is one look. Where the answer
-follows from comparing, what is compared is said, option by option: places for what stands beside a thing,
-times for what is shown first or next, and for what comes later the things that were there before. So the
-comparison is one of written numbers, which a small language model learns; from what it sees alone it stayed
-at guessing.
+follows from comparing, what is compared is said, option by option: places and sides for what stands beside a
+thing, times for what is shown first or next, and for what comes later whether it was there before. So the
+comparison is one of written words and numbers, which a small language model learns; from what it sees alone
+it stayed at guessing.
 """
 
 from collections.abc import Iterable, Sequence
 
 from bvllm.common.text import format_clock
-from bvllm.synthetic.busy.things import SIGN, Scene, Thing, cell_of
+from bvllm.synthetic.busy.things import ASPECT, SIGN, Scene, Thing, cell_of
 
 LOWEST, STEPS = 10, 16  # of a place told in numbers: sixteenths of the frame, on which things lie
+SIDES = ("left", "right", "above", "below")
+NOTHING = "nothing"  # in the place of a place, of what is not there yet
 
 
 def where(thing: Thing) -> str:
@@ -34,13 +36,26 @@ def of_scene(task: str, about: Sequence[Thing]) -> str:
         return ""  # the question says where
     if task == "relation":
         known, *compared = about
-        return f"{placed(known)}: {', '.join(map(placed, compared))}"
+        return f"{placed(known)}: {', '.join(f'{placed(one)} {side_of(one, known)}' for one in compared)}"
     if task == "reading":
         sign, *beside = about
         said = [f"{thing.name} {where(thing)}" for thing in beside]
         return ", ".join([*said, f"{sign.colour} {SIGN} {where(sign)}"])
     [thing] = about
     return f"{thing.size_word} {thing.shape} {where(thing)}" if task == "binding" else where(thing)
+
+
+def side_of(thing: Thing, known: Thing) -> str:
+    """On which side of another thing one is, as pixels are counted: a frame is wider than high.
+
+    Example:
+        >>> side_of(Thing("star", "red", 0.75, 0.5, 0.1), Thing("moon", "blue", 0.5, 0.625, 0.1))
+        'right'
+    """
+    across, down = (thing.x - known.x) * ASPECT, thing.y - known.y
+    if abs(across) > abs(down):
+        return SIDES[0] if across < 0 else SIDES[1]
+    return SIDES[2] if down < 0 else SIDES[3]
 
 
 def _as_read(thing: Thing) -> tuple[int, int, float]:
@@ -70,9 +85,10 @@ def of_motion(scene: Scene, thing: Thing, start: float, end: float) -> str:
     return ", ".join(at(time, f"{thing.name} {in_numbers(x)} {in_numbers(y)}") for time, (x, y) in ends)
 
 
-def of_arrival(start: float, there: Sequence[Thing]) -> str:
-    """Which of the options were there from the scene's start."""
-    return at(start, ", ".join(f"{thing.name} {where(thing)}" for thing in there))
+def of_arrival(start: float, options: Sequence[Thing]) -> str:
+    """Where each of the options is at the scene's start, if anywhere."""
+    found = (f"{thing.name} {NOTHING if thing.arrives else where(thing)}" for thing in options)
+    return at(start, ", ".join(found))
 
 
 def in_numbers(share: float) -> int:

@@ -148,7 +148,7 @@ def _arrival(plan: Plan) -> Asker | None:
     def ask(shown: Sequence[Shown]) -> Question:
         place = place_of(scene, shown)
         compared = named(scene, options)
-        told = evidence.of_arrival(shown[place].start, [thing for thing in compared if thing is not late[0]])
+        told = evidence.of_arrival(shown[place].start, compared)
         return Question("arrival", stem, options, right, told, (place,), about=tuple(compared))
 
     return ask
