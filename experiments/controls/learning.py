@@ -54,7 +54,7 @@ def start_of(name: str, tokenizer: PreTrainedTokenizerFast) -> ToldModel:
     config = nano_text(
         len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
-    return ToldModel(*language_of(name, tokenizer, config), Where(config.hidden_size))
+    return ToldModel(*language_of(name, tokenizer, config))
 
 
 def told_videos(

@@ -35,7 +35,7 @@ def config(size, **changes):
 def test_words_move_with_their_vectors_and_new_ones_are_noise_of_their_scale(nano):
     old = nano.processor.tokenizer.get_vocab()
     words = Words({"zyzzyva": 0, **{word: len(old) - place for word, place in old.items()}})
-    language_model, clock = language_of("nano", words, config(len(old) + 1))
+    language_model, clock, _ = language_of("nano", words, config(len(old) + 1))
     table = language_model.embed_tokens.weight
     trained = nano.model.model.language_model.embed_tokens.weight.float()
     for word in ("red", "star", "<|video|>"):
@@ -50,9 +50,9 @@ def test_words_move_with_their_vectors_and_new_ones_are_noise_of_their_scale(nan
 def test_new_words_start_alike_whatever_was_drawn_before():
     words = Words({"zyzzyva": 0, "red": 1})
     torch.manual_seed(1)
-    first, _ = language_of("nano", words, config(2))
+    first, _, _ = language_of("nano", words, config(2))
     torch.manual_seed(2)
-    again, _ = language_of("nano", words, config(2))
+    again, _, _ = language_of("nano", words, config(2))
     assert torch.equal(first.embed_tokens.weight, again.embed_tokens.weight)
 
 

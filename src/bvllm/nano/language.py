@@ -33,6 +33,7 @@ from bvllm.nano.drills import comparison_drills, lookup_drills
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.packed import run_packed
 
+WHERE = "where.safetensors"  # beside a language model, what places are told to it by
 WAVES = 4  # lengths of waves that tell a place, across and down
 QUESTION_WEIGHT = 0.1  # the question names what the captions show, so learning to say it teaches to look back
 LOOKUPS, COMPARISONS = 0.4, 0.25  # of what is told, drills of these kinds, where there are busy scenes
@@ -89,22 +90,22 @@ def warm_up_language(
     seed: int = 0,
     minutes: float = math.inf,
     pool: BusyPool | None = None,
-    start: tuple[Qwen2Model, ClockEmbedding] | None = None,
+    start: tuple[Qwen2Model, ClockEmbedding, Where] | None = None,
     control: Control | None = None,
 ) -> tuple[Qwen2Model, ClockEmbedding, Where]:
     """Train nano's LLM and clock on captioned videos of 8 s to an hour.
 
     Args:
-        start: an LLM and a clock that are trained already, to go on from; None starts from nothing.
+        start: an LLM, a clock and what tells of places, all trained already, to go on from; None starts from
+            nothing.
         pool: busy scenes to tell of in half of the examples; None tells of plain videos alone.
 
     Returns:
         The LLM (its head is tied to its embedding), the clock, and what places are told by.
     """
     torch.manual_seed(seed)
-    language_model, clock = start or _untrained(config)
+    language_model, clock, where = start or _untrained(config)
     language_model.train()
-    where = Where(config.hidden_size)
     parameters = [*language_model.parameters(), *clock.parameters(), *where.parameters()]
     loop = StageLoop(
         "language",
@@ -127,12 +128,12 @@ def warm_up_language(
     return language_model.eval(), clock, where
 
 
-def _untrained(config: Qwen2Config) -> tuple[Qwen2Model, ClockEmbedding]:
+def _untrained(config: Qwen2Config) -> tuple[Qwen2Model, ClockEmbedding, Where]:
     language_model = Qwen2Model._from_config(config, attn_implementation="eager")
     clock = ClockEmbedding(config.hidden_size)
     nn.init.normal_(clock.minutes.weight, std=config.initializer_range)
     nn.init.normal_(clock.seconds.weight, std=config.initializer_range)
-    return language_model, clock
+    return language_model, clock, Where(config.hidden_size)
 
 
 class CaptionLoss(NamedTuple):

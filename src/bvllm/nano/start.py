@@ -1,20 +1,26 @@
 """Go on from a tower and a language model that were trained before, with words that they do not know yet."""
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 
 from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
+from bvllm.nano.language import WHERE, Where
 
 NOISE_SEED = 83  # of words that are new
 
 
 def language_of(
     name: str, tokenizer: PreTrainedTokenizerFast, config: Qwen2Config
-) -> tuple[Qwen2Model, ClockEmbedding]:
+) -> tuple[Qwen2Model, ClockEmbedding, Where]:
     """The language model and the clock of a trained nano, its words where `tokenizer` has them.
+
+    And what places were told to it by, untrained where its folder does not hold it.
 
     A word that the model does not know starts from noise at the scale of those that it knows; the same noise
     every time, whatever was drawn before, so that a training that begins again begins alike.
@@ -45,7 +51,10 @@ def language_of(
     language_model.load_state_dict(weights | {"embed_tokens.weight": table})
     clock = ClockEmbedding(config.hidden_size)
     clock.load_state_dict(model.model.clock.state_dict())
-    return language_model, clock
+    where = Where(config.hidden_size)
+    if (file := Path(folder) / WHERE).is_file():
+        where.load_state_dict(load_file(file))
+    return language_model, clock, where
 
 
 def tower_of(name: str) -> CLIPVisionModel:

@@ -32,7 +32,7 @@ from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
-from bvllm.nano.language import Where, warm_up_language
+from bvllm.nano.language import WHERE, Where, warm_up_language
 from bvllm.nano.loop import CHECKPOINT, Control
 from bvllm.nano.matching import match_tokens
 from bvllm.nano.progress import RunRecord
@@ -43,7 +43,7 @@ from bvllm.synthetic.tokenizer import build_tokenizer
 
 BUSY_POOL_MINUTES = 3.5  # of 6000 busy scenes, measured
 POOL_MINUTES = 9.0  # drawing and encoding the whole recipe's pool on two cores, measured
-CLOCK, WHERE = "clock.safetensors", "where.safetensors"  # beside the language model's own weights
+CLOCK = "clock.safetensors"  # beside the language model's own weights
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ def _train(out: Path, recipe: Recipe, record: RunRecord, control: Control) -> Pa
     assert folder is not None  # a recipe has a stage
     save_nano(stage_model(folder), tokenizer, out / "model")
     words.save(out / "model")
+    save_file(where.state_dict(), out / "model" / WHERE)
     shows = torch.tensor([needle is not None for needle in pool.needles] + [True] * (frames - len(pool)))
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
     mark_done(out / "model")

@@ -28,13 +28,12 @@ from bvllm.nano.dynamic.tuning import DynamicStage, Exam, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
-from bvllm.nano.language import Where
+from bvllm.nano.language import WHERE, Where
 from bvllm.nano.loop import Control
 from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import (
     BOTH_WORLDS,
     CLOCK,
-    WHERE,
     Recipe,
     draw_pools,
     is_done,
