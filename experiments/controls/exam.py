@@ -53,7 +53,7 @@ def examine(
     for start in range(0, len(order), BATCH):
         numbers = order[start : start + BATCH]
         replies = [[encoder.tokens(o) for o in examples[k].question.options] for k in numbers]
-        prompts = _prompts(model, tokenizer, [told[k] for k in numbers])
+        prompts = prompts_of(model, tokenizer, [told[k] for k in numbers])
         head = model.language_model.embed_tokens.weight
         liked = likeliest_replies(model.language_model, head, prompts, replies)
         for k, option in zip(numbers, liked, strict=True):
@@ -61,7 +61,7 @@ def examine(
     return _results(control, examples, right)
 
 
-def _prompts(
+def prompts_of(
     model: ToldModel, tokenizer: PreTrainedTokenizerFast, told: list[CaptionedVideo]
 ) -> list[Tensor]:
     """What comes before each reply: (S, D)."""
