@@ -20,7 +20,8 @@ from bvllm.common.text import Question
 
 FILE = "knowledge.json"  # beside the weights of a model that has one
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_NAME = r"[a-z0-9]+(?:,? [a-z0-9]+){0,3}"  # what may stand in the place of `{}`: one to four words or numbers
+_NAME = r"[a-z0-9]+(?: [a-z0-9]+){0,3}"  # one to four words or numbers
+_NAMES = rf"{_NAME}(?:, {_NAME}){{0,3}}"  # what may stand in the place of `{{}}`: a name, or up to four
 MOST_NAMED = 5
 
 
@@ -31,7 +32,7 @@ class Knowledge:
     Args:
         about: what it knows, in a few words; stands in brackets behind its doubts.
         words: every word that it has met.
-        questions: the wordings of its questions; `{}` stands for a name of one to four words.
+        questions: the wordings of its questions; `{}` stands for a name of one to four words, or four names.
         sight: (C,) weights of the probe on a frame's feature.
         bias: of the probe; above 0 a frame shows something of the model's world.
 
@@ -103,7 +104,7 @@ class Knowledge:
 
     @cached_property
     def _wordings(self) -> re.Pattern[str]:
-        forms = (re.escape(_plain(form)).replace(r"\{\}", _NAME) for form in self.questions)
+        forms = (re.escape(_plain(form)).replace(r"\{\}", _NAMES) for form in self.questions)
         return re.compile("|".join(forms))
 
     def save(self, folder: Path) -> None:
