@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.reproduction import evidence, free_answers, pairing_error
+from bvllm.nano import replies
+from experiments.reproduction import free_answers, pairing_error
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
 from experiments.reproduction.markdown import as_markdown
@@ -66,7 +67,7 @@ def made(tmp_path_factory):
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "processes", here)
-        patch.setattr(evidence, "LONGEST", 3)  # what says nothing yet need not say it at length
+        patch.setattr(replies, "LONGEST", 3)  # what says nothing yet need not say it at length
         pages = make((TABLE,), out, seeds=2, workers=1, scale=SMALL, command="a test", log=print)
     assert torch.get_num_threads() == threads
     return out, pages
@@ -183,7 +184,7 @@ def test_a_table_s_folder_answers_further_questions(made, monkeypatch, capsys):
     monkeypatch.setattr(pairing_error, "CLIPS", 16)
     assert 0 < pairing_error.unexplained(shop, FULL) < 10
     monkeypatch.setattr(free_answers, "LONGEST_REPLY", 2)
-    monkeypatch.setattr(evidence, "LONGEST", 2)
+    monkeypatch.setattr(replies, "LONGEST", 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # it is this process's
     monkeypatch.setattr("sys.argv", ["free_answers", str(out), "none", "--seeds", "1"])
     free_answers.main()
