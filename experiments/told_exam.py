@@ -9,60 +9,41 @@ the likeliest option is its answer, as `bvllm ask` answers.
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerFast
 
 from bvllm.evaluation.evaluate import Share
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.busy_pool import BusyPool
-from bvllm.nano.captions import CaptionEncoder, oracle_frames
-from bvllm.nano.replies import likeliest_replies, with_evidence
+from bvllm.nano.captions import oracle_frames
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tokenizer import build_tokenizer
-from experiments.controls.exam import BATCH, prompts_of
+from experiments.controls.exam import answers, questions
 from experiments.controls.learning import ToldModel, compose_pool, start_of
+from experiments.controls.telling import SECONDS
 
 SCENES = 1500
-SECONDS = (8.0, 3600.0)  # log-uniform, as in training
 
 
-def questions(pool: BusyPool, each: int, seed: int) -> list[BusyExample]:
-    """`each` questions with options of every task."""
-    found: dict[str, list[BusyExample]] = {task: [] for task in BUSY_TASKS}
-    for example in busy_examples(pool, SECONDS, seed, weights={}):
-        of_task = found.get(example.question.task)  # a listing is of none
-        if of_task is not None and len(of_task) < each:
-            of_task.append(example.with_options())
-        if all(len(some) == each for some in found.values()):
-            break
-    return [example for some in found.values() for example in some]
-
-
-@torch.inference_mode()
 def examine(
-    model: ToldModel, tokenizer: PreTrainedTokenizerFast, asked: list[BusyExample], seed: int
+    model: ToldModel, tokenizer: PreTrainedTokenizerFast, examples: list[BusyExample], seed: int
 ) -> list[bool]:
     """Whether each answer is right."""
-    encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 83))
-    told = []
-    for example in asked:
+    rng, told = np.random.default_rng((seed, 83)), []
+    for example in examples:
         frames = oracle_frames(example, rng)
-        told.append(
-            encoder.lay_out(example, [(float(t), x) for t in frames for x in example.told(t, rng)], {})
-        )
-    decoder, head = model.language_model, model.language_model.embed_tokens.weight
-    order, right = sorted(range(len(told)), key=lambda k: len(told[k])), [False] * len(told)
-    for start in range(0, len(order), BATCH):
-        numbers = order[start : start + BATCH]
-        prompts = prompts_of(model, tokenizer, [told[k] for k in numbers])
-        prompts = with_evidence(decoder, head, tokenizer, prompts)
-        replies = [[encoder.tokens(option) for option in asked[k].question.options] for k in numbers]
-        for k, option in zip(numbers, likeliest_replies(decoder, head, prompts, replies), strict=True):
-            right[k] = option == asked[k].question.right
-    return right
+        told.append([(float(time), thing) for time in frames for thing in example.told(time, rng)])
+    return answers(model, tokenizer, examples, told, evidence=True)
+
+
+def asked(pool: BusyPool, seed: int) -> Iterator[BusyExample]:
+    """Endless questions with options, of all tasks alike."""
+    for example in busy_examples(pool, SECONDS, seed, weights={}):
+        if example.question.task != "listing":
+            yield example.with_options()
 
 
 def main() -> None:
@@ -75,11 +56,11 @@ def main() -> None:
     if options.questions < 1:
         parser.error(f"--questions must be at least 1, got {options.questions}")
     tokenizer = build_tokenizer()
-    asked = questions(compose_pool(SCENES, options.seed), options.questions, options.seed)
-    right = examine(start_of(options.model, tokenizer), tokenizer, asked, options.seed)
+    examples = questions(asked(compose_pool(SCENES, options.seed), options.seed), options.questions)
+    right = examine(start_of(options.model, tokenizer), tokenizer, examples, options.seed)
     figures = {}
     for task in BUSY_TASKS:
-        of_task = [won for example, won in zip(asked, right, strict=True) if example.question.task == task]
+        of_task = [won for example, won in zip(examples, right, strict=True) if example.question.task == task]
         share = Share.of(of_task)
         figures[task] = {"right": share.mean, "low": share.low, "high": share.high, "questions": len(of_task)}
         print(f"{task}: {100 * share.mean:.0f} % ({100 * share.low:.0f}-{100 * share.high:.0f})", flush=True)

@@ -22,6 +22,7 @@ from experiments.controls.learning import compose_pool, start_of, train
 from experiments.controls.promises import CONTROLS, Control
 from experiments.controls.result import HEAD, Result
 from experiments.controls.rules import ask, best_rules
+from experiments.controls.telling import asked
 
 TRAIN_SCENES, EXAM_SCENES = 4000, 1500
 EXAM_SEED = 77  # no training uses its scenes
@@ -51,15 +52,15 @@ def main() -> None:
 
 def rules(each: int) -> Iterator[Result]:
     """The best rule of thumb of each control, task by task."""
-    for asked in ask(each, EXAM_SEED).values():
-        yield from best_rules(asked)
+    for examples in ask(each, EXAM_SEED).values():
+        yield from best_rules(examples)
 
 
 def controls(options: argparse.Namespace) -> Iterator[Result]:
     """Train each control and examine it on questions about scenes that no training uses."""
     tokenizer = build_tokenizer()
     pool, unseen = compose_pool(TRAIN_SCENES, options.seed), compose_pool(EXAM_SCENES, EXAM_SEED)
-    asked = questions(unseen, options.questions, EXAM_SEED)
+    examples = questions(asked(unseen, EXAM_SEED), options.questions)
     log = RunControl(log=lambda line: print(line, file=sys.stderr, flush=True))
     chosen: tuple[Control, ...] = (options.control,) if options.control else CONTROLS
     for control in chosen:
@@ -74,7 +75,7 @@ def controls(options: argparse.Namespace) -> Iterator[Result]:
             seed=options.seed,
             run=log,
         )
-        yield from examine(model, tokenizer, control, asked, EXAM_SEED)
+        yield from examine(model, tokenizer, control, examples, EXAM_SEED)
 
 
 def _positive(text: str) -> float:

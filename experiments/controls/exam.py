@@ -1,7 +1,7 @@
 """Examine a control: accuracy by task beside guessing, and where it found a shortcut."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,25 +10,24 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from bvllm.nano.busy_examples import BusyExample
-from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.captions import IGNORE, CaptionedVideo, CaptionEncoder, collate
 from bvllm.nano.language import embed_captions
-from bvllm.nano.replies import likeliest_replies
+from bvllm.nano.replies import likeliest_replies, with_evidence
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.tokenizer import USER
 from experiments.controls.learning import ToldModel
 from experiments.controls.promises import Control
 from experiments.controls.result import Result
-from experiments.controls.telling import asked, tell
+from experiments.controls.telling import Telling, tell
 
 BATCH = 16
 MODEL = "model"  # what a result is by
 
 
-def questions(pool: BusyPool, each: int, seed: int) -> list[BusyExample]:
-    """`each` questions of every task."""
+def questions(examples: Iterator[BusyExample], each: int) -> list[BusyExample]:
+    """The first `each` questions of every task."""
     found: dict[str, list[BusyExample]] = defaultdict(list)
-    for example in asked(pool, seed):
+    for example in examples:
         of_task = found[example.question.task]
         if len(of_task) < each:
             of_task.append(example)
@@ -37,7 +36,6 @@ def questions(pool: BusyPool, each: int, seed: int) -> list[BusyExample]:
     return [example for some in found.values() for example in some]
 
 
-@torch.inference_mode()
 def examine(
     model: ToldModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -46,22 +44,42 @@ def examine(
     seed: int,
 ) -> list[Result]:
     """Ask a control everything: the likeliest option is its answer, as `bvllm ask` answers."""
-    encoder, rng = CaptionEncoder(tokenizer), np.random.default_rng((seed, 73))
-    told = [encoder.lay_out(e, tell(control, e, rng), {}) for e in examples]
-    order = sorted(range(len(told)), key=lambda k: len(told[k]))
-    right = [False] * len(told)
+    rng = np.random.default_rng((seed, 73))
+    told = [tell(control, example, rng) for example in examples]
+    return _results(control, examples, answers(model, tokenizer, examples, told))
+
+
+@torch.inference_mode()
+def answers(
+    model: ToldModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Sequence[BusyExample],
+    told: Sequence[Telling],
+    *,
+    evidence: bool = False,
+) -> list[bool]:
+    """Whether the likeliest option of each question is right.
+
+    Args:
+        told: what the model is told of each video.
+        evidence: it first says what its answer rests on, which then stands in front of every option.
+    """
+    encoder, right = CaptionEncoder(tokenizer), [False] * len(examples)
+    laid_out = [encoder.lay_out(e, things, {}) for e, things in zip(examples, told, strict=True)]
+    order = sorted(range(len(examples)), key=lambda k: len(laid_out[k]))
+    decoder, head = model.language_model, model.language_model.embed_tokens.weight
     for start in range(0, len(order), BATCH):
         numbers = order[start : start + BATCH]
-        replies = [[encoder.tokens(o) for o in examples[k].question.options] for k in numbers]
-        prompts = prompts_of(model, tokenizer, [told[k] for k in numbers])
-        head = model.language_model.embed_tokens.weight
-        liked = likeliest_replies(model.language_model, head, prompts, replies)
-        for k, option in zip(numbers, liked, strict=True):
+        prompts = _prompts(model, tokenizer, [laid_out[k] for k in numbers])
+        if evidence:
+            prompts = with_evidence(decoder, head, tokenizer, prompts)
+        replies = [[encoder.tokens(option) for option in examples[k].question.options] for k in numbers]
+        for k, option in zip(numbers, likeliest_replies(decoder, head, prompts, replies), strict=True):
             right[k] = option == examples[k].question.right
-    return _results(control, examples, right)
+    return right
 
 
-def prompts_of(
+def _prompts(
     model: ToldModel, tokenizer: PreTrainedTokenizerFast, told: list[CaptionedVideo]
 ) -> list[Tensor]:
     """What comes before each reply: (S, D)."""

@@ -19,7 +19,7 @@ from bvllm.nano.busy_examples import TOLD_THINGS, BusyExample, busy_examples, to
 from bvllm.nano.busy_pool import BusyPool
 from bvllm.nano.captions import IGNORE, NOWHERE, CaptionedVideo, CaptionEncoder
 from bvllm.nano.examples import LIST_STEMS
-from bvllm.synthetic.busy.evidence import NOTHING, SIDES, in_numbers, of_scene, where
+from bvllm.synthetic.busy.evidence import NOTHING, SIDE_WORDS, in_numbers, of_scene, where
 from bvllm.synthetic.busy.spatial import MOST_COUNTED
 from bvllm.synthetic.busy.things import SIGN, Scene, Thing
 from bvllm.synthetic.tokenizer import ASSISTANT, END
@@ -63,7 +63,7 @@ def _given(example: BusyExample, encoder: CaptionEncoder, rng: np.random.Generat
     count = len(encoder.tokens(f"{evidence} ="))
     said = next(k for k, label in enumerate(video.labels) if label != IGNORE)
     # On which side a place lies follows from the places.
-    compared = {encoder.tokens(side)[0] for side in SIDES if example.question.task == "relation"}
+    compared = {encoder.tokens(side)[0] for side in SIDE_WORDS if example.question.task == "relation"}
     given = [label if label in compared else IGNORE for label in video.labels[said : said + count]]
     labels = video.labels[:said] + given + video.labels[said + count :]
     return replace(video, labels=labels)

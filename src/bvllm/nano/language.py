@@ -1,8 +1,9 @@
 """Warm up nano's language model on videos given as captions, before it sees one.
 
-A frame is one vector: the sum of the words of its caption ("one red star top left") and the clock embedding
-of its time, much as visual tokens will be. The question and the answer follow. What is learned here (order,
-counting, reading the clock, matching options) is what a pre-trained LLM brings along in the paper.
+A plain frame is one vector: the sum of the words of its caption ("one red star top left") and the clock
+embedding of its time, much as visual tokens will be; a busy one has a vector for each thing that is told,
+with its place. The question and the answer follow, or a drill (`nano.drills`). What is learned here (order,
+counting, reading the clock, looking up) is what a pre-trained LLM brings along in the paper.
 """
 
 import math

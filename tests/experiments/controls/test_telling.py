@@ -111,7 +111,7 @@ def test_a_control_learns_and_answers_every_task(pool, small, tokenizer, control
     # Places reach the controls that have them, and no other.
     untouched = torch.allclose(where, small.where.layers[0].weight, rtol=1e-4, atol=1e-6)
     assert untouched == (control in ("blind", "bag-of-things"))
-    results = examine(small, tokenizer, control, questions(pool, 2, 4), 4)
+    results = examine(small, tokenizer, control, questions(asked(pool, 4), 2), 4)
     assert [(r.right.count, r.guessing) for r in results] == [(2, 0.25)] * 12
 
 

@@ -14,7 +14,7 @@ from bvllm.common.text import format_clock
 from bvllm.synthetic.busy.things import ASPECT, SIGN, Scene, Thing, cell_of
 
 LOWEST, STEPS = 10, 16  # of a place told in numbers: sixteenths of the frame, on which things lie
-SIDES = ("left", "right", "above", "below")
+SIDE_WORDS = ("left", "right", "above", "below")
 NOTHING = "nothing"  # in the place of a place, of what is not there yet
 
 
@@ -54,8 +54,8 @@ def side_of(thing: Thing, known: Thing) -> str:
     """
     across, down = (thing.x - known.x) * ASPECT, thing.y - known.y
     if abs(across) > abs(down):
-        return SIDES[0] if across < 0 else SIDES[1]
-    return SIDES[2] if down < 0 else SIDES[3]
+        return SIDE_WORDS[0] if across < 0 else SIDE_WORDS[1]
+    return SIDE_WORDS[2] if down < 0 else SIDE_WORDS[3]
 
 
 def _as_read(thing: Thing) -> tuple[int, int, float]:
