@@ -4,6 +4,7 @@ import gc
 import io
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from bvllm.common.text import Question
 from bvllm.inference.ask import answer, ask, encode_video
 from bvllm.inference.loading import CHUNK
 from bvllm.inference.options import option_log_probabilities, reply_forms
-from bvllm.inference.results import notes_lines
+from bvllm.inference.results import ChosenFrame, notes_lines, times_line
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.model import tiny
@@ -301,3 +302,14 @@ def test_options_that_are_equal_are_told(encoded, loaded):
     assert found.letter == ("A" if red + red_again > blue else "B")
     assert notes_lines(found) == ["options A and C are the same text: they count as one"]
     assert answer(encoded, QUESTION, loaded, options=["red", "blue"]).equal_options == ()
+
+
+def test_of_very_many_frames_the_first_and_the_last_times_are_told(encoded, loaded):
+    found = answer(encoded, QUESTION, loaded)
+    assert times_line(found).count(":") == len(found.frames)
+    many = replace(found, frames=tuple(ChosenFrame(k, float(k), 1.0) for k in range(300)))
+    told = times_line(many).split()
+    assert told[:2] == ["00:00", "00:01"]
+    assert told[12] == "..."
+    assert told[-1] == "04:59"
+    assert len(told) == 25

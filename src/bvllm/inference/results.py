@@ -10,6 +10,8 @@ from bvllm.common.text import LETTERS, format_clock
 from bvllm.inference.model import VisualTokens
 from bvllm.video import VideoInfo, VideoReport
 
+MOST_TIMES, ENDS = 40, 12  # frames whose times a line names, and of more how many at either end
+
 
 class ChosenFrame(NamedTuple):
     """A frame that the answer rests on.
@@ -271,15 +273,20 @@ def cost_line(answer: Answer) -> str:
 
 
 def times_line(answer: Answer) -> str:
-    """When the frames are that the answer rests on, as `00:04 00:19`."""
+    """When the frames are that the answer rests on, as `00:04 00:19`; of very many the first and the last."""
     if answer.clips:
         return "; ".join(
-            name_of(k, clip)
-            + (" " + " ".join(format_clock(f.seconds) for f in answer.frames if f.clip == k))
-            * (clip.kind == "video")
+            f"{name_of(k, clip)} {_times(answer, k)}" if clip.kind == "video" else name_of(k, clip)
             for k, clip in enumerate(answer.clips)
         )
-    return " ".join(format_clock(frame.seconds) for frame in answer.frames)
+    return _times(answer, 0)
+
+
+def _times(answer: Answer, clip: int) -> str:
+    times = [format_clock(frame.seconds) for frame in answer.frames if frame.clip == clip]
+    if len(times) > MOST_TIMES:
+        times = [*times[:ENDS], "...", *times[-ENDS:]]
+    return " ".join(times)
 
 
 def name_of(number: int, clip: ClipShare) -> str:
