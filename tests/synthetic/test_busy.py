@@ -181,9 +181,11 @@ def grounds(question, found):
         [one] = [f for f in shapes if (f.size, f.shape) == m.groups()]
         return f"{m[1]} {m[2]} {part(one)}"
     if m := re.fullmatch(r"which of .+ is (?:left of|right of|above|below) the (.+)\?", stem):
-        known = by_name[m[1]]
-        compared = [f"{placed(by_name[name])} {side(by_name[name], known)}" for name in question.options]
-        return f"{placed(known)}: {', '.join(compared)}"
+        known, right = by_name[m[1]], question.options[question.right]
+        sides = {name: side(by_name[name], known) for name in question.options}
+        assert [name for name in sides if sides[name] == sides[right]] == [right]
+        compared = [f"{placed(by_name[name])} {sides[name]} {name}" for name in question.options]
+        return f"{placed(known)}: {', '.join(compared)}: {sides[right]}"
     if m := re.fullmatch(r"how many (?:times is a )?(\w+) (?:things are there|there)\?", stem):
         fit = sorted((int(f.y * 3), int(f.x * 3), f.x, f.name) for f in shapes if m[1] in (f.colour, f.shape))
         return ", ".join(f"{name} {part_of(x, y)}" for y, x, _, name in fit)

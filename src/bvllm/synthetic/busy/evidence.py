@@ -23,12 +23,13 @@ def where(thing: Thing) -> str:
     return cell_of(thing.x, thing.y)
 
 
-def of_scene(task: str, about: Sequence[Thing]) -> str:
+def of_scene(task: str, about: Sequence[Thing], answer: str = "") -> str:
     """What a spatial answer rests on within its scene.
 
     Args:
         task: a key of `tasks.SPATIAL`.
         about: the things that the question is about; of a relation the known one, then the options.
+        answer: of a relation the name that is right.
     """
     if task == "counting":
         return ", ".join(f"{thing.name} {where(thing)}" for thing in sorted(about, key=_as_read))
@@ -36,7 +37,10 @@ def of_scene(task: str, about: Sequence[Thing]) -> str:
         return ""  # the question says where
     if task == "relation":
         known, *compared = about
-        return f"{placed(known)}: {', '.join(f'{placed(one)} {side_of(one, known)}' for one in compared)}"
+        sides = {one.name: side_of(one, known) for one in compared}
+        # Each name stands behind its side once more, and the asked side at the end: to be looked up there.
+        told = ", ".join(f"{placed(one)} {sides[one.name]} {one.name}" for one in compared)
+        return f"{placed(known)}: {told}: {sides[answer]}"
     if task == "reading":
         sign, *beside = about
         said = [f"{thing.name} {where(thing)}" for thing in beside]

@@ -29,7 +29,7 @@ def ask_scene(rng: np.random.Generator, scene: Scene, task: str) -> Question | N
     options, right = shuffle_options(rng, answer, wrong)
     things = all_named(task, scene, about, options)
     stem = stem.format(", ".join(options))
-    return Question(task, stem, options, right, evidence.of_scene(task, things), (0,), about=things)
+    return Question(task, stem, options, right, evidence.of_scene(task, things, answer), (0,), about=things)
 
 
 def all_named(task: str, scene: Scene, about: Sequence[Thing], options: Sequence[str]) -> tuple[Thing, ...]:
@@ -64,7 +64,7 @@ def binding(rng: np.random.Generator, scene: Scene) -> Found | None:
 
 
 def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
-    """Which of some things stands beside another, on a side."""
+    """Which of some things stands beside another, on a side; no other option stands on that side."""
     things = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
     known = unmistakable(things)
     for thing in shuffled(rng, known):
@@ -72,7 +72,11 @@ def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
             beside = _nearest(thing, things, SIDES[side])
             if beside is None or beside.is_sign or not any(beside is t for t in known):
                 continue
-            wrong = shuffled(rng, [t.name for t in known if not (t.is_sign or t is beside or t is thing)])
+            asked = evidence.side_of(beside, thing)
+            others = [t for t in known if not t.is_sign and t is not thing]
+            wrong = shuffled(rng, [t.name for t in others if evidence.side_of(t, thing) != asked])
+            if len(wrong) < OPTIONS - 1:
+                continue
             what = f"sign {thing.label}" if thing.is_sign else thing.name
             stem = f"which of {{}} is {side} the {what}?"
             return stem, beside.name, wrong, [thing, beside]

@@ -99,7 +99,7 @@ def _spatial(task: str, kind: str, ask: "AskScene") -> BusyTask:
         options, right = shuffle_options(plan.rng, answer, wrong)
         said = pick(plan.rng, SAYS).format(scene.anchor) + stem.format(", ".join(options))
         things = all_named(task, scene, about, options)
-        rests_on = evidence.of_scene(task, things)
+        rests_on = evidence.of_scene(task, things, answer)
 
         def pose(shown: Sequence[Shown]) -> Question:
             place = place_of(scene, shown)
