@@ -35,7 +35,15 @@ from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.frame_dataset import draw_pool
 from bvllm.nano.looks import aims
-from bvllm.nano.steps import TrainingClip, mix_patches, question_tokens, select_batch, wanted_frames
+from bvllm.nano.steps import (
+    TrainingClip,
+    hard_selection,
+    mix_patches,
+    question_tokens,
+    select_batch,
+    wanted_frames,
+)
+from bvllm.stages.pipeline import thin_evenly
 from bvllm.synthetic.busy.spatial import SPATIAL
 from bvllm.types import FrameSelection
 from experiments.reproduction.score import likeliest_options
@@ -104,10 +112,12 @@ def mark(
     *,
     swap: Swap | None = None,
     other_question: bool = False,
+    uniform: bool = False,
 ) -> list[Marked]:
     """Ask everything.
 
     Args:
+        uniform: L* frames, evenly spaced, in place of those that the selector chooses, mostly fewer.
         swap: other visual tokens in place of the model's.
         other_question: the token sampler reads the next clip's question; the selector reads the clip's own.
     """
@@ -115,7 +125,10 @@ def mark(
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         ids, mask = question_tokens(tokenizer, batch)
-        chosen, _, _ = select_batch(model, bank, batch, ids, mask)
+        if uniform:
+            chosen = [evenly(len(clip.rows), model.config.num_selected_frames) for clip in batch]
+        else:
+            chosen, _, _ = select_batch(model, bank, batch, ids, mask)
         patches = torch.cat([mix_patches(bank, c, s) for c, s in zip(batch, chosen, strict=True)])
         read = (ids.roll(1, 0), mask.roll(1, 0)) if other_question else (ids, mask)
         visual = model.model.reduce_to_budget(patches, chosen, *read)
@@ -141,6 +154,11 @@ def _marked(
     )
     right = option == question.right
     return Marked(question.task, right, not shown or bool(chosen & shown), len(chosen), tokens, crowded)
+
+
+def evenly(frames: int, most: int) -> FrameSelection:
+    """At most so many of a clip's frames, evenly spaced."""
+    return hard_selection(thin_evenly(frames, min(frames, most)).anchor.tolist(), frames)
 
 
 def copied(visual: BVLLMVisualOutput) -> list[Tensor]:
@@ -232,6 +250,8 @@ def main() -> None:
         for number, length in enumerate(LENGTHS):
             some = list(islice(clips(bank, world, length, queries, options.seed + number), options.questions))
             ask(f"{world} {length}", mark(model, tokenizer, bank, some))
+            if LENGTHS[length][1] > queries:  # frames do not all fit
+                ask(f"{world} {length}, uniform frames", mark(model, tokenizer, bank, some, uniform=True))
     spatial = list(
         islice(clips(bank, "busy", "64 s", queries, options.seed, tuple(SPATIAL)), options.questions)
     )
