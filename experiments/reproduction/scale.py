@@ -36,7 +36,7 @@ SELECTION = TuningStage(
 )
 INSTRUCTION = TuningStage(
     "instruction",
-    ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
+    ("frame_selector", "places", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     200,
     FOREVER,
     5e-4,

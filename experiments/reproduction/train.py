@@ -111,7 +111,7 @@ class TrainingContext:
                 seed=seed,
                 control=Control(log),
             )
-            _keep(model, ("token_sampler", "multi_modal_projector"), checkpoint)
+            _keep(model, ("places", "token_sampler", "multi_modal_projector"), checkpoint)
         return checkpoint
 
     def select(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path | None:

@@ -16,7 +16,7 @@ def test_the_defaults_are_the_paper():
     assert config.choice == "gumbel"
     slots = config.select_frames, config.merge_frames, config.sample_tokens, config.merge_tokens
     assert slots == ("qformer", "similar", "qformer", "bipartite")
-    assert config.time_channels == config.certainty == 0
+    assert config.time_channels == config.place_channels == config.certainty == 0
     assert not config.adaptive_tokens
 
 
@@ -40,6 +40,7 @@ def test_the_defaults_are_the_paper():
             'tokens_policy must be "none" with sample_tokens="pool", got \'even\'',
         ),
         ({"time_channels": -1}, "time_channels must be 0 or more, got -1"),
+        ({"place_channels": -1}, "place_channels must be 0 or more, got -1"),
         ({"vision_feature_layer": 3}, r"vision_feature_layer must lie in -3..2, got 3"),
         ({"vision_feature_layer": "last"}, r'vision_feature_layer must be a number or "final", got \'last\''),
         ({"vision_config": BertConfig()}, "vision_config must be one of blip_2_vision_model, .* got 'bert'"),

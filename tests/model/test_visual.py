@@ -210,6 +210,8 @@ OPTIONS = [
     {"frame_feature": "cls_mean"},
     {"clock": False},
     {"time_channels": 5},
+    {"place_channels": 6},
+    {"place_channels": 6, "token_sampler": "none"},
     {"budget_tokens": 3},
     {"budget_tokens": 1000},
 ]
@@ -328,3 +330,18 @@ def test_tokens_lie_where_they_lie_in_a_picture_that_is_not_square(size, sampler
         first = shares[0].view(rows, columns)
         assert bool((first[: rows // 2, : columns // 2] > 0).all())
         assert not bool(first[-(-rows // 2) :].any())
+
+
+def test_where_patches_lie_reaches_the_tokens():
+    model = tiny.backbone(place_channels=8, merge_tokens=False)
+    torch.manual_seed(0)
+    patches = torch.randn(1, 16, 16)
+    turned = patches.flip(1)
+    chosen = [FrameSelection.of(torch.tensor([0]), torch.arange(1.0).double())]
+
+    def tokens(of):
+        return model.reduce_to_budget(of, chosen, QUESTION[:1], MASK[:1]).pooler_output[0]
+
+    assert (tokens(patches) - tokens(turned)).abs().max() > 1e-3
+    model.places = None
+    torch.testing.assert_close(tokens(patches), tokens(turned), atol=1e-4, rtol=0)

@@ -12,7 +12,7 @@ from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
 from bvllm.model.presets import nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
-from bvllm.model.visual import Projector
+from bvllm.model.visual_parts import Projector
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic import steps, train, tuning
@@ -55,7 +55,9 @@ def bank():
 
 @pytest.fixture
 def model():
-    config: DynamicVLMConfig = dynamic_config(clock=True, tie_word_embeddings=True, initializer_range=0.07)
+    config: DynamicVLMConfig = dynamic_config(
+        clock=True, place_channels=4, tie_word_embeddings=True, initializer_range=0.07
+    )
     torch.manual_seed(1)
     return DynamicVLMForConditionalGeneration(config)
 
@@ -128,7 +130,7 @@ def test_a_projector_settles_on_channels_of_any_size():
 
 
 def test_aligned_cells_say_more_of_what_they_show(model, bank):
-    lines = []
+    lines, untold = [], model.model.places.proj.weight.clone()
     align_cells(
         model,
         TOKENIZER,
@@ -142,6 +144,7 @@ def test_aligned_cells_say_more_of_what_they_show(model, bank):
     )
     assert "unexplained" in lines[-1]
     assert model.model.multi_modal_projector.linear_1.weight.requires_grad
+    assert not torch.equal(model.model.places.proj.weight, untold)
     assert not model.model.language_model.embed_tokens.weight.requires_grad
 
 

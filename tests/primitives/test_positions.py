@@ -5,7 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvllm.primitives.positions import relative_position, relative_position_features
+from bvllm.primitives.positions import (
+    grid_position_features,
+    relative_position,
+    relative_position_features,
+)
 
 
 def test_by_hand():
@@ -51,9 +55,25 @@ def test_only_the_place_within_the_clip_counts():
     torch.testing.assert_close(later_and_slower, relative_position_features(seconds, None, 8))
 
 
+@pytest.mark.parametrize("channels", [0, 1, 3, 4, 9, 16])
+def test_a_grid_of_any_shape_and_any_number_of_channels(channels):
+    found = grid_position_features(3, 5, channels)
+    assert found.shape == (15, channels)
+    assert found.abs().le(1).all()
+
+
+def test_places_of_a_grid_are_all_different_and_depend_on_the_place_alone():
+    fine = grid_position_features(6, 9, 8)
+    assert len(fine.round(decimals=4).unique(dim=0)) == 54
+    # The middle of a patch of the coarse grid is the middle of the middle one of three.
+    torch.testing.assert_close(grid_position_features(2, 3, 8), fine.view(6, 9, 8)[1::3, 1::3].flatten(0, 1))
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [
+        (lambda: grid_position_features(2, 2, -1), "channels must be 0 or more, got -1"),
+        (lambda: grid_position_features(0, 2, 4), "rows and columns must be at least 1, got 0 x 2"),
         (
             lambda: relative_position_features(torch.zeros(1, 2), None, -1),
             "channels must be 0 or more, got -1",

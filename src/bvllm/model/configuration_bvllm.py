@@ -129,6 +129,8 @@ class BVLLMConfig(PreTrainedConfig):
             embeddings, or "final", what the tower gives behind its last LayerNorm. InstructBLIP's Q-Former
             was trained on "final"; LLaVA's projectors on -2. CLIP's last LayerNorm is for [CLS] alone.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
+        place_channels: width of what is told of where patches lie, to whatever reads them (see
+            `PatchPlaces`); 0 tells nothing, as in the paper.
         clock: add the frame's time to its tokens, so that the language model can tell it.
         video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
         image_token_id: the same as the video's, as images are clips of one frame.
@@ -141,8 +143,8 @@ class BVLLMConfig(PreTrainedConfig):
     Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 7.4. L* and R are 32 there (Sec. 7.4), and tau is 0.1
         (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 tries gamma 0.5, 0.75 and 1 at a theta of
         768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
-        levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `clock`,
-        `certainty`, `adaptive_tokens` and "cls_mean" are ours.
+        levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `place_channels`,
+        `clock`, `certainty`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
         >>> BVLLMConfig(num_selected_frames=16, select_frames="uniform").budget
@@ -179,6 +181,7 @@ class BVLLMConfig(PreTrainedConfig):
     merge_tokens: str | bool = "bipartite"
     vision_feature_layer: int | str = -2
     time_channels: int = 0
+    place_channels: int = 0
     clock: bool = True
     video_token_id: int = 151665
     image_token_id: int | None = None
@@ -373,8 +376,9 @@ class BVLLMConfig(PreTrainedConfig):
                 f'tokens_policy must be "none" with a connector, got {self.tokens_policy!r}: '
                 "a connector gives every frame as many tokens"
             )
-        if self.time_channels < 0:
-            raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
+        for name in ("time_channels", "place_channels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}: 0 switches it off")
         states, layer = self.vision_config.num_hidden_layers + 1, self.vision_feature_layer
         if isinstance(layer, str):
             if layer != FINAL:

@@ -8,6 +8,7 @@ from bvllm.model import BVLLMConfig
 # not look anything up after 650 steps; from here it does after 300.
 INITIALIZER_RANGE = 0.07
 NANO_MEAN = NANO_STD = (0.5, 0.5, 0.5)
+NANO_PLACES = 16  # channels that tell of places
 
 
 def nano(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_id: int) -> BVLLMConfig:
@@ -27,6 +28,7 @@ def nano(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
         tokens_per_frame=8,
         budget_tokens=512,
         time_channels=32,
+        place_channels=NANO_PLACES,
         video_token_id=video_token_id,
         image_token_id=video_token_id,
         tie_word_embeddings=True,

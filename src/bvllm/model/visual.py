@@ -5,24 +5,19 @@ arg-max the rows of S are one-hot, so duplicates are known before a patch featur
 pass encodes the distinct chosen frames only.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import layer_norm
-from transformers import PreTrainedConfig
+from torch import Tensor
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 
 from bvllm.methods.names import reading_of
 from bvllm.model.answering import VideoPreTrainedModel
 from bvllm.model.clock import ClockEmbedding, clock_of
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors import LlamaVidConfig
-from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
 from bvllm.model.outputs import BVLLMVisualOutput
 from bvllm.model.slot_methods import Trained, build_pipeline
 from bvllm.model.tower_attention import TowerReader
@@ -34,13 +29,18 @@ from bvllm.model.vision_tower import (
     patch_features,
     tower_of,
 )
+from bvllm.model.visual_parts import (
+    FRAME_FEATURES,
+    build_frame_reader,
+    build_frame_selector,
+    build_places,
+    build_projector,
+    build_token_sampler,
+)
 from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import Pipeline, frames_needed, mixed
-from bvllm.stages.qformer import LearnedQueries, QFormer
+from bvllm.stages.qformer import LearnedQueries
 from bvllm.stages.reading import Reading
-from bvllm.stages.resampler import Resampler
-from bvllm.stages.sample_tokens import PooledTokens, TokenSampler
-from bvllm.stages.select_frames import FrameSelector
 from bvllm.types import Budget, Clip, FrameSelection, Questions, Signals
 
 # Frames that the tower sees at a time: bounds its activations, whatever the video's length. Where patches are
@@ -62,13 +62,14 @@ class BVLLMPreTrainedModel(VideoPreTrainedModel):
 
 
 class BVLLMVisualModel(BVLLMPreTrainedModel):
-    """Vision tower, frame selector, token sampler, projector and clock."""
+    """Vision tower, frame selector, token sampler, projector, and what tells of places and of time."""
 
     def __init__(self, config: BVLLMConfig) -> None:
         super().__init__(config)
         self.vision_tower = tower_of(config.vision_config).model._from_config(config.vision_config)
         self.frame_reader = build_frame_reader(config)
         self.frame_selector = build_frame_selector(config)
+        self.places = build_places(config.vision_config, config.place_channels)
         self.token_sampler = build_token_sampler(config)
         self.multi_modal_projector = build_projector(config)
         self.clock = ClockEmbedding(config.text_config.hidden_size) if config.clock else None
@@ -204,6 +205,8 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             seen: B times what `read_patches` read of the distinct frames of a clip.
         """
         config = config or self.config
+        if self.places is not None:
+            patches = self.places(patches.to(self.device))
         tower = config.vision_config
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
@@ -313,101 +316,6 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             return None
         ids = ids.to(self.device)
         return Questions(ids, torch.ones_like(ids) if mask is None else mask.to(self.device))
-
-
-class Projector(nn.Module):
-    """From the sampler's width H to the language model's D, in two layers (LLaVA-1.5, arXiv 2310.03744)."""
-
-    def __init__(self, width: int, target: int, activation: str) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(width, target)
-        self.act = ACT2FN[activation]
-        self.linear_2 = nn.Linear(target, target)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(K, H) -> (K, D)."""
-        return self.linear_2(self.act(self.linear_1(tokens.to(self.linear_1.weight.dtype))))
-
-
-class FrameReader(nn.Module):
-    """One learned query that reads the patches of a frame: `frame_feature="qformer"`."""
-
-    def __init__(self, config: PreTrainedConfig, channels: int) -> None:
-        super().__init__()
-        self.reader = QFormer(config, num_queries=1)
-        self.proj = nn.Linear(config.hidden_size, channels)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """(t, N, C) -> (t, C)."""
-        return self.proj(self.reader(patches).queries[:, 0])
-
-
-def cls_and_mean(cls: Tensor, patches: Tensor) -> Tensor:
-    """[CLS] and the mean of the patches together; each at its own scale would drown the other."""
-    width = cls.shape[-1:]
-    return (layer_norm(cls, width) + layer_norm(patches.mean(dim=1), width)) / 2
-
-
-# What the selector sees of a frame, by `config.frame_feature`: [CLS] (t, C) and patches (t, N, C) -> (t, C).
-# "qformer" is not here: it is a module of the model.
-FRAME_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cls": lambda cls, patches: cls,
-    "mean": lambda cls, patches: patches.mean(dim=1),
-    "max": lambda cls, patches: patches.amax(dim=1),
-    "cls_mean": cls_and_mean,
-}
-
-
-def build_frame_selector(config: BVLLMConfig) -> FrameSelector | None:
-    """The learned selector, or None where frames are chosen without one."""
-    if config.select_frames not in ("qformer", "resampler"):
-        return None
-    reader_config, channels = config.frame_qformer_config, config.vision_config.hidden_size
-    reader: QFormer | Resampler
-    if config.select_frames == "qformer":
-        reader = QFormer(reader_config, config.num_selected_frames)
-    else:
-        reader = Resampler(
-            channels,
-            reader_config.hidden_size,
-            config.num_selected_frames,
-            layers=reader_config.num_hidden_layers,
-            heads=reader_config.num_attention_heads,
-            vocabulary=reader_config.vocab_size,
-            positions=reader_config.max_position_embeddings,
-        )
-    return FrameSelector(reader, reader.width, channels, config.time_channels)
-
-
-def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | None:
-    """The module that turns N patches into R tokens; None where a method without weights keeps some."""
-    if config.sample_tokens == "pool":
-        return PooledTokens(config.tokens_per_frame, patch_columns(config.vision_config))
-    if config.sample_tokens != "qformer":
-        return None
-    return TokenSampler(QFormer(config.spatial_qformer_config, config.tokens_per_frame))
-
-
-def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:
-    """The reader behind `frame_feature="qformer"`, shaped like the token sampler."""
-    if config.frame_feature != "qformer":
-        return None
-    return FrameReader(copy.deepcopy(config.spatial_qformer_config), config.vision_config.hidden_size)
-
-
-def build_projector(config: BVLLMConfig) -> nn.Module:
-    """The bridge: a baseline's connector, or a projector as wide as what comes out of the sampler."""
-    sampled = config.sample_tokens == "qformer"
-    if config.connector is not None:
-        build = build_connector_behind_sampler if sampled else build_connector
-        return build(
-            config.connector,
-            config.spatial_qformer_config,
-            config.vision_config.hidden_size,
-            config.text_config.hidden_size,
-        )
-    width = config.spatial_qformer_config.hidden_size if sampled else config.vision_config.hidden_size
-    return Projector(width, config.text_config.hidden_size, config.projector_hidden_act)
 
 
 def _same(patches: Tensor, _: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def align(
         steps, minutes: the most of each.
     """
     model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
-    parameters = free_only(model, ("token_sampler", "multi_modal_projector"))
+    parameters = free_only(model, ("places", "token_sampler", "multi_modal_projector"))
     loop = StageLoop(
         "alignment",
         parameters,
@@ -80,6 +80,7 @@ def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tens
     """
     visual = model.model
     if model.config.connector is None:
+        patches = patches if visual.places is None else visual.places(patches)
         sampler = visual.token_sampler
         tokens = patches if sampler is None else sampler(patches, ids, mask)[0]
         return visual.multi_modal_projector(tokens)

@@ -19,14 +19,15 @@ LISTED = 4  # things that a listing names
 SHORTEST = 8.0
 # Tasks that learn slowest are asked more often than the others.
 WEIGHTS = {
-    "motion": 2.0,
-    "arrival": 2.0,
-    "relation": 2.5,
-    "counting": 2.5,
-    "odd": 1.5,
-    "order": 1.2,
+    "relation": 2.0,
+    "counting": 2.0,
+    "arrival": 1.5,
+    "motion": 1.4,
+    "reading": 1.4,
+    "odd": 1.3,
+    "repetition": 1.3,
+    "region": 1.2,
     "next": 1.2,
-    "repetition": 1.2,
     "when": 0.4,
 }
 

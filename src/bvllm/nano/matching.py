@@ -33,12 +33,12 @@ from bvllm.nano.tellings import Tellings
 from bvllm.nano.tuning import free_only
 from bvllm.synthetic.sampling import describe
 
-TRAINED = ("token_sampler", "multi_modal_projector")
+TRAINED = ("places", "token_sampler", "multi_modal_projector")
 STEPS = 6000
 CLIPS, FRAMES = 64, 2  # of a step, and of each clip
-BUSY = 0.8  # share of busy examples
+BUSY = 0.85  # share of busy examples
 SECONDS = (8.0, 40.0)
-ASKED_WEIGHT = 2.0  # of a thing that the question is about, beside any other
+ASKED_WEIGHT = 4.0  # of a thing that the question is about, beside any other
 EMPTY_WEIGHT = 0.1  # of a token that no thing is left for
 FIRST = 1e6  # off the cost of things that are paired first
 

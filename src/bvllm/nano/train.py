@@ -143,7 +143,7 @@ BOTH_WORLDS = Recipe(
         replace(
             INSTRUCTION,
             minutes=20,
-            trained=("token_sampler", "multi_modal_projector", "clock", "language_model"),
+            trained=("places", "token_sampler", "multi_modal_projector", "clock", "language_model"),
             selection_weight=0.0,
             oracle=(0.5, 0.1),
             batch=40,

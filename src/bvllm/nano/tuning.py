@@ -66,7 +66,7 @@ class TuningStage:
 
 ALIGNMENT = TuningStage(
     "alignment",
-    ("token_sampler", "multi_modal_projector"),
+    ("places", "token_sampler", "multi_modal_projector"),
     steps=2500,
     minutes=14,
     lr=1.5e-3,
@@ -80,7 +80,7 @@ ALIGNMENT = TuningStage(
 SELECTION = TuningStage("selection", ("frame_selector",), steps=1500, minutes=8, lr=2e-3, answers=False)
 INSTRUCTION = TuningStage(
     "instruction",
-    ("frame_selector", "token_sampler", "multi_modal_projector", "clock", "language_model"),
+    ("frame_selector", "places", "token_sampler", "multi_modal_projector", "clock", "language_model"),
     steps=4000,
     minutes=38,
     lr=5e-4,

@@ -18,7 +18,7 @@ QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
 # Of `ModelSettings`, what the model's configuration calls by the same name.
 SHARED = (
     "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty choice "
-    "select_frames merge_frames sample_tokens merge_tokens tokens_policy time_channels clock "
+    "select_frames merge_frames sample_tokens merge_tokens tokens_policy time_channels place_channels clock "
     "vision_feature_layer"
 ).split()
 

@@ -37,8 +37,8 @@ class ModelSettings:
         qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
         tau, gamma, frame_feature, certainty, choice, select_frames, merge_frames, sample_tokens,
-        merge_tokens,
-            tokens_policy, time_channels, clock, vision_feature_layer: see `BVLLMConfig`.
+            merge_tokens, tokens_policy, time_channels, place_channels, clock, vision_feature_layer: see
+            `BVLLMConfig`.
         adaptive_tokens: the older name of `tokens_policy="even"`.
     """
 
@@ -61,6 +61,7 @@ class ModelSettings:
     tokens_policy: Literal["none", "even", "balanced", "quota", "content"] = "none"
     adaptive_tokens: bool = False
     time_channels: int = 0
+    place_channels: int = 0
     clock: bool = True
     vision_feature_layer: int | str = -2
 

@@ -12,6 +12,7 @@ ADAPTER = "default"
 # Weights outside the sub-module of their part's name.
 ELSEWHERE: dict[str, Part] = {
     "model.frame_reader": "frame_selector",
+    "model.places": "multi_modal_projector",
     "model.text_model": "language_model",  # SmolVLM's
     "lm_head": "language_model",
 }

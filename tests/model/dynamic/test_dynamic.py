@@ -55,7 +55,7 @@ MIXED = [
 @pytest.mark.parametrize("budget, compressor", [(1, "pool"), (2, "merge"), (7, "prune"), (1000, "pool")])
 def test_any_mixture_answers_as_alone_at_any_budget(budget, compressor):
     """Text first, several videos in a prompt, pictures of several turns, fewer tokens than clips."""
-    model = dynamic_model(clock=True, compressor=compressor)
+    model = dynamic_model(clock=True, compressor=compressor, place_channels=4)
     processor = dynamic_processor(model)
     processor.budget_tokens = budget
     found = inputs_of(processor, MIXED)
@@ -163,7 +163,7 @@ def test_the_auto_classes_bring_the_same_model_and_processor_back(model, process
 
 @pytest.mark.parametrize("compressor", ["pool", "merge", "prune"])
 def test_gradients_reach_every_part_and_text_alone_runs_the_visual_side(compressor, processor):
-    model = dynamic_model(compressor=compressor, clock=True).train()
+    model = dynamic_model(compressor=compressor, clock=True, place_channels=4).train()
     for chats in (CHATS, CHATS[3:]):
         found = inputs_of(processor, chats)
         model.zero_grad()
@@ -225,6 +225,7 @@ def test_inputs_that_do_not_fit_are_refused(change, said, model, processor):
     "change, said",
     [
         ({"compressor": "squeeze"}, "compressor must be one of"),
+        ({"place_channels": -1}, "place_channels must be 0 or more, got -1"),
         ({"allocation": "odd"}, "allocation must be one of"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1"),
         ({"max_frames": 0}, "max_frames must be at least 1"),

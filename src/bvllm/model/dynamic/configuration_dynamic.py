@@ -30,6 +30,8 @@ class DynamicVLMConfig(PreTrainedConfig):
         vision_feature_layer: hidden state of the tower that gives the patches, or "final".
         timestamps: write the second of every frame of a video in front of its tokens.
         clock: add the frame's time to its tokens, too; ours, for small language models.
+        place_channels: width of what is told of where patches lie, before they are compressed (see
+            `PatchPlaces`); 0 tells nothing. Ours, for towers that do not keep places.
         video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
         image_token_id: the same as the video's.
         projector_hidden_act: between the projector's two layers.
@@ -59,6 +61,7 @@ class DynamicVLMConfig(PreTrainedConfig):
     vision_feature_layer: int | str = -2
     timestamps: bool = True
     clock: bool = False
+    place_channels: int = 0
     video_token_id: int = 151665
     image_token_id: int | None = None
     projector_hidden_act: str = "gelu"
@@ -77,6 +80,10 @@ class DynamicVLMConfig(PreTrainedConfig):
         for name in ("budget_tokens", "max_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}: raise it")
+        if self.place_channels < 0:
+            raise ValueError(
+                f"place_channels must be 0 or more, got {self.place_channels}: 0 switches it off"
+            )
         self._check_layer()
         if self.image_token_id is None:
             self.image_token_id = self.video_token_id

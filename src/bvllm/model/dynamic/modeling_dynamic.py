@@ -21,7 +21,8 @@ from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic.configuration_dynamic import DynamicVLMConfig
 from bvllm.model.packing import positions_of
 from bvllm.model.vision_tower import frame_features, patch_features, tower_of
-from bvllm.model.visual import FRAMES_PER_CALL, PATCH_FRAMES_PER_CALL, Projector
+from bvllm.model.visual import FRAMES_PER_CALL, PATCH_FRAMES_PER_CALL
+from bvllm.model.visual_parts import Projector, build_places
 from bvllm.stages.compressors import build_compressor
 from bvllm.stages.compressors.compressed import Compressed
 from bvllm.stages.frame_grids import Grid
@@ -55,6 +56,7 @@ class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
         super().__init__(config)
         channels, width = config.vision_config.hidden_size, config.text_config.hidden_size
         self.vision_tower = tower_of(config.vision_config).model(config.vision_config)
+        self.places = build_places(config.vision_config, config.place_channels)
         self.compressor = build_compressor(config.compressor, channels)
         self.multi_modal_projector = Projector(channels, width, config.projector_hidden_act)
         self.clock = ClockEmbedding(width) if config.clock else None
@@ -89,6 +91,8 @@ class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
         Args:
             scored: see `PruneCompressor`; no other compressor has scores.
         """
+        if self.places is not None:
+            patches = self.places(patches)
         scores = () if scored is None else (scored,)
         return self.compressor(patches, grids, self.config.native_grid, *scores)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
-from bvllm.model.visual import Projector
+from bvllm.model.visual_parts import Projector
 from bvllm.nano.busy_examples import told_thing
 from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
@@ -58,7 +58,7 @@ def align_cells(
     seed: int = 0,
     control: Control | None = None,
 ) -> None:
-    """Train the projector in place.
+    """Train the projector, and what tells of places, in place.
 
     Args:
         where: what tells of places, as the LLM was warmed up with it.
@@ -66,10 +66,13 @@ def align_cells(
         frames: of each step.
     """
     model.requires_grad_(False)
-    projector = model.model.multi_modal_projector.requires_grad_(True)
+    projector, places_of = model.model.multi_modal_projector, model.model.places
+    learned = [*projector.parameters(), *(() if places_of is None else places_of.parameters())]
+    for parameter in learned:
+        parameter.requires_grad_(True)
     loop = StageLoop(
         "projector",
-        list(projector.parameters()),
+        learned,
         steps=steps,
         minutes=minutes,
         lr=lr,
@@ -83,7 +86,10 @@ def align_cells(
     words = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
     if not loop.step:
         some = torch.from_numpy(rng.integers(0, len(bank.frames), SETTLED))
-        settle(projector, bank.patches[some].float().flatten(0, 1), words.variance**0.5)
+        patches = bank.patches[some].float()
+        with torch.no_grad():
+            patches = patches if places_of is None else places_of(patches)
+        settle(projector, patches.flatten(0, 1), words.variance**0.5)
     for _ in loop:
         rows = rng.integers(0, len(bank.frames), frames)
         grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))

@@ -5,16 +5,17 @@ from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
-from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
+from bvllm.model.presets import NANO_MEAN, NANO_PLACES, NANO_STD, nano_text, nano_vision
 from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, VIDEO
 
 BUDGET = 512
 
 
 def dynamic_nano_config(tokenizer: PreTrainedTokenizerFast, *, compressor: str = "pool") -> DynamicVLMConfig:
-    """The embedded model: nano's tower and language model, and a clock beside the written seconds.
+    """The embedded model: nano's tower and language model, a clock beside the written seconds, and places.
 
-    The clock is where it leaves the paper: nano's language model learned to tell time from it.
+    Clock and places are where it leaves the paper: nano's language model learned to tell time from the one,
+    and nano's tower does not keep the other.
     """
     text = nano_text(len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
     return DynamicVLMConfig(
@@ -23,6 +24,7 @@ def dynamic_nano_config(tokenizer: PreTrainedTokenizerFast, *, compressor: str =
         compressor=compressor,
         budget_tokens=BUDGET,
         clock=True,
+        place_channels=NANO_PLACES,
         video_token_id=tokenizer.convert_tokens_to_ids(VIDEO),
         tie_word_embeddings=True,
     )

@@ -43,7 +43,7 @@ from bvllm.nano.train import (
 )
 from bvllm.synthetic.tokenizer import build_tokenizer
 
-LEARNS = ("compressor", "multi_modal_projector", "clock", "language_model")
+LEARNS = ("places", "compressor", "multi_modal_projector", "clock", "language_model")
 EXAM_SEED = 8_000_009
 # Nano's stages at half their minutes, so that the whole takes an hour on two cores.
 SHORTER = replace(BOTH_WORLDS, tower_minutes=8.0, language_minutes=14.0)
