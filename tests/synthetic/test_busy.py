@@ -115,7 +115,7 @@ def beside(thing, things, side):
     dx, dy = SIDES[side]
     fit = [
         (np.hypot(x, y), other) for x, y, other in steps
-        if (x * dx > abs(y) if dx else y * dy > abs(x))
+        if (x * dx > abs(y) + 0.01 if dx else y * dy > abs(x) + 0.01)  # what lies on a diagonal is on no side
     ]  # fmt: skip
     return min(fit, key=lambda pair: pair[0])[1]
 

@@ -40,7 +40,8 @@ def make(
         typer.Option(help="One needle at a time, or scenes of many things in every frame."),
     ] = "plain",
     tasks: Annotated[
-        str | None, typer.Option(help="Tasks to ask about, apart by commas; all of them if left out.")
+        str | None,
+        typer.Option(help="Tasks apart by commas; all but duration and beside if left out."),
     ] = None,
     haystack: Annotated[
         Path | None,

@@ -13,6 +13,7 @@ import numpy as np
 
 from bvllm.common.processes import processes
 from bvllm.data.chat import LETTERS, Message, Part, Row, ShownNeedle, join_options
+from bvllm.synthetic.busy.further import EVERY_TASK
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
 from bvllm.synthetic.busy.timeline import BusyTimeline, fresh_scenes, plan_busy
 from bvllm.synthetic.draft import Question
@@ -25,7 +26,8 @@ from bvllm.video.frames import REPEATABLE
 
 Detail = Literal["plain", "busy"]
 AnyTimeline = Timeline | BusyTimeline
-TASKS_OF: dict[Detail, Collection[str]] = {"plain": TASKS, "busy": BUSY_TASKS}
+TASKS_OF: dict[Detail, Collection[str]] = {"plain": TASKS, "busy": EVERY_TASK}
+ASKED: dict[Detail, Collection[str]] = {"plain": TASKS, "busy": BUSY_TASKS}  # where none is named
 FRAME_RATE = 10
 CRF = 23  # x264's default quality
 LONGEST = 36_000  # seconds: ten hours
@@ -75,7 +77,8 @@ def make_world(
         count: how many videos.
         seconds: shortest and longest video; lengths between are log-uniform.
         seed: decides everything.
-        tasks: names from `TASKS`, or from `BUSY_TASKS` of busy scenes; None is all of them.
+        tasks: names from `TASKS`, or from `EVERY_TASK` of busy scenes; None is all but the further ones
+            (`busy.further`), which no embedded model was trained on.
         haystack: folder of real clips, or None for drawn footage.
         size: (width, height), both even.
         questions: the most questions about one video.
@@ -98,7 +101,7 @@ def make_world(
     (out / "videos").mkdir(parents=True, exist_ok=True)
     for left in (out / "videos").glob(f"*{split}_{seed}_*.part"):  # by a run that was killed
         left.unlink(missing_ok=True)
-    wanted = tuple(tasks or TASKS_OF[detail])
+    wanted = tuple(tasks or ASKED[detail])
     jobs = [
         VideoJob(
             k, out, split, seconds, seed, _rotated(wanted, k * questions), questions, haystack, size, detail

@@ -65,21 +65,31 @@ def binding(rng: np.random.Generator, scene: Scene) -> Found | None:
 
 def relation(rng: np.random.Generator, scene: Scene) -> Found | None:
     """Which of some things stands beside another, on a side; no other option stands on that side."""
-    things = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
+    things = at_rest(scene)
+    for thing in shuffled(rng, unmistakable(things)):
+        found = beside(rng, thing, things, f"the {thing.name}")
+        if found is not None:
+            return found
+    return None
+
+
+def at_rest(scene: Scene) -> list[Thing]:
+    """The things of a scene that are there from its start and stay where they are."""
+    return [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
+
+
+def beside(rng: np.random.Generator, thing: Thing, things: Sequence[Thing], what: str) -> Found | None:
+    """Which of some things stands on a side of this one, whom the question calls `what`."""
     known = unmistakable(things)
-    for thing in shuffled(rng, known):
-        for side in shuffled(rng, list(SIDES)):
-            beside = _nearest(thing, things, SIDES[side])
-            if beside is None or beside.is_sign or not any(beside is t for t in known):
-                continue
-            asked = evidence.side_of(beside, thing)
-            others = [t for t in known if not t.is_sign and t is not thing]
-            wrong = shuffled(rng, [t.name for t in others if evidence.side_of(t, thing) != asked])
-            if len(wrong) < OPTIONS - 1:
-                continue
-            what = f"sign {thing.label}" if thing.is_sign else thing.name
-            stem = f"which of {{}} is {side} the {what}?"
-            return stem, beside.name, wrong, [thing, beside]
+    for side in shuffled(rng, list(SIDES)):
+        nearest = _nearest(thing, things, SIDES[side])
+        if nearest is None or nearest.is_sign or not any(nearest is t for t in known):
+            continue
+        asked = evidence.side_of(nearest, thing)
+        others = [t for t in known if not t.is_sign and t is not thing]
+        wrong = shuffled(rng, [t.name for t in others if evidence.side_of(t, thing) != asked])
+        if len(wrong) >= OPTIONS - 1:
+            return f"which of {{}} is {side} {what}?", nearest.name, wrong, [thing, nearest]
     return None
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from bvllm.synthetic.busy.compose import compose, random_kind, random_label
 from bvllm.synthetic.busy.draw import draw_scene_over
-from bvllm.synthetic.busy.tasks import BUSY_TASKS, Asker, Plan, Shown
+from bvllm.synthetic.busy.further import EVERY_TASK
+from bvllm.synthetic.busy.tasks import Asker, Plan, Shown
 from bvllm.synthetic.busy.things import Scene
 from bvllm.synthetic.draft import Question
 from bvllm.synthetic.needles import Event
@@ -81,7 +82,7 @@ def plan_busy(
     Args:
         rng: decides everything but the scenes.
         seconds: length of the video.
-        tasks: names from `BUSY_TASKS`, the most wanted first.
+        tasks: names from `EVERY_TASK`, the most wanted first.
         source: where scenes come from.
         questions: the most to ask.
     """
@@ -91,7 +92,7 @@ def plan_busy(
         for _ in range(ASK_TRIES):
             if len(askers) == questions:
                 break
-            asker = BUSY_TASKS[task](plan)
+            asker = EVERY_TASK[task](plan)
             if asker is not None:
                 askers.append(asker)
                 break

@@ -1,0 +1,82 @@
+"""Questions that are asked where they are named alone, worked out a second time from what is drawn."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bvllm.synthetic.busy.further import EVERY_TASK, FURTHER_TASKS
+from bvllm.synthetic.busy.phrases import SAYS, busy_words
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.busy.timeline import fresh_scenes, plan_busy
+from bvllm.synthetic.make import make_world
+
+from .test_busy import at_rest, beside, clocked, measure, placed, side
+
+
+def planned(task, rng, seconds=12):
+    timeline = plan_busy(rng, seconds, [task], fresh_scenes(rng), questions=1)
+    [question] = timeline.questions
+    return timeline, question
+
+
+def test_a_sign_is_shown_for_as_many_seconds_as_the_answer_says():
+    rng, seen = np.random.default_rng(1), Counter()
+    for _ in range(30):
+        timeline, question = planned("duration", rng, 40)
+        [label] = re.fullmatch(r"for how many seconds is the sign (\w+) shown\?", question.stem).groups()
+        shows = [t for t in range(40) if label in timeline.at(t).scene.labels]
+        right = question.options[question.right]
+        assert right == str(len(shows))
+        assert question.evidence == f"{clocked(shows[0])}, {clocked(shows[-1])}"
+        assert question.answer == f"{question.evidence} = {right}"
+        seen[right] += 1
+    assert len(seen) >= 5
+
+
+def test_what_stands_beside_the_thing_that_comes_later():
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        timeline, question = planned("beside", rng)
+        shown = timeline.shown[question.needles[0]]
+        scene = replace(shown.scene, pan=(0.0, 0.0))
+        [stem] = {
+            question.stem.removeprefix(says.format(scene.anchor))
+            for says in SAYS
+            if question.stem.startswith(says.format(scene.anchor))
+        }
+        way = re.fullmatch(r"which of .+ is (left of|right of|above|below) what comes later\?", stem)[1]
+        there, then = measure(at_rest(scene)), measure(scene, scene.seconds - 1)
+        [late] = [f for f in then if f.name not in {f.name for f in there}]
+        comes = next(t for t in range(scene.seconds) if late.name in {f.name for f in measure(scene, t)})
+        right = question.options[question.right]
+        assert beside(late, then, way).name == right
+        found = {f.name: f for f in then}
+        sides = {name: side(found[name], late) for name in question.options}
+        assert [name for name in sides if sides[name] == sides[right]] == [right]
+        compared = ", ".join(f"{placed(found[name])} {sides[name]} {name}" for name in question.options)
+        said = f"{clocked(shown.start + comes)} {placed(late)}: {compared}: {sides[right]}"
+        assert question.evidence == said
+
+
+@pytest.mark.parametrize("task", FURTHER_TASKS)
+def test_what_the_words_alone_give_away(task):
+    """Neither the place of the right option nor its rank among the four is worth a guess."""
+    rng, place, rank = np.random.default_rng(7), Counter(), Counter()
+    for _ in range(240):
+        _, question = planned(task, rng, 40)
+        place[question.right] += 1
+        rank[sorted(question.options).index(question.options[question.right])] += 1
+    assert max(place.values()) < 0.36 * 240
+    assert max(rank.values()) < 0.36 * 240
+
+
+def test_they_are_asked_where_they_are_named_and_know_no_words_of_the_tokenizer(tmp_path):
+    assert not FURTHER_TASKS.keys() & BUSY_TASKS.keys()
+    assert list(EVERY_TASK) == [*BUSY_TASKS, *FURTHER_TASKS]
+    assert "seconds" not in " ".join(busy_words())
+    settings = {"split": "test", "count": 1, "seconds": (24, 24), "seed": 3, "detail": "busy", "workers": 1}
+    made = make_world(tmp_path, tasks=list(FURTHER_TASKS), size=(64, 64), **settings).read_text()
+    assert all(f'"task":"{task}"' in made for task in FURTHER_TASKS)
