@@ -117,9 +117,9 @@ def mark(
     """Ask everything.
 
     Args:
-        uniform: L* frames, evenly spaced, in place of those that the selector chooses, mostly fewer.
         swap: other visual tokens in place of the model's.
         other_question: the token sampler reads the next clip's question; the selector reads the clip's own.
+        uniform: L* frames, evenly spaced, in place of the fewer that the selector chooses.
     """
     found: list[Marked] = []
     for start in range(0, len(asked), BATCH):

@@ -94,7 +94,7 @@ class TrainingContext:
         return build_model(self.tokenizer, *parts, seed=seed, config=config)
 
     def pair(self, variant: Variant, seed: int, log: Callable[[str], None]) -> Path:
-        """Token sampler and projector, from the checkpoint or trained now."""
+        """Places, token sampler and projector, from the checkpoint or trained now."""
         own, checkpoint = pairing_of(variant), self.checkpoint(variant, seed, pairing=True)
         if not checkpoint.exists():
             model = self.start(own, seed)

@@ -15,6 +15,7 @@ from bvllm.inference.planned_model import planned_model
 from bvllm.inference.results import notes_lines
 from bvllm.methods.names import MethodNames
 from bvllm.model.text_encoder import TextEncoder
+from bvllm.stages.frame_grids import Grid
 from bvllm.types import Budget
 from bvllm.video import FrameList
 from tests.model import tiny
@@ -114,6 +115,26 @@ def test_a_selector_in_front_chooses_frames_and_the_budget_is_shared_among_those
 def test_other_methods_fill_the_slot(method, dynamic):
     found = ask(FRAMES, "what?", dynamic, budget=Budget(60, 256), sample_tokens=method, max_new_tokens=1)
     assert found.tokens == 60
+
+
+def test_places_reach_other_methods_and_scores_of_other_frames(dynamic):
+    """Each path reads patches as the model's own compressor does."""
+    model = dynamic_model(place_channels=4, compressor="prune")
+    loaded, seen = LoadedDynamic(model, dynamic_processor(model), "tiny"), []
+
+    def said():
+        found = ask(FRAMES, "what?", loaded, budget=Budget(60, 256), sample_tokens="none", max_new_tokens=1)
+        return found.visual.pooler_output[0]
+
+    before = said()
+    with torch.no_grad():
+        model.model.places.proj.weight.add_(1.0)
+    assert not torch.allclose(before, said())
+    model.model.compressor.scorer.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    patches, grids = torch.randn(1, 16, 16), [Grid(2, 2)]
+    model.compress(patches, grids)
+    model.compress(patches, grids, patches)
+    torch.testing.assert_close(seen[0], seen[-1])
 
 
 def test_trained_parts_of_another_model_are_refused(dynamic):

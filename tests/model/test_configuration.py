@@ -40,7 +40,7 @@ def test_the_defaults_are_the_paper():
             'tokens_policy must be "none" with sample_tokens="pool", got \'even\'',
         ),
         ({"time_channels": -1}, "time_channels must be 0 or more, got -1"),
-        ({"place_channels": -1}, "place_channels must be 0 or more, got -1"),
+        ({"place_channels": -1}, "place_channels must be a multiple of 4, got -1"),
         ({"vision_feature_layer": 3}, r"vision_feature_layer must lie in -3..2, got 3"),
         ({"vision_feature_layer": "last"}, r'vision_feature_layer must be a number or "final", got \'last\''),
         ({"vision_config": BertConfig()}, "vision_config must be one of blip_2_vision_model, .* got 'bert'"),

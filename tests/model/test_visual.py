@@ -210,8 +210,8 @@ OPTIONS = [
     {"frame_feature": "cls_mean"},
     {"clock": False},
     {"time_channels": 5},
-    {"place_channels": 6},
-    {"place_channels": 6, "token_sampler": "none"},
+    {"place_channels": 8},
+    {"place_channels": 8, "token_sampler": "none"},
     {"budget_tokens": 3},
     {"budget_tokens": 1000},
 ]

@@ -43,6 +43,7 @@ def busy_model(world_tokenizer):
         video_token_id=world_tokenizer.convert_tokens_to_ids("<|video|>"),
     )
     config.vision_config = vision_config(image_size=SIDE, patch_size=SIDE // GRID)
+    config.place_channels = 4
     for part in (config.frame_qformer_config, config.spatial_qformer_config):
         part.encoder_hidden_size = 16
     torch.manual_seed(1)

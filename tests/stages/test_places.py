@@ -26,7 +26,7 @@ def test_without_places_the_order_of_patches_is_lost_and_with_them_it_counts():
 
 
 def test_each_patch_is_told_its_own_place_and_a_prefix_none():
-    places, patches = PatchPlaces(STATES, 8, count=12, columns=4), torch.randn(2, 12, STATES)
+    places, patches = PatchPlaces(STATES, 8, count=12, columns=4, prefix=1), torch.randn(2, 12, STATES)
     told = places(patches) - patches
     assert len(told[0].detach().round(decimals=4).unique(dim=0)) == 12
     torch.testing.assert_close(told[0], told[1])
@@ -39,9 +39,20 @@ def test_each_patch_is_told_its_own_place_and_a_prefix_none():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        (lambda: PatchPlaces(STATES, 0, 12, 4), "place_channels must be at least 1, got 0"),
-        (lambda: PatchPlaces(STATES, 8, 12, 5), "columns must divide the 12 patches of a frame, got 5"),
-        (lambda: PatchPlaces(STATES, 8, 12, 4)(torch.zeros(1, 8, STATES)), "patches must be 12 .* got 8"),
+        (lambda: PatchPlaces(STATES, 0, count=12, columns=4), "place_channels must be at least 4, got 0"),
+        (
+            lambda: PatchPlaces(STATES, 6, count=12, columns=4),
+            "place_channels must be a multiple of 4, got 6",
+        ),
+        (lambda: PatchPlaces(STATES, 8, count=12, columns=5), "columns must divide the 12 patches .* got 5"),
+        (
+            lambda: PatchPlaces(STATES, 8, count=12, columns=4)(torch.zeros(1, 8, STATES)),
+            "patches must be 12 a frame, got 8",
+        ),
+        (
+            lambda: PatchPlaces(STATES, 8, count=12, columns=4, prefix=1)(torch.zeros(1, 20, STATES)),
+            "patches must be 12 a frame, got 20",
+        ),
     ],
 )
 def test_messages(wrong, says):

@@ -26,7 +26,7 @@ def rows_file(tmp_path_factory):
 def short(rows_file):
     """The tiny recipe in seven steps."""
     files = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"]
-    return override(RECIPES["tiny"](), [*files, *SHORT])
+    return override(RECIPES["tiny"](), [*files, "model.place_channels=4", *SHORT])
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A run that was stopped, by whatever, ends as the one that was not: the same losses, the same weights."""
 
+import json
 import multiprocessing
 import os
 import resource
@@ -11,7 +12,7 @@ import pytest
 
 from bvllm.common.stopping import Interrupted
 from bvllm.training import checkpoints
-from bvllm.training.run import train
+from bvllm.training.run import claim, train
 from bvllm.training.settings import override
 from tests.test_messages import HOUSE
 from tests.training.rows import open_drawn
@@ -181,3 +182,15 @@ def test_an_error_of_the_training_itself_passes_unchanged(short, tmp_path):
 
     with pytest.raises(RuntimeError, match="something else"):
         go(short, tmp_path / "run", log=fail)
+
+
+def test_a_run_of_an_older_version_goes_on_where_new_settings_are_as_usual(short, tmp_path):
+    usual = override(short, ["model.place_channels=0"])
+    claim(tmp_path / "run", usual, resume=False)
+    file = tmp_path / "run/settings.json"
+    told = json.loads(file.read_text())
+    del told["model.place_channels"]
+    file.write_text(json.dumps(told))
+    claim(tmp_path / "run", usual, resume=True)
+    with pytest.raises(ValueError, match=r"model.place_channels must be what the run in .* 0, got 4"):
+        claim(tmp_path / "run", short, resume=True)

@@ -28,6 +28,9 @@ def test_each_stage_moves_its_parts_and_the_tower_never(whole, short):
     last = load_file(out / "model/model.safetensors")
     assert moved(aligned, last) == set(short.instruction.trains)
     assert None not in moved(first, last)  # the tower
+    places = "model.places.proj.weight"  # which learn with the projector, in both stages
+    assert not torch.equal(first[places], aligned[places])
+    assert not torch.equal(aligned[places], last[places])
 
 
 def test_the_model_answers(whole):

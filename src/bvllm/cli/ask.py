@@ -44,6 +44,7 @@ from bvllm.cli.options import (
     method_names,
     tokens_or_auto,
 )
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import local_path
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE.srt|FILE.vtt", help="Text beside the video.", show_default=False),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = 48,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length limit of the answer.")] = ANSWER_TOKENS,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads that decode and encode frames; one per core if left out."),

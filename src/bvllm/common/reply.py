@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from bvllm.common.text import LETTERS
 
+ANSWER_TOKENS = 64  # of an answer at most, where nobody says; an embedded model's longest has 47
+
 # A letter in front, told from the article in "A man ...": something closes it, or nothing follows.
 _LEADING = re.compile(r"(?:\(\s*([A-H])\s*\)|([A-H])(?=\s*(?:[.):,;]|$)))")
 _BRACKETED = re.compile(r"\(\s*([A-H])\s*\)")

@@ -11,6 +11,7 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import LETTERS, Question
 from bvllm.common.threads import map_in_order, one_kernel_thread, usable_cores
 from bvllm.inference.beside import Subtitles, cues_of, shown_with
@@ -39,7 +40,7 @@ def answer(
     options: Sequence[str] | None = None,
     select: str = "learned",
     subtitles: Subtitles | None = None,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = ANSWER_TOKENS,
     session: Session | None = None,
     threads: int | None = None,
     progress: Progress | None = None,

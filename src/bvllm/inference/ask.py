@@ -10,6 +10,7 @@ answer(video, "how many circles are shown?", loaded, session=session)
 from collections.abc import Sequence
 from typing import Any, Unpack, cast
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer, check_arguments, method_names
 from bvllm.inference.ask_several import ask_several, encode_several
@@ -62,7 +63,7 @@ def ask(
     options: Sequence[str] | None = None,
     select: str = "learned",
     subtitles: Subtitles | None = None,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = ANSWER_TOKENS,
     threads: int | None = None,
     progress: Progress | None = None,
     methods: MethodNames | None = None,
@@ -131,7 +132,7 @@ def chat(
     limits: Limits | None = None,
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = ANSWER_TOKENS,
     threads: int | None = None,
     progress: Progress | None = None,
     methods: MethodNames | None = None,

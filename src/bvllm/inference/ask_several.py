@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer, check_arguments
 from bvllm.inference.clip_sources import ClipSource
@@ -30,7 +31,7 @@ def ask_several(
     turns: tuple[Turn, ...] = (),
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = ANSWER_TOKENS,
     threads: int | None = None,
     progress: Progress | None = None,
     methods: MethodNames | None = None,

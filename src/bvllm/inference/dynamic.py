@@ -160,6 +160,8 @@ class LoadedDynamic(LoadedModel):
         if self.methods(methods)["sample_tokens"] != "dynamic":
             rows = torch.stack(list(patches)).to(self.device)
             self.check_numbers(rows, "patches of frames")
+            with torch.inference_mode():
+                rows = self.model.tell_places(rows)
             return self._by_method(rows, selection, budget, methods)
         grids = self.model.config.frame_grids(len(selection), budget.tokens)
         made: list[Compressed] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.inference.answer import (
@@ -53,7 +54,7 @@ def answer_several(
     turns: tuple[Turn, ...] = (),
     budget: Budget | None = None,
     options: Sequence[str] | None = None,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = ANSWER_TOKENS,
     sessions: Sequence[Session] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,

@@ -22,6 +22,7 @@ from bvllm.model.connectors.configuration import (
 from bvllm.model.vision_tower import FINAL, patch_columns, patch_count, tower_of
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.method import Slot
+from bvllm.stages.places import check_place_channels
 from bvllm.stages.sample_tokens import TOKENS_PER_FRAME
 from bvllm.types import Budget
 
@@ -129,8 +130,9 @@ class BVLLMConfig(PreTrainedConfig):
             embeddings, or "final", what the tower gives behind its last LayerNorm. InstructBLIP's Q-Former
             was trained on "final"; LLaVA's projectors on -2. CLIP's last LayerNorm is for [CLS] alone.
         time_channels: width of the selector's knowledge of time; 0 is the paper's selector, which has none.
-        place_channels: width of what is told of where patches lie, to whatever reads them (see
-            `PatchPlaces`); 0 tells nothing, as in the paper.
+        place_channels: how many features of its place are added to a patch before a sampler or a connector
+            reads it (see `PatchPlaces`), a multiple of 4; 0 adds none, as in the paper. What chooses frames
+            reads patches without.
         clock: add the frame's time to its tokens, so that the language model can tell it.
         video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
         image_token_id: the same as the video's, as images are clips of one frame.
@@ -376,9 +378,9 @@ class BVLLMConfig(PreTrainedConfig):
                 f'tokens_policy must be "none" with a connector, got {self.tokens_policy!r}: '
                 "a connector gives every frame as many tokens"
             )
-        for name in ("time_channels", "place_channels"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}: 0 switches it off")
+        if self.time_channels < 0:
+            raise ValueError(f"time_channels must be 0 or more, got {self.time_channels}: 0 switches it off")
+        check_place_channels(self.place_channels)
         states, layer = self.vision_config.num_hidden_layers + 1, self.vision_feature_layer
         if isinstance(layer, str):
             if layer != FINAL:

@@ -62,7 +62,7 @@ class BVLLMPreTrainedModel(VideoPreTrainedModel):
 
 
 class BVLLMVisualModel(BVLLMPreTrainedModel):
-    """Vision tower, frame selector, token sampler, projector, and what tells of places and of time."""
+    """Vision tower, frame selector, token sampler, projector, and what adds places and times."""
 
     def __init__(self, config: BVLLMConfig) -> None:
         super().__init__(config)
@@ -121,6 +121,10 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         reader = TowerReader(self.vision_tower, reading, layer if isinstance(layer, int) else -1)
         run, chunks = partial(self._patches, keep_prefix=keep), _chunks(pixel_values, PATCH_FRAMES_PER_CALL)
         return reader.run(run, chunks, 0 if keep else tower_of(tower).prefix(tower))
+
+    def tell_places(self, patches: Tensor) -> Tensor:
+        """(F, N, C) -> (F, N, C), each patch with its place where the configuration asks for it."""
+        return patches if self.places is None else self.places(patches)
 
     def pipeline(self, config: BVLLMConfig | None = None) -> Pipeline:
         """The four slots as a configuration fills them, with this model's trained parts.
@@ -205,8 +209,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
             seen: B times what `read_patches` read of the distinct frames of a clip.
         """
         config = config or self.config
-        if self.places is not None:
-            patches = self.places(patches.to(self.device))
+        patches = self.tell_places(patches.to(self.device))
         tower = config.vision_config
         columns = patch_columns(tower)
         signals = Signals(grid=(patch_count(tower) // columns, columns), seed=seed)
@@ -214,7 +217,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         budget = budget or config.budget
         slots = replace(config.placeholders, budget_tokens=budget.tokens)
         sampled = self.pipeline(config).reduce_to_budget(
-            patches.to(self.device),
+            patches,
             selections,
             self._questions(question_ids, question_mask),
             budget=budget,

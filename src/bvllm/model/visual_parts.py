@@ -10,7 +10,7 @@ from transformers.activations import ACT2FN
 
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors.bridge import build_connector, build_connector_behind_sampler
-from bvllm.model.vision_tower import patch_columns, patch_count
+from bvllm.model.vision_tower import patch_columns, patch_count, tower_of
 from bvllm.stages.places import PatchPlaces
 from bvllm.stages.qformer import QFormer
 from bvllm.stages.resampler import Resampler
@@ -92,10 +92,16 @@ def build_token_sampler(config: BVLLMConfig) -> TokenSampler | PooledTokens | No
 
 
 def build_places(tower: PreTrainedConfig, place_channels: int) -> PatchPlaces | None:
-    """What tells of places; None where nothing is told."""
+    """Adds places to the patches of a tower; None where none are added."""
     if not place_channels:
         return None
-    return PatchPlaces(tower.hidden_size, place_channels, patch_count(tower), patch_columns(tower))
+    return PatchPlaces(
+        tower.hidden_size,
+        place_channels,
+        count=patch_count(tower),
+        columns=patch_columns(tower),
+        prefix=tower_of(tower).prefix(tower),
+    )
 
 
 def build_frame_reader(config: BVLLMConfig) -> FrameReader | None:

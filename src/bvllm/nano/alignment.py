@@ -36,7 +36,7 @@ def align(
     seed: int = 0,
     control: Control | None = None,
 ) -> None:
-    """Train token sampler and projector in place.
+    """Train token sampler, projector and what adds places, in place.
 
     Args:
         frames: pool frames a step, each with a random question.
@@ -80,7 +80,7 @@ def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tens
     """
     visual = model.model
     if model.config.connector is None:
-        patches = patches if visual.places is None else visual.places(patches)
+        patches = visual.tell_places(patches)
         sampler = visual.token_sampler
         tokens = patches if sampler is None else sampler(patches, ids, mask)[0]
         return visual.multi_modal_projector(tokens)

@@ -40,7 +40,7 @@ def build_model(
     seed: int,
     config: BVLLMConfig | None = None,
 ) -> BVLLMForConditionalGeneration:
-    """A nano whose tower, LLM and clock are warmed up; selector, sampler and projector start from noise.
+    """A nano whose tower, LLM and clock are warmed up; all other parts start from noise.
 
     Args:
         config: another one with the same tower and LLM, for a study; nano's own where None.

@@ -62,7 +62,7 @@ def _given(example: BusyExample, encoder: CaptionEncoder, rng: np.random.Generat
     evidence = example.question.evidence
     count = len(encoder.tokens(f"{evidence} ="))
     said = next(k for k, label in enumerate(video.labels) if label != IGNORE)
-    # On which side a place lies follows from the places.
+    # On which side a place lies follows from the places, which side is asked from the question.
     compared = {encoder.tokens(side)[0] for side in SIDE_WORDS if example.question.task == "relation"}
     given = [label if label in compared else IGNORE for label in video.labels[said : said + count]]
     labels = video.labels[:said] + given + video.labels[said + count :]

@@ -91,7 +91,7 @@ def match_tokens(
     seed: int = 0,
     control: Control | None = None,
 ) -> None:
-    """Train sampler and projector in place.
+    """Train sampler, projector and what adds places, in place.
 
     Args:
         where: what tells of places, as the LLM was warmed up with it.

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bvllm.synthetic.tokenizer import END
 
-LONGEST = 48  # tokens of evidence
+LONGEST = 56  # tokens of evidence
 
 
 @torch.no_grad()

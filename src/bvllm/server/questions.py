@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.server.engine import Asked, Engine
 from bvllm.server.errors import clean, wrong_request
@@ -12,7 +13,6 @@ from bvllm.server.messages import Conversation, read_messages
 from bvllm.server.settings import Ceilings
 from bvllm.video import SamplingPlan
 
-USUAL_ANSWER_TOKENS = 48  # as for `bvllm ask`
 USUAL_FPS = 1.0
 Value = TypeVar("Value", int, float)
 GREEDY = "temperature and top_p are not used: answers are greedy, and the same every time"
@@ -140,7 +140,7 @@ def _asked(
         None if end is None else float(end),
         engine.loaded.budget.with_parts(spending.token_budget, frames),
         methods,
-        length[0] or USUAL_ANSWER_TOKENS,
+        length[0] or ANSWER_TOKENS,
     )
 
 

@@ -12,7 +12,9 @@ from bvllm.synthetic.tokenizer import CHAT_TEMPLATE, build_tokenizer
 from bvllm.training.build import Built, end_turns, read_tokenizer, tiny_config
 from bvllm.training.dynamic_settings import DYNAMIC_RECIPES, DynamicModelSettings, DynamicSettings
 
-SHARED = ("compressor allocation budget_tokens max_frames vision_feature_layer timestamps clock").split()
+SHARED = (
+    "compressor allocation budget_tokens max_frames vision_feature_layer timestamps clock place_channels"
+).split()
 
 
 def build_dynamic(settings: DynamicSettings) -> Built:

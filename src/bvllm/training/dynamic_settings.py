@@ -39,6 +39,7 @@ class DynamicModelSettings:
     vision_feature_layer: int | str = -2
     timestamps: bool = True
     clock: bool = False
+    place_channels: int = 0
 
 
 @dataclass(frozen=True)

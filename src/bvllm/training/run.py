@@ -17,7 +17,7 @@ from bvllm.training.checks import check_settings
 from bvllm.training.dynamic_build import build_dynamic
 from bvllm.training.dynamic_settings import DynamicSettings, EverySettings, StagedSettings
 from bvllm.training.rows import Corpus, open_corpus
-from bvllm.training.settings import StageData, flat
+from bvllm.training.settings import StageData, default_of, flat
 from bvllm.training.snapshot import WEIGHTS, load_weights
 from bvllm.training.stage import Stage, run_stage
 from bvllm.training.trainable import merge_adapters, prepare
@@ -113,7 +113,8 @@ def claim(out: Path, settings: EverySettings, resume: bool) -> None:
             raise ValueError(
                 f"--out must hold no run, got {os.fspath(out)!r}: add --resume to go on, or name another"
             )
-        before = _settings_of(file)
+        # A setting that was unknown when the run was started was what it is now where nobody sets it.
+        before = {name: default_of(settings, name) for name in values} | _settings_of(file)
         changed = [name for name in values if name not in FREE and before.get(name) != values[name]]
         if changed:
             name = changed[0]

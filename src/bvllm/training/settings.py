@@ -346,6 +346,21 @@ def names(settings: object, before: str = "") -> Iterator[str]:
             yield before + name
 
 
+def default_of(settings: object, name: str) -> object:
+    """What a value is where nobody sets it, by its dotted name; `dataclasses.MISSING` where it must be set.
+
+    Example:
+        >>> from bvllm.training.settings import Rates
+        >>> default_of(Rates(clock=0.1), "clock") is None
+        True
+    """
+    *path, last = name.split(".")
+    owner: Any = settings
+    for step in path:
+        owner = getattr(owner, step)
+    return next(one.default for one in fields(owner) if one.name == last)
+
+
 def flat(settings: object) -> dict[str, object]:
     """All values by their dotted names; tuples as lists, as JSON has them.
 

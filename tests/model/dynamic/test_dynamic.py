@@ -225,7 +225,7 @@ def test_inputs_that_do_not_fit_are_refused(change, said, model, processor):
     "change, said",
     [
         ({"compressor": "squeeze"}, "compressor must be one of"),
-        ({"place_channels": -1}, "place_channels must be 0 or more, got -1"),
+        ({"place_channels": -1}, "place_channels must be a multiple of 4, got -1"),
         ({"allocation": "odd"}, "allocation must be one of"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1"),
         ({"max_frames": 0}, "max_frames must be at least 1"),

@@ -10,6 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from bvllm.model.vision_tower import FINAL, patch_columns, patch_count, tower_of
 from bvllm.stages.compressors import COMPRESSORS
 from bvllm.stages.frame_grids import Grid, frames_that_fit, released_grids, share_grids
+from bvllm.stages.places import check_place_channels
 from bvllm.types import Budget
 
 ALLOCATIONS = {"mixed": share_grids, "released": released_grids}
@@ -30,8 +31,8 @@ class DynamicVLMConfig(PreTrainedConfig):
         vision_feature_layer: hidden state of the tower that gives the patches, or "final".
         timestamps: write the second of every frame of a video in front of its tokens.
         clock: add the frame's time to its tokens, too; ours, for small language models.
-        place_channels: width of what is told of where patches lie, before they are compressed (see
-            `PatchPlaces`); 0 tells nothing. Ours, for towers that do not keep places.
+        place_channels: how many features of its place are added to a patch before it is compressed (see
+            `PatchPlaces`), a multiple of 4; 0 adds none. Ours, for towers that do not keep places.
         video_token_id: the placeholder in a prompt. The default is the first id after Qwen2's own.
         image_token_id: the same as the video's.
         projector_hidden_act: between the projector's two layers.
@@ -80,10 +81,7 @@ class DynamicVLMConfig(PreTrainedConfig):
         for name in ("budget_tokens", "max_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}: raise it")
-        if self.place_channels < 0:
-            raise ValueError(
-                f"place_channels must be 0 or more, got {self.place_channels}: 0 switches it off"
-            )
+        check_place_channels(self.place_channels)
         self._check_layer()
         if self.image_token_id is None:
             self.image_token_id = self.video_token_id

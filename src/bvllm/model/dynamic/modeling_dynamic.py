@@ -91,10 +91,12 @@ class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
         Args:
             scored: see `PruneCompressor`; no other compressor has scores.
         """
-        if self.places is not None:
-            patches = self.places(patches)
-        scores = () if scored is None else (scored,)
-        return self.compressor(patches, grids, self.config.native_grid, *scores)
+        scores = () if scored is None else (self.tell_places(scored),)
+        return self.compressor(self.tell_places(patches), grids, self.config.native_grid, *scores)
+
+    def tell_places(self, patches: Tensor) -> Tensor:
+        """(F, N, C) -> (F, N, C), each patch with its place where the configuration asks for it."""
+        return patches if self.places is None else self.places(patches)
 
     def project(self, features: Tensor, seconds: Tensor | None = None) -> Tensor:
         """(K, C) compressed features -> (K, D); with a clock, the time of each, (K,), is added."""
@@ -248,6 +250,10 @@ class DynamicVLMForConditionalGeneration(SavesCard, AnswersText, DynamicVLMPreTr
     def compress(self, patches: Tensor, grids: list[Grid], scored: Tensor | None = None) -> list[Compressed]:
         """See `DynamicVLMModel.compress`."""
         return self.model.compress(patches, grids, scored)
+
+    def tell_places(self, patches: Tensor) -> Tensor:
+        """See `DynamicVLMModel.tell_places`."""
+        return self.model.tell_places(patches)
 
     def project(self, features: Tensor, seconds: Tensor | None = None) -> Tensor:
         """See `DynamicVLMModel.project`."""

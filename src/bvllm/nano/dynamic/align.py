@@ -58,7 +58,7 @@ def align_cells(
     seed: int = 0,
     control: Control | None = None,
 ) -> None:
-    """Train the projector, and what tells of places, in place.
+    """Train the projector, and what adds places, in place.
 
     Args:
         where: what tells of places, as the LLM was warmed up with it.
@@ -86,9 +86,8 @@ def align_cells(
     words = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
     if not loop.step:
         some = torch.from_numpy(rng.integers(0, len(bank.frames), SETTLED))
-        patches = bank.patches[some].float()
         with torch.no_grad():
-            patches = patches if places_of is None else places_of(patches)
+            patches = model.model.tell_places(bank.patches[some].float())
         settle(projector, patches.flatten(0, 1), words.variance**0.5)
     for _ in loop:
         rows = rng.integers(0, len(bank.frames), frames)

@@ -39,7 +39,7 @@ def build_dynamic(
     seed: int,
     compressor: str = "pool",
 ) -> DynamicVLMForConditionalGeneration:
-    """A dynamic-nano whose tower, LLM and clock are warmed up; the projector starts from noise."""
+    """A dynamic-nano whose tower, LLM and clock are warmed up; places and projector start from noise."""
     torch.manual_seed(seed)
     model = DynamicVLMForConditionalGeneration(dynamic_nano_config(tokenizer, compressor=compressor))
     model.model.vision_tower.load_state_dict(tower.state_dict())
