@@ -114,7 +114,7 @@ def variants(found: Found) -> None:
         eos_token_id=tokenizer.eos_token_id,
         video_token_id=processor.video_token_id,
     ).to_dict()
-    base["place_channels"] = 0  # older commits know of none
+    base |= {"place_channels": 0, "second_choices": 0.0}  # older commits know of neither
     for name in QUICK_VARIANTS if found.quick else VARIANTS:
         torch.manual_seed(0)
         config = BVLLMConfig(**base | BASE | VARIANTS[name])

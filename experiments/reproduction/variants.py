@@ -13,7 +13,13 @@ from experiments.reproduction.at_inference import AtInference
 
 # What every variant shares unless it says otherwise. Nano's own 512 tokens hold all that its frames give, so
 # nothing would have to be balanced; 64 is as many as a single frame has patches.
-BASE: dict[str, object] = {"num_selected_frames": 16, "tokens_per_frame": 8, "budget_tokens": 64}
+# The paper's queries do not take second choices; places are nano's tower's need, in every variant alike.
+BASE: dict[str, object] = {
+    "num_selected_frames": 16,
+    "tokens_per_frame": 8,
+    "budget_tokens": 64,
+    "second_choices": 0.0,
+}
 PATCHES = 64
 
 Change = tuple[str, object]

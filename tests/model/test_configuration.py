@@ -16,7 +16,7 @@ def test_the_defaults_are_the_paper():
     assert config.choice == "gumbel"
     slots = config.select_frames, config.merge_frames, config.sample_tokens, config.merge_tokens
     assert slots == ("qformer", "similar", "qformer", "bipartite")
-    assert config.time_channels == config.place_channels == config.certainty == 0
+    assert config.time_channels == config.place_channels == config.certainty == config.second_choices == 0
     assert not config.adaptive_tokens
 
 
@@ -34,6 +34,7 @@ def test_the_defaults_are_the_paper():
         ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5: the paper tries 0.5, 0.75 and 1"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1, got 0: raise it"),
         ({"num_selected_frames": 0}, "num_selected_frames must be at least 1, got 0"),
+        ({"second_choices": 1.1}, r"second_choices must lie in \[0, 1\], got 1.1"),
         ({"certainty": 1.0}, r"certainty must lie in \[0, 1\), got 1.0: 0 keeps all chosen frames"),
         (
             {"adaptive_tokens": True, "token_sampler": "pool"},

@@ -206,6 +206,8 @@ OPTIONS = [
     {"adaptive_tokens": True, "budget_tokens": 12},
     {"adaptive_tokens": True, "budget_tokens": 1},
     {"certainty": 0.9},
+    {"second_choices": 0.2},
+    {"second_choices": 0.2, "merge_frames": False},
     {"certainty": 0.9, "merge_frames": False},
     {"frame_feature": "cls_mean"},
     {"clock": False},

@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.qformer import QFormerOutput
-from bvllm.stages.select_frames import FrameSelector, choose
+from bvllm.stages.select_frames import FrameSelector, choose, select, take_second_choices
 
 from .parts import QUERIES, READERS, STATES, WIDTH, a_question, ragged
 
@@ -132,3 +135,39 @@ def call(**changes):
 def test_messages(wrong, says):
     with pytest.raises(ValueError, match=says):
         wrong()
+
+
+def test_queries_that_agree_take_second_choices():
+    """Three queries are after one scene, frames 2 to 4; the fourth is after another, which is far weaker."""
+    logits = torch.full((4, 8), -9.0)
+    logits[:3, 2:5] = torch.tensor([[4.0, 5.0, 3.9], [4.1, 6.0, 4.0], [4.0, 5.5, 4.0]])
+    logits[3, 6] = 1.0
+    seconds = torch.arange(8.0)
+    chosen = select(logits, seconds, merging=SimilarFrameMerging())
+    assert chosen.frames.tolist() == [3, 6]
+    spread = select(logits, seconds, merging=SimilarFrameMerging(), second_choices=0.1)
+    assert spread.frames.tolist() == [2, 3, 4, 6]
+    assert spread.weights.argmax(-1).tolist() == [2, 3, 4, 6]
+    # Nothing else is strong enough, so a query that is left over still agrees with another.
+    logits = torch.cat([logits, logits[:1]])
+    again = select(logits, seconds, merging=SimilarFrameMerging(), second_choices=0.1)
+    assert again.frames.tolist() == [2, 3, 4, 6]
+    assert again.size.sum() == 5
+    # With one query there is no second choice, and a soft choice is left alone.
+    assert select(logits, seconds, keep=1, second_choices=0.1).frames.tolist() == [3]
+    soft = select(logits, seconds, mode="softmax", second_choices=0.1).weights
+    assert torch.equal(soft, select(logits, seconds, mode="softmax").weights)
+
+
+@given(st.integers(1, 6), st.integers(1, 12), st.floats(0.01, 1.0), st.integers(0, 1000))
+def test_second_choices_only_add_frames(queries, frames, least, seed):
+    torch.manual_seed(seed)
+    logits = 3 * torch.randn(queries, frames)
+    before, after = (
+        set(S.argmax(-1).tolist())
+        for S in (choose(logits), take_second_choices(choose(logits), logits, least))
+    )
+    assert before <= after
+    strength = logits.softmax(-1).mean(0)
+    assert all(strength[frame] >= least * strength.max() for frame in after - before)
+    assert len(after) <= queries

@@ -109,6 +109,9 @@ class BVLLMConfig(PreTrainedConfig):
             one. All but "cls" are made of the patches of `vision_feature_layer`.
         certainty: L*-free selection: of the frames that the queries point at, those stay of which one is at
             least this sure, relative to the surest; L* is only the most. 0 is the paper's, all stay.
+        second_choices: queries that agree with a surer one choose the strongest frames that nobody chose, if
+            these are at least so strong, relative to the strongest (see `take_second_choices`); 0 is the
+            paper's, queries that agree merge. At inference, and in training where the selector is frozen.
         choice: how frames are chosen in training; at inference always the arg-max.
         merge_frames: "similar" (Sec. 3.3), "released" (as the authors' code has it), or "none": queries that
             agree spend their tokens twice. True and False are the older names of the first and the last.
@@ -146,7 +149,7 @@ class BVLLMConfig(PreTrainedConfig):
         (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 tries gamma 0.5, 0.75 and 1 at a theta of
         768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
         levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `place_channels`,
-        `clock`, `certainty`, `adaptive_tokens` and "cls_mean" are ours.
+        `clock`, `certainty`, `second_choices`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
         >>> BVLLMConfig(num_selected_frames=16, select_frames="uniform").budget
@@ -175,6 +178,7 @@ class BVLLMConfig(PreTrainedConfig):
     select_frames: str = "qformer"
     frame_feature: str = "cls"
     certainty: float = 0.0
+    second_choices: float = 0.0
     choice: str = "gumbel"
     merge_frames: str | bool = "similar"
     sample_tokens: str = "qformer"
@@ -368,6 +372,10 @@ class BVLLMConfig(PreTrainedConfig):
             raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper tries 0.5, 0.75 and 1")
         if not 0 <= self.certainty < 1:
             raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
+        if not 0 <= self.second_choices <= 1:
+            raise ValueError(
+                f"second_choices must lie in [0, 1], got {self.second_choices}: 0 leaves all as it was"
+            )
         if self.tokens_policy != NONE and self.sample_tokens == "pool":
             raise ValueError(
                 f'tokens_policy must be "none" with sample_tokens="pool", got {self.tokens_policy!r}: '

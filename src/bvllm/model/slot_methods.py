@@ -62,7 +62,12 @@ def _selection(
     choice: Any = config.choice if parts.training else "hard"  # one of its names: the configuration checks
     _check_queries("num_selected_frames", config.num_selected_frames, parts.frame_selector, fewer=True)
     return LearnedSelection(
-        parts.frame_selector, config.num_selected_frames, choice, config.tau, config.certainty
+        parts.frame_selector,
+        config.num_selected_frames,
+        choice,
+        config.tau,
+        config.certainty,
+        config.second_choices,
     )
 
 

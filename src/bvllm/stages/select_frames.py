@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from bvllm.primitives.assignment import DROP, Assignment
-from bvllm.primitives.choice import TAU, Mode, choose
+from bvllm.primitives.choice import TAU, Mode, choose, strongest
 from bvllm.primitives.positions import relative_position_features
 from bvllm.stages.merge_frames import SimilarFrameMerging, order_by_time
 from bvllm.stages.method import Lands, Slot
@@ -131,7 +131,7 @@ class LearnedSelection:
         queries: L*, how many of its queries may choose at most.
         mode: how they choose: "hard" at inference, softly in training.
         tau: temperature of a soft choice.
-        certainty: see `select`.
+        certainty, second_choices: see `select`.
     """
 
     selector: nn.Module
@@ -139,6 +139,7 @@ class LearnedSelection:
     mode: Mode = "hard"
     tau: float = TAU
     certainty: float = 0.0
+    second_choices: float = 0.0
 
     def select(
         self,
@@ -165,6 +166,7 @@ class LearnedSelection:
                 mode=self.mode,
                 tau=self.tau,
                 certainty=self.certainty,
+                second_choices=self.second_choices,
             )
             for b, clip in enumerate(clips)
         ]
@@ -179,6 +181,7 @@ def select(
     mode: Mode = "hard",
     tau: float = TAU,
     certainty: float = 0.0,
+    second_choices: float = 0.0,
     generator: Generator | None = None,
 ) -> FrameSelection:
     """Sec. 3.2 and 3.3 for one clip: choose, put in the order of time, merge what is the same.
@@ -191,6 +194,8 @@ def select(
         mode, tau, generator: see `choose`.
         certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
             number of frames follows from the question, and the number of queries is only the most.
+        second_choices: what `take_second_choices` is given where queries choose hard; 0 leaves them as they
+            chose.
 
     Returns:
         Rows in the order of the frames they stand on.
@@ -204,6 +209,8 @@ def select(
     if keep is not None and keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}: raise budget.frames")
     S = choose(logits[:keep], tau=tau, mode=mode, generator=generator)
+    if second_choices and mode == "hard":
+        S = take_second_choices(S, logits[:keep], second_choices)
     order = order_by_time(S, seconds)
     S = S[order]
     plan = Assignment.identity(len(S), S.device) if merging is None else merging.assign(S)
@@ -220,6 +227,48 @@ def select(
     rows = rows[scores[rows] >= certainty * scores.max()]
     frames = frames[rows]
     return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
+
+
+@torch.no_grad()
+def take_second_choices(S: Tensor, logits: Tensor, least: float) -> Tensor:
+    """Let queries that agree with a surer one choose the strongest frames that nobody chose.
+
+    Queries that are after one scene of a long video all point at its best frame: 31 of 32 are spent on
+    nothing, and neither the scene's beginning nor its end is seen. The strength of a frame is the mean weight
+    that the queries give it: frames like the chosen ones come first, then other scenes if they come close.
+
+    Args:
+        S: (L, T) one-hot rows.
+        logits: (L, T) what every query thinks of every frame.
+        least: a frame is strong enough that has this share of the strongest one's strength, in (0, 1].
+
+    Returns:
+        (L, T) one-hot rows; as many as came.
+
+    Source: ours. In the paper queries that agree merge (Sec. 3.3), and what they might have shown is lost.
+
+    Example:
+        >>> logits = torch.tensor([[5.0, 4.0, 0.0], [5.0, 4.0, 0.0]])
+        >>> take_second_choices(choose(logits), logits, 0.1).argmax(-1).tolist()
+        [0, 1]
+    """
+    weights = logits.float().softmax(dim=-1)
+    strength, chosen = weights.mean(dim=0), S.argmax(dim=-1)
+    own = weights.gather(1, chosen[:, None])[:, 0]
+    taken: set[int] = set()
+    spare = []
+    for query in own.argsort(descending=True, stable=True).tolist():
+        frame = int(chosen[query])
+        if frame in taken:
+            spare.append(query)
+        taken.add(frame)
+    enough = int((strength >= least * strength.max()).sum())
+    free = [t for t in strongest(strength, enough).tolist() if t not in taken]
+    moved = S.clone()
+    for query, frame in zip(spare, free):
+        moved[query] = 0
+        moved[query, frame] = 1
+    return moved
 
 
 def pad_clips(frames: Sequence[Tensor], seconds: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -36,9 +36,9 @@ class ModelSettings:
         qformer: of an InstructBLIP, for both Q-Formers.
         qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
-        tau, gamma, frame_feature, certainty, choice, select_frames, merge_frames, sample_tokens,
-            merge_tokens, tokens_policy, time_channels, place_channels, clock, vision_feature_layer: see
-            `BVLLMConfig`.
+        tau, gamma, frame_feature, certainty, second_choices, choice, select_frames, merge_frames,
+            sample_tokens, merge_tokens, tokens_policy, time_channels, place_channels, clock,
+            vision_feature_layer: see `BVLLMConfig`.
         adaptive_tokens: the older name of `tokens_policy="even"`.
     """
 
@@ -53,6 +53,7 @@ class ModelSettings:
     gamma: float = 0.75
     frame_feature: Literal["cls", "mean", "max", "qformer", "cls_mean"] = "cls"
     certainty: float = 0.0
+    second_choices: float = 0.0
     choice: Literal["gumbel", "softmax"] = "gumbel"
     select_frames: str = "qformer"
     merge_frames: str = "similar"
