@@ -347,3 +347,9 @@ def test_where_patches_lie_reaches_the_tokens():
     assert (tokens(patches) - tokens(turned)).abs().max() > 1e-3
     model.places = None
     torch.testing.assert_close(tokens(patches), tokens(turned), atol=1e-4, rtol=0)
+
+
+def test_new_places_are_as_large_as_patches():
+    model = tiny.backbone(place_channels=16)
+    told = model.tell_places(torch.zeros(1, 16, 16))
+    assert told.std().item() == pytest.approx(1.0, abs=0.35)

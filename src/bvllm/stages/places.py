@@ -32,6 +32,10 @@ class PatchPlaces(nn.Module):
         columns: patches in a row of the grid.
         prefix: tokens that the tower gives in front of the patches, such as [CLS], where they are kept.
 
+    Attributes:
+        spread: standard deviation of new weights, by which places are about as large as patches of variance
+            1. From weights as small as other layers' the embedded model took 30 minutes to make them larger.
+
     Raises:
         ValueError: P does not fit, or the patches do not fill rows of `columns`.
 
@@ -48,6 +52,7 @@ class PatchPlaces(nn.Module):
         if columns < 1 or count % columns:
             raise ValueError(f"columns must divide the {count} patches of a frame, got {columns}")
         self.proj = nn.Linear(place_channels, channels)
+        self.spread = (2 / place_channels) ** 0.5
         self.place_channels, self.count, self.columns, self.prefix = place_channels, count, columns, prefix
 
     def forward(self, patches: Tensor) -> Tensor:
