@@ -8,6 +8,7 @@ import pytest
 
 import bvllm
 from bvllm.common.cancelling import Cancellation, Cancelled
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.index import IndexFolder
 from bvllm.inference.session import Session
@@ -43,7 +44,7 @@ def engine(loaded, tmp_path_factory):
 
 
 def asked(text="which colour is the star?", tokens=64):
-    return Asked(Question.parse(text), 1.0, 0.0, None, Budget(tokens, 32), MethodNames(), 48)
+    return Asked(Question.parse(text), 1.0, 0.0, None, Budget(tokens, 32), MethodNames(), ANSWER_TOKENS)
 
 
 def found(video):

@@ -29,7 +29,7 @@ def nano(vocabulary: int, *, pad_token_id: int, eos_token_id: int, video_token_i
         budget_tokens=512,
         time_channels=32,
         place_channels=NANO_PLACES,
-        second_choices=0.1,
+        second_choices=0.2,
         video_token_id=video_token_id,
         image_token_id=video_token_id,
         tie_word_embeddings=True,

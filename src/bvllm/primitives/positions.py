@@ -94,8 +94,8 @@ def grid_position_features(rows: int, columns: int, channels: int) -> Tensor:
     arXiv 2005.12872).
 
     Example:
-        >>> grid_position_features(1, 2, channels=4).round(decimals=2).tolist()
-        [[0.0, 1.0, -0.71, 0.71], [0.0, 1.0, 0.71, 0.71]]
+        >>> (grid_position_features(1, 2, channels=4) * 2**0.5).round().int().tolist()
+        [[0, 1, -1, 1], [0, 1, 1, 1]]
     """
     if channels < 0:
         raise ValueError(f"channels must be 0 or more, got {channels}: 0 switches positions off")

@@ -50,7 +50,9 @@ class PatchPlaces(nn.Module):
         if not place_channels:
             raise ValueError("place_channels must be at least 4, got 0: build no such module")
         if columns < 1 or count % columns:
-            raise ValueError(f"columns must divide the {count} patches of a frame, got {columns}")
+            raise ValueError(
+                f"columns must divide the {count} patches of a frame, got {columns}: pass the grid's width"
+            )
         self.proj = nn.Linear(place_channels, channels)
         self.spread = (2 / place_channels) ** 0.5
         self.place_channels, self.count, self.columns, self.prefix = place_channels, count, columns, prefix
