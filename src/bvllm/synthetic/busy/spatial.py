@@ -125,7 +125,7 @@ def reading(rng: np.random.Generator, scene: Scene) -> Found | None:
     if rng.random() < 0.5 and sum(t.colour == sign.colour for t in signs) == 1:
         return f"what does the {sign.colour} sign say?", label, wrong, [sign]
     names = Counter(t.name for t in scene.shapes)
-    still = [t for t in scene.things if not t.arrives and t.velocity == (0.0, 0.0)]
+    still = at_rest(scene)
     for side in shuffled(rng, list(SIDES)):
         for thing in shuffled(rng, [t for t in still if not t.is_sign and names[t.name] == 1]):
             if _nearest(thing, [t for t in still if t.is_sign or t is thing], SIDES[side]) is sign:
@@ -155,7 +155,7 @@ def region(rng: np.random.Generator, scene: Scene) -> Found | None:
 
     The options are things of one size: what is large is alone more often.
     """
-    things = [t for t in scene.shapes if not t.arrives and t.velocity == (0.0, 0.0)]
+    things = [t for t in at_rest(scene) if not t.is_sign]
     cells = Counter(cell_of(t.x, t.y) for t in things)
     known = unmistakable(things)
     sizes = Counter(t.size_word for t in known)
