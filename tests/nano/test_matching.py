@@ -12,7 +12,8 @@ from bvllm.model.connectors import LlamaVidConfig
 from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
-from bvllm.nano.matching import match_loss, match_tokens, pair, told_of
+from bvllm.nano.matching import match_loss, match_tokens, told_of
+from bvllm.nano.pairing import pair
 from bvllm.nano.steps import clips
 from bvllm.nano.tellings import Tellings
 

@@ -6,7 +6,7 @@ import torch
 
 from bvllm.nano.feature_cache import FeatureCache, needle_key
 from bvllm.nano.frame_dataset import FrameDataset
-from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, wanted_frames
+from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, selection_loss, wanted_frames
 from bvllm.synthetic.needles import Caption, Picture, Sticker
 from bvllm.types import FrameSelection
 from tests.nano.handmade import ABSENT, BOTH, STAR, WORD, example
@@ -24,6 +24,33 @@ def test_with_several_needles_each_query_goes_to_its_nearest():
 def test_where_nothing_is_asked_for_queries_spread():
     assert wanted_frames(example(ABSENT), 4).tolist() == [1, 3, 6, 8]
     assert wanted_frames(example(ABSENT), 10).tolist() == list(range(10))
+
+
+def asked_of(needles, queries=4):
+    one = example(needles)
+    return TrainingClip(one, torch.arange(10), wanted_frames(one, queries), [])
+
+
+def peaks(*frames, height=20.0):
+    """Queries that each like one of ten frames alone."""
+    return height * torch.nn.functional.one_hot(torch.tensor(frames), 10).float()
+
+
+def test_queries_may_share_the_asked_frames_in_any_order():
+    # The frames asked for are 2, 7 and 8; four queries, so at most two may choose the same.
+    for frames in ((2, 7, 8, 2), (8, 2, 7, 7), (7, 8, 8, 2)):
+        assert selection_loss(peaks(*frames), asked_of(BOTH)).item() < 1e-3
+
+
+@pytest.mark.parametrize("frames", [(2, 2, 2, 2), (7, 7, 7, 8), (2, 7, 8, 4)])
+def test_queries_that_leave_an_asked_frame_out_pay(frames):
+    assert selection_loss(peaks(*frames), asked_of(BOTH)).item() > 4
+
+
+def test_where_nothing_is_asked_for_each_query_has_a_frame_of_its_own():
+    clip = asked_of(ABSENT)
+    assert selection_loss(peaks(*clip.target.tolist()), clip).item() < 1e-3
+    assert selection_loss(peaks(*clip.target.flip(0).tolist()), clip).item() > 4
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def make(
     ] = "plain",
     tasks: Annotated[
         str | None,
-        typer.Option(help="Tasks apart by commas; all but duration and beside if left out."),
+        typer.Option(
+            help="Tasks apart by commas; duration, beside, changed, speed and description only if named."
+        ),
     ] = None,
     haystack: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from bvllm.model.clock import ClockTable
 from bvllm.model.language import build_head, embedding_name, finish_logits
 from bvllm.model.packing import infer_mask
-from bvllm.stages.places import PatchPlaces
+from bvllm.stages.places import PlaceProjection
 
 
 class VideoPreTrainedModel(PreTrainedModel):
@@ -35,8 +35,8 @@ class VideoPreTrainedModel(PreTrainedModel):
             init.zeros_(module.weight)
             return
         super()._init_weights(module)
-        if isinstance(module, PatchPlaces):  # its children come first
-            init.normal_(module.proj.weight, std=module.spread)
+        if isinstance(module, PlaceProjection):
+            init.normal_(module.weight, std=module.spread)
 
     def enable_input_require_grads(self) -> None:
         """Let gradients start at the text embeddings, for adapters under activation checkpointing.

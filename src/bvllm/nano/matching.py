@@ -16,7 +16,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
@@ -28,6 +27,7 @@ from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.pairing import pair
 from bvllm.nano.steps import TrainingClip, clips, question_tokens
 from bvllm.nano.tellings import Tellings
 from bvllm.nano.tuning import free_only
@@ -40,7 +40,6 @@ BUSY = 0.85  # share of busy examples
 SECONDS = (8.0, 40.0)
 ASKED_WEIGHT = 4.0  # of a thing that the question is about, beside any other
 EMPTY_WEIGHT = 0.1  # of a token that no thing is left for
-FIRST = 1e6  # off the cost of things that are paired first
 
 
 def told_of(clip: TrainingClip, time: int) -> tuple[list[Told], int]:
@@ -57,24 +56,6 @@ def told_of(clip: TrainingClip, time: int) -> tuple[list[Told], int]:
     first = [t for t in there if id(t) in about or t is anchor]
     rest = [t for t in there if not (id(t) in about or t is anchor)]
     return [told_thing(shown.scene, t, age) for t in (*first, *rest)], len(first)
-
-
-def pair(cost: NDArray[np.float32], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which token tells of which thing: the cheapest pair, then the cheapest of what is left, and so on.
-
-    Args:
-        cost: (R, things).
-        first: how many things are paired before all others.
-    """
-    left = cost.astype(np.float64)
-    left[:, :first] -= FIRST
-    rows, columns = [], []
-    for _ in range(min(left.shape)):
-        row, column = np.unravel_index(left.argmin(), left.shape)
-        rows.append(row)
-        columns.append(column)
-        left[row, :], left[:, column] = np.inf, np.inf
-    return np.array(rows, np.int64), np.array(columns, np.int64)
 
 
 def match_tokens(

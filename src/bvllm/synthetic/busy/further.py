@@ -1,4 +1,4 @@
-"""Ask further questions about busy videos: how long a scene lasts, and what stands beside what comes later.
+"""Ask further questions about busy videos: how long, how fast, what changes, what it all looks like.
 
 They are asked where they are named alone (`bvllm world make --tasks`): no embedded model was trained on
 them, so they show what a model does with a question of a kind that it does not know. Their words are not in
@@ -6,14 +6,19 @@ the embedded models' tokenizer.
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 
+from bvllm.common.text import format_clock
 from bvllm.synthetic.busy import evidence
 from bvllm.synthetic.busy.compose import LONGEST, SHORTEST
 from bvllm.synthetic.busy.phrases import SAYS
-from bvllm.synthetic.busy.spatial import at_rest, beside, named, shuffled
+from bvllm.synthetic.busy.spatial import at_rest, beside, named, shuffled, unmistakable
 from bvllm.synthetic.busy.tasks import BUSY_TASKS, Asker, BusyTask, Plan, Shown, place_of
-from bvllm.synthetic.draft import Question, shuffle_options
+from bvllm.synthetic.busy.things import Scene, Thing, cell_of
+from bvllm.synthetic.draft import OPTIONS, Question, shuffle_options
 from bvllm.synthetic.sampling import pick
+
+FASTER = 1.3  # the fastest thing is at least so many times as fast as the next
 
 
 def _duration(plan: Plan) -> Asker | None:
@@ -60,5 +65,120 @@ def _beside_late(plan: Plan) -> Asker | None:
     return ask
 
 
-FURTHER_TASKS: dict[str, BusyTask] = {"duration": _duration, "beside": _beside_late}
+def _changed(plan: Plan) -> Asker | None:
+    """What is other at one moment than at another: what comes, or what moves.
+
+    Each of two things is said to come, and to move, so that neither names nor verbs tell which is right.
+    """
+    comes = bool(plan.rng.random() < 0.5)
+    scene = plan.scene("arrival" if comes else "mover")
+    if scene is None:
+        return None
+    changes = [t for t in scene.shapes if t.arrives or t.velocity != (0.0, 0.0)]
+    stays = [t for t in unmistakable(at_rest(scene)) if not t.is_sign]
+    if len(changes) != 1 or not stays:
+        return None
+    plan.keep([scene])
+    pair = (changes[0], stays[int(plan.rng.integers(len(stays)))])
+    verbs = ("comes", "moves") if comes else ("moves", "comes")
+    said = [f"the {thing.name} {verb}" for thing in pair for verb in verbs]
+    options, right = shuffle_options(plan.rng, said[0], said[1:])
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        at = shown[place_of(scene, shown)]
+        stem = f"what changes between {format_clock(int(at.start))} and {format_clock(int(at.end) - 1)}?"
+        told = (
+            evidence.of_arrival(at.start, pair[:1])
+            if comes
+            else evidence.of_motion(scene, pair[0], at.start, at.end)
+        )
+        return Question("changed", stem, options, right, told, (place_of(scene, shown),), about=pair)
+
+    return ask
+
+
+def _speed(plan: Plan) -> Asker | None:
+    """In which of four scenes a thing moves fastest.
+
+    Things that move go equally far in every scene (`compose.TRAVEL`), so the shortest scene has the fastest.
+    """
+    scenes: list[Scene] = []
+    for _ in range(2 * OPTIONS):
+        scene = plan.scene("mover")
+        if scene is not None and not any(set(scene.labels) & set(other.labels) for other in scenes):
+            scenes.append(scene)
+    scenes.sort(key=lambda scene: scene.seconds)
+    slower = [s for s in scenes if s.seconds - 1 >= FASTER * (scenes[0].seconds - 1)][: OPTIONS - 1]
+    if len(slower) < OPTIONS - 1 or sum(s.seconds for s in (scenes[0], *slower)) > plan.room:
+        return None
+    fastest = scenes[0]
+    movers = [t for t in fastest.shapes if t.velocity != (0.0, 0.0)]
+    if len(movers) != 1:
+        return None
+    plan.keep(*[[scene] for scene in (fastest, *slower)])
+    options, right = shuffle_options(plan.rng, str(fastest.anchor), [str(s.anchor) for s in slower])
+    stem = f"in the scene of which of the signs {', '.join(options)} does a thing move fastest?"
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        at = shown[place_of(fastest, shown)]
+        told = evidence.of_motion(fastest, movers[0], at.start, at.end)
+        places = tuple(sorted(place_of(scene, shown) for scene in (fastest, *slower)))
+        return Question("speed", stem, options, right, told, places, about=(movers[0],))
+
+    return ask
+
+
+def _description(plan: Plan) -> Asker | None:
+    """Which description of a scene is right: two things, their colours and their places.
+
+    The wrong ones exchange the colours, the places, or both: each says what the others say, in another order.
+    """
+    scene = plan.scene("mixed")
+    if scene is None:
+        return None
+    known = [t for t in unmistakable(at_rest(scene)) if not t.is_sign]
+    names = {thing.name for thing in scene.things}
+    pairs = [(a, b) for a, b in permutations(known, 2) if _differ(a, b) and not _exchanged(a, b) & names]
+    if not pairs:
+        return None
+    plan.keep([scene])
+    one, other = pairs[int(plan.rng.integers(len(pairs)))]
+    colours, places = (one.colour, other.colour), (evidence.where(one), evidence.where(other))
+    said = [
+        f"{c} {one.shape} {p}, {d} {other.shape} {q}"
+        for c, d in (colours, colours[::-1])
+        for p, q in (places, places[::-1])
+    ]
+    options, right = shuffle_options(plan.rng, said[0], said[1:])
+    stem = pick(plan.rng, SAYS).format(scene.anchor) + "which description is right?"
+
+    def ask(shown: Sequence[Shown]) -> Question:
+        place = place_of(scene, shown)
+        told = evidence.at(shown[place].start, "")
+        return Question("description", stem, options, right, told, (place,), about=(one, other))
+
+    return ask
+
+
+def _differ(one: Thing, other: Thing) -> bool:
+    """Whether two things have neither shape, colour nor part of the frame in common."""
+    return (
+        one.shape != other.shape
+        and one.colour != other.colour
+        and cell_of(one.x, one.y) != cell_of(other.x, other.y)
+    )
+
+
+def _exchanged(one: Thing, other: Thing) -> set[str]:
+    """The names of two things that exchanged their colours."""
+    return {f"{other.colour} {one.shape}", f"{one.colour} {other.shape}"}
+
+
+FURTHER_TASKS: dict[str, BusyTask] = {
+    "duration": _duration,
+    "beside": _beside_late,
+    "changed": _changed,
+    "speed": _speed,
+    "description": _description,
+}
 EVERY_TASK: dict[str, BusyTask] = {**BUSY_TASKS, **FURTHER_TASKS}
