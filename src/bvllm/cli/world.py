@@ -1,6 +1,8 @@
 """`bvllm world`: make the synthetic needle-in-a-haystack video world."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +35,9 @@ def make(
         Literal["train", "val", "test"], typer.Option(help="Splits share no needle combinations.")
     ],
     count: Annotated[int, typer.Option(min=1, help="How many videos.")],
-    seconds: Annotated[str, typer.Option(help="Duration of each video: 60, or a range as 8..3600.")],
+    seconds: Annotated[
+        str | None, typer.Option(help="Duration of each video: 60, or a range as 8..3600.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
     detail: Annotated[
         Literal["plain", "busy"],
@@ -49,30 +53,35 @@ def make(
         Path | None,
         typer.Option(help="Folder of real videos to hide needles in.", exists=True, file_okay=False),
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Pictures of busy scenes in place of videos; no --seconds.")
+    ] = False,
 ) -> None:
     """Make videos with needles in them, and questions about the needles."""
     with wrong_use():
-        span = duration_range(seconds)
+        if pictures and (seconds is not None or detail == "plain"):
+            raise ValueError(
+                "--pictures must stand without --seconds, beside --detail busy: a picture is one scene"
+            )
+        if seconds is None and not pictures:
+            raise ValueError("--seconds must say how long each video is, got none: pass 60, or 8..3600")
+        span = duration_range(seconds or "1")
         names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
         if names == []:
             raise ValueError(f"--tasks must name a task, got {tasks!r}: leave it out for all tasks")
     silence_libraries()
-    from bvllm.synthetic import make_world
+    from bvllm.synthetic import make_pictures, make_world
     from bvllm.video import VideoError
 
+    maker: Callable[..., Path] = (
+        make_pictures if pictures else partial(make_world, seconds=span, detail=detail)
+    )
     try:
         with progress_bar() as bar:
-            tell = None if bar is None else lambda done, total: bar("make videos", done, total)
-            path = make_world(
-                out,
-                split=split,
-                count=count,
-                seconds=span,
-                seed=seed,
-                tasks=names,
-                haystack=haystack,
-                detail=detail,
-                progress=tell,
+            what = "make pictures" if pictures else "make videos"
+            tell = None if bar is None else lambda done, total: bar(what, done, total)
+            path = maker(
+                out, split=split, count=count, seed=seed, tasks=names, haystack=haystack, progress=tell
             )
     except ValueError as error:
         raise WrongUse(str(error)) from error

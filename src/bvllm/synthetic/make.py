@@ -32,7 +32,7 @@ FRAME_RATE = 10
 CRF = 23  # x264's default quality
 LONGEST = 36_000  # seconds: ten hours
 SMALLEST = 64  # pixels: captions of smaller videos cannot be read
-_SPLIT_SEED = {"train": 1, "val": 2, "test": 3}
+SPLIT_SEED = {"train": 1, "val": 2, "test": 3}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def make_world(
             rows += made
             if progress is not None:
                 progress(done, count)
-    return _write_rows(out / f"{split}.jsonl", rows)
+    return write_rows(out / f"{split}.jsonl", rows)
 
 
 def _rotated(tasks: tuple[str, ...], places: int) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ def _in_order(jobs: list[VideoJob], workers: int) -> Generator[list[Row], None, 
         yield from executor.map(_make_video, jobs)
 
 
-def _write_rows(target: Path, rows: list[Row]) -> Path:
+def write_rows(target: Path, rows: list[Row]) -> Path:
     """Write one row a line; the file appears under its name only when it is whole."""
     scratch = target.with_name(target.name + ".part")
     lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows]
@@ -154,10 +154,8 @@ def _check(
 ) -> None:
     if detail not in TASKS_OF:
         raise ValueError(f"detail must be one of {', '.join(TASKS_OF)}, got {detail!r}: use one of these")
-    if split not in SPLITS:
-        raise ValueError(
-            f"split must be a split of the world, got {split!r}: choose from {', '.join(SPLITS)}"
-        )
+    check_split(split)
+    check_size(size)
     for name, value in (("count", count), ("questions", questions), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: use a larger number")
@@ -166,17 +164,29 @@ def _check(
             f"seconds must be an ascending range within {SHORTEST}..{LONGEST}, "
             f"got {seconds[0]:g}..{seconds[1]:g}: write LOW..HIGH"
         )
+    if tasks is not None:
+        check_tasks(tasks, TASKS_OF[detail])
+
+
+def check_split(split: str) -> None:
+    """Refuse what is no split of the world, with a ValueError."""
+    if split not in SPLITS:
+        raise ValueError(
+            f"split must be a split of the world, got {split!r}: choose from {', '.join(SPLITS)}"
+        )
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse sizes that cannot be encoded, or on which words cannot be read, with a ValueError."""
     if min(size) < SMALLEST or any(side % 2 for side in size):
         raise ValueError(
             f"size must be even and at least {SMALLEST} each way, got {size[0]}x{size[1]}: "
             "use the next larger even numbers"
         )
-    if tasks is not None:
-        check_tasks(tasks, TASKS_OF[detail])
 
 
 def _make_video(job: VideoJob) -> list[Row]:
-    rng = np.random.default_rng((job.seed, _SPLIT_SEED[job.split], job.number))
+    rng = np.random.default_rng((job.seed, SPLIT_SEED[job.split], job.number))
     low, high = np.log(job.seconds[0]), np.log(job.seconds[1])
     seconds = float(max(SHORTEST, round(float(np.exp(rng.uniform(low, high))))))
     timeline: AnyTimeline
@@ -225,18 +235,26 @@ def write_video(
     os.replace(scratch, path)
 
 
-def make_row(name: str, video: str, split: Split, timeline: AnyTimeline, question: Question) -> Row:
-    """One question as a row of the chat schema, put with its options."""
+def make_row(
+    name: str,
+    file: str,
+    split: Split,
+    timeline: AnyTimeline,
+    question: Question,
+    *,
+    kind: Literal["video", "image"] = "video",
+) -> Row:
+    """One question about a file as a row of the chat schema, put with its options."""
     letter = LETTERS[question.right]
     asked = [
-        Part(type="video", path=video),
+        Part(type=kind, path=file),
         Part(type="text", text=join_options(question.stem, question.options)),
     ]
     reply = [Part(type="text", text=f"{question.answer} ({letter})")]
     shown = [timeline.events[k] for k in question.needles]
     return Row(
         id=name,
-        video=video,
+        video=file,
         seconds=timeline.seconds,
         split=split,
         task=question.task,

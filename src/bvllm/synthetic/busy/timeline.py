@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bvllm.synthetic.busy.compose import compose, random_kind, random_label
+from bvllm.synthetic.busy.compose import LONGEST, compose, random_kind, random_label
 from bvllm.synthetic.busy.draw import draw_scene_over
 from bvllm.synthetic.busy.further import EVERY_TASK
 from bvllm.synthetic.busy.tasks import Asker, Plan, Shown
@@ -102,6 +102,23 @@ def plan_busy(
         )
     shown = _arranged(plan, int(seconds))
     return BusyTimeline(seconds, shown, tuple(ask(shown) for ask in askers))
+
+
+def plan_picture(rng: np.random.Generator, task: str, source: SceneSource) -> BusyTimeline:
+    """Plan one picture: a scene at its start, and one question about it.
+
+    Args:
+        rng: decides everything but the scene.
+        task: a name from `EVERY_TASK` that needs one scene alone.
+        source: where scenes come from.
+    """
+    while True:
+        plan = Plan(rng, LONGEST, source)
+        asker = EVERY_TASK[task](plan)
+        if asker is not None:
+            [[scene]] = plan.groups
+            shown = (Shown(scene, 0.0, 1.0),)
+            return BusyTimeline(1.0, shown, (asker(shown),))
 
 
 def _arranged(plan: Plan, seconds: int) -> tuple[Shown, ...]:
