@@ -68,7 +68,7 @@ class AtInference:
 def fewer(model: BVLLMForConditionalGeneration, frames: int, tokens: int) -> BVLLMForConditionalGeneration:
     """The same trained model with some of its queries, evenly chosen: L* and R at inference (Fig. 3a).
 
-    The first ones alone would not do: each query of the selector was taught a zone of time.
+    The first ones alone would not do: queries that lie near to each other may have learned to look alike.
 
     Raises:
         ValueError: more queries are asked for than were trained.

@@ -6,7 +6,7 @@ import torch
 
 from bvllm.nano.feature_cache import FeatureCache, needle_key
 from bvllm.nano.frame_dataset import FrameDataset
-from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, selection_loss, wanted_frames
+from bvllm.nano.steps import TrainingClip, hard_selection, mix_patches, shared_frames_loss, wanted_frames
 from bvllm.synthetic.needles import Caption, Picture, Sticker
 from bvllm.types import FrameSelection
 from tests.nano.handmade import ABSENT, BOTH, STAR, WORD, example
@@ -39,18 +39,24 @@ def peaks(*frames, height=20.0):
 def test_queries_may_share_the_asked_frames_in_any_order():
     # The frames asked for are 2, 7 and 8; four queries, so at most two may choose the same.
     for frames in ((2, 7, 8, 2), (8, 2, 7, 7), (7, 8, 8, 2)):
-        assert selection_loss(peaks(*frames), asked_of(BOTH)).item() < 1e-3
+        assert shared_frames_loss(peaks(*frames), asked_of(BOTH)).item() < 1e-3
 
 
-@pytest.mark.parametrize("frames", [(2, 2, 2, 2), (7, 7, 7, 8), (2, 7, 8, 4)])
+@pytest.mark.parametrize("frames", [(2, 2, 2, 2), (2, 2, 7, 7), (7, 7, 8, 8), (7, 7, 7, 8), (2, 7, 8, 4)])
 def test_queries_that_leave_an_asked_frame_out_pay(frames):
-    assert selection_loss(peaks(*frames), asked_of(BOTH)).item() > 4
+    assert shared_frames_loss(peaks(*frames), asked_of(BOTH)).item() > 4
+
+
+def test_with_more_asked_frames_than_queries_each_query_has_one_of_its_own():
+    few = asked_of(BOTH, 2)
+    assert shared_frames_loss(peaks(8, 2), few).item() < 1e-3
+    assert shared_frames_loss(peaks(8, 8), few).item() > 4
 
 
 def test_where_nothing_is_asked_for_each_query_has_a_frame_of_its_own():
     clip = asked_of(ABSENT)
-    assert selection_loss(peaks(*clip.target.tolist()), clip).item() < 1e-3
-    assert selection_loss(peaks(*clip.target.flip(0).tolist()), clip).item() > 4
+    assert shared_frames_loss(peaks(*clip.target.tolist()), clip).item() < 1e-3
+    assert shared_frames_loss(peaks(*clip.target.flip(0).tolist()), clip).item() > 4
 
 
 @pytest.mark.parametrize(

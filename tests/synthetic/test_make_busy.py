@@ -12,6 +12,7 @@ from bvllm.evaluation.tasks import task_of
 from bvllm.synthetic import make_pictures, make_world
 from bvllm.synthetic.busy.spatial import SPATIAL
 from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.busy.timeline import fresh_scenes, plan_picture
 from tests.synthetic.test_make import decoded, differences
 
 
@@ -138,3 +139,18 @@ def test_pictures_on_the_command_line_can_be_evaluated(tmp_path, capsys):
     assert main([*made, "--detail", "busy", "--pictures"]) == 0
     assert main(["eval", "--data", str(tmp_path)]) == 0
     assert "| binding | 1 |" in capsys.readouterr().out
+
+
+def test_pictures_without_footage_leave_the_old_ones_alone(tmp_path):
+    made = make_pictures(tmp_path, split="test", count=1, seed=4, size=(96, 64))
+    before = made.read_bytes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((ValueError, OSError)):
+        make_pictures(tmp_path, split="test", count=1, seed=4, size=(96, 64), haystack=tmp_path / "empty")
+    assert made.read_bytes() == before
+
+
+def test_a_task_of_several_scenes_is_no_picture():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="that a picture answers, got 'next'"):
+        plan_picture(rng, "next", fresh_scenes(rng))

@@ -30,11 +30,13 @@ def root() -> None:
     "make", epilog=example("bvllm world make --out world --split test --count 4 --seconds 8..600 --seed 7")
 )
 def make(
-    out: Annotated[Path, typer.Option(help="Folder for SPLIT.jsonl and videos/.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for SPLIT.jsonl and videos/, or pictures/.", file_okay=False)
+    ],
     split: Annotated[
         Literal["train", "val", "test"], typer.Option(help="Splits share no needle combinations.")
     ],
-    count: Annotated[int, typer.Option(min=1, help="How many videos.")],
+    count: Annotated[int, typer.Option(min=1, help="How many videos, or pictures.")],
     seconds: Annotated[
         str | None, typer.Option(help="Duration of each video: 60, or a range as 8..3600.")
     ] = None,
@@ -65,7 +67,7 @@ def make(
             )
         if seconds is None and not pictures:
             raise ValueError("--seconds must say how long each video is, got none: pass 60, or 8..3600")
-        span = duration_range(seconds or "1")
+        span = None if seconds is None else duration_range(seconds)
         names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
         if names == []:
             raise ValueError(f"--tasks must name a task, got {tasks!r}: leave it out for all tasks")
@@ -73,9 +75,9 @@ def make(
     from bvllm.synthetic import make_pictures, make_world
     from bvllm.video import VideoError
 
-    maker: Callable[..., Path] = (
-        make_pictures if pictures else partial(make_world, seconds=span, detail=detail)
-    )
+    maker: Callable[..., Path] = make_pictures
+    if span is not None:
+        maker = partial(make_world, seconds=span, detail=detail)
     try:
         with progress_bar() as bar:
             what = "make pictures" if pictures else "make videos"

@@ -30,7 +30,14 @@ BUCKET_FRAMES = 9000  # frames in one padded call of the selector
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """An example with its frames: which dataset rows make it up, and which frame each query should find."""
+    """An example with its frames.
+
+    Attributes:
+        rows: the dataset rows that make it up.
+        target: a frame for each query by its zone of time (`wanted_frames`): of these `oracle` is made, and
+            where nothing is asked for the selector learns them.
+        oracle: frames that are planned in the place of chosen ones.
+    """
 
     example: AnyExample
     rows: Tensor  # (T,)
@@ -43,7 +50,7 @@ Clip = TrainingClip
 
 
 def wanted_frames(example: AnyExample, queries: int) -> Tensor:
-    """For each query the frame that it should choose: the asked frame nearest to the query's zone of time.
+    """For each query the asked frame that is nearest to the query's zone of time.
 
     Query j watches over the j-th of L equal zones. With one needle all queries meet at it, with several each
     goes to its nearest, and where nothing is asked for they spread evenly over the video.
@@ -137,7 +144,7 @@ def _select_buckets(
     selections = [found[k] for k in range(len(batch))]
     losses = [torch.zeros(())]  # where frames are chosen without learning, there is nothing to teach
     if model.model.frame_selector is not None:
-        losses = [selection_loss(s.logits, c) for s, c in zip(selections, batch, strict=True)]
+        losses = [shared_frames_loss(s.logits, c) for s, c in zip(selections, batch, strict=True)]
     hits = [
         len(set(s.logits.argmax(-1).tolist()) & set(c.example.asked_frames())) > 0
         for s, c in zip(selections, batch, strict=True)
@@ -146,11 +153,11 @@ def _select_buckets(
     return selections, torch.stack(losses).mean(), torch.tensor(hits).float().mean()
 
 
-def selection_loss(logits: Tensor, clip: TrainingClip) -> Tensor:
+def shared_frames_loss(logits: Tensor, clip: TrainingClip) -> Tensor:
     """How far the queries are from the frames that are asked for: the mean cross-entropy over them.
 
-    Each query is given the key frame that it likes best, and each key frame about as many queries as any
-    other (`pair`). Which query finds what is left to them: a question that names five signs can be shared
+    Each query is given a key frame that it likes (`pair`), so that each key frame has as many queries as any
+    other, or one more. Which query finds what is left to them: a question that names five signs can be shared
     among them sign by sign. Given by zones of time instead, every query must look for all five at once, and
     at 10 minutes half of the scenes of such questions were missed. Where nothing is asked for, the queries
     spread evenly over the video, as `TrainingClip.target` has it.
@@ -161,7 +168,9 @@ def selection_loss(logits: Tensor, clip: TrainingClip) -> Tensor:
     keys, scores, target = clip.example.key_frames(), logits.float().log_softmax(dim=-1), clip.target
     if keys:
         shared = torch.tensor(keys).repeat(-(-len(logits) // len(keys)))
-        queries, places = pair(-scores.detach()[:, shared].numpy())
+        # What is left over is shared out last: otherwise a frame might be nobody's.
+        whole = len(logits) // len(keys) * len(keys)
+        queries, places = pair(-scores.detach()[:, shared].numpy(), first=whole)
         target = shared[torch.from_numpy(places[queries.argsort()])]
     return F.nll_loss(scores, target)
 

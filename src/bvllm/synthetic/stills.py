@@ -56,7 +56,11 @@ def make_pictures(
             raise ValueError(f"{name} must be at least {least}, got {value}: use a larger number")
     wanted = list(SPATIAL) if tasks is None else tasks
     check_tasks(wanted, PICTURE_TASKS)
+    if haystack is not None:
+        FootageHaystack(haystack, seed, size)  # fail here, before anything is replaced
     (out / "pictures").mkdir(parents=True, exist_ok=True)
+    for left in (out / "pictures").glob(f"busy_{split}_{seed}_*.part"):  # by a run that was killed
+        left.unlink(missing_ok=True)
     target = out / f"{split}.jsonl"
     target.unlink(missing_ok=True)  # names of pictures come again
     rows: list[Row] = []

@@ -60,4 +60,6 @@ def _subtitles(row: Row, root: Path) -> Path | None:
     return None if row.subtitles is None else video_inside(root, row.subtitles, row.id, "subtitles")
 
 
-WORLD = Task("world", "ours", "SPLIT.jsonl and videos/, as `bvllm world make` writes them", read_world)
+WORLD = Task(
+    "world", "ours", "SPLIT.jsonl and videos/ or pictures/, as `bvllm world make` writes them", read_world
+)

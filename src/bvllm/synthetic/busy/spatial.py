@@ -159,7 +159,7 @@ def region(rng: np.random.Generator, scene: Scene) -> Found | None:
     cells = Counter(cell_of(t.x, t.y) for t in things)
     known = unmistakable(things)
     sizes = Counter(t.size_word for t in known)
-    alone = [t for t in known if cells[cell_of(t.x, t.y)] == 1 and _well_inside(t)]
+    alone = [t for t in known if cells[cell_of(t.x, t.y)] == 1 and well_inside(t)]
     alone = [t for t in alone if sizes[t.size_word] >= OPTIONS]
     if not alone:
         return None
@@ -201,7 +201,7 @@ def unmistakable(things: Sequence[Thing]) -> list[Thing]:
     return [thing for thing in things if names[thing.name] == 1]
 
 
-def _well_inside(thing: Thing) -> bool:
+def well_inside(thing: Thing) -> bool:
     """Whether its centre is no closer to the border of its ninth than a thirtieth of the frame."""
     return all(min(abs(v - 1 / 3), abs(v - 2 / 3)) > 1 / 30 for v in (thing.x, thing.y))
 

@@ -16,6 +16,7 @@ from bvllm.synthetic.needles import Event
 
 LABELLED = 0.4  # share of the scenes between the asked ones that have a sign
 ASK_TRIES = 6
+PICTURE_TRIES = 1000
 # (kind, the label of its first sign or None, labels that no sign of it may carry) -> a scene.
 SceneSource = Callable[[str, str | None, frozenset[str]], Scene]
 
@@ -109,16 +110,20 @@ def plan_picture(rng: np.random.Generator, task: str, source: SceneSource) -> Bu
 
     Args:
         rng: decides everything but the scene.
-        task: a name from `EVERY_TASK` that needs one scene alone.
+        task: a name from `EVERY_TASK`, of a question that one scene answers at its start.
         source: where scenes come from.
+
+    Raises:
+        ValueError: no scene answers such a question.
     """
-    while True:
+    for _ in range(PICTURE_TRIES):
         plan = Plan(rng, LONGEST, source)
         asker = EVERY_TASK[task](plan)
         if asker is not None:
             [[scene]] = plan.groups
             shown = (Shown(scene, 0.0, 1.0),)
             return BusyTimeline(1.0, shown, (asker(shown),))
+    raise ValueError(f"task must be one that a picture answers, got {task!r}: ask it of a video")
 
 
 def _arranged(plan: Plan, seconds: int) -> tuple[Shown, ...]:
