@@ -27,7 +27,7 @@ and there are four times as many of them; those of a specific one lie where its 
 needles keep apart, so frames that follow the needles are spread, too: nearly all show one. Where as much
 footage without a needle follows, the two come apart: the frames lie between an even spread and the needles,
 a quarter of them on bare footage, and fewer of the needles are found. So the spread is in part the
-selector's own: its queries were taught zones of time then (the paper's have no such loss). The number of frames
+selector's own: its queries were taught zones of time then (the paper has no such loss). The number of frames
 follows the question, below an L* of 32. A gap is comparable at equal numbers of frames only, hence the rows
 at random.
 """
