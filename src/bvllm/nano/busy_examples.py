@@ -21,13 +21,14 @@ SHORTEST = 8.0
 WEIGHTS = {
     "relation": 2.0,
     "counting": 2.0,
-    "arrival": 1.5,
-    "motion": 1.4,
-    "reading": 1.4,
+    "arrival": 1.7,
+    "next": 1.6,
+    "reading": 1.5,
+    "motion": 1.3,
     "odd": 1.3,
     "repetition": 1.3,
-    "region": 1.2,
-    "next": 1.2,
+    "order": 1.2,
+    "binding": 0.8,
     "when": 0.4,
 }
 
