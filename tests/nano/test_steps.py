@@ -53,6 +53,11 @@ def test_with_more_asked_frames_than_queries_each_query_has_one_of_its_own():
     assert shared_frames_loss(peaks(8, 8), few).item() > 4
 
 
+def test_of_one_frame_of_a_video_the_target_alone_is_known():
+    still = TrainingClip(example(BOTH), torch.arange(1), torch.zeros(4, dtype=torch.long), [0])
+    assert shared_frames_loss(torch.zeros(4, 1), still).item() == 0
+
+
 def test_where_nothing_is_asked_for_each_query_has_a_frame_of_its_own():
     clip = asked_of(ABSENT)
     assert shared_frames_loss(peaks(*clip.target.tolist()), clip).item() < 1e-3

@@ -62,8 +62,9 @@ def make(
     """Make videos with needles in them, and questions about the needles."""
     with wrong_use():
         if pictures and (seconds is not None or detail == "plain"):
+            given = f"--detail {detail}" + (f" --seconds {seconds}" if seconds is not None else "")
             raise ValueError(
-                "--pictures must stand without --seconds, beside --detail busy: a picture is one scene"
+                f"--pictures must stand beside --detail busy and no --seconds, got {given}: each is one scene"
             )
         if seconds is None and not pictures:
             raise ValueError("--seconds must say how long each video is, got none: pass 60, or 8..3600")

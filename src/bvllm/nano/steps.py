@@ -165,12 +165,16 @@ def shared_frames_loss(logits: Tensor, clip: TrainingClip) -> Tensor:
     Args:
         logits: (L, T).
     """
-    keys, scores, target = clip.example.key_frames(), logits.float().log_softmax(dim=-1), clip.target
+    scores, target = logits.float().log_softmax(dim=-1), clip.target
+    whole_video = (
+        len(clip.rows) == clip.example.frames
+    )  # an exam may show one frame of it: `target` knows which
+    keys = clip.example.key_frames() if whole_video else []
     if keys:
         shared = torch.tensor(keys).repeat(-(-len(logits) // len(keys)))
         # What is left over is shared out last: otherwise a frame might be nobody's.
-        whole = len(logits) // len(keys) * len(keys)
-        queries, places = pair(-scores.detach()[:, shared].numpy(), first=whole)
+        alike = len(logits) // len(keys) * len(keys)
+        queries, places = pair(-scores.detach()[:, shared].numpy(), first=alike)
         target = shared[torch.from_numpy(places[queries.argsort()])]
     return F.nll_loss(scores, target)
 
