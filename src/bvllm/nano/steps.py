@@ -166,9 +166,8 @@ def shared_frames_loss(logits: Tensor, clip: TrainingClip) -> Tensor:
         logits: (L, T).
     """
     scores, target = logits.float().log_softmax(dim=-1), clip.target
-    whole_video = (
-        len(clip.rows) == clip.example.frames
-    )  # an exam may show one frame of it: `target` knows which
+    # Of a part of a video, as of a picture in an exam, `target` alone knows the frames.
+    whole_video = len(clip.rows) == clip.example.frames
     keys = clip.example.key_frames() if whole_video else []
     if keys:
         shared = torch.tensor(keys).repeat(-(-len(logits) // len(keys)))
