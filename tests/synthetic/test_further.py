@@ -39,7 +39,7 @@ def test_a_sign_is_shown_for_as_many_seconds_as_the_answer_says():
 
 def test_what_stands_beside_the_thing_that_comes_later():
     rng = np.random.default_rng(2)
-    for _ in range(12):
+    for _ in range(7):
         timeline, question = planned("beside", rng)
         shown = timeline.shown[question.needles[0]]
         scene = replace(shown.scene, pan=(0.0, 0.0))
@@ -73,7 +73,7 @@ def names_of(found):
 
 def test_what_comes_or_moves_between_two_moments():
     rng, seen = np.random.default_rng(3), Counter()
-    for _ in range(20):
+    for _ in range(10):
         timeline, question = planned("changed", rng)
         first, last = map(
             seconds_of, re.fullmatch(r"what changes between (\S+) and (\S+)\?", question.stem).groups()
@@ -92,12 +92,12 @@ def test_what_comes_or_moves_between_two_moments():
                 true.append(option)
         assert true == [question.options[question.right]]
         seen[true[0].split()[-1]] += 1
-    assert min(seen.values()) >= 4
+    assert min(seen.values()) >= 2
 
 
 def test_in_which_scene_something_moves_fastest():
     rng = np.random.default_rng(4)
-    for _ in range(16):
+    for _ in range(5):
         timeline, question = planned("speed", rng, 80)
         assert ", ".join(question.options) in question.stem
         speeds = {}
@@ -113,7 +113,7 @@ def test_in_which_scene_something_moves_fastest():
 
 def test_one_description_alone_fits_what_is_drawn():
     rng = np.random.default_rng(5)
-    for _ in range(12):
+    for _ in range(8):
         timeline, question = planned("description", rng)
         scene = timeline.shown[question.needles[0]].scene
         there = {f"{f.name} {cell_of(f.x, f.y)}" for f in measure(replace(scene, pan=(0.0, 0.0)))}

@@ -16,7 +16,7 @@ from bvllm.synthetic.needles import Event
 
 LABELLED = 0.4  # share of the scenes between the asked ones that have a sign
 ASK_TRIES = 6
-PICTURE_TRIES = 1000
+PICTURE_TRIES = 200
 # (kind, the label of its first sign or None, labels that no sign of it may carry) -> a scene.
 SceneSource = Callable[[str, str | None, frozenset[str]], Scene]
 
