@@ -13,19 +13,8 @@ from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
 from bvllm.nano.matching import match_loss, match_tokens, told_of
-from bvllm.nano.pairing import pair
 from bvllm.nano.steps import clips
 from bvllm.nano.tellings import Tellings
-
-
-def test_each_token_tells_of_one_thing_and_the_asked_come_first():
-    cost = np.array([[0.1, 5.0, 0.2], [0.3, 6.0, 0.1]], np.float32)
-    tokens, things = pair(cost, first=0)
-    assert dict(zip(tokens.tolist(), things.tolist(), strict=True)) == {0: 0, 1: 2}
-    tokens, things = pair(cost, first=2)  # the second thing is asked about, however unlike it is
-    assert dict(zip(things.tolist(), tokens.tolist(), strict=True)) == {0: 0, 1: 1}
-    tokens, things = pair(cost.T, first=1)
-    assert len(set(tokens.tolist())) == len(set(things.tolist())) == 2
 
 
 def test_what_the_question_is_about_is_told_first(busy_model, busy_bank, world_tokenizer):

@@ -195,11 +195,7 @@ def _make_video(job: VideoJob) -> list[Row]:
     else:
         timeline = plan_video(rng, job.split, seconds, list(job.tasks), questions=job.questions)
     hay_seed = int(rng.integers(2**31))
-    haystack: Haystack = (
-        FootageHaystack(job.haystack, hay_seed, job.size)
-        if job.haystack
-        else DrawnHaystack(hay_seed, job.size)
-    )
+    haystack = haystack_of(job.haystack, hay_seed, job.size)
     kind = "" if job.detail == "plain" else f"{job.detail}_"
     name = f"{kind}{job.split}_{job.seed}_{job.number:05d}"
     write_video(job.folder / "videos" / f"{name}.mp4", timeline, haystack, job.size)
@@ -207,6 +203,11 @@ def _make_video(job: VideoJob) -> list[Row]:
         make_row(f"{name}_{k}", f"videos/{name}.mp4", job.split, timeline, q)
         for k, q in enumerate(timeline.questions)
     ]
+
+
+def haystack_of(folder: Path | None, seed: int, size: tuple[int, int]) -> Haystack:
+    """What needles and scenes are hidden in: real clips of a folder, or drawn footage."""
+    return FootageHaystack(folder, seed, size) if folder else DrawnHaystack(seed, size)
 
 
 def write_video(

@@ -1,4 +1,7 @@
-"""Write pictures of busy scenes, and beside them one JSONL row per question."""
+"""Write pictures of busy scenes, and beside them one JSONL row per question.
+
+`pictures.py` has nothing to do with it: it draws what the plain world inserts into videos.
+"""
 
 import os
 from collections.abc import Callable
@@ -9,9 +12,7 @@ import numpy as np
 from bvllm.data.chat import Row
 from bvllm.synthetic.busy.spatial import SPATIAL
 from bvllm.synthetic.busy.timeline import fresh_scenes, plan_picture
-from bvllm.synthetic.footage import FootageHaystack
-from bvllm.synthetic.haystack import DrawnHaystack, Haystack
-from bvllm.synthetic.make import SPLIT_SEED, check_size, check_split, make_row, write_rows
+from bvllm.synthetic.make import SPLIT_SEED, check_size, check_split, haystack_of, make_row, write_rows
 from bvllm.synthetic.tasks import check_tasks
 from bvllm.synthetic.vocabulary import Split
 
@@ -56,8 +57,7 @@ def make_pictures(
             raise ValueError(f"{name} must be at least {least}, got {value}: use a larger number")
     wanted = list(SPATIAL) if tasks is None else tasks
     check_tasks(wanted, PICTURE_TASKS)
-    if haystack is not None:
-        FootageHaystack(haystack, seed, size)  # fail here, before anything is replaced
+    haystack_of(haystack, seed, size)  # fail here, before anything is replaced
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     for left in (out / "pictures").glob(f"busy_{split}_{seed}_*.part"):  # by a run that was killed
         left.unlink(missing_ok=True)
@@ -68,9 +68,7 @@ def make_pictures(
         rng = np.random.default_rng((seed, SPLIT_SEED[split], number))
         timeline = plan_picture(rng, wanted[number % len(wanted)], fresh_scenes(rng))
         hay_seed = int(rng.integers(2**31))
-        behind: Haystack = (
-            FootageHaystack(haystack, hay_seed, size) if haystack else DrawnHaystack(hay_seed, size)
-        )
+        behind = haystack_of(haystack, hay_seed, size)
         name = f"busy_{split}_{seed}_{number:05d}"
         path = out / "pictures" / f"{name}.png"
         scratch = path.with_suffix(f".{os.getpid()}.part")
