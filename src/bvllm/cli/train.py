@@ -48,11 +48,9 @@ def nano(
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
     silence_libraries()
-    from dataclasses import replace
+    from bvllm.nano.train import BOTH_WORLDS, FROM_NOTHING, train_nano
 
-    from bvllm.nano.train import BOTH_WORLDS, train_nano
-
-    recipe = replace(BOTH_WORLDS, start="") if from_nothing else BOTH_WORLDS
+    recipe = FROM_NOTHING if from_nothing else BOTH_WORLDS
     _small(lambda control: train_nano(out, minutes=minutes, resume=resume, recipe=recipe, control=control))
 
 

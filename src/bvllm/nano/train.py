@@ -124,25 +124,26 @@ class Recipe:
 
 # Both worlds, with tokens that are paired with things. The embedded model was made by these stages, in pieces
 # and with other minutes, which its card tells. The selector is frozen while the rest learns to answer: frames
-# are then chosen as at inference, two or three a clip in place of ten, and a step is as cheap.
+# are then chosen as at inference, two or three a clip in place of ten, and a step is as cheap. Tower and
+# language model go on from the embedded ones, so most of the time is for what starts anew.
 BOTH_WORLDS = Recipe(
     scenes=1000,
     busy_scenes=6000,
     tower_epochs=200,
     tower_batch=64,
-    tower_minutes=14,
+    tower_minutes=5,
     language_steps=20_000,
     language_batch=48,
-    language_minutes=26,
+    language_minutes=10,
     alignment_steps=0,
     alignment_minutes=0,
-    matching_minutes=14,
+    matching_minutes=18,
     start="nano",
     stages=(
-        replace(SELECTION, minutes=8, steps=4000),
+        replace(SELECTION, minutes=13, steps=4000),
         replace(
             INSTRUCTION,
-            minutes=20,
+            minutes=36,
             trained=("places", "token_sampler", "multi_modal_projector", "clock", "language_model"),
             selection_weight=0.0,
             oracle=(0.5, 0.1),
@@ -150,6 +151,17 @@ BOTH_WORLDS = Recipe(
             looking_weight=0.1,
             busy=0.65,
         ),
+    ),
+)
+# The same time, of which most goes to a tower and a language model that know nothing yet.
+FROM_NOTHING = replace(
+    BOTH_WORLDS,
+    start="",
+    tower_minutes=14,
+    language_minutes=26,
+    matching_minutes=14,
+    stages=tuple(
+        replace(stage, minutes=minutes) for stage, minutes in zip(BOTH_WORLDS.stages, (8, 20), strict=True)
     ),
 )
 
