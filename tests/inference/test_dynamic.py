@@ -160,3 +160,56 @@ def test_a_folder_is_loaded_planned_and_shown(dynamic, tmp_path):
     assert plan.parameters == cost.parameters
     assert cost.tokens == 40
     assert plan.chosen(600, Budget(4000, 300)) == 256
+
+
+@pytest.fixture(scope="module")
+def in_front():
+    """The embedded model with the selector of the other embedded one, and two scenes to choose from."""
+    colours = torch.tensor([[220, 30, 30]] * 30 + [[30, 30, 220]] * 30, dtype=torch.uint8)
+    noise = torch.randint(0, 30, (60, 3, 96, 96), generator=torch.Generator().manual_seed(0))
+    frames = (colours[:, :, None, None] + noise).clamp(max=255).to(torch.uint8)
+    return load_model("dynamic-nano", scorer="nano"), FrameList(frames, list(map(float, range(60))))
+
+
+def test_a_selector_in_front_chooses_the_frames_that_its_own_model_chooses(in_front):
+    loaded, frames = in_front
+    nano, question = load_model("nano"), Question.parse("what colour is the star?")
+    encoded, budget = encode_video(frames, loaded), Budget(64, 32)
+    chosen = loaded.select(encoded.frame_features, encoded.seconds, loaded.read(question), budget)
+    own = nano.select(encode_video(frames, nano).frame_features, encoded.seconds, nano.read(question), budget)
+    assert chosen.frames.tolist() == own.frames.tolist()
+    assert chosen.frames.tolist() != torch.linspace(0, 59, len(chosen)).round().tolist()
+    found = ask(frames, question.stem, loaded, budget=budget, max_new_tokens=3)
+    assert found.tokens <= 64
+    assert not any("rate falls" in line for line in notes_lines(found))
+    assert found.used.select == "learned"
+    assert {frame.index for frame in found.frames} == set(own.frames.tolist())
+
+
+def test_another_method_stands_in_for_the_selector(in_front):
+    loaded, frames = in_front
+    assert loaded.methods(MethodNames(select_frames="uniform"))["merge_frames"] == "none"
+    found = ask(
+        frames,
+        "what?",
+        loaded,
+        budget=Budget(16, 8),
+        methods=MethodNames(select_frames="uniform"),
+        max_new_tokens=2,
+    )
+    assert len(found.frames) == 8
+
+
+@pytest.mark.parametrize(
+    ("scorer", "said"),
+    [("dynamic-nano", "a B-VLLM with a frame selector"), ("tiny", "the vision tower")],
+)
+def test_a_selector_that_reads_other_features_is_refused(scorer, said, tmp_path):
+    if scorer == "tiny":
+        model = tiny.model()
+        model.save_pretrained(tmp_path)
+        tiny.processor(model.config).save_pretrained(tmp_path)
+        scorer = str(tmp_path)
+    with pytest.raises(ValueError, match=said) as error:
+        load_model("dynamic-nano", scorer=scorer)
+    assert HOUSE.search(str(error.value))

@@ -3,11 +3,15 @@
 import re
 from itertools import islice
 
+import numpy as np
 import pytest
 
+from bvllm.nano.busy_examples import busy_examples
 from bvllm.nano.captions import IGNORE, CaptionEncoder
-from bvllm.nano.drills import COMPARED, comparison_drills, lookup_drills
+from bvllm.nano.drills import COMPARED, comparison_drills, lookup_drills, video_lookups
 from bvllm.nano.language import caption_batches
+from bvllm.synthetic.busy.evidence import where
+from bvllm.synthetic.busy.timeline import BusyTimeline, Shown
 from bvllm.synthetic.tokenizer import ASSISTANT, END
 
 CELL = r"(?:(?:top|middle|bottom) (?:left|middle|right)|middle)"
@@ -91,6 +95,50 @@ def test_a_lookup_is_said_once(busy_pool, encoder):
         lookups, _ = said(encoder, video)
         alone = [one for one in lookups if not re.fullmatch(r"\d+ \d+", one[2])]  # a mover's way comes again
         assert len(set(alone)) == len(alone)
+
+
+def test_lookups_about_a_video_are_true_of_the_scene_that_stands_there(busy_pool):
+    kinds, rng = set(), np.random.default_rng(4)
+    timelines = {id(e.timeline): e.timeline for e in islice(busy_examples(busy_pool, (8, 40), 5), 40)}
+    for timeline in timelines.values():
+        scene, age = None, 0
+        for given, found in video_lookups(timeline, rng):
+            clock = re.match(r"(\d\d):(\d\d)", found) or re.match(r"(\d\d):(\d\d)", given)
+            if clock:
+                shown = timeline.at(60 * int(clock[1]) + int(clock[2]))
+                scene, age = shown.scene, 60 * int(clock[1]) + int(clock[2]) - shown.start
+                if ":" in found:  # by its sign: no other scene of the video may have it
+                    assert [given in other.scene.labels for other in timeline.shown].count(True) == 1
+                    kinds.add("time")
+            if re.fullmatch(r"\d+ \d+", found):
+                name = given.split(maxsplit=1)[1] if clock else given
+                x, y = (int(one) for one in found.split())
+                near = [scene.place(t, age) for t in scene.things if t.name == name]
+                assert min(abs(10 + 16 * a - x) + abs(10 + 16 * b - y) for a, b in near) < 1.1
+                kinds.add("place")
+            elif re.fullmatch(CELL, found):
+                fit = [t for t in scene.seen(0) if where(t) == found]
+                assert any(set(given.split()) <= set(t.words.split()) for t in fit)
+                kinds.add("part")
+            elif found == "nothing":
+                assert given not in {t.name for t in scene.seen(0)}
+                kinds.add("nothing")
+    assert kinds == {"time", "place", "part", "nothing"}
+
+
+def test_no_lookups_about_scenes_that_cannot_be_told_apart(busy_pool):
+    scene = next(s for s in busy_pool.scenes if s.labels)
+    alone = BusyTimeline(float(scene.seconds), (Shown(scene, 0.0, float(scene.seconds)),), ())
+    twice = BusyTimeline(
+        2.0 * scene.seconds,
+        (*alone.shown, Shown(scene, float(scene.seconds), 2.0 * scene.seconds)),
+        (),
+    )
+    cut = BusyTimeline(1.0, (Shown(scene, 0.0, 1.0),), ())
+    rng = np.random.default_rng(1)
+    assert video_lookups(alone, rng)
+    assert not video_lookups(twice, rng)
+    assert not video_lookups(cut, rng)
 
 
 def test_a_comparison_is_given_its_evidence_and_says_the_answer(busy_pool, encoder):

@@ -1,5 +1,6 @@
 """Dynamic-nano's training: prompts as the processor's, cells as the world lies, steps that learn."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -62,6 +63,10 @@ def model():
     return DynamicVLMForConditionalGeneration(config)
 
 
+def _ids(text):
+    return TOKENIZER(text, add_special_tokens=False).input_ids
+
+
 @pytest.fixture(scope="module")
 def clips(bank):
     return list(islice(dynamic_clips(bank, "train", (8, 12), 1, 1.0), 6))
@@ -92,6 +97,32 @@ def test_every_step_has_about_as_many_tokens_and_clips_of_like_length(bank):
         assert max(lengths) <= 2 * min(lengths)
         tokens = sum(min(512, n * each) + 4 * n + 45 for n in lengths)
         assert tokens < 4500 or len(some) == 4
+
+
+def test_a_drilled_clip_says_what_it_looks_up_after_its_questions(model, bank):
+    found = dynamic_clips(bank, "train", (8, 12), 1, 1.0, turns=True, drilled=1.0)
+    clip = next(clip for clip in found if clip.lookups)
+    plain = replace(clip, lookups=())
+    drilled, without = (
+        write_batch(model, TOKENIZER, bank, [one], [64 * len(clip.rows)]) for one in (clip, plain)
+    )
+    length = without.ids.shape[1]
+    assert torch.equal(drilled.ids[:, :length], without.ids)
+    assert drilled.letters[:, length:].all()  # no answers
+    learned = drilled.labels[0, length:]
+    learned = TOKENIZER.decode(learned[learned != IGNORE]).split()
+    assert learned == TOKENIZER.decode(_ids(" ".join(found for _, found in clip.lookups))).split()
+    assert clip.text_tokens > plain.text_tokens
+    assert not any(
+        one.lookups for one in islice(dynamic_clips(bank, "train", (8, 12), 1, 1.0, turns=True), 20)
+    )
+
+
+def test_a_share_of_the_steps_takes_the_native_grid():
+    rng = np.random.default_rng(1)
+    drawn = [SideDraw(native=0.5).tokens(rng, Grid(8, 8)) for _ in range(800)]
+    assert 400 < drawn.count(64) < 520
+    assert min(drawn) == 1
 
 
 def test_the_draw_by_side_meets_the_native_grid_often_and_the_papers_hardly_ever():

@@ -82,7 +82,8 @@ ScorerOption = Annotated[
     str | None,
     typer.Option(
         metavar="PATH|HUB_ID",
-        help="A CLIP or SigLIP that says which frames bear on the question: for a transformers video model.",
+        help="What says which frames bear on the question: a CLIP or SigLIP for a transformers video model, "
+        "a B-VLLM for a Dynamic-VLM.",
         show_default=False,
     ),
 ]

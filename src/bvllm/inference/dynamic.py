@@ -1,7 +1,7 @@
 """Put a Dynamic-VLM behind the interface `VideoModel`: every frame stays, the budget is shared among them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from bvllm.common.subtitles import beside
 from bvllm.common.text import Question
 from bvllm.inference.backbones import one_line
-from bvllm.inference.loading import LoadedModel, compile_fast, load_parts
+from bvllm.inference.loading import LoadedModel, compile_fast, load_model, load_parts
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.plain_words import plain_words
 from bvllm.methods import METHODS, NONE
@@ -46,11 +46,13 @@ class LoadedDynamic(LoadedModel):
 
     Attributes:
         words: the text side of the tower, by which frames can be chosen for a question; None without one.
+        selector: a B-VLLM with the same tower, whose frame selector stands in front; None without one.
     """
 
     model: DynamicVLMForConditionalGeneration
     processor: DynamicVLMProcessor
     words: TextEncoder | None = None
+    selector: LoadedModel | None = None
 
     @property
     def most_frames(self) -> int:
@@ -64,12 +66,12 @@ class LoadedDynamic(LoadedModel):
 
     @property
     def reads_question(self) -> bool:
-        """Never: all frames stay, or a method chooses."""
-        return False
+        """Only with a selector in front: else all frames stay, or a method chooses."""
+        return self.selector is not None
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
         """The name of the method in every slot; see `VideoModel`."""
-        filled = {**OWN_METHODS, **methods.given}
+        filled = {**OWN_METHODS, **self._in_front(methods), **methods.given}
         if filled["prune_layers"] != NONE:
             raise ValueError(
                 f"prune_layers must be {NONE!r}, got {filled['prune_layers']!r}: {self.name!r} shares "
@@ -77,6 +79,8 @@ class LoadedDynamic(LoadedModel):
             )
         for slot in METHODS:
             name = filled[slot]
+            if slot == "select_frames" and name == self._selects:
+                continue
             if name != NONE and (METHODS[slot][name].learned or name == "pool"):
                 raise ValueError(
                     f"{slot} must be a method without trained weights, got {name!r}: {self.name!r} pools by "
@@ -89,9 +93,21 @@ class LoadedDynamic(LoadedModel):
                 )
         return filled
 
+    @property
+    def _selects(self) -> str | None:
+        """The method of the selector in front."""
+        return None if self.selector is None else str(self.selector.model.config.select_frames)
+
+    def _in_front(self, methods: MethodNames) -> dict[str, str]:
+        """What a selector in front does where no other method is asked for."""
+        if self.selector is None or methods.select_frames not in (None, self._selects):
+            return {}
+        own = self.selector.model.config
+        return {"select_frames": str(own.select_frames), "merge_frames": str(own.merge_frames)}
+
     def read(self, question: Question) -> AskedQuestion:
-        """The question as it is: only the language model reads it."""
-        return AskedQuestion(question, None)
+        """The question as it is, since only the language model reads it; as a selector in front reads it."""
+        return AskedQuestion(question, None) if self.selector is None else self.selector.read(question)
 
     def knows_word(self, word: str) -> bool:
         """Whether the text side of the tower knows a word; without one all words may mean something."""
@@ -105,9 +121,16 @@ class LoadedDynamic(LoadedModel):
         budget: Budget,
         methods: MethodNames = OWN,
     ) -> FrameSelection:
-        """All frames; of more than the model or the budget has room for, those that the method keeps."""
+        """All frames; of more than the model or the budget has room for, those that the method keeps.
+
+        With a selector in front those that its queries choose, at most as many as it has.
+        """
         names = self.methods(methods)
         room = Budget(budget.tokens, self.model.config.frames_kept(len(features), budget))
+        if self.selector is not None and names["select_frames"] == self._selects:
+            room = Budget(room.tokens, min(room.frames, self.selector.most_frames))
+            merging = MethodNames(merge_frames=names["merge_frames"], seed=methods.seed)
+            return self.selector.select(features, seconds, asked, room, merging)
         select, merge = (
             None if names[slot] == NONE else METHODS[slot][names[slot]]()
             for slot in ("select_frames", "merge_frames")
@@ -247,12 +270,22 @@ def tokens_of(made: list[Compressed], selection: FrameSelection, native: Grid) -
 
 
 def load_dynamic(
-    where: str, name: str, *, device: torch.device, fast: bool = True, compile: bool = False
+    where: str,
+    name: str,
+    *,
+    device: torch.device,
+    fast: bool = True,
+    compile: bool = False,
+    scorer: str | None = None,
 ) -> LoadedDynamic:
     """Load a Dynamic-VLM: in float32 on a CPU, in its own precision on an accelerator; see `load_model`.
 
+    Args:
+        scorer: a B-VLLM whose frame selector stands in front; its tower must be the same, for it reads the
+            features of this one.
+
     Raises:
-        ValueError: there is nothing to compile.
+        ValueError: there is nothing to compile, or the scorer is no B-VLLM with a selector and this tower.
         ModelError: the configuration or the weights cannot be read.
     """
     model, processor, knowledge = load_parts(
@@ -264,4 +297,21 @@ def load_dynamic(
     quick = fast_tower(model.vision_tower, normal.image_mean, normal.image_std) if fast else None
     if compile:
         compile_fast(quick, name, device)
-    return LoadedDynamic(model, processor, name, quick, knowledge, words)
+    loaded = LoadedDynamic(model, processor, name, quick, knowledge, words)
+    return loaded if scorer is None else replace(loaded, selector=_selector_of(scorer, loaded, fast))
+
+
+def _selector_of(name: str, behind: LoadedDynamic, fast: bool) -> LoadedModel:
+    """The B-VLLM of that name, which is to choose frames for a Dynamic-VLM."""
+    found = load_model(name, device=behind.device, fast=fast)
+    if isinstance(found, LoadedDynamic) or not isinstance(found, LoadedModel) or not found.reads_question:
+        raise ValueError(
+            f"scorer must be a B-VLLM with a frame selector where the model is a Dynamic-VLM, got {name!r}: "
+            "name one, or leave it out"
+        )
+    if found.fingerprint != behind.fingerprint:
+        raise ValueError(
+            f"scorer must have the vision tower of {behind.name!r}, whose features it reads, got {name!r} "
+            "with another: name the B-VLLM whose tower this model was trained from"
+        )
+    return found

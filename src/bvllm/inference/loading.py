@@ -280,11 +280,12 @@ def load_model(
             tower then runs in bfloat16 on a CPU that has it.
         compile: on a GPU, compile the fast form with `torch.compile`: tens of seconds now, for the hours of
             video that follow. What it gains has not been measured.
-        scorer, pipeline: for a transformers video model (docs/hugging-face.md), see `bvllm.balance`.
+        scorer, pipeline: for a transformers video model (docs/hugging-face.md), see `bvllm.balance`. For a
+            Dynamic-VLM `scorer` is a B-VLLM with the same tower, whose selector then chooses the frames.
 
     Raises:
         ValueError: the name means nothing, there is nothing to compile, a transformers video model lacks a
-            scorer, or another has one.
+            scorer, a Dynamic-VLM has one with another tower, or a B-VLLM has any.
         ModelError: the configuration or the weights cannot be read, or no family has its type.
     """
     where = resolve_model(name)
@@ -298,6 +299,10 @@ def load_model(
 
             return load_balanced(where, name, device=target, pipeline=pipeline, scorer=scorer)
         load = loader_of(config.get("model_type"), name)
+        if scorer is not None and pipeline is None and config.get("model_type") == "dynamic_vlm":
+            from bvllm.inference.dynamic import load_dynamic
+
+            return load_dynamic(where, name, device=target, fast=fast, compile=compile, scorer=scorer)
         if scorer is not None or pipeline is not None:
             raise ValueError(
                 f"scorer and pipeline must be left out for model {name!r}, got {scorer or pipeline!r}: it "

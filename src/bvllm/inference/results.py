@@ -212,7 +212,9 @@ def notes_lines(answer: Answer) -> list[str]:
             f"{without} of {len(answer.frames)} chosen frames have no token: the budget of "
             f"{answer.used.tokens} is below the number of frames, which are thinned evenly"
         )
-    if answer.used.methods.get("sample_tokens") == "dynamic" and len(answer.frames) < answer.frames_total:
+    used = answer.used.methods
+    thinned = used.get("select_frames") in ("uniform", "none")  # another method chooses, it does not thin
+    if thinned and used.get("sample_tokens") == "dynamic" and len(answer.frames) < answer.frames_total:
         rate = (
             ""
             if answer.used.fps is None

@@ -22,6 +22,7 @@ from bvllm.nano.examples import LIST_STEMS
 from bvllm.synthetic.busy.evidence import NOTHING, SIDE_WORDS, in_numbers, of_scene, where
 from bvllm.synthetic.busy.spatial import MOST_COUNTED
 from bvllm.synthetic.busy.things import SIGN, Scene, Thing
+from bvllm.synthetic.busy.timeline import BusyTimeline
 from bvllm.synthetic.tokenizer import ASSISTANT, END
 from bvllm.synthetic.vocabulary import COLOURS, SHAPES
 
@@ -47,6 +48,20 @@ def lookup_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterato
     rng = np.random.default_rng((seed, 61))
     while True:
         yield _drill(pool, encoder, rng)
+
+
+def video_lookups(timeline: BusyTimeline, rng: np.random.Generator) -> list[Lookup]:
+    """Lookups about scenes that a video shows whole, for a model that sees it instead of being told.
+
+    None about scenes that share a sign with another: they could not be told apart.
+    """
+    labels = Counter(label for shown in timeline.shown for label in set(shown.scene.labels))
+    whole = {
+        int(shown.start): (shown.scene, list(shown.scene.things))
+        for shown in timeline.shown
+        if shown.end - shown.start == shown.scene.seconds and all(labels[x] == 1 for x in shown.scene.labels)
+    }
+    return list(_lookups(whole, rng)) if whole else []
 
 
 def comparison_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterator[CaptionedVideo]:

@@ -30,6 +30,7 @@ from bvllm.synthetic.sampling import describe
 
 EMPTY_WEIGHT = 0.3  # of the loss on cells that hold nothing, of which there are many
 SETTLED = 256  # frames by which the projector's first weights are scaled
+NATIVE_SHARE = 0.4  # of the steps, those at the tower's own grid, of 64 grids the one that shows small things
 BAND = 0.15  # half the height of a caption's band
 
 
@@ -92,6 +93,7 @@ def align_cells(
     for _ in loop:
         rows = rng.integers(0, len(bank.frames), frames)
         grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))
+        grid = native if rng.random() < NATIVE_SHARE else grid
         made = model.model.compress(bank.patches[torch.from_numpy(rows)].float(), [grid] * frames)
         places, targets, empty = _targets([frames_of.cells(int(row), grid) for row in rows], grid, words)
         found = projector(torch.stack([one.features for one in made]).flatten(0, 1))

@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.dynamic.times import write_frames
-from bvllm.nano.busy_examples import busy_examples
+from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.captions import BUSY_SHARE, IGNORE
-from bvllm.nano.examples import examples
+from bvllm.nano.drills import Lookup, video_lookups
+from bvllm.nano.examples import LIST_STEMS, examples
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import answer_loss
 from bvllm.nano.packed import run_packed
@@ -25,7 +26,8 @@ from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
 from bvllm.synthetic.vocabulary import Split
 
 WAITING = 256  # clips that are drawn ahead and sorted by length of the video
-STAMP_TOKENS, TEXT_TOKENS = 4, 45  # of a frame's time, and of question and answer: about
+STAMP_TOKENS, TEXT_TOKENS, LOOKUP_TOKENS = 4, 60, 5  # of a time, of question and answer, of a lookup: about
+DRILLED_FROM = 16  # tokens of a frame: what stands where is not seen in fewer
 FEWEST, MOST_CLIPS = 4, 64  # of a step
 
 
@@ -37,11 +39,19 @@ class DynamicClip:
         example: what is asked.
         rows: (T,).
         further: more questions about the same video, asked in further turns: the video is read once.
+        lookups: said after them in a last turn (`nano.drills`).
     """
 
     example: AnyExample
     rows: Tensor
     further: tuple[AnyExample, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+
+    @property
+    def text_tokens(self) -> int:
+        """About so many, frames apart."""
+        questions = TEXT_TOKENS * (1 + len(self.further))
+        return len(self.rows) * STAMP_TOKENS + questions + LOOKUP_TOKENS * len(self.lookups)
 
 
 class SideDraw(NamedTuple):
@@ -51,6 +61,7 @@ class SideDraw(NamedTuple):
         by_side: draw the side of a square first, so that the native grid is met as often as any; else the
             count of tokens, evenly.
         fixed: a count for every step; None draws.
+        native: share of the steps that take the native grid before anything is drawn.
 
     Source: the paper draws M evenly in [16, min(N_max / T, N)] (Dynamic-VLM, arXiv 2412.09530; from the
         note); by side is ours.
@@ -58,11 +69,14 @@ class SideDraw(NamedTuple):
 
     by_side: bool = True
     fixed: int | None = None
+    native: float = 0.0
 
     def tokens(self, rng: np.random.Generator, native: Grid) -> int:
         """Tokens that a frame may have: between the squares of two neighbouring sides."""
         if self.fixed is not None:
             return self.fixed
+        if rng.random() < self.native:
+            return native.cells
         if not self.by_side:
             return int(rng.integers(1, native.cells + 1))
         side = int(rng.integers(1, min(native) + 1))
@@ -96,11 +110,13 @@ def dynamic_clips(
     busy: float = BUSY_SHARE,
     *,
     turns: bool = False,
+    drilled: float = 0.0,
 ) -> Iterator[DynamicClip]:
     """Endless clips of both worlds.
 
     Args:
         turns: all questions of a video in one clip, as the paper's rows have several rounds; else one each.
+        drilled: share of the busy clips with turns that end in lookups.
     """
     rng = np.random.default_rng((seed, 67))
     plain: Iterator[AnyExample] = examples(split, seconds, seed)
@@ -114,7 +130,10 @@ def dynamic_clips(
             continue
         if turns:
             first, *more = (of_video[k] for k in rng.permutation(len(of_video)).tolist())
-            yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more))
+            lookups: list[Lookup] = []
+            if isinstance(first, BusyExample) and rng.random() < drilled:
+                lookups = video_lookups(first.timeline, rng)
+            yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more), tuple(lookups))
             continue
         for example in of_video:
             yield DynamicClip(example, bank.clip_rows(example, rng))
@@ -151,7 +170,7 @@ class LikeLengths:
         place = int(self.rng.integers(len(self.waiting)))
         frames = len(self.waiting[place].rows)
         clip = self.waiting[place]
-        length = min(most, frames * each) + frames * STAMP_TOKENS + TEXT_TOKENS * (1 + len(clip.further))
+        length = min(most, frames * each) + clip.text_tokens
         count = max(FEWEST, min(MOST_CLIPS, self.room // length))
         start = max(0, min(place - count // 2, len(self.waiting) - count))
         found = self.waiting[start : start + count]
@@ -182,6 +201,7 @@ def write_batch(
         times = kept.double()  # the worlds' frames are a second apart
         timed = times.tolist() if config.timestamps and len(kept) > 1 else None
         turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
+        turns += [_drill(tokenizer, clip.lookups)] if clip.lookups else []
         words, learned = ([one for turn in turns for one in turn[part]] for part in (0, 1))
         marked = [one for turn in turns for one in turn[2]]
         start = _ids(tokenizer, USER) + _ids(tokenizer, write_frames(VIDEO, [g.cells for g in own], timed))
@@ -213,6 +233,24 @@ def _turn(tokenizer: PreTrainedTokenizerBase, example: AnyExample) -> tuple[list
         [IGNORE] * len(question) + reply,
         [False] * (len(question) + said) + [lettered] * (len(reply) - said),
     )
+
+
+def _drill(
+    tokenizer: PreTrainedTokenizerBase, lookups: tuple[Lookup, ...]
+) -> tuple[list[int], list[int], list[bool]]:
+    """A turn of lookups, as the LLM's warm-up had them: what is given is not learned, what is found is.
+
+    All of it is marked as no answer.
+    """
+    ids = _ids(tokenizer, USER) + _ids(tokenizer, LIST_STEMS[0]) + _ids(tokenizer, ASSISTANT)
+    labels = [IGNORE] * len(ids)
+    for given, found in lookups:
+        for text, learned in ((given, False), (found, True)):
+            words = _ids(tokenizer, text) if text else []
+            ids += words
+            labels += words if learned else [IGNORE] * len(words)
+    end = _ids(tokenizer, END)
+    return ids + end, labels + [IGNORE] * len(end), [True] * (len(ids) + len(end))
 
 
 class DynamicLoss(NamedTuple):

@@ -1,6 +1,6 @@
 """Tune dynamic-nano on answers, with another count of tokens a frame in every step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.dynamic.exam import by_task, right_words
 from bvllm.nano.dynamic.steps import (
+    DRILLED_FROM,
     DynamicClip,
     LikeLengths,
     SideDraw,
@@ -40,6 +41,8 @@ class DynamicStage:
         by_side: see `SideDraw`.
         fixed: tokens of a frame in every step, for a study; None draws them.
         busy: share of busy examples.
+        native: share of the steps in which every frame has the tower's own grid, if `most` lets it.
+        drilled: share of the busy clips that end in lookups (`nano.drills`), where frames are fine enough.
     """
 
     name: str
@@ -53,6 +56,8 @@ class DynamicStage:
     by_side: bool = True
     fixed: int | None = None
     busy: float = BUSY_SHARE
+    native: float = 0.0
+    drilled: float = 0.0
 
 
 class Exam(NamedTuple):
@@ -93,14 +98,18 @@ def tune_dynamic(
         seed=seed,
         control=control,
     )
-    rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed)
-    stream = dynamic_clips(bank, "train", stage.seconds, loop.seed, stage.busy, turns=True)
+    rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed, stage.native)
+    stream = dynamic_clips(
+        bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled
+    )
     queue = LikeLengths(stream, stage.room, rng)
     watch = Paced(EXAM_SECONDS)
     model.train()
     for _ in loop:
         each = draw.tokens(rng, model.config.native_grid)
         clips = queue.take(each, stage.most)
+        if each < DRILLED_FROM:
+            clips = [replace(clip, lookups=()) for clip in clips]
         budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
         found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
         found.loss.backward()
