@@ -1,12 +1,12 @@
 """Examine dynamic-nano on both worlds at several budgets, on more questions than files can be made for.
 
-    python -m experiments.dynamic_exam [MODEL] [--budgets 16,64,256,2048] [--questions 300] [--seed 77]
-        [--seconds 8..64] [--out exam.json]
+    python -m experiments.dynamic_exam [MODEL] [--budgets 16,64,256,2048] [--length "64 s"] [--questions 300]
+        [--seed 77] [--scorer nano] [--out exam.json]
 
 Scenes of seeds that no training uses are drawn and seen by the tower once; a video is a choice of those
-frames, one a second, as in training (`experiments/nano_exam.py` does the same for nano, with the same
-questions). Every question has its options; the model first says what its answer rests on, and then the one
-whose words are the likeliest is its answer. The same questions are asked at every budget. Intervals are
+frames, one a second, as in training. The questions are those of `experiments/nano_exam.py`, with options, and
+the same at every budget; the model first says what its answer rests on, and then the option whose words are
+the likeliest is its answer. With `--scorer` that B-VLLM's selector chooses the frames first. Intervals are
 Wilson's, at 95 %.
 """
 
@@ -17,46 +17,50 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bvllm.evaluation.evaluate import Share
 from bvllm.inference.loading import load_model
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
-from bvllm.nano.busy_examples import busy_examples
 from bvllm.nano.dynamic.exam import option_likelihoods
 from bvllm.nano.dynamic.steps import DynamicClip
-from bvllm.nano.examples import examples
 from bvllm.nano.feature_cache import FeatureCache
-from experiments.nano_exam import draw_bank
+from bvllm.nano.steps import TrainingClip, question_tokens, select_batch
+from experiments.nano_exam import BATCH, LENGTHS, clips, draw_bank
 
 WORLDS = ("plain", "busy")
+QUERIES = 32  # of a plan of frames, which nothing here reads
 
 
-def drawn(
-    bank: FeatureCache, world: str, seconds: tuple[float, float], count: int, seed: int
-) -> list[DynamicClip]:
-    """Questions with options, all tasks alike, about videos of these lengths."""
-    rng = np.random.default_rng((seed, 59))
-    assert bank.busy is not None
-    source = (
-        busy_examples(bank.busy, seconds, seed, weights={})
-        if world == "busy"
-        else examples("test", seconds, seed, weights={})
-    )
-    asked = (
-        DynamicClip(one.with_options(), bank.clip_rows(one, rng))
-        for one in source
-        if one.question.task != "listing" and bank.can_show(one)
-    )
-    return list(islice(asked, count))
+def whole(asked: list[TrainingClip]) -> list[DynamicClip]:
+    """Every frame of every clip."""
+    return [DynamicClip(clip.example, clip.rows) for clip in asked]
+
+
+@torch.inference_mode()
+def chosen(name: str, bank: FeatureCache, asked: list[TrainingClip]) -> list[DynamicClip]:
+    """The frames that a B-VLLM's selector chooses of every clip, one for each of its queries at most."""
+    loaded = load_model(name)
+    model, tokenizer = loaded.model.float().eval(), loaded.processor.tokenizer
+    found = []
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        selections, _, _ = select_batch(model, bank, batch, *question_tokens(tokenizer, batch))
+        for clip, selection in zip(batch, selections, strict=True):
+            frames = selection.frames.cpu()
+            found.append(DynamicClip(clip.example, clip.rows[frames], seconds=frames.double()))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="dynamic-nano")
     parser.add_argument("--budgets", type=_numbers, default=[16, 64, 256, 2048])
+    parser.add_argument("--length", choices=LENGTHS, default="64 s")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--seconds", type=_range, default=(8.0, 64.0), help="shortest..longest")
+    parser.add_argument("--scorer", help="a B-VLLM whose selector chooses the frames")
+    parser.add_argument("--worlds", default=",".join(WORLDS), help="some of plain,busy")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     loaded = load_model(options.model)
@@ -64,9 +68,12 @@ def main() -> None:
     if not isinstance(model, DynamicVLMForConditionalGeneration):
         parser.error(f"model must be a Dynamic-VLM, got {options.model!r}: name its folder")
     model = model.float().eval()
+    model.set_attn_implementation("sdpa")  # at 2048 tokens several times as fast as "eager"
     bank, told = draw_bank(model, options.seed), {}
-    for world in WORLDS:
-        asked = drawn(bank, world, options.seconds, options.questions, options.seed)
+    seed = options.seed + list(LENGTHS).index(options.length)
+    for world in options.worlds.split(","):
+        drawn = list(islice(clips(bank, world, options.length, QUERIES, seed), options.questions))
+        asked = whole(drawn) if options.scorer is None else chosen(options.scorer, bank, drawn)
         for budget in options.budgets:
             likely = option_likelihoods(model, tokenizer, bank, asked, budget)
             right = [
@@ -90,11 +97,6 @@ def main() -> None:
 
 def _numbers(text: str) -> list[int]:
     return [int(one) for one in text.split(",")]
-
-
-def _range(text: str) -> tuple[float, float]:
-    first, last = text.split("..")
-    return float(first), float(last)
 
 
 if __name__ == "__main__":

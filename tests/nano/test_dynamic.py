@@ -16,7 +16,7 @@ from bvllm.model.text_encoder import TextEncoder
 from bvllm.model.visual_parts import Projector
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.captions import IGNORE
-from bvllm.nano.dynamic import steps, train, tuning
+from bvllm.nano.dynamic import align, steps, train, tuning
 from bvllm.nano.dynamic.align import align_cells, cells_of_needle, cells_of_scene, settle
 from bvllm.nano.dynamic.exam import by_task, exam_clips, option_likelihoods, right_words, with_options
 from bvllm.nano.dynamic.steps import (
@@ -33,6 +33,7 @@ from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
+from bvllm.nano.tellings import Tellings
 from bvllm.stages.frame_grids import Grid
 from bvllm.synthetic.busy.things import Scene, Thing
 from bvllm.synthetic.needles import Sticker
@@ -177,6 +178,27 @@ def test_aligned_cells_say_more_of_what_they_show(model, bank):
     assert model.model.multi_modal_projector.linear_1.weight.requires_grad
     assert not torch.equal(model.model.places.proj.weight, untold)
     assert not model.model.language_model.embed_tokens.weight.requires_grad
+
+
+def test_aligned_queries_tell_of_what_a_frame_holds(bank):
+    config = dynamic_config(clock=True, place_channels=4, tie_word_embeddings=True, compressor="queries")
+    torch.manual_seed(1)
+    model, where = DynamicVLMForConditionalGeneration(config), Where(config.text_config.hidden_size)
+    words = Tellings(model.model.language_model.get_input_embeddings().weight, TOKENIZER, where)
+    cells = [align._Frames(bank).cells(row, NATIVE) for row in range(16)]
+
+    @torch.no_grad()
+    def loss():
+        made = model.model.compress(bank.patches[:16], [Grid(2, 4)] * 16)
+        tokens = model.model.multi_modal_projector(torch.stack([one.features for one in made]))
+        return float(align._paired_loss(tokens, cells, words))
+
+    align_cells(model, TOKENIZER, bank, where, steps=1, minutes=60, frames=16, lr=0.0)
+    settled, before = loss(), [p.clone() for p in model.model.compressor.parameters()]
+    align_cells(model, TOKENIZER, bank, where, steps=60, minutes=60, frames=16)
+    assert loss() < 0.95 * settled
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(before, model.model.compressor.parameters())]
+    assert min(moved) > 0  # queries, places and keys all learn
 
 
 def test_a_stage_lowers_the_loss_and_leaves_the_tower_alone(model, bank, clips, monkeypatch):

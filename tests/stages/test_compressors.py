@@ -20,7 +20,7 @@ def patches():
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_every_frame_gets_its_count_whatever_stands_beside_it(name, patches):
     torch.manual_seed(0)
-    compress = build_compressor(name, 8).eval()
+    compress = build_compressor(name, 8, NATIVE.cells).eval()
     made = compress(patches, GRIDS, NATIVE)
     assert [len(one.features) for one in made] == [grid.cells for grid in GRIDS]
     alone = [compress(frame[None], [grid], NATIVE)[0] for frame, grid in zip(patches, GRIDS)]
@@ -30,14 +30,14 @@ def test_every_frame_gets_its_count_whatever_stands_beside_it(name, patches):
 
 
 def test_pooling_is_torchs_own(patches):
-    [one, *_] = build_compressor("pool", 8)(patches, GRIDS, NATIVE)
+    [one, *_] = build_compressor("pool", 8, NATIVE.cells)(patches, GRIDS, NATIVE)
     picture = patches[0].T.reshape(8, *NATIVE)
     torch.testing.assert_close(one.features, adaptive_avg_pool2d(picture, (2, 3)).flatten(1).T)
 
 
 def test_merging_joins_what_is_alike_and_loses_nothing(patches):
     patches[0, :12] = patches[0, 0]
-    [one, *_] = build_compressor("merge", 8)(patches[:1], [Grid(6, 3)], NATIVE)
+    [one, *_] = build_compressor("merge", 8, NATIVE.cells)(patches[:1], [Grid(6, 3)], NATIVE)
     sizes = one.plan.count(torch.ones(NATIVE.cells))
     assert float(sizes.sum()) == NATIVE.cells
     joined = one.plan.input[sizes[one.plan.output] > 1]
@@ -47,7 +47,7 @@ def test_merging_joins_what_is_alike_and_loses_nothing(patches):
 
 def test_pruning_keeps_the_highest_scores_and_another_frames_scores_keep_others(patches):
     torch.manual_seed(0)
-    prune = build_compressor("prune", 8).eval()
+    prune = build_compressor("prune", 8, NATIVE.cells).eval()
     kept = [one.plan.input for one in prune(patches, [Grid(2, 2)] * 4, NATIVE)]
     scores = prune.scorer(patches)[..., 0]
     for chosen, score in zip(kept, scores):
@@ -59,7 +59,7 @@ def test_pruning_keeps_the_highest_scores_and_another_frames_scores_keep_others(
 
 def test_pruning_is_soft_in_training_and_its_scorer_learns(patches):
     torch.manual_seed(0)
-    prune = build_compressor("prune", 8).train()
+    prune = build_compressor("prune", 8, NATIVE.cells).train()
     first, second = (prune(patches, [Grid(2, 2)] * 4, NATIVE) for _ in range(2))
     assert any(a.plan.input.tolist() != b.plan.input.tolist() for a, b in zip(first, second))  # noise
     torch.cat([one.features for one in first]).square().sum().backward()
@@ -68,7 +68,7 @@ def test_pruning_is_soft_in_training_and_its_scorer_learns(patches):
 
 def test_pruning_learns_to_keep_what_matters():
     torch.manual_seed(0)
-    prune = build_compressor("prune", 4).train()
+    prune = build_compressor("prune", 4, NATIVE.cells).train()
     optimizer = torch.optim.Adam(prune.parameters(), lr=0.02)
     for _ in range(60):  # the answer stands in one patch, marked by its second channel
         x, place = torch.randn(16, 9, 4), torch.randint(0, 9, (16,))
@@ -97,3 +97,33 @@ def test_what_is_kept_from_an_answer_serves_training():
     [row] = PoolCompressor()(patches, [grid], native)
     row.features.sum().backward()
     assert patches.grad is not None
+
+
+def test_the_first_queries_give_the_same_whether_more_follow(patches):
+    torch.manual_seed(0)
+    compress = build_compressor("queries", 8, NATIVE.cells).eval()
+    few, many = (compress(patches[:1], [grid], NATIVE)[0].features for grid in (Grid(2, 2), NATIVE))
+    torch.testing.assert_close(few, many[:4])
+    spread = many.std(dim=0).mean()
+    assert spread > 0.2 * patches[0].std(dim=0).mean()  # they do not all read one mean
+
+
+def test_queries_learn_to_look_where_the_loss_wants_them():
+    """The first query has to give the patch that is marked, wherever it lies."""
+    torch.manual_seed(0)
+    compress = build_compressor("queries", 8, 9).train()
+    optimizer = torch.optim.Adam(compress.parameters(), lr=0.03)
+    drawn = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(150):
+        frames = torch.randn(32, 9, 8, generator=drawn)
+        marked = torch.randint(9, (32,), generator=drawn)
+        frames[torch.arange(32), marked, 0] = 6.0
+        made = compress(frames, [Grid(1, 1)] * 32, Grid(3, 3))
+        wanted = frames[torch.arange(32), marked]
+        loss = (torch.stack([one.features[0] for one in made]) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]

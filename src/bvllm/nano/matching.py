@@ -122,6 +122,29 @@ def match_loss(
     of_clip = torch.tensor([k for k, own in enumerate(times) for _ in own])
     made = read_frames(model, bank.patches[rows].float(), ids[of_clip], mask[of_clip])
     held = [told_of(c, t) for c, own in zip(batch, times, strict=True) for t in own]
+    wanted, weight, asked = pair_frames(made, held, tellings)
+    errors = (made - wanted).square().mean(dim=-1)
+    loss = (errors * weight).sum() / weight.sum() / tellings.variance
+    with torch.no_grad():
+        unit = F.normalize(made - made.mean(dim=0), dim=-1)
+        each = made.shape[1]
+        alike = ((unit @ unit.mT).sum(dim=(1, 2)) - each) / max(1, each * (each - 1))
+    return loss, asked, alike.mean().item()
+
+
+def pair_frames(
+    made: Tensor, held: list[tuple[list[Told], int]], tellings: Tellings
+) -> tuple[Tensor, Tensor, float]:
+    """What each token of each frame is to become, in whatever order suits the tokens.
+
+    Args:
+        made: (F, R, D) tokens.
+        held: what each frame holds, and how many of the first are asked about; they are paired before others.
+
+    Returns:
+        (F, R, D) targets, (F, R) their weights, and the share of the asked that is not explained, 0 where
+        nothing is asked about.
+    """
     targets = tellings.vectors([one for told, _ in held for one in told]).split([len(t) for t, _ in held])
     nothing = tellings.vectors([Told(describe(None))])
     wanted, weight, asked = nothing.repeat(*made.shape[:2], 1), torch.full(made.shape[:2], EMPTY_WEIGHT), []
@@ -130,11 +153,7 @@ def match_loss(
         own, things = (torch.from_numpy(k) for k in pair(cost, first))
         wanted[frame, own] = target[things]
         weight[frame, own] = torch.where(things < first, ASKED_WEIGHT, 1.0)
-        asked.append(float(cost[own[things < first], things[things < first]].mean()))
-    errors = (made - wanted).square().mean(dim=-1)
-    loss = (errors * weight).sum() / weight.sum() / tellings.variance
-    with torch.no_grad():
-        unit = F.normalize(made - made.mean(dim=0), dim=-1)
-        each = made.shape[1]
-        alike = ((unit @ unit.mT).sum(dim=(1, 2)) - each) / max(1, each * (each - 1))
-    return loss, float(np.mean(asked)) / made.shape[-1] / tellings.variance, alike.mean().item()
+        if first:
+            asked.append(float(cost[own[things < first], things[things < first]].mean()))
+    unexplained = float(np.mean(asked)) / made.shape[-1] / tellings.variance if asked else 0.0
+    return wanted, weight, unexplained

@@ -13,7 +13,9 @@ from experiments.reproduction import dynamic
 from experiments.reproduction.dynamic import TABLES, DynamicScale, make_dynamic
 from tests.model.dynamic.tiny_dynamic import dynamic_model
 
-SMALL = DynamicScale(steps=1, room=200, seconds=(8, 10), most=64, busy=1.0)
+SMALL = DynamicScale(
+    shared_steps=1, steps=1, room=200, shared_seconds=(8, 10), seconds=(8, 10), most=64, busy=1.0
+)
 
 
 @pytest.fixture
@@ -22,11 +24,9 @@ def workshop(tmp_path, monkeypatch):
     pool = draw_busy_pool(8, seed=3, image_size=32, workers=1)
     plain = FrameDataset(torch.zeros(0, 3, 32, 32), (), torch.zeros(0), torch.zeros(0))
     bank = FeatureCache.index(plain, torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16), pool)
-    dynamic_model(clock=True).save_pretrained(tmp_path / "start")
+    dynamic._finish(tmp_path / "native-pool", dynamic_model(clock=True))
     asked = with_options(exam_clips(bank, (8, 12), 10, 5, busy=True))[:6]
-    made = dynamic._Workshop(
-        tmp_path, SMALL, tmp_path / "start", bank, bank, tuple(asked), 0.25, Control(print)
-    )
+    made = dynamic._Workshop(tmp_path, SMALL, None, bank, bank, tuple(asked), 0.25, Control(print))
     monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
     return tmp_path
 
@@ -53,7 +53,7 @@ def test_a_table_is_made_and_goes_on(workshop, monkeypatch):
 
 
 def test_variants_without_times_share_the_weights_they_have(workshop):
-    first = dynamic._read(workshop / "start")
+    first = dynamic._read(workshop / "native-pool")
     bare = dynamic._changed(first, dynamic.NO_TIME)
     assert bare.model.clock is None
     assert torch.equal(

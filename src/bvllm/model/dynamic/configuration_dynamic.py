@@ -23,7 +23,7 @@ class DynamicVLMConfig(PreTrainedConfig):
     Args:
         vision_config: one of the towers of `bvllm.model.vision_tower.TOWERS`; CLIP where None.
         text_config: any decoder that `AutoModelForCausalLM` knows; Qwen2 where None.
-        compressor: "pool" (the paper's choice), "merge" or "prune".
+        compressor: "pool" (the paper's choice), "merge", "prune" or "queries".
         allocation: "mixed" spends at least 95 % of what grids can spend; "released" is the authors' rule, one
             square for all frames.
         budget_tokens: N_max, visual tokens of one prompt: of its video, or of all its pictures together.

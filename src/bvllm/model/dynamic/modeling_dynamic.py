@@ -57,7 +57,7 @@ class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
         channels, width = config.vision_config.hidden_size, config.text_config.hidden_size
         self.vision_tower = tower_of(config.vision_config).model(config.vision_config)
         self.places = build_places(config.vision_config, config.place_channels)
-        self.compressor = build_compressor(config.compressor, channels)
+        self.compressor = build_compressor(config.compressor, channels, config.native_grid.cells)
         self.multi_modal_projector = Projector(channels, width, config.projector_hidden_act)
         self.clock = ClockEmbedding(width) if config.clock else None
         self.language_model = AutoModel.from_config(config.text_config)

@@ -2,7 +2,8 @@
 
 The LLM was warmed up on videos told in words: a vector is the sum of a thing's words and of where it is. Here
 the projector learns to give just that vector for the cell that holds the thing's centre, at every grid; cells
-that hold nothing are told as frames of which nothing is to be said. No LLM runs, so a minute is enough. The
+that hold nothing are told as frames of which nothing is to be said. Tokens of queries have no cells: they are
+paired with what the frame holds (`nano.matching`). No LLM runs, so a minute is enough. The
 paper aligns compressor and projector on captions through the LLM; that the world knows what is where is ours.
 """
 
@@ -22,6 +23,7 @@ from bvllm.nano.examples import Told
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.matching import pair_frames
 from bvllm.nano.tellings import Tellings
 from bvllm.stages.frame_grids import Grid
 from bvllm.synthetic.busy.things import Scene
@@ -68,7 +70,13 @@ def align_cells(
     """
     model.requires_grad_(False)
     projector, places_of = model.model.multi_modal_projector, model.model.places
-    learned = [*projector.parameters(), *(() if places_of is None else places_of.parameters())]
+    by_queries = model.config.compressor == "queries"  # a scorer learns from answers alone
+    parts = [
+        projector,
+        *((places_of,) if places_of else ()),
+        *((model.model.compressor,) if by_queries else ()),
+    ]
+    learned = [p for part in parts for p in part.parameters()]
     for parameter in learned:
         parameter.requires_grad_(True)
     loop = StageLoop(
@@ -95,6 +103,13 @@ def align_cells(
         grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))
         grid = native if rng.random() < NATIVE_SHARE else grid
         made = model.model.compress(bank.patches[torch.from_numpy(rows)].float(), [grid] * frames)
+        if by_queries:
+            tokens = projector(torch.stack([one.features for one in made]))
+            loss = _paired_loss(tokens, [frames_of.cells(int(row), native) for row in rows], words)
+            loss.backward()
+            loop.descend()
+            loop.record(loss=loss.item())
+            continue
         places, targets, empty = _targets([frames_of.cells(int(row), grid) for row in rows], grid, words)
         found = projector(torch.stack([one.features for one in made]).flatten(0, 1))
         loss = found.new_zeros(())
@@ -178,6 +193,20 @@ def _cells(things: list[tuple[Told, tuple[float, float], tuple[float, float]]], 
 
 def _inside(share: float, cells: int) -> int:
     return min(cells - 1, max(0, int(share * cells)))
+
+
+def _paired_loss(tokens: Tensor, cells: list[Cells], words: Tellings) -> Tensor:
+    """Of tokens that stand for no place: each is to tell of one thing, in whatever order suits them.
+
+    Args:
+        tokens: (F, m, D).
+        cells: of each frame, at the native grid.
+    """
+    nothing = [Told(describe(None))]
+    held = [(list(one.told.values()) or nothing, 0) for one in cells]
+    wanted, weight, _ = pair_frames(tokens, held, words)
+    errors = (tokens - wanted).square().mean(dim=-1)
+    return (errors * weight).sum() / weight.sum() / words.variance
 
 
 def _targets(cells: list[Cells], grid: Grid, words: Tellings) -> tuple[Tensor, Tensor, Tensor]:

@@ -40,12 +40,14 @@ class DynamicClip:
         rows: (T,).
         further: more questions about the same video, asked in further turns: the video is read once.
         lookups: said after them in a last turn (`nano.drills`).
+        seconds: (T,) when each frame is shown; None for one a second from 0.
     """
 
     example: AnyExample
     rows: Tensor
     further: tuple[AnyExample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+    seconds: Tensor | None = None
 
     @property
     def text_tokens(self) -> int:
@@ -198,7 +200,7 @@ def write_batch(
         room = frames_that_fit(len(clip.rows), tokens, most_frames or config.max_frames)
         kept = thin_evenly(len(clip.rows), room).anchor
         own = config.frame_grids(len(kept), tokens)
-        times = kept.double()  # the worlds' frames are a second apart
+        times = kept.double() if clip.seconds is None else clip.seconds[kept]
         timed = times.tolist() if config.timestamps and len(kept) > 1 else None
         turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
         turns += [_drill(tokenizer, clip.lookups)] if clip.lookups else []

@@ -45,8 +45,8 @@ from bvllm.synthetic.tokenizer import build_tokenizer
 
 LEARNS = ("places", "compressor", "multi_modal_projector", "clock", "language_model")
 EXAM_SEED = 8_000_009
-# Nano's stages at half their minutes, so that the whole takes an hour on two cores.
-SHORTER = replace(BOTH_WORLDS, tower_minutes=8.0, language_minutes=14.0)
+# A few minutes more of nano's tower and language model, so that the whole takes an hour on two cores.
+SHORTER = replace(BOTH_WORLDS, tower_minutes=3.0, language_minutes=6.0)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,32 @@ class DynamicRecipe:
     projector_steps: int = 3000
     projector_minutes: float = 3.0
     stages: tuple[DynamicStage, ...] = (
-        DynamicStage("short", LEARNS, steps=4000, minutes=18, lr=6e-4),
-        DynamicStage("long", LEARNS, steps=2000, minutes=6, lr=2e-4, seconds=(8, 64), most=1024),
+        DynamicStage(
+            "short",
+            LEARNS,
+            steps=8000,
+            minutes=26,
+            lr=6e-4,
+            room=4000,
+            seconds=(8, 16),
+            most=1024,
+            busy=0.7,
+            native=0.5,
+            drilled=0.7,
+        ),
+        DynamicStage(
+            "long",
+            LEARNS,
+            steps=4000,
+            minutes=13,
+            lr=3e-4,
+            room=5000,
+            seconds=(8, 64),
+            most=2048,
+            busy=0.7,
+            native=0.3,
+            drilled=0.7,
+        ),
     )
     compressor: str = "pool"
     exam_scenes: int = 80
