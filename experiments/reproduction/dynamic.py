@@ -171,8 +171,8 @@ TABLES: dict[str, DynamicTable] = {
     ),
     "dynamic_elastic": DynamicTable(
         "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
-        "Ours. A specialist met one count of tokens a frame in all steps. An elastic query model reads a frame "
-        "by the first so many of 64 learned queries, as MQT-LLaVA does.",
+        "Ours. A specialist met one count of tokens a frame in all steps. An elastic query model reads a "
+        "frame by the first so many of 64 learned queries, as MQT-LLaVA does.",
         (
             *(DynamicRow(f"elastic at {e} a frame", ELASTIC, each=e) for e in SPECIALISTS),
             *(DynamicRow(f"trained for {e} a frame alone", v, each=e) for e, v in SPECIALISTS.items()),
