@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from bvllm.evaluation.evaluate import Share
-from bvllm.inference.loading import load_model
-from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
+from bvllm.inference.dynamic import LoadedDynamic
+from bvllm.inference.loading import LoadedModel, load_model
 from bvllm.nano.dynamic.exam import option_likelihoods
 from bvllm.nano.dynamic.steps import DynamicClip
 from bvllm.nano.feature_cache import FeatureCache
@@ -29,7 +29,7 @@ from bvllm.nano.steps import TrainingClip, question_tokens, select_batch
 from experiments.nano_exam import BATCH, LENGTHS, clips, draw_bank
 
 WORLDS = ("plain", "busy")
-QUERIES = 32  # of a plan of frames, which nothing here reads
+QUERIES = 32  # of the plans that clips come with, which no answer here depends on
 
 
 def whole(asked: list[TrainingClip]) -> list[DynamicClip]:
@@ -38,11 +38,9 @@ def whole(asked: list[TrainingClip]) -> list[DynamicClip]:
 
 
 @torch.inference_mode()
-def chosen(name: str, bank: FeatureCache, asked: list[TrainingClip]) -> list[DynamicClip]:
+def chosen(selector: LoadedModel, bank: FeatureCache, asked: list[TrainingClip]) -> list[DynamicClip]:
     """The frames that a B-VLLM's selector chooses of every clip, one for each of its queries at most."""
-    loaded = load_model(name)
-    model, tokenizer = loaded.model.float().eval(), loaded.processor.tokenizer
-    found = []
+    model, tokenizer, found = selector.model.float().eval(), selector.processor.tokenizer, []
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         selections, _, _ = select_batch(model, bank, batch, *question_tokens(tokenizer, batch))
@@ -60,20 +58,20 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--scorer", help="a B-VLLM whose selector chooses the frames")
-    parser.add_argument("--worlds", default=",".join(WORLDS), help="some of plain,busy")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    loaded = load_model(options.model)
+    loaded = load_model(options.model, scorer=options.scorer)
     model, tokenizer = loaded.model, loaded.processor.tokenizer
-    if not isinstance(model, DynamicVLMForConditionalGeneration):
+    if not isinstance(loaded, LoadedDynamic):
         parser.error(f"model must be a Dynamic-VLM, got {options.model!r}: name its folder")
     model = model.float().eval()
-    model.set_attn_implementation("sdpa")  # at 2048 tokens several times as fast as "eager"
+    model.set_attn_implementation("sdpa")  # as in training
     bank, told = draw_bank(model, options.seed), {}
     seed = options.seed + list(LENGTHS).index(options.length)
-    for world in options.worlds.split(","):
+    for world in options.worlds:
         drawn = list(islice(clips(bank, world, options.length, QUERIES, seed), options.questions))
-        asked = whole(drawn) if options.scorer is None else chosen(options.scorer, bank, drawn)
+        asked = whole(drawn) if loaded.selector is None else chosen(loaded.selector, bank, drawn)
         for budget in options.budgets:
             likely = option_likelihoods(model, tokenizer, bank, asked, budget)
             right = [

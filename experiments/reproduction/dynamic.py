@@ -1,9 +1,10 @@
 """Reproduce Dynamic-VLM's tables in miniature: compressors, tokens per frame against frames, one for any
 budget.
 
-Every variant starts from one model that was tuned at the tower's own grid, where all compressors are the
-identity, so that none is favoured; answers on clips of both worlds are then tuned for as many steps, and all
-answer the same questions about scenes that none saw, by the likeliest option.
+Every variant of pooling, merging and pruning goes on from one model that was tuned at the tower's own grid,
+where these three keep every patch, so that none is favoured; queries go on from a start of their own, by the
+same steps. All are then tuned on clips of both worlds for as many steps, and answer the same questions about
+scenes that none saw, by the likeliest option.
 """
 
 import json
@@ -35,6 +36,7 @@ from bvllm.nano.dynamic.train import (
 from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.loop import Control
+from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import draw_pools, is_done, mark_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
@@ -47,10 +49,7 @@ ASKED = 1.4  # clips drawn for every question, since some have no options
 
 @dataclass(frozen=True)
 class DynamicScale:
-    """How large: pools, steps of the shared tuning and of each variant's, share of busy videos, questions.
-
-    Before about a thousand shared steps no question about space is answered better than by guessing.
-    """
+    """How large: pools, steps of the shared tuning and of each variant's, share of busy videos, questions."""
 
     scenes: int = 400
     busy_scenes: int = 2000
@@ -158,7 +157,7 @@ TABLES: dict[str, DynamicTable] = {
     "dynamic_tradeoff": DynamicTable(
         "Tokens per frame against frames at one budget",
         f"One model, {BUDGET} tokens a clip, shared among at most so many frames; a frame has 64 patches, so "
-        "4 frames leave half of them. The paper's figures are "
+        "4 frames spend half of the budget. The paper's figures are "
         "Video-MME at 12 000 tokens with 36 x 333, 64 x 187, 100 x 120, 144 x 83 and 256 x 46.",
         (
             DynamicRow("8 x 64 frames", ELASTIC, BUDGET, most_frames=64, paper="58.7"),
@@ -167,18 +166,19 @@ TABLES: dict[str, DynamicTable] = {
             DynamicRow("64 x 8 frames", ELASTIC, BUDGET, most_frames=8, paper="59.7"),
             DynamicRow("64 x 4 frames", ELASTIC, BUDGET, most_frames=4, paper="59.3"),
         ),
-        (("the middle is above most frames", 2, 0), ("the middle is above most tokens a frame", 2, 4)),
+        (("the middle is above most frames", 2, 0), ("the middle is above most tokens a frame", 2, 3)),
     ),
     "dynamic_elastic": DynamicTable(
         "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
-        "Ours. A specialist met one count of tokens a frame in all steps. An elastic query model reads a "
-        "frame by the first so many of 64 learned queries, as MQT-LLaVA does.",
+        "Ours. All go on from the shared start, in which every frame had 64 tokens: a specialist with one "
+        "count of tokens a frame alone, the elastic model with any. An elastic query model reads a frame by "
+        "the first so many of 64 learned queries, after MQT-LLaVA, and has a start of its own.",
         (
             *(DynamicRow(f"elastic at {e} a frame", ELASTIC, each=e) for e in SPECIALISTS),
-            *(DynamicRow(f"trained for {e} a frame alone", v, each=e) for e, v in SPECIALISTS.items()),
+            *(DynamicRow(f"went on with {e} a frame alone", v, each=e) for e, v in SPECIALISTS.items()),
             DynamicRow("counts drawn evenly, at 64 a frame", BY_COUNT, each=64),
-            DynamicRow("without written times, at 9 a frame", NO_STAMPS, each=9),
-            DynamicRow("without written times and clock, at 9 a frame", NO_TIME, each=9),
+            DynamicRow("went on without written times, at 9 a frame", NO_STAMPS, each=9),
+            DynamicRow("went on without written times and clock, at 9 a frame", NO_TIME, each=9),
             *(DynamicRow(f"elastic queries at {e} a frame", QUERIES, each=e) for e in SPECIALISTS),
         ),
         (
@@ -219,9 +219,10 @@ def make_dynamic(
         The page.
 
     Raises:
-        ValueError: `warm` holds no finished stages.
+        ValueError: `warm` holds no finished stages, or `out` a run of another scale.
     """
     table, own = TABLES[name], scale or DynamicScale()
+    RunRecord.claim(out, own, None, resume=True)  # what another scale left is not mixed with this one
     work = _Workshop.open(out, warm, own, Control(log))
     chosen = range(1, seeds + 1)
     right = [np.stack([work.answers(row, seed) for seed in chosen]) for row in table.rows]

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from bvllm.inference import auto_budget
 from bvllm.inference.ask import ask
-from bvllm.inference.auto_budget import AutoBudget, Measured, answer_auto, margin_of
+from bvllm.inference.auto_budget import AutoBudget, Measured, answer_auto, holds_all, margin_of
 from bvllm.inference.results import notes_lines
 from bvllm.model.card import WEIGHTS, keep_companions
 from tests.test_messages import HOUSE
@@ -27,7 +27,15 @@ def answers(monkeypatch, loaded):
         def answer(encoded, question, model, *, budget):
             given.append(budget.tokens)
             likely, text = said[budget.tokens]
-            return replace(real, likelihoods=likely, free_text=text, tokens=budget.tokens, frames_total=1000)
+            used = replace(real.used, tokens=budget.tokens)
+            return replace(
+                real,
+                likelihoods=likely,
+                free_text=text,
+                tokens=budget.tokens,
+                frames_total=1000,
+                used=used,
+            )
 
         monkeypatch.setattr(auto_budget, "answer", answer)
         return given
@@ -45,6 +53,18 @@ def test_a_sure_answer_ends_it_and_an_unsure_one_goes_on(answers, loaded):
     assert [step.margin for step in found.budget_steps] == [0.2, 0.8]
     assert found.tokens_spent == 80
     assert any("16 tokens (margin 0.20), 64 tokens (margin 0.80); 80 in all" in n for n in notes_lines(found))
+
+
+def test_no_budget_adds_to_all_patches_of_the_frames_that_a_selector_chose(loaded):
+    real = ask(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "which is it?", loaded)
+    whole = real.patches_per_frame * len(real.frames)
+    found = replace(
+        real, tokens=whole, frames_total=1000, used=replace(real.used, tokens=whole + 1, select="learned")
+    )
+    assert holds_all(found)
+    assert not holds_all(replace(found, used=replace(found.used, tokens=whole)))
+    assert not holds_all(replace(found, used=replace(found.used, select="uniform")))
+    assert holds_all(replace(found, frames_total=len(real.frames), used=replace(found.used, tokens=whole)))
 
 
 def test_never_sure_ends_at_the_largest(answers, loaded):

@@ -11,6 +11,7 @@ from bvllm.inference.ask import ask, load_model
 from bvllm.inference.dynamic import LoadedDynamic
 from bvllm.inference.encode import encode_video
 from bvllm.inference.evidence.write import write_evidence
+from bvllm.inference.loading import LoadedModel
 from bvllm.inference.planned_model import planned_model
 from bvllm.inference.results import notes_lines
 from bvllm.methods.names import MethodNames
@@ -186,6 +187,32 @@ def test_a_selector_in_front_chooses_the_frames_that_its_own_model_chooses(in_fr
     assert {frame.index for frame in found.frames} == set(own.frames.tolist())
 
 
+@pytest.mark.parametrize(("frames", "tokens"), [(60, 3), (7, 64)])
+def test_all_queries_choose_however_small_budget_or_video(in_front, monkeypatch, frames, tokens):
+    """They learned to share frames: a few of them would leave asked scenes out."""
+    loaded, whole = in_front
+    short = FrameList(whole.frames[:frames], list(map(float, range(frames))))
+    asked, real = [], LoadedModel.select
+
+    def select(self, features, seconds, question, budget, methods):
+        asked.append(budget.frames)
+        return real(self, features, seconds, question, budget, methods)
+
+    monkeypatch.setattr(LoadedModel, "select", select)
+    found = ask(short, "which star?", loaded, budget=Budget(tokens, 256), max_new_tokens=2)
+    assert asked == [32]
+    assert len(found.frames) <= min(frames, tokens)
+    assert found.tokens <= tokens
+
+
+def test_a_selector_costs_its_weights_and_bounds_the_frames(in_front):
+    loaded, _ = in_front
+    alone = load_model("dynamic-nano")
+    assert loaded.cost(Budget(512, 256)).frames == 32
+    assert loaded.cost(Budget(512, 256)).parameters > alone.cost(Budget(512, 256)).parameters
+    assert loaded.selector.model.model.vision_tower is loaded.model.vision_tower
+
+
 def test_another_method_stands_in_for_the_selector(in_front):
     loaded, frames = in_front
     assert loaded.methods(MethodNames(select_frames="uniform"))["merge_frames"] == "none"
@@ -197,12 +224,32 @@ def test_another_method_stands_in_for_the_selector(in_front):
         methods=MethodNames(select_frames="uniform"),
         max_new_tokens=2,
     )
-    assert len(found.frames) == 8
+    assert [frame.index for frame in found.frames] == [3, 11, 18, 26, 33, 41, 48, 56]
+
+
+def test_a_frame_that_was_chosen_alone_has_its_second_and_a_picture_has_none(dynamic):
+    def written(second):
+        chat_ = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "when?"}]}]
+        ids = dynamic.processor.prompt_of_frames(chat_, [2], [second])["input_ids"][0]
+        return dynamic.processor.tokenizer.decode(ids)
+
+    assert "7 s:" in written(7.0) or "7s:" in written(7.0)
+    assert "0s:" not in written(0.0).replace(" ", "")
+
+
+def test_a_pipeline_is_refused_by_name():
+    with pytest.raises(ValueError, match="pipeline must be left out") as error:
+        load_model("dynamic-nano", scorer="nano", pipeline="uniform")
+    assert HOUSE.search(str(error.value))
 
 
 @pytest.mark.parametrize(
     ("scorer", "said"),
-    [("dynamic-nano", "a B-VLLM with a frame selector"), ("tiny", "the vision tower")],
+    [
+        ("dynamic-nano", "a B-VLLM with a frame selector"),
+        ("llava-nano", "a B-VLLM with a frame selector"),
+        ("tiny", "the vision tower"),
+    ],
 )
 def test_a_selector_that_reads_other_features_is_refused(scorer, said, tmp_path):
     if scorer == "tiny":

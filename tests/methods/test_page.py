@@ -55,7 +55,11 @@ def test_the_states_of_systems_are_true():
         assert state in ("here", "partly", "later", "outside"), (number, system)
         named = re.findall(r"`([\w]+)`", methods)
         assert set(named) <= known, f"{system} names methods that are not in METHODS: {methods}"
-        assert bool(named) == (state in ("here", "partly")) or number in ("2", "33", "50"), (number, system, state)
+        assert bool(named) == (state in ("here", "partly")) or number in ("2", "33", "50"), (
+            number,
+            system,
+            state,
+        )
         assert words or state == "here", f"{system} must say which part, or why"
 
 

@@ -306,6 +306,11 @@ def _steps(request: AskRequest) -> "AutoBudget":
             f"--budget auto: a margin of {found.least_margin:g}, which was calibrated for no model; "
             "`bvllm calibrate` finds this model's"
         )
+    elif found.scorer != request.scorer:
+        note(
+            f"--budget auto: calibrated with scorer {found.scorer!r}, and asked with {request.scorer!r}; "
+            "`bvllm calibrate --scorer` finds the steps for it"
+        )
     return replace(found, frames=request.frames)
 
 

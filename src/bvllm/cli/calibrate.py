@@ -1,5 +1,6 @@
 """`bvllm calibrate`: find the steps of `--budget auto` for a model, and say what they are worth."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,7 @@ def calibrate(
         lambda: "\n\n".join(one.table() for one in found),
         lambda: [one.as_json() for one in found],
     )
-    _keep(found, points, out)
+    _keep(found, points, out, scorer)
 
 
 def _measure(
@@ -109,7 +110,7 @@ def _measure(
     return found
 
 
-def _keep(found: "list[Calibration]", points: float, out: Path | None) -> None:
+def _keep(found: "list[Calibration]", points: float, out: Path | None, scorer: str | None) -> None:
     """Write the steps where they are worth it on every split."""
     poor = next((one for one in found if not one.is_worth_it(most_lost=points / 100)), None)
     if poor is not None:
@@ -122,7 +123,7 @@ def _keep(found: "list[Calibration]", points: float, out: Path | None) -> None:
         note("nothing is written: name the model's folder with --out to keep the steps")
         return
     with unwritten(out):
-        found[0].steps.save(out)
+        replace(found[0].steps, scorer=scorer).save(out)
 
 
 def _numbers(budgets: str) -> list[int]:

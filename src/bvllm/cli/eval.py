@@ -1,5 +1,6 @@
 """`bvllm eval`: measure how often a model is right, per task and per duration."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -103,6 +104,8 @@ def evaluate_model(
                 media_root=media_root,
                 ablations=swaps,
             )
+        if scorer is not None:
+            report = replace(report, settings={**report.settings, "scorer": scorer})
         # The table first: it was long work, and the disk may be full.
         deliver(json_target, report.table, report.as_json)
     except ValueError as error:

@@ -49,6 +49,7 @@ class AutoBudget:
         least_margin: in [0, 1]; between the likelihoods of the two likeliest options.
         frames: the most that may be chosen; None takes the model's own.
         measured: by `bvllm calibrate`, on a validation split; None where nobody did for this model.
+        scorer: what chose the frames then; None where the model did it alone.
 
     Raises:
         ValueError: no budget, budgets that do not rise, or a margin outside [0, 1].
@@ -64,6 +65,7 @@ class AutoBudget:
     least_margin: float = 0.8
     frames: int | None = None
     measured: Measured | None = None
+    scorer: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens or list(self.tokens) != sorted(set(self.tokens)) or self.tokens[0] < 1:
@@ -96,6 +98,7 @@ class AutoBudget:
                 tuple(map(int, found["tokens"])),
                 float(found["least_margin"]),
                 measured=None if measured is None else Measured(**measured),
+                scorer=found.get("scorer"),
             )
         except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
@@ -160,5 +163,12 @@ def margin_of(likelihoods: Sequence[float], options: Sequence[str]) -> float | N
 
 
 def holds_all(found: Answer) -> bool:
-    """Whether the model was given every patch of every frame: no budget can add to that."""
-    return found.tokens == found.frames_total * found.patches_per_frame
+    """Whether no budget can add to an answer: it had every patch of all frames, or of all that were chosen.
+
+    Where a selector chooses and all patches of its frames fill less than the budget, a larger one changes
+    nothing.
+    """
+    if found.tokens == found.frames_total * found.patches_per_frame:
+        return True
+    whole = found.tokens == len(found.frames) * found.patches_per_frame
+    return found.used.select == "learned" and whole and found.tokens < found.used.tokens

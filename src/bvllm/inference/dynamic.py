@@ -7,12 +7,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from bvllm.common.subtitles import beside
 from bvllm.common.text import Question
+from bvllm.common.trust import loading
 from bvllm.inference.backbones import one_line
-from bvllm.inference.loading import LoadedModel, compile_fast, load_model, load_parts
+from bvllm.inference.loading import LoadedModel, compile_fast, load_bvllm, load_parts
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
+from bvllm.inference.model_name import resolve_model
 from bvllm.inference.plain_words import plain_words
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
@@ -25,7 +28,7 @@ from bvllm.stages.allocate import EvenShare
 from bvllm.stages.compressors import Compressed
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.patch_signals import PatchSignals
-from bvllm.stages.pipeline import Pipeline, mixed
+from bvllm.stages.pipeline import Pipeline, mixed, thin_evenly
 from bvllm.stages.sample_tokens import PerClip
 from bvllm.types import Budget, Clip, FrameSelection, Signals, Step, Tokens
 
@@ -110,7 +113,9 @@ class LoadedDynamic(LoadedModel):
         return AskedQuestion(question, None) if self.selector is None else self.selector.read(question)
 
     def knows_word(self, word: str) -> bool:
-        """Whether the text side of the tower knows a word; without one all words may mean something."""
+        """Whether the selector in front knows a word, or else the tower's text side; without both all may."""
+        if self.selector is not None:
+            return self.selector.knows_word(word)
         return self.words is None or bool(self.words.known(word))
 
     def select(
@@ -128,9 +133,7 @@ class LoadedDynamic(LoadedModel):
         names = self.methods(methods)
         room = Budget(budget.tokens, self.model.config.frames_kept(len(features), budget))
         if self.selector is not None and names["select_frames"] == self._selects:
-            room = Budget(room.tokens, min(room.frames, self.selector.most_frames))
-            merging = MethodNames(merge_frames=names["merge_frames"], seed=methods.seed)
-            return self.selector.select(features, seconds, asked, room, merging)
+            return self._selected(features, seconds, asked, budget, names["merge_frames"], methods.seed)
         select, merge = (
             None if names[slot] == NONE else METHODS[slot][names[slot]]()
             for slot in ("select_frames", "merge_frames")
@@ -144,6 +147,26 @@ class LoadedDynamic(LoadedModel):
                 METHODS["select_frames"]["uniform"]().assign(Clip(features, seconds), room.frames, Signals())
             )
         return chosen
+
+    def _selected(
+        self,
+        features: Tensor,
+        seconds: Tensor,
+        asked: AskedQuestion,
+        budget: Budget,
+        merge_frames: str,
+        seed: int,
+    ) -> FrameSelection:
+        """What the selector in front chooses, thinned evenly where the budget has no room for all of it.
+
+        All of its queries choose, however small the budget: they learned to share frames among them.
+        """
+        assert self.selector is not None
+        queries = Budget(budget.tokens, min(budget.frames, self.selector.most_frames))
+        merging = MethodNames(merge_frames=merge_frames, seed=seed)
+        chosen = self.selector.select(features, seconds, asked, queries, merging)
+        room = self.model.config.frames_kept(len(chosen), budget)
+        return chosen if len(chosen) <= room else chosen.reduce(thin_evenly(len(chosen), room))
 
     def _relevance(self, features: Tensor, question: str) -> Tensor | None:
         if self.words is None:
@@ -226,10 +249,20 @@ class LoadedDynamic(LoadedModel):
         )
 
     def cost(self, budget: Budget) -> ModelCost:
-        """What a question costs at most, counted."""
-        config = self.model.config
-        frames = config.frames_kept(self.most_frames, budget)
-        return self.cost_of(frames, min(budget.tokens, frames * patch_count(config.vision_config)))
+        """What a question costs at most, counted; the weights of a selector in front among it."""
+        config, most = self.model.config, self.most_frames
+        if self.selector is not None:
+            most = min(most, self.selector.most_frames, budget.frames)
+        frames = config.frames_kept(most, budget)
+        found = self.cost_of(frames, min(budget.tokens, frames * patch_count(config.vision_config)))
+        if self.selector is None or (chooser := self.selector.model.model.frame_selector) is None:
+            return found
+        weights = list(chooser.parameters())
+        return replace(
+            found,
+            parameters=found.parameters + sum(p.numel() for p in weights),
+            weight_bytes=found.weight_bytes + sum(p.numel() * p.element_size() for p in weights),
+        )
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
         """(1, S) one user turn that begins with the frames, each behind its second."""
@@ -261,7 +294,7 @@ def tokens_of(made: list[Compressed], selection: FrameSelection, native: Grid) -
     return Tokens(
         torch.cat([one.features for one in made]),
         selection.seconds.to(device).repeat_interleave(each),
-        plan.count(torch.ones(plan.inputs)).to(device),
+        plan.count(torch.ones(plan.inputs, device=plan.input.device)).to(device),
         selection.frames.to(device).repeat_interleave(each),
         patch // native.columns,
         patch % native.columns,
@@ -298,20 +331,41 @@ def load_dynamic(
     if compile:
         compile_fast(quick, name, device)
     loaded = LoadedDynamic(model, processor, name, quick, knowledge, words)
-    return loaded if scorer is None else replace(loaded, selector=_selector_of(scorer, loaded, fast))
+    return loaded if scorer is None else replace(loaded, selector=_selector_of(scorer, loaded))
 
 
-def _selector_of(name: str, behind: LoadedDynamic, fast: bool) -> LoadedModel:
-    """The B-VLLM of that name, which is to choose frames for a Dynamic-VLM."""
-    found = load_model(name, device=behind.device, fast=fast)
-    if isinstance(found, LoadedDynamic) or not isinstance(found, LoadedModel) or not found.reads_question:
+def _selector_of(name: str, behind: LoadedDynamic) -> LoadedModel:
+    """The B-VLLM of that name, which is to choose frames for a Dynamic-VLM and shares its tower."""
+    where = resolve_model(name)
+    with one_line(name):
+        kind, _ = PreTrainedConfig.get_config_dict(where, **loading())
+    if kind.get("model_type") != "bvllm":
         raise ValueError(
             f"scorer must be a B-VLLM with a frame selector where the model is a Dynamic-VLM, got {name!r}: "
             "name one, or leave it out"
         )
-    if found.fingerprint != behind.fingerprint:
+    found = load_bvllm(where, name, device=behind.device, fast=False)
+    if not found.reads_question:
+        raise ValueError(
+            f"scorer must have a frame selector that reads the question, got {name!r} without: name another"
+        )
+    if not _same_tower(found, behind):
         raise ValueError(
             f"scorer must have the vision tower of {behind.name!r}, whose features it reads, got {name!r} "
             "with another: name the B-VLLM whose tower this model was trained from"
         )
+    found.model.model.vision_tower = behind.model.vision_tower  # the weights are there once
     return found
+
+
+def _same_tower(one: LoadedModel, other: LoadedDynamic) -> bool:
+    """Whether frames have the same features for both, whatever the tower is run by."""
+    mine, theirs = (loaded.model.vision_tower.state_dict() for loaded in (one, other))
+    normal, others = one.processor.video_processor, other.processor.video_processor
+    return (
+        one.model.config.frame_feature == "cls"
+        and one.frame_size == other.frame_size
+        and (normal.image_mean, normal.image_std) == (others.image_mean, others.image_std)
+        and mine.keys() == theirs.keys()
+        and all(torch.equal(mine[key], theirs[key]) for key in mine)
+    )

@@ -299,9 +299,14 @@ def load_model(
 
             return load_balanced(where, name, device=target, pipeline=pipeline, scorer=scorer)
         load = loader_of(config.get("model_type"), name)
-        if scorer is not None and pipeline is None and config.get("model_type") == "dynamic_vlm":
+        if scorer is not None and config.get("model_type") == "dynamic_vlm":
             from bvllm.inference.dynamic import load_dynamic
 
+            if pipeline is not None:
+                raise ValueError(
+                    f"pipeline must be left out for model {name!r}, got {pipeline!r}: only a transformers "
+                    "video model has one"
+                )
             return load_dynamic(where, name, device=target, fast=fast, compile=compile, scorer=scorer)
         if scorer is not None or pipeline is not None:
             raise ValueError(

@@ -5,7 +5,7 @@ something is. Told questions alone give so few that after two hours half of the 
 still went wrong. A lookup drill says a time and a name and has the place said, a part of the frame and has
 the name said, and so on, about twenty times: what is given is drawn at random and costs nothing, what is
 looked up follows from what was told. A comparison drill gives a question and what its answer rests on,
-without any frame, and has the answer said.
+without any frame, and has the answer said. Dynamic-nano is drilled in lookups, too, on the frames themselves.
 """
 
 from collections import Counter

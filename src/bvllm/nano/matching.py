@@ -5,7 +5,8 @@ it is (`nano.language`). Here the R tokens of a frame learn to be such vectors, 
 tokens and things are paired, the likest first, so no two tokens share a target, and the things that
 the question is about are paired first. Where a frame holds more than R things, the question decides which are
 told. No language model runs, so a step costs a third of one through it. A model without a token sampler
-learns so, too: its tokens are the projector's or a baseline connector's, as many as it has for a frame.
+learns so, too: its tokens are the projector's or a baseline connector's, as many as it has for a frame; and
+so does a Dynamic-VLM whose compressor has queries (`nano.dynamic.align`).
 
 That the world knows what a frame holds is ours; the paper starts the sampler from InstructBLIP's Q-Former
 (released code; Sec. 7.1 tells of the stages alone). DETR pairs so, too (Carion et

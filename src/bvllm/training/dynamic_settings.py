@@ -32,7 +32,7 @@ class DynamicModelSettings:
 
     vision: str | None = None
     language_model: str | None = None
-    compressor: Literal["pool", "merge", "prune"] = "pool"
+    compressor: Literal["pool", "merge", "prune", "queries"] = "pool"
     allocation: Literal["mixed", "released"] = "mixed"
     budget_tokens: int = 12_000
     max_frames: int = 256

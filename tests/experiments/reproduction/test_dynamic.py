@@ -1,21 +1,43 @@
 """Dynamic-VLM's tables: every row is trained once, examined once, and compared with intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.dynamic.exam import exam_clips, with_options
+from bvllm.nano.dynamic.train import WarmParts
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
+from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
 from experiments.reproduction import dynamic
 from experiments.reproduction.dynamic import TABLES, DynamicScale, make_dynamic
 from tests.model.dynamic.tiny_dynamic import dynamic_model
 
 SMALL = DynamicScale(
-    shared_steps=1, steps=1, room=200, shared_seconds=(8, 10), seconds=(8, 10), most=64, busy=1.0
+    projector_steps=1,
+    shared_steps=1,
+    steps=1,
+    room=200,
+    shared_seconds=(8, 10),
+    seconds=(8, 10),
+    most=64,
+    busy=1.0,
 )
+
+
+def parts_of(model):
+    """What a warm run leaves, at the size of the tests."""
+    inner = model.model
+    where = Where(inner.config.text_config.hidden_size)
+    return WarmParts(inner.vision_tower, None, inner.language_model, inner.clock, where)
+
+
+def built(*_, compressor, **__):
+    return dynamic_model(clock=True, compressor=compressor)
 
 
 @pytest.fixture
@@ -24,9 +46,11 @@ def workshop(tmp_path, monkeypatch):
     pool = draw_busy_pool(8, seed=3, image_size=32, workers=1)
     plain = FrameDataset(torch.zeros(0, 3, 32, 32), (), torch.zeros(0), torch.zeros(0))
     bank = FeatureCache.index(plain, torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16), pool)
-    dynamic._finish(tmp_path / "native-pool", dynamic_model(clock=True))
+    monkeypatch.setattr(dynamic, "NATIVE", 16)
+    model = dynamic_model(clock=True)
+    dynamic._finish(tmp_path / "native-pool", model)
     asked = with_options(exam_clips(bank, (8, 12), 10, 5, busy=True))[:6]
-    made = dynamic._Workshop(tmp_path, SMALL, None, bank, bank, tuple(asked), 0.25, Control(print))
+    made = dynamic._Workshop(tmp_path, SMALL, parts_of(model), bank, bank, tuple(asked), 0.25, Control(print))
     monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
     return tmp_path
 
@@ -50,6 +74,23 @@ def test_a_table_is_made_and_goes_on(workshop, monkeypatch):
     again = make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
     assert again.splitlines()[:12] == page.splitlines()[:12]
     assert not trained
+
+
+def test_queries_have_a_start_of_their_own_and_others_share_one(workshop, monkeypatch):
+    monkeypatch.setattr(dynamic, "build_dynamic", built)
+    made = dynamic._Workshop.open()
+    assert made.start("prune") == made.start("merge") == workshop / "native-pool"
+    start = made.start("queries")
+    assert dynamic._read(start).config.compressor == "queries"
+    monkeypatch.setattr(dynamic, "align_cells", None)  # it is there: nothing is trained again
+    monkeypatch.setattr(dynamic, "tune_dynamic", None)
+    assert made.start("queries") == start
+
+
+def test_a_folder_of_another_scale_is_refused(workshop):
+    make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
+    with pytest.raises(ValueError, match="recipe"):
+        make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=replace(SMALL, steps=2))
 
 
 def test_variants_without_times_share_the_weights_they_have(workshop):

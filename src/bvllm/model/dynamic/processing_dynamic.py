@@ -135,8 +135,11 @@ class DynamicVLMProcessor(BVLLMProcessor):
         return PlannedClips(kept, [whole[start : start + share] for start, share in zip(starts, shares)])
 
     def write_clip(self, counts: Sequence[int], seconds: Sequence[float]) -> str:
-        """What stands for a clip in a prompt, whose frames have so many tokens."""
-        timed = self.timestamps and len(counts) > 1
+        """What stands for a clip in a prompt, whose frames have so many tokens.
+
+        One frame at the start may be a picture, and has no second before it; one that was chosen later has.
+        """
+        timed = self.timestamps and (len(counts) > 1 or seconds[0] > 0)
         return write_frames(self.video_token, counts, seconds if timed else None)
 
     def prompt_of_frames(

@@ -1,6 +1,7 @@
 """Ask dynamic-nano about clips of scenes that it never saw, while it trains and afterwards."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -55,7 +56,7 @@ def right_words(
 def with_options(clips: list[DynamicClip]) -> list[DynamicClip]:
     """The same clips, each asked with its options."""
     return [
-        DynamicClip(clip.example.with_options(), clip.rows)
+        replace(clip, example=clip.example.with_options())
         for clip in clips
         if len(clip.example.question.options) > 1
     ]

@@ -1,7 +1,7 @@
 """Run one training step of dynamic-nano on cached patches: compress, write the prompt, answer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -91,14 +91,14 @@ class SideDraw(NamedTuple):
 class DynamicBatch:
     """Clips side by side, padded on the right.
 
-    Shapes: ids, labels, mask (B, S); visual (F, N, C) patches of all frames; grids F; seconds (F,); letters
-        (B, S) True where a reply names its option's letter.
+    Shapes: ids, labels, mask (B, S); patches (F, N, C) of all frames; grids F; seconds (F,); no_answer (B, S)
+        True where a reply names its option's letter, and in a drill.
     """
 
     ids: Tensor
     labels: Tensor
     mask: Tensor
-    letters: Tensor
+    no_answer: Tensor
     patches: Tensor
     grids: list[Grid]
     seconds: Tensor
@@ -165,19 +165,26 @@ class LikeLengths:
         self.waiting: list[DynamicClip] = []
 
     def take(self, each: int, most: int) -> list[DynamicClip]:
-        """The next batch, where a frame has so many tokens and a clip at most `most`."""
+        """The next batch, where a frame has so many tokens and a clip at most `most`.
+
+        Lookups are left out where a frame has fewer tokens than `DRILLED_FROM`.
+        """
         if len(self.waiting) < WAITING:
             self.waiting += islice(self.stream, WAITING)
             self.waiting.sort(key=lambda clip: len(clip.rows))
         place = int(self.rng.integers(len(self.waiting)))
         frames = len(self.waiting[place].rows)
-        clip = self.waiting[place]
+        clip = _drillable(self.waiting[place], each)
         length = min(most, frames * each) + clip.text_tokens
         count = max(FEWEST, min(MOST_CLIPS, self.room // length))
         start = max(0, min(place - count // 2, len(self.waiting) - count))
         found = self.waiting[start : start + count]
         del self.waiting[start : start + count]
-        return found
+        return [_drillable(clip, each) for clip in found]
+
+
+def _drillable(clip: DynamicClip, each: int) -> DynamicClip:
+    return clip if each >= DRILLED_FROM else replace(clip, lookups=())
 
 
 def write_batch(
@@ -194,14 +201,15 @@ def write_batch(
         tokens_of: the budget of each clip.
         most_frames: of a clip; the model's own where None.
     """
-    ids, labels, letters, rows, grids, seconds = [], [], [], [], [], []
+    ids, labels, no_answer, rows, grids, seconds = [], [], [], [], [], []
     for clip, tokens in zip(clips, tokens_of, strict=True):
         config = model.config
         room = frames_that_fit(len(clip.rows), tokens, most_frames or config.max_frames)
         kept = thin_evenly(len(clip.rows), room).anchor
         own = config.frame_grids(len(kept), tokens)
         times = kept.double() if clip.seconds is None else clip.seconds[kept]
-        timed = times.tolist() if config.timestamps and len(kept) > 1 else None
+        dated = len(kept) > 1 or float(times[0]) > 0  # see `DynamicVLMProcessor.write_clip`
+        timed = times.tolist() if config.timestamps and dated else None
         turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
         turns += [_drill(tokenizer, clip.lookups)] if clip.lookups else []
         words, learned = ([one for turn in turns for one in turn[part]] for part in (0, 1))
@@ -209,7 +217,7 @@ def write_batch(
         start = _ids(tokenizer, USER) + _ids(tokenizer, write_frames(VIDEO, [g.cells for g in own], timed))
         ids.append(torch.tensor(start + words[1:]))
         labels.append(torch.tensor([IGNORE] * len(start) + learned[1:]))
-        letters.append(torch.tensor([False] * len(start) + marked[1:]))
+        no_answer.append(torch.tensor([False] * len(start) + marked[1:]))
         rows.append(clip.rows[kept])
         grids += own
         seconds.append(times)
@@ -217,7 +225,7 @@ def write_batch(
         pad_sequence(ids, batch_first=True, padding_value=int(tokenizer.pad_token_id or 0)),
         pad_sequence(labels, batch_first=True, padding_value=IGNORE),
         pad_sequence([torch.ones(len(row), dtype=torch.long) for row in ids], batch_first=True),
-        pad_sequence(letters, batch_first=True),
+        pad_sequence(no_answer, batch_first=True),
         bank.patches[torch.cat(rows)].float(),
         grids,
         torch.cat(seconds),
@@ -260,9 +268,9 @@ class DynamicLoss(NamedTuple):
 
     Attributes:
         loss: of the replies.
-        right: share of the replies that are right in every token.
-        words: the same without the letter of an option, which is learned last; an evaluation counts words.
-        each: (B,) whether the words of each reply are right.
+        right: share of the clips whose replies are right in every token, lookups included.
+        words: the same without lookups, and without the letter of an option, which is learned last.
+        each: (B,) whether the words of each clip's replies are right.
     """
 
     loss: Tensor
@@ -290,7 +298,7 @@ def dynamic_loss(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch)
     hidden = run_packed(model.model.language_model, embeds, batch.mask)
     loss, right = answer_loss(hidden, model.lm_head.weight, batch.labels)
     with torch.no_grad():
-        spoken = batch.labels.masked_fill(batch.letters, IGNORE)[:, 1:]
+        spoken = batch.labels.masked_fill(batch.no_answer, IGNORE)[:, 1:]
         here = spoken != IGNORE
         logits = hidden[:, :-1][here].float() @ model.lm_head.weight.float().mT
         wrong = torch.zeros_like(here)

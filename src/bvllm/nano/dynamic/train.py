@@ -2,7 +2,8 @@
 
     tower, language   nano's own stages, by nano's recipe for both worlds; or those of a run of nano (`warm`)
     projector         cells of frames become what the LLM already reads
-    short, long       places, projector, clock and LLM answer questions, another grid in every step
+    short, long       places, projector, clock and LLM answer questions and look things up, another grid in
+                      every step, the tower's own in many
 
 Each stage leaves a folder and, while it runs, a checkpoint in it; `resume` goes on from there. The token
 counts are drawn in every step, so one model serves any budget.

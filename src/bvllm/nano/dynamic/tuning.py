@@ -1,6 +1,6 @@
 """Tune dynamic-nano on answers, with another count of tokens a frame in every step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,6 @@ from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.dynamic.exam import by_task, right_words
 from bvllm.nano.dynamic.steps import (
-    DRILLED_FROM,
     DynamicClip,
     LikeLengths,
     SideDraw,
@@ -108,8 +107,6 @@ def tune_dynamic(
     for _ in loop:
         each = draw.tokens(rng, model.config.native_grid)
         clips = queue.take(each, stage.most)
-        if each < DRILLED_FROM:
-            clips = [replace(clip, lookups=()) for clip in clips]
         budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
         found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
         found.loss.backward()

@@ -1,6 +1,6 @@
 """`bvllm train llava_nano`: train a small LLaVA-OneVision on both worlds, for comparing methods on.
 
-    draw, tower, language   as nano's `BOTH_WORLDS` recipe makes them (`nano.train`)
+    draw, tower, language   from nano's, with the minutes of `FROM_NOTHING` (`nano.train`)
     words                   the tower's text side, which tells what frames of both worlds hold
     align                   its projector, on patches whose things the world knows
     projector               its projector, through the LLM, by the answers
@@ -29,7 +29,7 @@ from bvllm.nano.llava.words import warm_up_words
 from bvllm.nano.loop import Control
 from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import (
-    BOTH_WORLDS,
+    FROM_NOTHING,
     Recipe,
     draw_pools,
     is_done,
@@ -53,7 +53,9 @@ class LlavaRecipe:
         words_minutes, align_minutes: the most that these stages take.
     """
 
-    shared: Recipe = field(default_factory=lambda: replace(BOTH_WORLDS, stages=(), matching_minutes=0))
+    shared: Recipe = field(
+        default_factory=lambda: replace(FROM_NOTHING, start="nano", stages=(), matching_minutes=0)
+    )
     words_minutes: float = 2.0
     align_minutes: float = 1.5
     stages: tuple[LlavaStage, ...] = (PROJECTOR, WHOLE)

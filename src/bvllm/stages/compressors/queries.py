@@ -41,7 +41,7 @@ class QueryCompressor(nn.Module):
         self.positions = nn.Embedding(patches, channels)
         self.norm = nn.LayerNorm(channels)
         self.key = nn.Linear(channels, channels)
-        self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
+        self.sharpness = nn.Parameter(torch.tensor([math.log(SHARPNESS)]))  # FSDP refuses a scalar
 
     def forward(self, patches: Tensor, grids: list[Grid], native: Grid) -> list[Compressed]:
         """(F, N, C) -> F results; a grid counts as its number of cells."""
