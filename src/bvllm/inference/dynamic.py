@@ -255,7 +255,7 @@ class LoadedDynamic(LoadedModel):
             most = min(most, self.selector.most_frames, budget.frames)
         frames = config.frames_kept(most, budget)
         found = self.cost_of(frames, min(budget.tokens, frames * patch_count(config.vision_config)))
-        if self.selector is None or (chooser := self.selector.model.model.frame_selector) is None:
+        if self.selector is None or (chooser := self.selector.model.frame_selector) is None:
             return found
         weights = list(chooser.parameters())
         return replace(
@@ -354,7 +354,7 @@ def _selector_of(name: str, behind: LoadedDynamic) -> LoadedModel:
             f"scorer must have the vision tower of {behind.name!r}, whose features it reads, got {name!r} "
             "with another: name the B-VLLM whose tower this model was trained from"
         )
-    found.model.model.vision_tower = behind.model.vision_tower  # the weights are there once
+    found.model.share_tower(behind.model.vision_tower)
     return found
 
 

@@ -236,6 +236,15 @@ class BVLLMForConditionalGeneration(
         return self.model.frame_reader
 
     @property
+    def frame_selector(self) -> nn.Module | None:
+        """The backbone's selector of frames, where it has one."""
+        return self.model.frame_selector
+
+    def share_tower(self, tower: nn.Module) -> None:
+        """Run another model's vision tower, which is equal to the own: its weights are then there once."""
+        self.model.vision_tower = tower
+
+    @property
     def keeps_prefix(self) -> bool:
         """See `BVLLMVisualModel.keeps_prefix`."""
         return self.model.keeps_prefix

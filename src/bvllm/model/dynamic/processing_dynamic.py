@@ -139,7 +139,7 @@ class DynamicVLMProcessor(BVLLMProcessor):
 
         One frame at the start may be a picture, and has no second before it; one that was chosen later has.
         """
-        timed = self.timestamps and (len(counts) > 1 or seconds[0] > 0)
+        timed = self.timestamps and (len(counts) > 1 or any(second > 0 for second in seconds))
         return write_frames(self.video_token, counts, seconds if timed else None)
 
     def prompt_of_frames(
