@@ -62,10 +62,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     loaded = load_model(options.model, scorer=options.scorer)
-    model, tokenizer = loaded.model, loaded.processor.tokenizer
     if not isinstance(loaded, LoadedDynamic):
         parser.error(f"model must be a Dynamic-VLM, got {options.model!r}: name its folder")
-    model = model.float().eval()
+    model, tokenizer = loaded.model.float().eval(), loaded.processor.tokenizer
     model.set_attn_implementation("sdpa")  # as in training
     bank, told = draw_bank(model, options.seed), {}
     seed = options.seed + list(LENGTHS).index(options.length)
