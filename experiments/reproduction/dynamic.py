@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.speed.result import Conditions
-from bvllm.common.trust import loading_weights
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.nano.dynamic.align import align_cells
 from bvllm.nano.dynamic.build import build_dynamic
@@ -30,6 +29,8 @@ from bvllm.nano.dynamic.train import (
     WarmParts,
     encode_pool,
     exam_bank,
+    finish_stage,
+    read_stage,
     read_warm_parts,
     train_warm_parts,
 )
@@ -37,7 +38,7 @@ from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.loop import Control
 from bvllm.nano.progress import RunRecord
-from bvllm.nano.train import draw_pools, is_done, mark_done
+from bvllm.nano.train import draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.statistics import AGREEMENT, estimate_if_any, percent, points
@@ -277,8 +278,8 @@ class _Workshop:
     def start(self, compressor: str) -> Path:
         """The folder of the model that every variant with a compressor goes on from.
 
-        Aligned, and tuned at the tower's own grid, where pooling, merging and pruning are the identity;
-        queries are not, and have a start of their own by the same steps.
+        Aligned, and tuned at the tower's own grid, where pooling, merging and pruning keep every patch;
+        queries mix them, and have a start of their own by the same steps.
         """
         kind = compressor if compressor == "queries" else "pool"
         folder, tokenizer, scale = self.out / f"native-{kind}", build_tokenizer(), self.scale
@@ -293,12 +294,12 @@ class _Workshop:
                 model, tokenizer, self.bank, self.parts.where, steps=scale.projector_steps, minutes=60.0,
                 seed=scale.seed, control=self.control.within(aligned),
             )  # fmt: skip
-            _finish(aligned, model)
-        model = _read(aligned)
+            finish_stage(aligned, model)
+        model = read_stage(aligned)
         stage = scale.stage("native", scale.shared_steps, scale.shared_seconds, fixed=NATIVE)
         control = self.control.within(folder)
         tune_dynamic(model, tokenizer, self.bank, stage, seed=scale.seed, control=control)
-        _finish(folder, model)
+        finish_stage(folder, model)
         return folder
 
     def answers(self, row: DynamicRow, seed: int) -> NDArray[np.float64]:
@@ -325,7 +326,7 @@ class _Workshop:
         folder = self.out / "models" / f"{variant.name}-{seed}"
         if not is_done(folder):
             torch.manual_seed(seed)
-            model = _read(self.start(variant.compressor))
+            model = read_stage(self.start(variant.compressor))
             config = model.config
             if variant.compressor != config.compressor or (variant.timestamps, variant.clock) != (True, True):
                 model = _changed(model, variant)
@@ -338,8 +339,8 @@ class _Workshop:
             )
             own = self.control.within(folder)
             tune_dynamic(model, build_tokenizer(), self.bank, stage, seed=seed * 100, control=own)
-            _finish(folder, model)
-        return _read(folder)
+            finish_stage(folder, model)
+        return read_stage(folder)
 
 
 def _changed(
@@ -354,17 +355,6 @@ def _changed(
     other.load_state_dict(model.state_dict(), strict=False)
     other.tie_weights()
     return other
-
-
-def _finish(folder: Path, model: DynamicVLMForConditionalGeneration) -> None:
-    model.save_pretrained(folder)
-    mark_done(folder)
-
-
-def _read(folder: Path) -> DynamicVLMForConditionalGeneration:
-    return DynamicVLMForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, **loading_weights()
-    )
 
 
 def _page(

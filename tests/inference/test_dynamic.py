@@ -14,6 +14,7 @@ from bvllm.inference.evidence.write import write_evidence
 from bvllm.inference.loading import LoadedModel
 from bvllm.inference.planned_model import planned_model
 from bvllm.inference.results import notes_lines
+from bvllm.inference.stop_points import layers_of
 from bvllm.methods.names import MethodNames
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.stages.frame_grids import Grid
@@ -211,6 +212,8 @@ def test_a_selector_costs_its_weights_and_bounds_the_frames(in_front):
     assert loaded.cost(Budget(512, 256)).frames == 32
     assert loaded.cost(Budget(512, 256)).parameters > alone.cost(Budget(512, 256)).parameters
     assert loaded.selector.model.model.vision_tower is loaded.model.vision_tower
+    asked = {id(layer) for layer in loaded.layers}  # before each a question may be given up
+    assert asked >= {id(layer) for layer in layers_of(loaded.selector.model.frame_selector)}
 
 
 def test_another_method_stands_in_for_the_selector(in_front):

@@ -1,12 +1,12 @@
 """Put a Dynamic-VLM behind the interface `VideoModel`: every frame stays, the budget is shared among them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from bvllm.common.subtitles import beside
@@ -17,6 +17,7 @@ from bvllm.inference.loading import LoadedModel, compile_fast, load_bvllm, load_
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.model_name import resolve_model
 from bvllm.inference.plain_words import plain_words
+from bvllm.inference.stop_points import layers_of
 from bvllm.methods import METHODS, NONE
 from bvllm.methods.names import OWN, MethodNames
 from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration, DynamicVLMProcessor
@@ -71,6 +72,12 @@ class LoadedDynamic(LoadedModel):
     def reads_question(self) -> bool:
         """Only with a selector in front: else all frames stay, or a method chooses."""
         return self.selector is not None
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the towers and the language model, and of a selector in front: it reads whole videos."""
+        chooser = None if self.selector is None else self.selector.model.frame_selector
+        return [*super().layers, *(() if chooser is None else layers_of(chooser))]
 
     def methods(self, methods: MethodNames) -> dict[str, str]:
         """The name of the method in every slot; see `VideoModel`."""

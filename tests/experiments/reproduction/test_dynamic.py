@@ -8,7 +8,7 @@ import torch
 
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.dynamic.exam import exam_clips, with_options
-from bvllm.nano.dynamic.train import WarmParts
+from bvllm.nano.dynamic.train import WarmParts, finish_stage, read_stage
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.language import Where
@@ -48,7 +48,7 @@ def workshop(tmp_path, monkeypatch):
     bank = FeatureCache.index(plain, torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16), pool)
     monkeypatch.setattr(dynamic, "NATIVE", 16)
     model = dynamic_model(clock=True)
-    dynamic._finish(tmp_path / "native-pool", model)
+    finish_stage(tmp_path / "native-pool", model)
     asked = with_options(exam_clips(bank, (8, 12), 10, 5, busy=True))[:6]
     made = dynamic._Workshop(tmp_path, SMALL, parts_of(model), bank, bank, tuple(asked), 0.25, Control(print))
     monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
@@ -81,7 +81,7 @@ def test_queries_have_a_start_of_their_own_and_others_share_one(workshop, monkey
     made = dynamic._Workshop.open()
     assert made.start("prune") == made.start("merge") == workshop / "native-pool"
     start = made.start("queries")
-    assert dynamic._read(start).config.compressor == "queries"
+    assert read_stage(start).config.compressor == "queries"
     monkeypatch.setattr(dynamic, "align_cells", None)  # it is there: nothing is trained again
     monkeypatch.setattr(dynamic, "tune_dynamic", None)
     assert made.start("queries") == start
@@ -94,7 +94,7 @@ def test_a_folder_of_another_scale_is_refused(workshop):
 
 
 def test_variants_without_times_share_the_weights_they_have(workshop):
-    first = dynamic._read(workshop / "native-pool")
+    first = read_stage(workshop / "native-pool")
     bare = dynamic._changed(first, dynamic.NO_TIME)
     assert bare.model.clock is None
     assert torch.equal(

@@ -49,6 +49,23 @@ EXAM_SEED = 8_000_009
 # A few minutes more of nano's tower and language model, so that the whole takes an hour on two cores.
 SHORTER = replace(BOTH_WORLDS, tower_minutes=3.0, language_minutes=6.0)
 
+SHORT = DynamicStage(
+    "short",
+    LEARNS,
+    steps=8000,
+    minutes=26,
+    lr=6e-4,
+    room=4000,
+    seconds=(8, 16),
+    most=1024,
+    busy=0.7,
+    native=0.5,
+    drilled=0.7,
+)
+LONG = replace(
+    SHORT, name="long", steps=4000, minutes=13, lr=3e-4, room=5000, seconds=(8, 64), most=2048, native=0.3
+)
+
 
 @dataclass(frozen=True)
 class DynamicRecipe:
@@ -65,34 +82,7 @@ class DynamicRecipe:
     nano: Recipe = SHORTER
     projector_steps: int = 3000
     projector_minutes: float = 3.0
-    stages: tuple[DynamicStage, ...] = (
-        DynamicStage(
-            "short",
-            LEARNS,
-            steps=8000,
-            minutes=26,
-            lr=6e-4,
-            room=4000,
-            seconds=(8, 16),
-            most=1024,
-            busy=0.7,
-            native=0.5,
-            drilled=0.7,
-        ),
-        DynamicStage(
-            "long",
-            LEARNS,
-            steps=4000,
-            minutes=13,
-            lr=3e-4,
-            room=5000,
-            seconds=(8, 64),
-            most=2048,
-            busy=0.7,
-            native=0.3,
-            drilled=0.7,
-        ),
-    )
+    stages: tuple[DynamicStage, ...] = (SHORT, LONG)
     compressor: str = "pool"
     exam_scenes: int = 80
     exam_clips: int = 64
@@ -172,11 +162,11 @@ def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Pa
             seed=seed,
             control=control.within(folder),
         )
-        _finish(folder, model)
+        finish_stage(folder, model)
     for number, stage in enumerate(recipe.stages):
         before, folder = folder, out / stage.name
         if not is_done(folder):
-            model = _read(before)
+            model = read_stage(before)
             tune_dynamic(
                 model,
                 tokenizer,
@@ -186,8 +176,8 @@ def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Pa
                 exam=exam,
                 control=control.within(folder),
             )
-            _finish(folder, model)
-    _save(_read(folder), tokenizer, out / "model")
+            finish_stage(folder, model)
+    _save(read_stage(folder), tokenizer, out / "model")
     parts.words.save(out / "model")
     shows = torch.tensor(
         [needle is not None for needle in pool.needles] + [True] * (len(bank.frames) - len(pool))
@@ -253,12 +243,14 @@ def exam_bank(
     return encode_pool(model, pool, busy, control)
 
 
-def _finish(folder: Path, model: DynamicVLMForConditionalGeneration) -> None:
+def finish_stage(folder: Path, model: DynamicVLMForConditionalGeneration) -> None:
+    """Leave a stage's model, and its mark last."""
     model.save_pretrained(folder)
     mark_done(folder)
 
 
-def _read(folder: Path) -> DynamicVLMForConditionalGeneration:
+def read_stage(folder: Path) -> DynamicVLMForConditionalGeneration:
+    """What a stage left."""
     return DynamicVLMForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, **loading_weights()
     )
