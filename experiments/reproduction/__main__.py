@@ -43,6 +43,13 @@ def reproduce(
             min=1, help="Questions of each duration and world, but for dynamic_*; 120.", show_default=False
         ),
     ] = None,
+    extras: Annotated[
+        bool,
+        typer.Option(
+            help="Also the rows of figure3, figure5 and beyond that are trainings of their own; without, all "
+            "are settings of one trained model.",
+        ),
+    ] = True,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Variants at a time; one for each core.", show_default=False)
     ] = None,
@@ -61,7 +68,7 @@ def reproduce(
 
     command = " ".join([NAME, *sys.argv[1:]])
     with wrong_use():
-        tables = () if what in DYNAMIC else tables_of(what)
+        tables = () if what in DYNAMIC else tables_of(what, extras=extras)
     try:
         if what in DYNAMIC:
             print(make_dynamic(what, out, seeds=seeds, warm=warm, command=command, log=log))

@@ -1,8 +1,8 @@
-"""Change a trained model's numbers at inference, as the paper's Figures 3 and 5 do.
+"""Change a trained model's settings at inference, as the paper's Figures 3 and 5 do.
 
 Sec. 5.3 asks how L*, R and theta "affect the performance of a trained model", and Sec. 8.2 varies L* of a
 model that "was trained with L* = 32". Fewer queries are a part of the trained ones; more than were trained
-there are none.
+there are none. What is beyond the paper and needs no weights of its own is tried the same way.
 """
 
 import copy
@@ -26,6 +26,7 @@ class AtInference:
         tau, gamma: of a soft choice, eq. 1 without its noise. Inference takes the arg-max, whose rows are
             equal or have nothing in common, whatever tau and gamma are; so with either of them the choice is
             soft.
+        second_choices, certainty, policy: options of `BVLLMConfig`, the last of them `tokens_policy`.
     """
 
     frames: int | None = None
@@ -33,6 +34,9 @@ class AtInference:
     budget: int | None = None
     tau: float | None = None
     gamma: float | None = None
+    second_choices: float | None = None
+    certainty: float | None = None
+    policy: str | None = None
 
     @property
     def soft(self) -> bool:
@@ -43,8 +47,9 @@ class AtInference:
     def name(self) -> str:
         """For files."""
         given = {"L": self.frames, "R": self.tokens, "theta": self.budget, "tau": self.tau}
-        given["gamma"] = self.gamma
-        return "-".join(f"{key}{value:g}" for key, value in given.items() if value is not None)
+        given |= {"gamma": self.gamma, "second": self.second_choices, "certainty": self.certainty}
+        numbers = [f"{key}{value:g}" for key, value in given.items() if value is not None]
+        return "-".join([*numbers, *([] if self.policy is None else [self.policy])])
 
     def applied(self, model: BVLLMForConditionalGeneration) -> BVLLMForConditionalGeneration:
         """A copy of a trained model with these numbers.
@@ -54,12 +59,16 @@ class AtInference:
         """
         own = model.config
         made = fewer(model, self.frames or own.num_selected_frames, self.tokens or own.tokens_per_frame)
-        if self.budget is not None:
-            made.config.budget_tokens = self.budget
-        if self.tau is not None:
-            made.config.tau = self.tau
-        if self.gamma is not None:
-            made.config.gamma = self.gamma
+        for setting, value in (
+            ("budget_tokens", self.budget),
+            ("tau", self.tau),
+            ("gamma", self.gamma),
+            ("second_choices", self.second_choices),
+            ("certainty", self.certainty),
+            ("tokens_policy", self.policy),
+        ):
+            if value is not None:
+                setattr(made.config, setting, value)
         if self.soft:
             made.config.choice = "softmax"
         return made

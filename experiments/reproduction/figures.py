@@ -39,7 +39,7 @@ FIGURE_3 = Table(
     "with L* 16, R 8 and theta 64, with a part of its queries, evenly chosen. The paper does not say "
     "whether tau and gamma (Fig. 3b, at theta 768) are changed at inference, too. Ours takes the arg-max "
     'there, on which neither has any influence: rows "soft" mix frames by eq. 1 without its noise instead. '
-    'Rows "trained so" are trainings of their own, and are an extra.',
+    'Rows "trained so", where there are any, are trainings of their own, and are an extra.',
     (
         Row("L* 16, R 8, theta 64, as trained", FULL),
         *(

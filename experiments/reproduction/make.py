@@ -19,12 +19,19 @@ from experiments.reproduction.tables import TABLES
 ALL = "all"
 
 
-def tables_of(name: str) -> tuple[Table, ...]:
+def tables_of(name: str, *, extras: bool = True) -> tuple[Table, ...]:
     """One table, or all.
+
+    Args:
+        extras: with the rows of Figures 3 and 5 and of "beyond" that are trainings of their own.
 
     Raises:
         ValueError: there is no such table.
     """
+    return tuple(table if extras else table.without_extras() for table in _named(name))
+
+
+def _named(name: str) -> tuple[Table, ...]:
     if name == ALL:
         return tuple(TABLES.values())
     if name not in TABLES:

@@ -20,6 +20,7 @@ paper's. `make reproduce` makes every figure again:
 ```bash
 make reproduce TABLE=table3             # Markdown, JSON and, with bvllm[plot], pictures, into miniature/
 make reproduce TABLE=all SEEDS=3        # a run that was stopped goes on; shared variants train once
+make reproduce TABLE=figure3 ARGS=--no-extras   # settings of one trained model, no trainings of their own
 python -m experiments.reproduction --help
 ```
 

@@ -1,6 +1,6 @@
 """Say what a table is: its rows, what the paper says of them, and what must hold to agree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.reproduction.scale import VIDEO_COLUMNS
 from experiments.reproduction.variants import Variant
@@ -60,3 +60,15 @@ class Table:
     def variants(self) -> tuple[Variant, ...]:
         """Each once."""
         return tuple(dict.fromkeys(row.variant for row in self.rows))
+
+    def without_extras(self) -> "Table":
+        """Without the rows that are trainings of their own, and without the claims about them.
+
+        A table none of whose rows differ at inference alone stays as it is.
+        """
+        if all(variant.inference is None for variant in self.variants):
+            return self
+        base = next(variant.trained for variant in self.variants if variant.inference is not None)
+        rows = tuple(row for row in self.rows if row.variant.trained == base)
+        left = {row.variant for row in rows}
+        return replace(self, rows=rows, claims=tuple(c for c in self.claims if {c.better, c.worse} <= left))

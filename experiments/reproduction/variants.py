@@ -1,6 +1,7 @@
 """Define the compared systems: nano's configuration at a tighter budget, with one thing changed."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -53,9 +54,9 @@ class Variant:
         """Whether frames are chosen by what is trained; evenly spaced ones are not."""
         return dict(self.changes).get("frame_selector") != "uniform"
 
-    def at(self, **numbers: float) -> "Variant":
-        """The same trained model with other numbers at inference (`AtInference`)."""
-        asked = AtInference(**numbers)
+    def at(self, **settings: Any) -> "Variant":
+        """The same trained model with other settings at inference (`AtInference`)."""
+        asked = AtInference(**settings)
         return replace(self, name=f"{self.name}@{asked.name}", inference=asked)
 
     def shared(self, fields: tuple[str, ...]) -> "Variant":
@@ -116,7 +117,10 @@ RESAMPLER_MEAN = Variant.of("resampler-mean", frame_selector="resampler", frame_
 MAX = Variant.of("max", frame_feature="max")
 LEARNED = Variant.of("learned", frame_feature="qformer")
 
-# Beyond the paper: what its authors list as limits.
+# Beyond the paper: what its authors list as limits. The first three are settings of the full model.
+SECOND_CHOICES = FULL.at(second_choices=0.2)  # as nano has it
+FOLLOWING_CONTENT = FULL.at(policy="content")
+SURE_FRAMES = FULL.at(certainty=0.2)
 ADAPTIVE = Variant.of("adaptive", adaptive_tokens=True, tokens_per_frame=32)
 CERTAIN = Variant.of("certain", certainty=0.2, num_selected_frames=32)
 CLS_MEAN = Variant.of("cls-mean", frame_feature="cls_mean")

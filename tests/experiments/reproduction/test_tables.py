@@ -47,3 +47,16 @@ def test_points_of_a_figure_that_are_the_base_are_the_same_variant():
 def test_an_unknown_table_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'table3'"):
         tables_of("tabel3")
+
+
+@pytest.mark.parametrize("name", ["figure3", "figure5", "beyond"])
+def test_without_extras_one_training_is_left(name):
+    [whole], [cut] = tables_of(name), tables_of(name, extras=False)
+    assert {variant.trained for variant in cut.variants} == {FULL}
+    assert {row for row in whole.rows if row.variant.trained == FULL} == set(cut.rows)
+    assert all({claim.better, claim.worse} <= set(cut.variants) for claim in cut.claims)
+    assert 0 < len(cut.claims) < len(whole.claims)
+
+
+def test_a_table_of_trainings_has_no_extras():
+    assert tables_of("table3", extras=False) == tables_of("table3")
