@@ -15,7 +15,7 @@ The paper's B-VLLM is EVA-CLIP and a Qwen2 (Sec. 7.4) of 7.6 billion parameters 
 data sets (Table 5) with 16 GPUs (Sec. 7.1). None of that is at hand here, so this page asks a smaller
 question: **does each module do what the paper says it does, in a world where everything can be trained in
 minutes?** An order of rows that comes out the same is evidence; the heights are not comparable with the
-paper's. `make reproduce` makes every figure again:
+paper's. `make reproduce` makes every table again (Figure 4 has a command of its own, which stands there):
 
 ```bash
 make reproduce TABLE=table3             # Markdown, JSON and, with bvllm[plot], pictures, into miniature/
@@ -59,7 +59,9 @@ kills one three times).
 - **Not as in the paper**: the selector is also taught which frames show what is asked, and tokens what
   frames hold, since the world knows it (Sec. 7.1 has the answer's loss alone); pairing and selection are
   stages of their own, without the language model (the first stage of Sec. 7.1 trains frame selection and
-  projector together, through it); language model and tower are tiny; the worlds are drawn.
+  projector together, through it); language model and tower are tiny; the worlds are drawn. In every row the
+  selector knows when a frame is, patches where they lie, and tokens when they are shown; the paper has none
+  of the three.
 - **The paper's figures** are quoted by table, in the order of the columns that a note names. An empty cell:
   the paper's table has no such row, or shows it as a curve (Figures 3 and 5), whose points our copy of the
   text does not have. Tables 5 and 6 (data), 9 (others' models) and 10 (speed) are not reproduced; 2 (images)

@@ -8,6 +8,7 @@ from bvllm.methods.merge_tokens.fastvid import FastVID
 from bvllm.methods.merge_tokens.fopru import FoPruRows
 from bvllm.methods.merge_tokens.holitom import HoliTom, best_windows
 from bvllm.methods.merge_tokens.mustdrop import MustDrop
+from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.merge_tokens.vispruner import VisPruner
 from bvllm.primitives.reduction import Reduction
@@ -208,3 +209,13 @@ def test_released_methods_give_what_the_released_code_gives():
         left = method.assign(tokens, len(want), seen(tokens)).combine(tokens.features)
         one_each = (left.double() * torch.linspace(0.5, 1.5, 8)).sum(dim=1).sort().values
         torch.testing.assert_close(one_each, torch.tensor(want).double(), atol=1e-4, rtol=0)
+
+
+def test_tome_compares_keys_where_it_is_told_to():
+    x, given = clip(1), Signals(keys=torch.eye(8).repeat_interleave(2, dim=0))
+    plan = decide(ToMe(by="keys"), x, 8, given)
+    assert plan.target.tolist() == [k // 2 for k in range(16)], "couples have equal keys"
+    assert torch.equal(decide(ToMe(), x, 8, given).target, decide(ToMe(), x, 8, Signals()).target)
+    assert plan.target.tolist() != decide(ToMe(), x, 8, given).target.tolist()
+    with pytest.raises(ValueError, match='by must be "features" where no keys of the tower were read'):
+        decide(ToMe(by="keys"), x, 8, Signals())

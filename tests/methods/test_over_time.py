@@ -117,7 +117,7 @@ def test_stc_remembers_the_stream_and_keeps_what_is_new_to_it():
     """A token as in chunks before goes, whichever of the two tells this chunk's two halves apart."""
     old, new = noise(8, seed=1) * 3, noise(8, seed=2) * 3
     chunk = torch.cat([old.expand(1, N // 2, -1), new.expand(1, N // 2, -1)], dim=1) + 0.1 * noise(1, N, 8)
-    method = STCPruner()
+    method = STCPruner(chunk=1)
     memories = []
     for before in (old, new):
         state = None
@@ -130,6 +130,16 @@ def test_stc_remembers_the_stream_and_keeps_what_is_new_to_it():
     assert method.remember(tokens(chunk), state).chunks == 6
     with pytest.raises(TypeError, match=r"state must be what STCPruner.remember gave, got str: keep one for"):
         method.remember(tokens(chunk), "mine")
+    with pytest.raises(ValueError, match=r"chunk must be at least 1, got 0: 1 reads frame after frame"):
+        STCPruner(chunk=0)
+
+
+def test_stc_never_looks_ahead():
+    clip, other = noise(8, N, 8) + 1, noise(8, N, 8, seed=1) + 1
+    other[:4] = clip[:4]
+    assert [k for k in kept(STCPruner(), clip, 80) if k < 4 * N] == [
+        k for k in kept(STCPruner(), other, 80) if k < 4 * N
+    ]
 
 
 def test_stc_as_released_adds_up_channels_of_different_chunks():

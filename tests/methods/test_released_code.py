@@ -311,6 +311,20 @@ def test_stc():
     assert found == stc(chunks, 11)
 
 
+@pytest.mark.parametrize("released", [True, False])
+def test_stc_reads_a_clip_as_a_stream_of_frames(released):
+    clip, state, found, method = video(6) + 1, None, [], STCPruner(chunk=1, released=released)
+    for frame in clip:
+        alone = tokens_of(frame[None])
+        found += [decide(method, alone, 11, Signals(state=state)).anchor.tolist()]
+        state = method.remember(alone, state)
+    anchors = decide(method, tokens_of(clip), 66, Signals()).anchor
+    assert [(anchors[anchors // 36 == k] % 36).tolist() for k in range(6)] == found
+    assert method.remember(tokens_of(clip), None).total.allclose(state.total)
+    if released:
+        assert found == [frame for [frame] in stc(clip[:, None], 11)]
+
+
 def best_cut(still):
     """All ways to cut a clip, the one that saves most."""
     frames = len(still) + 1

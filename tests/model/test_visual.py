@@ -284,6 +284,14 @@ def test_a_method_that_asks_for_words_is_refused_in_one_line():
             model.pipeline(model.config.with_methods(**{slot: "catp"}))
 
 
+def test_patches_are_refused_where_the_projector_reads_the_samplers_tokens():
+    model = tiny.backbone()  # 24 wide, of patches 16 wide
+    with pytest.raises(ValueError, match=r'sample_tokens must be "qformer" where its tokens are 24 wide'):
+        model.pipeline(model.config.with_methods(sample_tokens="divprune"))
+    alike = tiny.backbone(spatial_qformer_config=tiny.qformer_config(hidden_size=16))
+    assert alike.pipeline(alike.config.with_methods(sample_tokens="divprune"))
+
+
 def test_wrong_inputs_say_what_to_change():
     model = tiny.backbone()
     inputs = video_inputs(tiny.batch(tiny.mixed_chats()[0]))

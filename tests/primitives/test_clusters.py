@@ -87,3 +87,24 @@ def test_the_start_is_spread_out():
     assert sum(label == 2 for label in found) == 20
     last = [spherical_means(x, 2, 1, 0.0, torch.Generator().manual_seed(seed)) for seed in range(20)]
     assert sum(int((label == label[-1]).sum()) == 1 for label in last) >= 18
+
+
+def test_dense_rows_are_centres_at_any_scale():
+    """Densities of rows far from each other all round to 0, and those of near ones to 1."""
+    x = noise(50, 16)
+    x[20:30] = x[20] + 0.3 * noise(10, 16, seed=1)
+    wanted = density_peaks(x, 8).centre.tolist()
+    for scale in (30.0, 1000.0):
+        found = density_peaks(x * scale, 8).centre.tolist()
+        assert set(found) & set(range(20, 30))
+        assert found != list(range(8))
+    assert set(wanted) & set(range(20, 30))
+
+
+def test_rows_of_zeros_are_one_group():
+    x = noise(64, 8)
+    x[:40] = 0
+    for seed in range(5):
+        label = spherical_means(x, 12, 20, 1e-4, torch.Generator().manual_seed(seed))
+        assert len(set(label[:40].tolist())) == 1
+        assert len(set(label.tolist())) >= 11

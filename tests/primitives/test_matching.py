@@ -155,3 +155,11 @@ def test_cosine_agrees_with_torch():
 def test_half_precision_is_compared_in_single():
     assert cosine(torch.randn(3, 4).bfloat16()).dtype == torch.float32
     assert cosine(torch.randn(3, 4).double()).dtype == torch.float64
+
+
+def test_rows_of_zeros_are_chosen_once():
+    x = torch.randn(196, 16) + 1
+    x[20:40] = 0
+    chosen = farthest_first(x, 20).tolist()
+    assert sum(20 <= k < 40 for k in chosen) <= 1
+    assert len(set(farthest_first(torch.zeros(6, 4), 4).tolist())) == 4

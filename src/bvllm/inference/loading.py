@@ -243,22 +243,14 @@ class LoadedModel(LanguageSide):
         if not methods.given:
             return own
         config = own.with_methods(**methods.given_before)
-        self.model.check_methods(config)
         trained, asked = (kind_in_words(c.sample_tokens) for c in (own, config))
-        if trained != asked:
-            widths = hidden_size(own.spatial_qformer_config), hidden_size(own.vision_config)
-            if methods.force and widths[0] != widths[1]:
-                raise ValueError(
-                    f"sample_tokens must fit the projector's width, got {config.sample_tokens!r} where "
-                    f"sampler and vision tower differ in width ({widths[0]} and {widths[1]}): "
-                    f"keep {own.sample_tokens!r}"
-                )
-            if not methods.force:
-                raise ValueError(
-                    f"sample_tokens must give {trained}, which the projector of model {self.name!r} "
-                    f"was trained on, got {config.sample_tokens!r}, which gives {asked}: keep "
-                    f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
-                )
+        if trained != asked and not methods.force:
+            raise ValueError(
+                f"sample_tokens must give {trained}, which the projector of model {self.name!r} "
+                f"was trained on, got {config.sample_tokens!r}, which gives {asked}: keep "
+                f"{own.sample_tokens!r}, or add --force (force=True) to see what comes of it"
+            )
+        self.model.check_methods(config)
         return config
 
 

@@ -146,7 +146,7 @@ class BVLLMConfig(PreTrainedConfig):
         ValueError: an option is unknown, or a number is out of range.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3 and 7.4. L* and R are 32 there (Sec. 7.4), and tau is 0.1
-        (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 tries gamma 0.5, 0.75 and 1 at a theta of
+        (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 names gamma 0.5, 0.75 and 1 at a theta of
         768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
         levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `place_channels`,
         `clock`, `certainty`, `second_choices`, `adaptive_tokens` and "cls_mean" are ours.
@@ -369,7 +369,7 @@ class BVLLMConfig(PreTrainedConfig):
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, got {self.tau}: the paper uses 0.1")
         if not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper tries 0.5, 0.75 and 1")
+            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper names 0.5, 0.75 and 1")
         if not 0 <= self.certainty < 1:
             raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
         if not 0 <= self.second_choices <= 1:

@@ -72,11 +72,13 @@ def paper_7b() -> BVLLMConfig:
     """The paper's model (Sec. 3.5 and 7.4): EVA-CLIP and Q-Formers before a Qwen2, here Qwen2-7B-Instruct.
 
     The text names no sizes but 7.6 + 1.2 billion parameters (Table 8). Tower and Q-Formers are
-    InstructBLIP's, as in the authors' released code: EVA ViT-g, whose 224 x 224 pixels give 256 patches a
-    frame, where Sec. 7.4 counts 768. The Q-Formers read what the tower gives behind its last LayerNorm, as
-    they were trained to. Tokens carry no clock: the paper has none. The sizes are
-    those of the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads them
-    from the parts themselves.
+    InstructBLIP's, as in the authors' released code: EVA ViT-g, here at the 224 x 224 pixels that it was
+    trained on, 256 patches a frame. (The released scripts run it at 336, 576 patches; Sec. 3.4 names both
+    numbers, Sec. 7.4 counts 768.) The Q-Formers read what the tower gives behind its last LayerNorm, as they
+    were trained to. Tokens carry no clock: the paper has none. gamma 0.75 and theta 512 are ours (see
+    `BVLLMConfig`): Sec. 7.4 has 32 x 32 tokens and calls merging optional, so that 32 full frames are halved
+    here and stay whole there; `budget_tokens` 1024 is that. The sizes are those of the released parts, for a
+    plan without their weights; `bvllm.model.assemble.assemble` reads them from the parts themselves.
     """
     q_former = {"vocab_size": 30523, "encoder_hidden_size": 1408}
     text = Qwen2Config(

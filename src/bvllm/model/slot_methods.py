@@ -7,7 +7,7 @@ from torch import nn
 from bvllm.methods import METHODS, NONE
 from bvllm.model.configuration_bvllm import BVLLMConfig
 from bvllm.model.connectors.bridge import connector_stage
-from bvllm.model.vision_tower import patch_columns, patch_count
+from bvllm.model.vision_tower import hidden_size, patch_columns, patch_count
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.method import FrameMethod, Slot
@@ -73,19 +73,36 @@ def _selection(
 
 def _sampling(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> TokenStage:
     name, tower = config.sample_tokens, config.vision_config
-    if config.connector_samples:
-        frames, columns = config.num_selected_frames, patch_columns(tower)
-        return connector_stage(config.connector, parts.connector, frames, patch_count(tower), columns)
-    if name == NONE:
-        return FrameSampling(None)
+    stage: TokenStage
     if name == own.sample_tokens and parts.token_sampler is not None:
         _check_queries("tokens_per_frame", config.tokens_per_frame, parts.token_sampler)
         return FrameSampling(parts.token_sampler)
-    if name == "pool":
-        return FrameSampling(PooledTokens(config.tokens_per_frame, patch_columns(tower)))
-    if METHODS["sample_tokens"][name].learned:
+    if config.connector_samples:
+        frames, columns = config.num_selected_frames, patch_columns(tower)
+        stage = connector_stage(config.connector, parts.connector, frames, patch_count(tower), columns)
+    elif name == NONE:
+        stage = FrameSampling(None)
+    elif name == "pool":
+        stage = FrameSampling(PooledTokens(config.tokens_per_frame, patch_columns(tower)))
+    elif METHODS["sample_tokens"][name].learned:
         raise _not_trained("sample_tokens", name, own.sample_tokens)
-    return PerClip(_untrained("sample_tokens", config))
+    else:
+        stage = PerClip(_untrained("sample_tokens", config))
+    if name != own.sample_tokens:
+        _check_bridge(name, own)
+    return stage
+
+
+def _check_bridge(name: str, own: BVLLMConfig) -> None:
+    """Refuse patches where what brings tokens to the language model was built for the sampler's."""
+    if own.connector is not None:
+        raise _not_trained("sample_tokens", name, own.sample_tokens, untrained=False)
+    sampled, channels = own.spatial_qformer_config.hidden_size, hidden_size(own.vision_config)
+    if own.sample_tokens == "qformer" and sampled != channels:
+        raise ValueError(
+            f'sample_tokens must be "qformer" where its tokens are {sampled} wide and patches {channels}, '
+            f"got {name!r}: this model's projector reads the former; build another model"
+        )
 
 
 def _check_queries(name: str, asked: int, part: nn.Module, *, fewer: bool = False) -> None:
@@ -118,8 +135,9 @@ def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
     return method(config.gamma) if issubclass(method, SimilarFrameMerging) else method()
 
 
-def _not_trained(slot: Slot, name: str, own: str) -> ValueError:
+def _not_trained(slot: Slot, name: str, own: str, *, untrained: bool = True) -> ValueError:
+    others = ", or an untrained method" if untrained else ""
     return ValueError(
-        f"{slot} must be {own!r}, which this model was trained with, or an untrained method, got {name!r}: "
+        f"{slot} must be {own!r}, which this model was trained with{others}, got {name!r}: "
         "choose another method, or a model that has it"
     )

@@ -8,8 +8,8 @@ told. No language model runs, so a step costs a third of one through it. A model
 learns so, too: its tokens are the projector's or a baseline connector's, as many as it has for a frame; and
 so does a Dynamic-VLM whose compressor has queries (`nano.dynamic.align`).
 
-That the world knows what a frame holds is ours; the paper starts the sampler from InstructBLIP's Q-Former
-(released code; Sec. 7.1 tells of the stages alone). DETR pairs so, too (Carion et
+That the world knows what a frame holds is ours; the authors' released code starts the sampler from
+InstructBLIP's Q-Former, the text does not say. DETR pairs so, too (Carion et
 al., arXiv 2005.12872), by the best assignment; ours is greedy and needs no solver.
 """
 

@@ -27,8 +27,9 @@ class Clusters(NamedTuple):
 def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Clusters:
     """DPC-KNN: dense rows that are far from any denser one are centres; each other row joins the nearest.
 
-    Density is exp(- mean of the squared distances to the nearest rows, itself included); a row's other score
-    is its distance to the nearest denser row, or the largest distance of all where none is denser. Of equally
+    Density is exp(- mean of the squared distances to the nearest rows, itself included), taken as its
+    logarithm; a row's other score is its distance to the nearest denser row, or the largest distance of all
+    where none is denser. Of equally
     dense rows the earlier counts as denser, where published code adds noise, so that the same rows always
     give the same groups.
 
@@ -55,11 +56,11 @@ def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Cluste
     distance = torch.cdist(wide, wide) / x.shape[1] ** 0.5
     distance.fill_diagonal_(0)
     nearest = distance.topk(min(neighbours, len(x)), largest=False).values
-    density = (-nearest.square().mean(dim=-1)).exp()
+    density = -nearest.square().mean(dim=-1)  # its logarithm: far apart, all densities round to 0
     place = density.argsort(descending=True, stable=True).argsort()
     denser = place[None, :] < place[:, None]
     apart = distance.masked_fill(~denser, float(distance.max())).amin(dim=-1)
-    centre = (apart * density).argsort(descending=True, stable=True)[:count].sort().values
+    centre = (apart.log() + density).argsort(descending=True, stable=True)[:count].sort().values
     label = distance[:, centre].argmin(dim=-1)
     label[centre] = torch.arange(count, device=x.device)
     return Clusters(centre, label)
@@ -68,7 +69,8 @@ def density_peaks(x: Tensor, count: int, neighbours: int = NEIGHBOURS) -> Cluste
 def spherical_means(x: Tensor, count: int, rounds: int, tolerance: float, generator: Generator) -> Tensor:
     """k-means by cosine from a k-means++ start: the group (K,) of each row, below `count`; some may be empty.
 
-    Means are those of unit vectors. Rows are read in parts, and no matrix of all pairs of them exists.
+    Means are those of unit vectors; rows of zeros are a group of their own where the start has drawn one.
+    Rows are read in parts, and no matrix of all pairs of them exists.
 
     Args:
         x: (K, C).
@@ -87,9 +89,12 @@ def spherical_means(x: Tensor, count: int, rounds: int, tolerance: float, genera
         True
     """
     means = _spread_out(x, count, generator)
+    nothing, empty = ~means.any(dim=-1), ~x.detach().any(dim=-1)
     for _ in range(max(1, rounds)):
         goal, parts = unit(means).mT, torch.split(x.detach(), ROWS_AT_A_TIME)
         label = torch.cat([(part.float() @ goal).argmax(dim=-1) for part in parts])
+        if nothing.any():
+            label[empty] = int(nothing.nonzero()[0])
         total = torch.zeros_like(means)
         for part, group in zip(parts, torch.split(label, ROWS_AT_A_TIME)):
             total.index_add_(0, group, unit(part))
@@ -108,14 +113,16 @@ def _spread_out(x: Tensor, count: int, generator: Generator) -> Tensor:
     then: the same distribution as one by one, in fewer passes over the rows.
     """
     parts = torch.split(x.detach(), ROWS_AT_A_TIME)
-    length = torch.cat([part.float().norm(dim=-1) for part in parts]).clamp_min(1e-12)[:, None]
+    length = torch.cat([part.float().norm(dim=-1) for part in parts])[:, None]
+    square, length = (length > 0).float(), length.clamp_min(1e-12)  # of unit rows: 1, or 0
     drawn = torch.randint(len(x), (1,), generator=generator)
     chance = torch.full((len(x),), torch.inf, dtype=torch.float64)
     chosen: list[int] = []
     while True:
         rows = unit(x[drawn.to(x.device)].detach()).mT
         cosine = torch.cat([part.float() @ rows for part in parts]) / length
-        distance = ((2 - 2 * cosine).clamp_min(0) + FLOOR).double().cpu()
+        squares = square + square[drawn.to(x.device)].mT
+        distance = ((squares - 2 * cosine).clamp_min(0) + FLOOR).double().cpu()
         before, luck = chance, torch.rand(len(drawn), generator=generator)
         for row, near, lucky in zip(drawn.tolist(), distance.mT, luck.tolist()):
             if not chosen or lucky * before[row] <= chance[row]:

@@ -135,8 +135,9 @@ def closest_pairs(x: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
 def farthest_first(x: Tensor, keep: int) -> Tensor:
     """Greedy max-min selection: `keep` rows, each as far as can be from those chosen before it.
 
-    The first is the row whose nearest neighbour is farthest away. Distance is 1 - cosine.
-    Each row's distance to those chosen is kept up to date by one product a choice.
+    The first is the row whose nearest neighbour is farthest away. Distance is 1 - cosine; rows of zeros are
+    equal to each other, and as far from all others as orthogonal ones. Each row's distance to those chosen is
+    kept up to date by one product a choice.
 
     Args:
         x: (K, C) one vector per token.
@@ -155,13 +156,23 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
         raise ValueError(f"keep must lie in 1..{len(x)}, got {keep}: choose among the rows that are there")
     with torch.no_grad():
         rows = unit_in_parts(x)
-        chosen = [int(_nearest_distances(rows).argmax())]
-        nearest = 1 - rows @ rows[chosen[0]]
+        empty = ~rows.any(dim=-1)
+        first = _nearest_distances(rows)
+        if int(empty.sum()) > 1:
+            first[empty] = 0
+        chosen = [int(first.argmax())]
+        nearest = _distances(rows, chosen[0], empty)
         for _ in range(keep - 1):
             nearest[chosen[-1]] = -torch.inf
             chosen.append(int(nearest.argmax()))
-            torch.minimum(nearest, 1 - rows @ rows[chosen[-1]], out=nearest)
+            torch.minimum(nearest, _distances(rows, chosen[-1], empty), out=nearest)
     return torch.tensor(chosen, device=x.device)
+
+
+def _distances(rows: Tensor, chosen: int, empty: Tensor) -> Tensor:
+    """From each of (K, C) unit rows to one of them: (K,); `empty` are those of zeros."""
+    distance = 1 - rows @ rows[chosen]
+    return distance.masked_fill(empty, 0) if empty[chosen] else distance
 
 
 def _nearest_distances(rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from bvllm.primitives.matching import cosine, match_earlier
 from bvllm.stages.method import Lands, Method, Slot
 
 ROUNDING = 1e-6  # the cosine of a row with itself may be less than 1 by this, and equal rows are alike
-GAMMA = 0.75  # the paper states none (Fig. 3b tries three); its code has this number on another scale
+GAMMA = 0.75  # the paper states none (Sec. 5.3 names three); its code has this number on another scale
 
 
 def order_by_time(S: Tensor, seconds: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class SimilarFrameMerging(Method):
 
     Attributes:
         threshold: gamma; the plain cosine at which two rows are the same. The paper states no default:
-            Fig. 3b tries 0.5, 0.75 and 1.
+            Sec. 5.3 names 0.5, 0.75 and 1.
         released: what the authors' code does instead of what the paper says: (cos + 1) / 2 against the
             threshold, so 0.75 means a cosine of 0.5; one pass in which every row goes to its most similar
             earlier row; a row whose goal was itself merged away is lost (DROP).

@@ -27,10 +27,11 @@ class BipartiteMerging(TokenMethod):
     rounds.
 
     Source: B-VLLM, Sec. 3.4 ("we halve V**_i*", the tokens of one frame), with the matching of ToMe (arXiv
-    2210.09461), Sec. 3. The paper halves alone, and so may end far below the limit: the equal shares and the
-    partial merge are ours. Sizes are carried between rounds as in ToMe; the authors' released code forgets
-    them. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in the same
-    slot merges over the whole clip.
+    2210.09461), Sec. 3. The text halves alone, and so may end far below the limit. Equal shares and one
+    last partial merge are in the authors' released code, too, at a constant of 576 tokens; that what does not
+    divide is shared out, that frames are thinned evenly, and that sizes are carried between rounds, as in
+    ToMe, is ours. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in
+    the same slot merges over the whole clip.
 
     Example:
         >>> import torch

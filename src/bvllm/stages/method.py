@@ -33,7 +33,8 @@ class Method:
         reads: whose attention that is, in which layers of the vision tower, and whether keys go with it.
         lands: "exact" on the count it was given, "below" it, or "reorders" only.
         kind: what leaves a token slot; a projector that was trained on one kind cannot read the other.
-        conserves: whether every token goes into one that is left, whole, so that sizes sum to what they did.
+        conserves: whether every token goes into one that is left, whole, so that sizes sum to what they did,
+            as long as the budget has a token for each frame.
         learned: whether it has trained weights, which a model must bring.
         across: whether it weighs tokens of different frames against one another: it then sees the whole clip,
             and shares the tokens out by itself, even where a budget policy has counted them frame by frame.

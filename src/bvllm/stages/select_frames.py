@@ -38,8 +38,8 @@ class FrameSelector(nn.Module):
         reader: turns frames and question into L queries.
         query_width: H, the width of the reader's queries.
         channels: C, the width of a frame feature.
-        time_channels: P; 0 is the paper's bare product. [CLS] features carry no time and the Q-Former has no
-            positions on what it reads, so with 0 the order of the frames has no influence at all.
+        time_channels: P; 0 leaves time out, as in the paper. [CLS] features carry no time and the Q-Former
+            has no positions on what it reads, so with 0 the order of the frames has no influence at all.
 
     Source: B-VLLM, Sec. 3.2, eq. 1. Logits are divided by sqrt(C), which the released code does and the paper
     leaves out; `proj` bridges the two widths.

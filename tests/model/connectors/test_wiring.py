@@ -71,6 +71,13 @@ def test_a_model_answers_keeps_its_budget_and_comes_back_bit_for_bit(name, tmp_p
     assert torch.equal(again.generate(**batch, max_new_tokens=3), written)
 
 
+@pytest.mark.parametrize("name", SAMPLED)
+def test_layers_behind_the_sampler_read_nothing_else(name):
+    model = tiny.model(**settings(name))
+    with pytest.raises(ValueError, match="sample_tokens must be 'qformer', which this model was trained"):
+        model.model.pipeline(model.config.with_methods(sample_tokens="none"))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_batch_says_what_each_row_says_alone(name):

@@ -21,8 +21,8 @@ class AIM(PictureMethod):
 
     From ratio to count: the authors halve every frame twice. Here each frame goes down to an equal share of
     the budget, halving until the next halving would overshoot and then landing on it, as `bipartite` does:
-    with sizes carried between rounds, the two are one. The second part, pruning inside the language model, is
-    not a stage.
+    with sizes carried between rounds, the two are one. What is left stays in reading order; the code's own
+    order is not kept. The second part, pruning inside the language model, is `prune_layers` `aim`.
 
     Attributes:
         released: as the authors' code: a merged token counts as one token in the next round, so that the mean

@@ -23,7 +23,8 @@ class DCoDeTokens(PictureMethod):
     Strongest first, each token that is not merged yet takes all weaker ones alike to it into its mean.
 
     From ratio to count: the authors take the 288 strongest of 576 (320 with the larger model) and merge from
-    there; here the strongest are a frame's equal share of the budget. Merging leaves fewer.
+    there; here the strongest are a frame's equal share of the budget. Merging leaves fewer. What is left
+    stays in reading order; the code has it by norm.
 
     Attributes:
         threshold: cosine from which two tokens are alike.

@@ -55,10 +55,10 @@ class DyCoke(TokenMethod):
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         places = frame_slices(tokens)
         size = [place.stop - place.start for place in places]
-        other, window = (
-            _pairs_of_the_code(len(places)) if self.released else _pairs(len(places), WINDOW),
-            WINDOW,
-        )
+        if self.released:
+            other, window = _pairs_of_the_code(len(places)), WINDOW // 2  # its last window is half as wide
+        else:
+            other, window = _pairs(len(places), WINDOW), WINDOW
         while sum(size[k] for k, j in enumerate(other) if j == k) > keep and window < len(places):
             window *= 2
             other = _pairs(len(places), window)

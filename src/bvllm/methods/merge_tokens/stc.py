@@ -1,5 +1,6 @@
 """STC-Pruner: keep what is new in the frame and in the stream (STC, arXiv 2512.00891)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,16 +34,19 @@ class Memory:
 class STCPruner(TokenMethod):
     """Keep of each frame the tokens least like the mean of the frame and the mean of all chunks so far.
 
-    Likeness is a sum of five Gaussian kernels over the half of the channels that varies least in this chunk;
-    the memory counts each chunk once, this one included. `Signals.state` is what `remember` gave for the
-    chunks before; without one, the memory is this chunk alone.
+    A clip is read as a stream, one frame after another, as the authors' settings have it: what comes later
+    has no influence. Likeness is a sum of five Gaussian kernels over the half of the channels that varies
+    least in the chunk; the memory counts each chunk once, this one included. `Signals.state` is what
+    `remember` gave for the chunks before; without one, the stream begins.
 
     From count to count: the authors keep 60 of 196 tokens of each frame, here each keeps an equal share of
     the budget.
 
     Attributes:
-        released: as the authors' code remembers: each chunk's mean in that chunk's own steady channels, which
-            the next chunk adds to its own although these are others.
+        chunk: frames that are read together; None is one, and all that a call is given where `released`.
+        released: as the authors' function: what one call is given is one chunk, and each chunk's mean is
+            remembered in that chunk's own steady channels, which the next chunk adds to its own although
+            these are others.
 
     Source: STC (arXiv 2512.00891), through its released code (`STC_Pruner`). The paper's text (Sec. 3.4,
     eq. 8) has a weighted sum of two cosine distances, to the frame's mean and to the mean of frames before,
@@ -61,40 +65,60 @@ class STCPruner(TokenMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2512.00891"
     across: ClassVar[bool] = True
 
+    chunk: int | None = None
     released: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {self.chunk}: 1 reads frame after frame")
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         places, x = frame_slices(tokens), tokens.features.detach()
-        channels = steady_channels(x)
-        memory = self.remember(tokens, signals.state)
-        mean = memory.total / memory.chunks
-        past = functional.normalize(mean if self.released else mean[channels], dim=-1)
-        kept = []
-        for place, count in zip(places, equal_shares([p.stop - p.start for p in places], keep)):
-            frame = x[place]
-            score = common_kernel(frame, channels, past)
-            score = score + common_kernel(frame, channels, unit_mean(frame, channels))
-            kept.append(place.start + score.argsort(stable=True)[:count])
+        shares = iter(equal_shares([p.stop - p.start for p in places], keep))
+        memory, kept = self._checked(signals.state), []
+        for frames in self._chunks(places):
+            part = x[frames[0].start : frames[-1].stop]
+            channels = steady_channels(part)
+            memory = self._with(memory, part, channels)
+            mean = memory.total / memory.chunks
+            past = functional.normalize(mean if self.released else mean[channels], dim=-1)
+            for place, count in zip(frames, shares):
+                frame = x[place]
+                score = common_kernel(frame, channels, past)
+                score = score + common_kernel(frame, channels, unit_mean(frame, channels))
+                kept.append(place.start + score.argsort(stable=True)[:count])
         return Assignment.keep(torch.cat(kept), len(tokens))
 
     def remember(self, tokens: Tokens, state: object | None) -> Memory:
-        """What the next chunk's `Signals.state` is to be.
+        """What `Signals.state` is to be for what follows.
 
         Args:
-            tokens: this chunk.
-            state: what this method gave for the chunks before; None at the start of a stream.
+            tokens: of the frames that were read.
+            state: what this method gave for those before; None at the start of a stream.
 
         Raises:
             TypeError: the state is another method's.
         """
-        x = tokens.features.detach()
-        mean = mean_row(x)
-        mean = mean[steady_channels(x)] if self.released else mean
-        if state is None:
-            return Memory(mean, 1)
-        if not isinstance(state, Memory):
-            kind = type(state).__name__
-            raise TypeError(
-                f"state must be what STCPruner.remember gave, got {kind}: keep one for each method"
-            )
-        return Memory(state.total + mean, state.chunks + 1)
+        memory, x = self._checked(state), tokens.features.detach()
+        for frames in self._chunks(frame_slices(tokens)):
+            part = x[frames[0].start : frames[-1].stop]
+            memory = self._with(memory, part, steady_channels(part))
+        assert memory is not None  # there is a frame
+        return memory
+
+    def _chunks(self, places: list[slice]) -> Iterator[list[slice]]:
+        size = self.chunk or (len(places) if self.released else 1)
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
+
+    def _with(self, memory: Memory | None, part: Tensor, channels: Tensor) -> Memory:
+        mean = mean_row(part)
+        mean = mean[channels] if self.released else mean
+        return Memory(mean, 1) if memory is None else Memory(memory.total + mean, memory.chunks + 1)
+
+    @staticmethod
+    def _checked(state: object | None) -> Memory | None:
+        if state is None or isinstance(state, Memory):
+            return state
+        kind = type(state).__name__
+        raise TypeError(f"state must be what STCPruner.remember gave, got {kind}: keep one for each method")

@@ -1,7 +1,7 @@
 """ToMe to a budget: merge the most similar tokens until they fit (arXiv 2210.09461)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from bvllm.primitives.assignment import Assignment
 from bvllm.stages.merge_tokens import merge_in_rounds
@@ -13,9 +13,13 @@ from bvllm.types import Signals, Tokens
 class ToMe(TokenMethod):
     """Join the most similar couples, round after round, until exactly the budget is left.
 
-    Tokens are alike by the keys of the tower's attention where there are any, as in the paper, else by
-    themselves. The paper merges a fixed number in every block of the tower; here all rounds run in one place,
-    each of which can halve the tokens at most.
+    Tokens are alike by themselves, whatever the slot before has read of the tower. The paper compares the
+    keys of the tower's attention: `by="keys"` does, where a method in the slot before brings them. It merges
+    a fixed number in every block of the tower; here all rounds run in one place, each of which can halve the
+    tokens at most.
+
+    Attributes:
+        by: what is compared, "features" or "keys".
 
     Source: ToMe (arXiv 2210.09461), through a review of its released code; the paper's text was not at
         hand.
@@ -31,5 +35,12 @@ class ToMe(TokenMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2210.09461"
     conserves: ClassVar[bool] = True
 
+    by: Literal["features", "keys"] = "features"
+
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
-        return merge_in_rounds(tokens, keep, signals.keys)
+        if self.by == "keys" and signals.keys is None:
+            raise ValueError(
+                'by must be "features" where no keys of the tower were read, got "keys": put a method that '
+                "reads them, visionzip for one, in the slot before"
+            )
+        return merge_in_rounds(tokens, keep, signals.keys if self.by == "keys" else None)
