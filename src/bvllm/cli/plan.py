@@ -33,12 +33,12 @@ def plan(
     json_target: JsonOption = None,
 ) -> None:
     """Count what a question about a video would cost: frames, packets, tokens and memory."""
-    from bvllm.inference.model_name import resolve_model
+    from bvllm.inference.model_name import check_counted
 
     with wrong_use():
         check_fps(fps)
         check_part(start, end)
-        resolve_model(model)
+        check_counted(model)
     silence_libraries()
     from bvllm.inference.loading import ModelError
     from bvllm.inference.plan import plan_json, plan_question, plan_text

@@ -12,6 +12,7 @@ PACKAGED = {
     "llava-nano": "a small LLaVA-OneVision",
     "dynamic-nano": "a Dynamic-VLM, for any budget",
 }
+PRESETS = ("paper_7b",)  # configurations without weights, which can be counted
 CONFIG = "config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -47,6 +48,16 @@ def resolve_model(name: str) -> str:
     raise ValueError(
         f"model must be {', '.join(PACKAGED)}, a folder that is there or a hub id, got {name!r}: {hint}"
     )
+
+
+def check_counted(name: str) -> None:
+    """Refuse a name that no configuration can be read by.
+
+    Raises:
+        ValueError: it is no preset, and nothing that `resolve_model` knows.
+    """
+    if name not in PRESETS:
+        resolve_model(name)
 
 
 def packaged() -> list[str]:

@@ -1,6 +1,7 @@
 """Count what a model costs from its configuration alone: shapes have no weights to load."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,11 +15,12 @@ from transformers import (
 from bvllm.common.trust import loading
 from bvllm.inference.balanced import BUDGET
 from bvllm.inference.hub import reachable_hub
-from bvllm.inference.model_name import resolve_model
+from bvllm.inference.model_name import PRESETS, resolve_model
 from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.backbones.families import FAMILIES, family_of, tokens_per_frame, usual_frame_size
 from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGeneration
 from bvllm.model.folder import ModelError
+from bvllm.model.presets import paper_7b
 from bvllm.model.vision_tower import frame_size, hidden_size, patch_count
 from bvllm.types import Budget
 
@@ -39,6 +41,8 @@ class PlannedModel:
         tokens_plain: of a frame, if the language model read all frames as the family does without a budget.
         feature_channels: of what is kept of every sampled frame.
         parameters: of the whole model.
+        parts: the same by part; a head that is the embeddings' is no part of its own.
+        head_parameters: that a token is multiplied with to say what follows.
         decoder_parameters: that every token of a prompt is multiplied with: without embeddings and head.
         layers, width, state_channels: of the language model; channels of the keys and values of a token.
         positions: the most tokens that it reads.
@@ -52,6 +56,8 @@ class PlannedModel:
     tokens_plain: int
     feature_channels: int
     parameters: int
+    parts: dict[str, int]
+    head_parameters: int
     decoder_parameters: int
     layers: int
     width: int
@@ -68,9 +74,17 @@ class PlannedModel:
         return frames if self.most_frames is None else min(frames, budget.frames, self.most_frames)
 
     def prefill_flops(self, visual_tokens: int) -> int:
-        """Of reading the prompt with `TEXT_TOKENS` of text: two a weight and token, and causal attention."""
-        read = visual_tokens + TEXT_TOKENS
-        return 2 * self.decoder_parameters * read + 2 * self.layers * self.width * read * read
+        """Of reading the prompt with `TEXT_TOKENS` of text."""
+        return self.read_flops(visual_tokens + TEXT_TOKENS)
+
+    def read_flops(self, tokens: int, *, heads: int = 0) -> int:
+        """Of the language model on so many tokens: two a weight and token, and causal attention.
+
+        Args:
+            heads: tokens at which the head says what follows.
+        """
+        weights = self.decoder_parameters * tokens + self.head_parameters * heads
+        return 2 * weights + 2 * self.layers * self.width * tokens * tokens
 
     def state_bytes(self, visual_tokens: int) -> int:
         """Keys and values of the prompt, at two bytes a number."""
@@ -78,11 +92,13 @@ class PlannedModel:
 
 
 def planned_model(name: str) -> PlannedModel:
-    """Read a configuration: "nano", a folder or a hub id.
+    """Read a configuration: a model inside the package, a preset, a folder or a hub id.
 
     Raises:
         ModelError: it cannot be read, or is of no family that can be asked.
     """
+    if name in PRESETS:
+        return _of_bvllm(paper_7b())
     where = resolve_model(name)
     try:
         with reachable_hub(where):
@@ -147,8 +163,8 @@ def _of_family(config: PreTrainedConfig) -> PlannedModel:
     )
 
 
-def _decoder(model: nn.Module, decoder: nn.Module) -> dict[str, int]:
-    config = decoder.config
+def _decoder(model: PreTrainedModel, decoder: nn.Module) -> dict[str, Any]:
+    config, head = decoder.config, model.get_output_embeddings()
     assert isinstance(config, PreTrainedConfig)
     embedded = sum(
         p.numel() for m in decoder.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
@@ -157,9 +173,25 @@ def _decoder(model: nn.Module, decoder: nn.Module) -> dict[str, int]:
     channels = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
+        "parts": _parts(model),
+        "head_parameters": 0 if head is None else sum(p.numel() for p in head.parameters()),
         "decoder_parameters": sum(p.numel() for p in decoder.parameters()) - embedded,
         "layers": int(config.num_hidden_layers),
         "width": int(config.hidden_size),
         "state_channels": 2 * channels * int(getattr(config, "num_key_value_heads", None) or heads),
         "positions": int(config.max_position_embeddings),
     }
+
+
+def _parts(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters by the parts of a model, each counted where it comes first."""
+    counted: set[int] = set()
+    found = {}
+    inner = [*model.base_model.named_children()] if model.base_model is not model else []
+    rest = [(name, part) for name, part in model.named_children() if part is not model.base_model]
+    for name, part in (*inner, *rest):
+        new = {id(p): p.numel() for p in part.parameters() if id(p) not in counted}
+        counted |= new.keys()
+        if new:
+            found[name] = sum(new.values())
+    return found
