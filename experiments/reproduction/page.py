@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.reproduction.findings import FIGURE_4, FINDINGS
+from experiments.reproduction.findings import FIGURE_4, FINDINGS, OLDER_FINDINGS
 from experiments.reproduction.markdown import as_markdown
 from experiments.reproduction.records import TableRecord
 from experiments.reproduction.scale import MINIATURE, Scale
@@ -65,9 +65,9 @@ kills one three times).
 - **The paper's figures** are quoted by table, in the order of the columns that a note names. An empty cell:
   the paper's table has no such row, or shows it as a curve (Figures 3 and 5), whose points our copy of the
   text does not have. Tables 5 and 6 (data), 9 (others' models) and 10 (speed) are not reproduced; 2 (images)
-  stands in Table 1's column of images. 8 is counted, not trained: `bvllm models paper_7b --prompt 128` has 9.0
-  billion parameters, 7.6 of them the language model's, where the table has 7.6 + 1.2, and 1.81 TFLOPs with the
-  head at every token, as there; that the prompt of Table 8 has 128 tokens is our guess, it names none.
+  stands in Table 1's column of images. 8 is counted, not trained: `bvllm models paper_7b --prompt 128` has
+  9.0 billion parameters, 7.6 of them the language model's, where the table has 7.6 + 1.2, and 1.81 TFLOPs
+  with the head at every token, as there; that its prompt has 128 tokens is our guess, it names none.
 """
 
 OLDER = """
@@ -99,8 +99,9 @@ def reproduction_page(records: Iterable[Path]) -> str:
     ]
     for record in tables:
         parts.append(as_markdown(record))
-        if record.name in FINDINGS:
-            parts.append(f"**What we make of it.** {FINDINGS[record.name]}")
+        findings = OLDER_FINDINGS if record in older else FINDINGS
+        if record.name in findings:
+            parts.append(f"**What we make of it.** {findings[record.name]}")
         if record.name == "figure3":
             parts.append(FIGURE_4.strip())
     return "\n\n".join(parts) + "\n"

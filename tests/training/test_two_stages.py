@@ -11,6 +11,7 @@ from bvllm.training.build import build
 from bvllm.training.callbacks import read_losses
 from bvllm.training.checkpoints import is_complete
 from bvllm.training.run import train
+from bvllm.training.settings import override
 from bvllm.training.trainable import part_of
 from tests.training.rows import open_drawn
 
@@ -64,3 +65,16 @@ def test_accumulation_changes_no_loss(short, tmp_path):
         records = [read_losses(out / stage / "losses.jsonl") for stage in ("alignment", "instruction")]
         losses.append([entry["loss"] for record in records for entry in record])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama_vid", "videollama2"])
+def test_a_baseline_is_trained_with_b_vllm_whole(kind, short, tmp_path):
+    steps = ["alignment.max_steps=1", "instruction.max_steps=2"]
+    settings = override(short, [f"model.connector={kind}", *steps])
+    first = {name: weight.detach().clone() for name, weight in build(settings).model.named_parameters()}
+    train(settings, tmp_path, log=lambda line: None, open_rows=open_drawn)
+    last = load_file(tmp_path / "model/model.safetensors")
+    assert {"token_sampler", "multi_modal_projector", "frame_selector"} <= moved(first, last)
+    loaded = load_model(str(tmp_path / "model"), device="cpu")
+    assert loaded.model.config.connector.kind == kind
+    assert not loaded.model.config.connector_samples

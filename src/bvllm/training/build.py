@@ -60,6 +60,8 @@ def configured(config: BVLLMConfig, settings: Settings) -> BVLLMConfig:
 def shared(settings: Settings) -> dict[str, object]:
     """The settings that a configuration has, by its names for them."""
     shared_settings = {name: getattr(settings.model, name) for name in SHARED}
+    if settings.model.connector != "none":
+        shared_settings["connector"] = {"kind": settings.model.connector}
     return shared_settings | ({"tokens_policy": "even"} if settings.model.adaptive_tokens else {})
 
 

@@ -39,6 +39,8 @@ class ModelSettings:
         tau, gamma, frame_feature, certainty, second_choices, choice, select_frames, merge_frames,
             sample_tokens, merge_tokens, tokens_policy, time_channels, place_channels, clock,
             vision_feature_layer: see `BVLLMConfig`.
+        connector: a baseline's bridge with its usual settings, "llama_vid" or "videollama2": with B-VLLM
+            whole as it is, on the frames that B-VLLM chooses where `sample_tokens` is "none".
         adaptive_tokens: the older name of `tokens_policy="even"`.
     """
 
@@ -64,6 +66,7 @@ class ModelSettings:
     time_channels: int = 0
     place_channels: int = 0
     clock: bool = True
+    connector: Literal["none", "llama_vid", "videollama2"] = "none"
     vision_feature_layer: int | str = -2
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduction.page import FINDINGS, reproduction_page
+from experiments.reproduction.page import FINDINGS, OLDER_FINDINGS, reproduction_page
 from experiments.reproduction.records import TableRecord
 from experiments.reproduction.scale import WORLDS
 from experiments.reproduction.tables import TABLES
@@ -22,6 +22,8 @@ def test_a_record_is_of_the_table_as_it_stands(path):
     assert path.stem == found.name
     assert "-dirty" not in str(found.conditions["commit"])
     if found.worlds == WORLDS:  # an older one, of the plain world alone, stands until it is made again
+        if len(found.rows) < len(table.rows):
+            table = table.without_extras()
         rows = [(r.label, r.variant.name) for r in table.rows]
         assert [(row.label, row.variant) for row in found.rows] == rows
         assert [claim.text for claim in found.claims] == [c.text for _ in WORLDS for c in table.claims]
@@ -36,4 +38,6 @@ def test_the_page_says_which_tables_are_of_the_plain_world_alone():
 
 
 def test_what_is_found_is_said_of_tables_that_were_run():
-    assert set(FINDINGS) <= {path.stem for path in RECORDS}
+    found = [TableRecord.read(path) for path in RECORDS]
+    assert set(FINDINGS) == {record.name for record in found if record.worlds == WORLDS}
+    assert set(OLDER_FINDINGS) == {record.name for record in found if record.worlds != WORLDS}
