@@ -26,7 +26,7 @@ class AtInference:
         tau, gamma: of a soft choice, eq. 1 without its noise. Inference takes the arg-max, whose rows are
             equal or have nothing in common, whatever tau and gamma are; so with either of them the choice is
             soft.
-        second_choices, certainty, policy: options of `BVLLMConfig`, the last of them `tokens_policy`.
+        second_choices, strength: `second_choices` and `least_strength` of `BVLLMConfig`.
     """
 
     frames: int | None = None
@@ -35,8 +35,7 @@ class AtInference:
     tau: float | None = None
     gamma: float | None = None
     second_choices: float | None = None
-    certainty: float | None = None
-    policy: str | None = None
+    strength: float | None = None
 
     @property
     def soft(self) -> bool:
@@ -47,9 +46,8 @@ class AtInference:
     def name(self) -> str:
         """For files."""
         given = {"L": self.frames, "R": self.tokens, "theta": self.budget, "tau": self.tau}
-        given |= {"gamma": self.gamma, "second": self.second_choices, "certainty": self.certainty}
-        numbers = [f"{key}{value:g}" for key, value in given.items() if value is not None]
-        return "-".join([*numbers, *([] if self.policy is None else [self.policy])])
+        given |= {"gamma": self.gamma, "second": self.second_choices, "strength": self.strength}
+        return "-".join(f"{key}{value:g}" for key, value in given.items() if value is not None)
 
     def applied(self, model: BVLLMForConditionalGeneration) -> BVLLMForConditionalGeneration:
         """A copy of a trained model with these numbers.
@@ -64,8 +62,7 @@ class AtInference:
             ("tau", self.tau),
             ("gamma", self.gamma),
             ("second_choices", self.second_choices),
-            ("certainty", self.certainty),
-            ("tokens_policy", self.policy),
+            ("least_strength", self.strength),
         ):
             if value is not None:
                 setattr(made.config, setting, value)

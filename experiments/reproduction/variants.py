@@ -117,12 +117,11 @@ RESAMPLER_MEAN = Variant.of("resampler-mean", frame_selector="resampler", frame_
 MAX = Variant.of("max", frame_feature="max")
 LEARNED = Variant.of("learned", frame_feature="qformer")
 
-# Beyond the paper: what its authors list as limits. The first three are settings of the full model.
+# Beyond the paper: what its authors list as limits. The first two are settings of the full model.
 SECOND_CHOICES = FULL.at(second_choices=0.2)  # as nano has it
-FOLLOWING_CONTENT = FULL.at(policy="content")
-SURE_FRAMES = FULL.at(certainty=0.2)
+FREE = FULL.at(strength=0.2)
 ADAPTIVE = Variant.of("adaptive", adaptive_tokens=True, tokens_per_frame=32)
-CERTAIN = Variant.of("certain", certainty=0.2, num_selected_frames=32)
+CONTENT = Variant.of("content", tokens_policy="content", tokens_per_frame=32)
 CLS_MEAN = Variant.of("cls-mean", frame_feature="cls_mean")
 
 

@@ -31,7 +31,7 @@ def test_the_defaults_are_the_paper():
         ({"choice": "hard"}, "choice must be one of gumbel, softmax, got 'hard'"),
         ({"token_sampler": "pooled"}, r"sample_tokens must be .* did you mean 'pool'\?"),
         ({"tau": 0.0}, "tau must be above 0, got 0.0: the paper uses 0.1"),
-        ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5: the paper tries 0.5, 0.75 and 1"),
+        ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5: the paper names 0.5, 0.75 and 1"),
         ({"budget_tokens": 0}, "budget_tokens must be at least 1, got 0: raise it"),
         ({"num_selected_frames": 0}, "num_selected_frames must be at least 1, got 0"),
         ({"second_choices": 1.1}, r"second_choices must lie in \[0, 1\], got 1.1"),

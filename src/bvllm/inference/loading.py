@@ -115,8 +115,8 @@ class LoadedModel(LanguageSide):
 
     @property
     def most_frames(self) -> int:
-        """L*: no model chooses more frames than it has queries."""
-        return int(self.model.config.num_selected_frames)
+        """L*: no model chooses more frames than it has queries, unless its selection is free of L*."""
+        return int(self.model.config.most_frames)
 
     @property
     def reads_question(self) -> bool:

@@ -121,7 +121,7 @@ def _of_bvllm(config: BVLLMConfig) -> PlannedModel:
         model = BVLLMForConditionalGeneration(config)
     return PlannedModel(
         budget=config.budget,
-        most_frames=None if config.select_frames == "none" else config.num_selected_frames,
+        most_frames=None if config.select_frames == "none" else config.most_frames,
         frame_size=frame_size(config.vision_config),
         patches=patch_count(config.vision_config),
         tokens_per_frame=config.tokens_per_frame,

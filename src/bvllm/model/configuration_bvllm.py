@@ -107,8 +107,11 @@ class BVLLMConfig(PreTrainedConfig):
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what
             one more query ("qformer") reads from them; "cls_mean" is [CLS] and mean together, at the cost of
             one. All but "cls" are made of the patches of `vision_feature_layer`.
-        certainty: L*-free selection: of the frames that the queries point at, those stay of which one is at
-            least this sure, relative to the surest; L* is only the most. 0 is the paper's, all stay.
+        certainty: of the frames that the queries point at, those stay of which one is at least this sure,
+            relative to the surest; L* is only the most. 0 is the paper's, all stay.
+        least_strength: selection free of L* (the paper's future work, Sec. 8.2): every frame is chosen, at
+            inference, to which the queries together give at least this share of what they give to the
+            strongest one, as many as these are, up to theta. 0 is the paper's, a frame for each query.
         second_choices: queries that agree with a surer one choose the strongest frames that nobody chose, if
             these are at least so strong, relative to the strongest (see `take_second_choices`); 0 is the
             paper's, queries that agree merge. At inference, and in training where the selector is frozen.
@@ -149,7 +152,7 @@ class BVLLMConfig(PreTrainedConfig):
         (Sec. 3.2). theta and gamma have no stated default: Sec. 5.3 names gamma 0.5, 0.75 and 1 at a theta of
         768 (Fig. 3b), and Sec. 7.4 names none for its 32 x 32 tokens. Ours are 0.75 and 512, where Fig. 3c
         levels off (Sec. 5.3: gains "plateau at 512 tokens"). `time_channels`, `place_channels`,
-        `clock`, `certainty`, `second_choices`, `adaptive_tokens` and "cls_mean" are ours.
+        `clock`, `certainty`, `least_strength`, `second_choices`, `adaptive_tokens` and "cls_mean" are ours.
 
     Example:
         >>> BVLLMConfig(num_selected_frames=16, select_frames="uniform").budget
@@ -178,6 +181,7 @@ class BVLLMConfig(PreTrainedConfig):
     select_frames: str = "qformer"
     frame_feature: str = "cls"
     certainty: float = 0.0
+    least_strength: float = 0.0
     second_choices: float = 0.0
     choice: str = "gumbel"
     merge_frames: str | bool = "similar"
@@ -253,7 +257,12 @@ class BVLLMConfig(PreTrainedConfig):
     @property
     def budget(self) -> Budget:
         """What one clip may cost where the caller names no budget of their own."""
-        return Budget(tokens=self.budget_tokens, frames=self.num_selected_frames)
+        return Budget(tokens=self.budget_tokens, frames=self.most_frames)
+
+    @property
+    def most_frames(self) -> int:
+        """How many frames of a clip may be chosen: L*, or theta where selection is free of it."""
+        return self.budget_tokens if self.least_strength else self.num_selected_frames
 
     @property
     def placeholders(self) -> PlaceholderCount:
@@ -264,7 +273,7 @@ class BVLLMConfig(PreTrainedConfig):
         ):  # as many for any clip, as for one frame
             return PlaceholderCount(1, self._block_tokens(self.connector), self.budget_tokens)
         return PlaceholderCount(
-            self.num_selected_frames,
+            self.most_frames,
             self.tokens_per_frame,
             self.budget_tokens,
             choose=self.select_frames != NONE,
@@ -372,6 +381,15 @@ class BVLLMConfig(PreTrainedConfig):
             raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}: the paper names 0.5, 0.75 and 1")
         if not 0 <= self.certainty < 1:
             raise ValueError(f"certainty must lie in [0, 1), got {self.certainty}: 0 keeps all chosen frames")
+        if not 0 <= self.least_strength <= 1:
+            raise ValueError(
+                f"least_strength must lie in [0, 1], got {self.least_strength}: 0 gives each query its frame"
+            )
+        if self.least_strength and isinstance(self.connector, VideoLlama2Config) and self.connector_samples:
+            raise ValueError(
+                f"least_strength must be 0 with the connector {self.connector.kind}, got "
+                f"{self.least_strength}: it reads num_selected_frames frames"
+            )
         if not 0 <= self.second_choices <= 1:
             raise ValueError(
                 f"second_choices must lie in [0, 1], got {self.second_choices}: 0 leaves all as it was"

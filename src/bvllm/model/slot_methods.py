@@ -66,8 +66,9 @@ def _selection(
         config.num_selected_frames,
         choice,
         config.tau,
-        config.certainty,
-        config.second_choices,
+        certainty=config.certainty,
+        least_strength=config.least_strength,
+        second_choices=config.second_choices,
     )
 
 

@@ -181,7 +181,7 @@ class BVLLMVisualModel(BVLLMPreTrainedModel):
         return self.pipeline(config).choose_frames(
             clips,
             self._questions(question_ids, question_mask),
-            budget=Budget(asked.tokens, min(asked.frames, config.num_selected_frames)),
+            budget=Budget(asked.tokens, min(asked.frames, config.most_frames)),
             signals=[Signals(seed=seed)] * len(clips),
         )
 

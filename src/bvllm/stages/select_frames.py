@@ -131,7 +131,7 @@ class LearnedSelection:
         queries: L*, how many of its queries may choose at most.
         mode: how they choose: "hard" at inference, softly in training.
         tau: temperature of a soft choice.
-        certainty, second_choices: see `select`.
+        certainty, least_strength, second_choices: see `select`.
     """
 
     selector: nn.Module
@@ -139,6 +139,7 @@ class LearnedSelection:
     mode: Mode = "hard"
     tau: float = TAU
     certainty: float = 0.0
+    least_strength: float = 0.0
     second_choices: float = 0.0
 
     def select(
@@ -166,6 +167,7 @@ class LearnedSelection:
                 mode=self.mode,
                 tau=self.tau,
                 certainty=self.certainty,
+                least_strength=self.least_strength,
                 second_choices=self.second_choices,
             )
             for b, clip in enumerate(clips)
@@ -181,6 +183,7 @@ def select(
     mode: Mode = "hard",
     tau: float = TAU,
     certainty: float = 0.0,
+    least_strength: float = 0.0,
     second_choices: float = 0.0,
     generator: Generator | None = None,
 ) -> FrameSelection:
@@ -194,6 +197,8 @@ def select(
         mode, tau, generator: see `choose`.
         certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
             number of frames follows from the question, and the number of queries is only the most.
+        least_strength: above 0, and where queries choose hard, they choose together: see `choose_together`,
+            with `keep` frames at most.
         second_choices: what `take_second_choices` is given where queries choose hard; 0 leaves them as they
             chose.
 
@@ -208,6 +213,8 @@ def select(
     """
     if keep is not None and keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}: raise budget.frames")
+    if least_strength and mode == "hard":
+        return choose_together(logits, seconds, least_strength, keep or logits.shape[1])
     S = choose(logits[:keep], tau=tau, mode=mode, generator=generator)
     if second_choices and mode == "hard":
         S = take_second_choices(S, logits[:keep], second_choices)
@@ -227,6 +234,34 @@ def select(
     rows = rows[scores[rows] >= certainty * scores.max()]
     frames = frames[rows]
     return FrameSelection(weights[rows], frames, seconds[frames], plan.sum(once)[rows], scores[rows], logits)
+
+
+@torch.no_grad()
+def choose_together(logits: Tensor, seconds: Tensor, least: float, most: int) -> FrameSelection:
+    """Choose every frame that the queries together find strong enough: as many as the question asks for.
+
+    The strength of a frame is the mean weight that the queries give it, as in `take_second_choices`.
+
+    Args:
+        logits: (L, T) what every query thinks of every frame.
+        seconds: (T,) presentation times, ascending.
+        least: a frame is strong enough that has this share of the strongest one's strength, in (0, 1].
+        most: frames at most; the strongest stay.
+
+    Source: ours; Sec. 8.2 leaves a selection that needs no L* to future work.
+
+    Example:
+        >>> logits = torch.tensor([[5.0, 5.0, 0.0, 4.0]])
+        >>> choose_together(logits, torch.arange(4.0), 0.3, 8).frames.tolist()
+        [0, 1, 3]
+    """
+    weights = logits.float().softmax(dim=-1)
+    strength = weights.mean(dim=0)
+    enough = int((strength >= least * strength.max()).sum())
+    frames = strongest(strength, min(enough, most)).sort().values
+    rows = torch.nn.functional.one_hot(frames, logits.shape[1]).to(logits.dtype)
+    once = torch.ones(len(frames), device=logits.device)
+    return FrameSelection(rows, frames, seconds[frames], once, weights.amax(dim=0)[frames], logits)
 
 
 @torch.no_grad()

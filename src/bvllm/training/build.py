@@ -17,7 +17,8 @@ from bvllm.training.settings import Settings
 QFORMER_TOKENIZER = "qformer_tokenizer"  # InstructBLIP's folder for it
 # Of `ModelSettings`, what the model's configuration calls by the same name.
 SHARED = (
-    "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty second_choices "
+    "num_selected_frames tokens_per_frame budget_tokens tau gamma frame_feature certainty "
+    "least_strength second_choices "
     "choice select_frames merge_frames sample_tokens merge_tokens tokens_policy time_channels place_channels "
     "clock vision_feature_layer"
 ).split()

@@ -36,8 +36,8 @@ class ModelSettings:
         qformer: of an InstructBLIP, for both Q-Formers.
         qformer_tokenizer: the Q-Formers'; None takes the one inside `qformer`.
         num_selected_frames, tokens_per_frame, budget_tokens: L*, R and theta.
-        tau, gamma, frame_feature, certainty, second_choices, choice, select_frames, merge_frames,
-            sample_tokens, merge_tokens, tokens_policy, time_channels, place_channels, clock,
+        tau, gamma, frame_feature, certainty, least_strength, second_choices, choice, select_frames,
+            merge_frames, sample_tokens, merge_tokens, tokens_policy, time_channels, place_channels, clock,
             vision_feature_layer: see `BVLLMConfig`.
         connector: a baseline's bridge with its usual settings, "llama_vid" or "videollama2": with B-VLLM
             whole as it is, on the frames that B-VLLM chooses where `sample_tokens` is "none".
@@ -55,6 +55,7 @@ class ModelSettings:
     gamma: float = 0.75
     frame_feature: Literal["cls", "mean", "max", "qformer", "cls_mean"] = "cls"
     certainty: float = 0.0
+    least_strength: float = 0.0
     second_choices: float = 0.0
     choice: Literal["gumbel", "softmax"] = "gumbel"
     select_frames: str = "qformer"

@@ -59,11 +59,11 @@ def test_what_needs_no_weights_is_a_setting(model):
     queries = agree.model.frame_selector.reader.queries
     queries.weight = torch.nn.Parameter(queries.weight[:1].expand(4, -1).clone())  # all after one frame
     assert len(chosen(agree)[0]) == 1 < len(chosen(AtInference(second_choices=0.01).applied(agree))[0])
-    assert len(chosen(AtInference(certainty=0.99).applied(model))[0]) < len(plain)
-    shared = AtInference(policy="content", budget=6).applied(model)
-    assert shared.config.tokens_policy == "content"
-    assert chosen(shared)[1].lengths[0] == 6
-    assert model.config.tokens_policy == "none"
+    free = AtInference(strength=1e-9).applied(model)
+    assert len(chosen(free)[0]) == FRAMES > model.config.num_selected_frames
+    assert len(chosen(AtInference(strength=1.0).applied(model))[0]) == 1 < len(plain)
+    assert chosen(free)[1].lengths[0] == model.config.budget_tokens
+    assert model.config.least_strength == 0
 
 
 def test_tau_and_gamma_act_on_a_soft_choice_alone(model):
@@ -88,6 +88,6 @@ def test_parts_stay_in_evaluation_while_a_choice_is_soft(model):
 def test_a_variant_at_inference_is_trained_as_its_own():
     made = NO_MERGING.at(frames=8, budget=32)
     assert (made.name, made.trained) == ("no-tm@L8-theta32", NO_MERGING)
-    assert FULL.at(certainty=0.2, policy="content").name == "full@certainty0.2-content"
+    assert FULL.at(strength=0.2, frames=8).name == "full@L8-strength0.2"
     assert FULL.at(tau=0.1).inference.soft
     assert not made.inference.soft
