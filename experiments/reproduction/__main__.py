@@ -19,8 +19,8 @@ def reproduce(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="table1|table3|table4|table7|figure3|figure5|beyond|all|dynamic_compressors|dynamic_tradeoff|"
-            "dynamic_elastic",
+            metavar="table1|table3|table3_cause|table4|table7|figure3|figure5|beyond|all|dynamic_compressors|"
+            "dynamic_tradeoff|dynamic_elastic",
             show_default=False,
         ),
     ],

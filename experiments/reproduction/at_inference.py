@@ -27,6 +27,7 @@ class AtInference:
             equal or have nothing in common, whatever tau and gamma are; so with either of them the choice is
             soft.
         second_choices, strength: `second_choices` and `least_strength` of `BVLLMConfig`.
+        merge: `merge_tokens`.
     """
 
     frames: int | None = None
@@ -36,6 +37,7 @@ class AtInference:
     gamma: float | None = None
     second_choices: float | None = None
     strength: float | None = None
+    merge: str | None = None
 
     @property
     def soft(self) -> bool:
@@ -47,7 +49,8 @@ class AtInference:
         """For files."""
         given = {"L": self.frames, "R": self.tokens, "theta": self.budget, "tau": self.tau}
         given |= {"gamma": self.gamma, "second": self.second_choices, "strength": self.strength}
-        return "-".join(f"{key}{value:g}" for key, value in given.items() if value is not None)
+        numbers = [f"{key}{value:g}" for key, value in given.items() if value is not None]
+        return "-".join([*numbers, *([] if self.merge is None else [f"merge_{self.merge}"])])
 
     def applied(self, model: BVLLMForConditionalGeneration) -> BVLLMForConditionalGeneration:
         """A copy of a trained model with these numbers.
@@ -63,6 +66,7 @@ class AtInference:
             ("gamma", self.gamma),
             ("second_choices", self.second_choices),
             ("least_strength", self.strength),
+            ("merge_tokens", self.merge),
         ):
             if value is not None:
                 setattr(made.config, setting, value)

@@ -66,9 +66,9 @@ class Table:
 
         A table none of whose rows differ at inference alone stays as it is.
         """
-        if all(variant.inference is None for variant in self.variants):
+        bases = {variant.trained for variant in self.variants if variant.inference is not None}
+        if not bases:
             return self
-        base = next(variant.trained for variant in self.variants if variant.inference is not None)
-        rows = tuple(row for row in self.rows if row.variant.trained == base)
+        rows = tuple(row for row in self.rows if row.variant.trained in bases)
         left = {row.variant for row in rows}
         return replace(self, rows=rows, claims=tuple(c for c in self.claims if {c.better, c.worse} <= left))
