@@ -1,6 +1,7 @@
 """Dynamic-VLM's stages through the one training path: the plan, three stages, counts that are drawn."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bvllm.cli import main
-from bvllm.data.budget import RandomFrameTokens
+from bvllm.data.budget import FrameShare, RandomFrameTokens
 from bvllm.data.collate import Collator
+from bvllm.data.dialogue import Dialogue, Media, Turn
 from bvllm.data.encode import Encoder, Example
 from bvllm.data.readers import RowFile
 from bvllm.inference.dynamic import LoadedDynamic
@@ -18,6 +20,7 @@ from bvllm.stages.frame_grids import Grid
 from bvllm.training.checks import check_settings
 from bvllm.training.dynamic_build import build_dynamic
 from bvllm.training.dynamic_settings import DYNAMIC_RECIPES
+from bvllm.training.rows import random_frame_tokens
 from bvllm.training.run import train
 from bvllm.training.settings import override
 from bvllm.training.snapshot import WEIGHTS
@@ -92,15 +95,67 @@ def test_a_row_has_grids_for_its_frames_and_as_many_placeholders(settings, rows)
 
 def test_counts_are_drawn_by_the_step_alone_and_meet_the_native_grid():
     draw, again = RandomFrameTokens(16, Grid(24, 24), 3), RandomFrameTokens(16, Grid(24, 24), 3)
-    counts = [draw.at(k) for k in range(400)]
-    assert counts == [again.at(k) for k in range(400)]
+    counts = [draw.at(k).of(576) for k in range(400)]
+    assert counts == [again.at(k).of(576) for k in range(400)]
     assert 16 <= min(counts) < 25
     assert 400 / 40 < counts.count(576) < 400 / 10  # one side of 21
-    even = [RandomFrameTokens(16, Grid(24, 24), 3, by_side=False).at(k) for k in range(400)]
+    even = [RandomFrameTokens(16, Grid(24, 24), 3, by_side=False).at(k).of(576) for k in range(400)]
     assert even.count(576) < 5
     with pytest.raises(ValueError, match=r"fewest must lie in 1\.\.576") as error:
         RandomFrameTokens(600, Grid(24, 24))
     assert HOUSE.search(str(error.value))
+
+
+@pytest.mark.parametrize("by_side", [True, False])
+@pytest.mark.parametrize("most", [9, 46, 300, 576])
+def test_counts_of_a_long_video_are_drawn_below_its_bound_not_cut_to_it(by_side, most):
+    """The paper draws in [16, min(N_max / T, 576)]: 46 is what 256 frames have of 12 000."""
+    draw = RandomFrameTokens(16, Grid(24, 24), by_side=by_side)
+    counts = [draw.at(k).of(most) for k in range(2000)]
+    assert (min(counts), max(counts)) == (min(16, most), most)
+    if most == 46:
+        assert counts.count(most) < 0.1 * 2000
+        assert len(set(counts)) == 46 - 16 + 1
+        if not by_side:
+            assert 28 < sum(counts) / 2000 < 34  # the middle is 31
+
+
+@pytest.mark.parametrize("native", [Grid(8, 8), Grid(6, 4), Grid(27, 27)])
+def test_draws_of_every_tower_stay_within_it(native):
+    for most in (1, 2, 5, native.cells - 1, native.cells, 10_000):
+        for by_side in (True, False):
+            for share in (0.0, 0.3, 0.999999):
+                count = FrameShare(share, min(2, native.cells), native, by_side).of(most)
+                assert 1 <= count <= min(most, native.cells)
+        assert FrameShare(0.999999, 2, native).of(most) == min(most, native.cells)
+
+
+def test_the_fewest_tokens_are_scaled_to_the_towers_grid(settings):
+    """16 of 576 patches, as the paper has them, are 2 of 64, and never none."""
+    given = override(settings, ["data.random_tokens=16"])
+    for native, fewest in (([24, 24], 16), ([8, 8], 2), ([2, 2], 1), ([27, 27], 20)):
+        draw = random_frame_tokens(given, SimpleNamespace(native_grid=native))
+        assert draw.fewest == fewest
+
+
+def test_a_draw_counts_the_frames_that_are_kept(settings, rows):
+    """A video of 40 frames is thinned to 16: a draw of two tokens each gives 32, not 80."""
+    encoder = Encoder(build_dynamic(settings).processor)
+    assert encoder.processor.max_frames == 16
+    video = Media("video", (rows.parent / "a.png",) * 40, rows.parent)
+    row = Dialogue("x", (Turn("user", (video, "which colour?")), Turn("assistant", ("red",))), "row")
+    native = Grid(*encoder.processor.native_grid)
+    highest = FrameShare(0.999999, 1, native)
+    encoder.processor.budget_tokens = 640
+    assert _spent(encoder(row, 2)) == 32
+    assert _spent(encoder(row, highest)) == 16 * native.cells
+    encoder.processor.budget_tokens = 32  # has two for each of 16 frames
+    assert _spent(encoder(row, highest)) == 32
+    assert _spent(encoder(row, FrameShare(0.0, 1, native))) == 16
+
+
+def _spent(example):
+    return sum(grid.cells for grid in example.grids)
 
 
 @pytest.mark.parametrize(

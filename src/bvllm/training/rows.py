@@ -27,6 +27,7 @@ from bvllm.training.settings import AnySettings, StageData, StageSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
 FAULTS = "faults.jsonl"
+PAPER_PATCHES = 576  # of Dynamic-VLM's tower, for which `random_tokens` is given
 SHARDS = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -99,13 +100,15 @@ def random_budget(settings: AnySettings) -> RandomBudget | None:
 def random_frame_tokens(
     settings: DynamicSettings, processor: DynamicVLMProcessor
 ) -> RandomFrameTokens | None:
-    """What draws the tokens of a frame for each step; None where each has its share of the budget."""
+    """What draws the tokens of a frame for each step; None where each has its share of the budget.
+
+    The fewest are scaled from the paper's tower to this one: 16 of 576 patches are 2 of 64.
+    """
     fewest, native = settings.data.random_tokens, Grid(*processor.native_grid)
     if fewest is None:
         return None
-    return RandomFrameTokens(
-        min(fewest, native.cells), native, settings.run.seed, by_side=settings.data.by_side
-    )
+    scaled = max(1, min(round(fewest * native.cells / PAPER_PATCHES), native.cells))
+    return RandomFrameTokens(scaled, native, settings.run.seed, by_side=settings.data.by_side)
 
 
 def order_of(settings: EverySettings, stage: StageData) -> Mixture | StreamOrder:
