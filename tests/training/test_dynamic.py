@@ -24,6 +24,7 @@ from bvllm.training.rows import random_frame_tokens
 from bvllm.training.run import train
 from bvllm.training.settings import override
 from bvllm.training.snapshot import WEIGHTS
+from bvllm.training.trainable import prepare
 from tests.test_messages import HOUSE
 
 
@@ -156,6 +157,19 @@ def test_a_draw_counts_the_frames_that_are_kept(settings, rows):
 
 def _spent(example):
     return sum(grid.cells for grid in example.grids)
+
+
+def test_a_clock_learns_with_the_language_model(settings):
+    """A clock begins as zeros that stay zeros for ever where no stage trains it."""
+    timed = override(settings, ["model.clock=true"])
+    model = build_dynamic(timed).model
+    learned = []
+    for one in timed.stages:
+        prepare(model, one.own, seed=0)
+        learned.append({n.split(".")[1] for n, p in model.named_parameters() if p.requires_grad})
+    assert [("clock" in names, "language_model" in names) for names in learned] == [
+        (False, False), (True, True), (True, True), (True, True)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bvllm.training.settings import (
 
 VISION = "openai/clip-vit-large-patch14-336"
 BRIDGE: tuple[Part, ...] = ("compressor", "multi_modal_projector")
-ALL: tuple[Part, ...] = (*BRIDGE, "language_model", "vision_tower")
+ALL: tuple[Part, ...] = (*BRIDGE, "clock", "language_model", "vision_tower")
 TOWER_RATE = 4e-6
 
 
