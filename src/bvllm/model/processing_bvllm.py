@@ -250,9 +250,9 @@ class BVLLMProcessor(ProcessorMixin):
         several = is_batch(given) or (isinstance(given, list | tuple) and images is not None)
         sources = [] if given is None else list(given) if several else [given]
         reading = {"video_seconds": video_seconds, "fps": fps, "max_frames": max_frames}
-        seen = self.video_processor.prepare(sources, **reading) if sources else {}
         questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
         prompts = Prompts(texts, add_special_tokens, padding, return_tensors)
+        seen = self._see(sources, reading, prompts) if sources else {}
         return TimedFeature(self._assemble(prompts, len(sources), questions, seen))
 
     def apply_chat_template(
@@ -313,9 +313,12 @@ class BVLLMProcessor(ProcessorMixin):
         read = [Conversation.of(chat) for chat in chats]
         sources = [clip for chat in read for clip in chat.clips]
         reading = {"fps": fps, "max_frames": max_frames, "num_frames": num_frames} | (processor_kwargs or {})
-        seen = self._see(sources, reading) if sources and visual_tokens is None else {}
+        written = Prompts(
+            prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None
+        )
+        seen = self._see(sources, reading, written) if sources and visual_tokens is None else {}
         data = self._assemble(
-            Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
+            written,
             len(sources),
             [chat.question for chat in read],
             seen,
@@ -333,13 +336,26 @@ class BVLLMProcessor(ProcessorMixin):
         prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
         return prompts.tokenize(self.tokenizer, self.video_token, visual_tokens)
 
-    def _see(self, sources: list[VideoSource | None], reading: dict[str, Any]) -> Mapping[str, Tensor]:
+    def _see(
+        self, sources: list[VideoSource | None], reading: dict[str, Any], prompts: Prompts
+    ) -> Mapping[str, Tensor]:
+        """What the model takes of the clips, beside the prompts that speak of them."""
+        return self._pixels(self._named(sources), reading, self._written(prompts, len(sources)))
+
+    def _pixels(
+        self, sources: list[VideoSource], reading: dict[str, Any], written: list[int]
+    ) -> Mapping[str, Tensor]:
+        """Pixels and times of clips, of which each prompt has so many."""
+        return self.video_processor.prepare(sources, **reading)
+
+    def _named(self, sources: list[VideoSource | None]) -> list[VideoSource]:
+        """The sources, of which none may be left out."""
         if any(source is None for source in sources):
             raise ValueError(
                 "every video and image part must name its source, got one that does not: "
                 'add "path", "video" or "image" to it, or pass visual_tokens'
             )
-        return self.video_processor.prepare(sources, **reading)
+        return [source for source in sources if source is not None]
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """What the Q-Formers read: one row per question, of which the last `LONGEST_QUESTION` tokens."""

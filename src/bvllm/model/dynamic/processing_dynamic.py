@@ -1,11 +1,12 @@
 """Turn a chat into a Dynamic-VLM's inputs: a prompt with timed frames, pixels, every frame's grid."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from bvllm.model.dynamic.configuration_dynamic import ALLOCATIONS, DynamicVLMConfig
@@ -17,7 +18,7 @@ from bvllm.model.processing_bvllm import (
     Prompts,
     placeholder_id,
 )
-from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.merge_tokens import equal_shares
 from bvllm.stages.pipeline import thin_evenly
@@ -150,6 +151,26 @@ class DynamicVLMProcessor(BVLLMProcessor):
         prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
         return prompts.tokenize_written(self.tokenizer, self.video_token, [self.write_clip(counts, seconds)])
 
+    def __call__(self, *args: Any, budget_tokens: int | None = None, **settings: Any) -> BatchFeature:
+        """As `BVLLMProcessor`'s; `budget_tokens` is of these prompts, the processor's own where None."""
+        return super(DynamicVLMProcessor, self._at(budget_tokens)).__call__(*args, **settings)
+
+    def apply_chat_template(
+        self, *args: Any, budget_tokens: int | None = None, **settings: Any
+    ) -> str | list[str] | BatchFeature | Tensor:
+        """As `BVLLMProcessor`'s; `budget_tokens` is of these chats, the processor's own where None."""
+        return super(DynamicVLMProcessor, self._at(budget_tokens)).apply_chat_template(*args, **settings)
+
+    def _at(self, budget_tokens: int | None) -> "DynamicVLMProcessor":
+        """This processor, at another budget where one is given."""
+        if budget_tokens is None:
+            return self
+        if budget_tokens < 1:
+            raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}: every clip needs one")
+        other = copy.copy(self)
+        other.budget_tokens = budget_tokens
+        return other
+
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """Nothing: no part of this model reads a question but the language model."""
         return {}
@@ -163,30 +184,45 @@ class DynamicVLMProcessor(BVLLMProcessor):
         counts: list[int] | list[str] | None = None,
     ) -> dict[str, Any]:
         """Prompts, pixels and grids in one dictionary, checked against each other."""
-        written = self._written(prompts, clips)
+        self._written(prompts, clips)
         if not clips:
             return prompts.tokenize(self.tokenizer, self.video_token, [])
         if counts is not None:
             texts = [count if isinstance(count, str) else self.write_clip([count], [0.0]) for count in counts]
             return prompts.tokenize_written(self.tokenizer, self.video_token, texts)
-        frames = [int(count) for count in seen["video_num_frames"]]
-        starts = [sum(frames[:k]) for k in range(len(frames))]
+        frames = seen["video_num_frames"].tolist()
+        cells, times = seen["video_grids"].prod(dim=1).split(frames), seen["video_seconds"].split(frames)
+        text = [self.write_clip(count.tolist(), row.tolist()) for count, row in zip(cells, times)]
+        return prompts.tokenize_written(self.tokenizer, self.video_token, text) | dict(seen)
+
+    def _pixels(
+        self, sources: list[VideoSource], reading: dict[str, Any], written: list[int]
+    ) -> Mapping[str, Tensor]:
+        """Pixels, times and grids of the frames that stay; others are never normalised.
+
+        Of a file at most `max_frames` are decoded to pixels, and where no clip shares the budget at most one
+        for each token, so that memory follows the budget and not the video.
+        """
+        clips = self.video_processor.read_all(sources, **self._capped(reading, written))
         plans, first = [], 0
         for count in written:
-            plans.append(self.plan(frames[first : first + count]))
+            plans.append(self.plan([len(pixels) for pixels, _ in clips[first : first + count]]))
             first += count
         kept = [places for plan in plans for places in plan.kept]
-        grids = [of_clip for plan in plans for of_clip in plan.grids]
-        rows = torch.cat([places + start for places, start in zip(kept, starts)])
-        seconds = seen["video_seconds"][rows]
-        times = seconds.split([len(places) for places in kept])
-        text = [
-            self.write_clip([grid.cells for grid in of_clip], row.tolist())
-            for of_clip, row in zip(grids, times)
-        ]
-        return prompts.tokenize_written(self.tokenizer, self.video_token, text) | {
-            "pixel_values_videos": seen["pixel_values_videos"][rows],
-            "video_grids": torch.tensor([grid for of_clip in grids for grid in of_clip]),
+        grids = [grid for plan in plans for of_clip in plan.grids for grid in of_clip]
+        return {
+            "pixel_values_videos": self.video_processor.normalise_clips(
+                [pixels[places] for (pixels, _), places in zip(clips, kept)]
+            ),
+            "video_grids": torch.tensor(grids),
             "video_num_frames": torch.tensor([len(places) for places in kept]),
-            "video_seconds": seconds,
+            "video_seconds": torch.cat([seconds[places] for (_, seconds), places in zip(clips, kept)]),
         }
+
+    def _capped(self, reading: dict[str, Any], written: list[int]) -> dict[str, Any]:
+        """How to read, with no more frames of a file than can stay."""
+        if reading.get("num_frames") is not None:
+            return reading
+        room = min(self.max_frames, self.budget_tokens) if max(written) <= 1 else self.max_frames
+        given = reading.get("max_frames") or self.video_processor.max_frames
+        return reading | {"max_frames": min(given or room, room)}
