@@ -148,10 +148,10 @@ def test_a_draw_counts_the_frames_that_are_kept(settings, rows):
     native = Grid(*encoder.processor.native_grid)
     highest = FrameShare(0.999999, 1, native)
     encoder.processor.budget_tokens = 640
-    assert _spent(encoder(row, 2)) == 32
+    assert 0.95 * 32 <= _spent(encoder(row, 2)) <= 32
     assert _spent(encoder(row, highest)) == 16 * native.cells
     encoder.processor.budget_tokens = 32  # has two for each of 16 frames
-    assert _spent(encoder(row, highest)) == 32
+    assert 0.95 * 32 <= _spent(encoder(row, highest)) <= 32
     assert _spent(encoder(row, FrameShare(0.0, 1, native))) == 16
 
 

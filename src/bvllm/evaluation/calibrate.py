@@ -162,8 +162,8 @@ def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
 
     Every ladder of the budgets is looked at. One that may be kept comes first: it stops at different steps
     for different questions, saves half of the tokens, and is right more often than every fixed budget that
-    costs no more. Where there is none, one of any kind is found, of one step, too: where margins tell nothing, a
-    fixed budget, in the worst case the largest.
+    costs no more. Where there is none, one of any kind is found, of one step, too: where margins tell
+    nothing, a fixed budget, in the worst case the largest.
 
     Args:
         trials: of a validation split.

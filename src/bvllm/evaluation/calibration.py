@@ -69,8 +69,8 @@ class Calibration:
         if self.saved < LEAST_SAVED or self.lost.mean > most_lost + 1e-9:
             return (
                 f"steps must save half of the tokens at a loss of {100 * most_lost:g} points at most, got "
-                f"{100 * self.saved:.0f} % at {100 * self.lost.mean:.1f} points on split {self.split!r}: keep "
-                "a fixed budget for this model"
+                f"{100 * self.saved:.0f} % at {100 * self.lost.mean:.1f} points on split {self.split!r}: "
+                "keep a fixed budget for this model"
             )
         if self.ahead.mean <= 0:
             return (
