@@ -114,18 +114,20 @@ class DynamicVLMProcessor(BVLLMProcessor):
         """Everything that the model takes from here."""
         return ["input_ids", "attention_mask", *self.video_processor.model_input_names, "video_grids"]
 
-    def plan(self, frames: Sequence[int], tokens: int | None = None) -> PlannedClips:
+    def plan(self, frames: Sequence[int], tokens: int | None = None, most: int | None = None) -> PlannedClips:
         """Share a prompt's budget among the frames of its clips.
 
         Args:
             frames: of each clip.
             tokens: of the prompt; the processor's own budget where None.
+            most: frames that are kept of a clip; never more than `max_frames`.
 
         Example: a video of 300 frames and a picture, at 12 000 tokens and 256 frames a video, keep 257
             frames.
         """
         budget = tokens or self.budget_tokens
-        shares = equal_shares([min(count, self.max_frames) for count in frames], budget)
+        most = min(most or self.max_frames, self.max_frames)
+        shares = equal_shares([min(count, most) for count in frames], budget)
         kept = [
             thin_evenly(count, share).anchor if share else torch.zeros(0, dtype=torch.long)
             for count, share in zip(frames, shares)
@@ -143,13 +145,19 @@ class DynamicVLMProcessor(BVLLMProcessor):
         timed = self.timestamps and (len(counts) > 1 or any(second > 0 for second in seconds))
         return write_frames(self.video_token, counts, seconds if timed else None)
 
-    def prompt_of_frames(
-        self, chat: list[Message], counts: Sequence[int], seconds: Sequence[float]
+    def prompt_of_clips(
+        self, chat: list[Message], clips: Sequence[tuple[Sequence[int], Sequence[float]]]
     ) -> dict[str, Tensor]:
-        """The ids and mask of one chat with one clip whose frames are visual tokens already."""
+        """The ids and mask of one chat whose clips are visual tokens already.
+
+        Args:
+            clips: of each, how many tokens every frame has, and when it is shown.
+        """
         text = self.apply_chat_template(chat, add_generation_prompt=True)
         prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
-        return prompts.tokenize_written(self.tokenizer, self.video_token, [self.write_clip(counts, seconds)])
+        return prompts.tokenize_written(
+            self.tokenizer, self.video_token, [self.write_clip(*clip) for clip in clips]
+        )
 
     def __call__(self, *args: Any, budget_tokens: int | None = None, **settings: Any) -> BatchFeature:
         """As `BVLLMProcessor`'s; `budget_tokens` is of these prompts, the processor's own where None."""
