@@ -1,7 +1,8 @@
 """Dynamic-VLM's stages through the one training path: the plan, three stages, counts that are drawn."""
 
 import json
-from types import SimpleNamespace
+import os
+import signal
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bvllm.cli import main
+from bvllm.common.stopping import Interrupted
 from bvllm.data.budget import FrameShare, RandomFrameTokens
 from bvllm.data.collate import Collator
 from bvllm.data.dialogue import Dialogue, Media, Turn
@@ -25,6 +27,7 @@ from bvllm.training.run import train
 from bvllm.training.settings import override
 from bvllm.training.snapshot import WEIGHTS
 from bvllm.training.trainable import prepare
+from tests.data.rows import video as draw_video
 from tests.test_messages import HOUSE
 
 
@@ -62,6 +65,14 @@ def test_the_paper_is_planned_with_its_rates_and_budgets(rows, capsys):
     out = capsys.readouterr().out
     assert "projector: 16.5 million weights learn of 7.94 billion" in out
     assert "vision_tower 304 million, multi_modal_projector 16.5 million, language_model 7.62 billion" in out
+    assert out.count("  learning rate multi_modal_projector 0.001\n") == 1
+    assert out.count("vision_tower 4e-06, multi_modal_projector 2e-05, language_model 2e-05") == 3
+    assert (
+        "a row: at most 16384 tokens, of them 12000 visual; a frame's drawn in each step, by side, "
+        "from 16 to 576 or its share of these"
+    ) in out
+    assert "a video: at most 256 frames at 1 a second" in out
+    assert "patch features" not in out  # no frame is chosen, so no patches wait for a choice
     paper = {name: DYNAMIC_RECIPES[name]() for name in ("dynamic_7b", "dynamic_14b")}
     assert [one.model.budget_tokens for one in paper.values()] == [12_000, 10_000]
     assert {(s.own.lr, s.own.rates.vision_tower) for s in paper["dynamic_7b"].stages[1:]} == {(2e-5, 4e-6)}
@@ -76,6 +87,44 @@ def test_every_stage_runs_and_leaves_a_model_that_is_asked(settings, tmp_path):
     assert {name.split(".")[1] for name in first if "lm_head" not in name} >= {"multi_modal_projector"}
     assert not any(torch.equal(first[n], last[n]) for n in first if n.endswith("linear_2.weight"))
     assert train(settings, tmp_path / "run", resume=True, log=lambda line: None) == folder
+
+
+def test_a_run_on_videos_that_was_stopped_in_every_stage_ends_as_one_left_alone(settings, tmp_path):
+    """Videos, pictures and text alone, counts that are drawn in every step."""
+    draw_video(tmp_path / "v.mp4", frames=40, fps=2)
+    rows = [
+        {"id": str(k), "video": "v.mp4", "conversations": [
+            {"from": "human", "value": "<video>\nwhich colour ?"}, {"from": "gpt", "value": said},
+        ]}
+        for k, said in enumerate(("red", "blue", "green"))
+    ]  # fmt: skip
+    rows.append({"id": "3", "conversations": [
+        {"from": "human", "value": "what is red ?"}, {"from": "gpt", "value": "the star"},
+    ]})  # fmt: skip
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    words = [f"data.{name}={tmp_path / 'rows.json'}" for name in ("pretrain", "image", "video")]
+    words += [f"{stage}.max_steps=2" for stage in ("projector", "captions", "images", "videos")]
+    settings = override(settings, [*words, "run.print_every=1", "model.clock=true"])
+    train(settings, tmp_path / "whole", log=lambda line: None)
+    sent = []
+
+    def ask(line):
+        if line.split(" ")[1:2] == ["1/2"] and line not in sent:
+            sent.append(line)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for _ in settings.stages:
+        with pytest.raises(Interrupted, match="--resume"):
+            train(settings, tmp_path / "stopped", resume=True, log=ask)
+    train(settings, tmp_path / "stopped", resume=True, log=ask)
+    assert len(sent) == 4
+    kept = [f"{s.name}/{f}" for s in settings.stages for f in ("losses.jsonl", f"result/{WEIGHTS}")]
+    for file in kept:
+        one, other = (tmp_path / run / file for run in ("whole", "stopped"))
+        assert one.read_bytes() == other.read_bytes(), file
+    first, last = (load_file(tmp_path / "whole" / s / "result" / WEIGHTS) for s in ("captions", "videos"))
+    clock = [name for name in last if ".clock." in name]
+    assert any(not torch.equal(first[name], last[name]) for name in clock)
 
 
 def test_a_row_has_grids_for_its_frames_and_as_many_placeholders(settings, rows):
@@ -134,8 +183,8 @@ def test_draws_of_every_tower_stay_within_it(native):
 def test_the_fewest_tokens_are_scaled_to_the_towers_grid(settings):
     """16 of 576 patches, as the paper has them, are 2 of 64, and never none."""
     given = override(settings, ["data.random_tokens=16"])
-    for native, fewest in (([24, 24], 16), ([8, 8], 2), ([2, 2], 1), ([27, 27], 20)):
-        draw = random_frame_tokens(given, SimpleNamespace(native_grid=native))
+    for native, fewest in ((Grid(24, 24), 16), (Grid(8, 8), 2), (Grid(2, 2), 1), (Grid(27, 27), 20)):
+        draw = random_frame_tokens(given, native)
         assert draw.fewest == fewest
 
 

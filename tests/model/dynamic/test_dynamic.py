@@ -1,5 +1,7 @@
 """A Dynamic-VLM as a Hugging Face model: batches, times, grids, saving, gradients, adapters."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -208,6 +210,19 @@ def test_gradients_reach_every_part_and_text_alone_runs_the_visual_side(compress
         silent = {n for n, p in model.named_parameters() if p.grad is None and "layers.1." not in n}
         assert silent == {f"model.vision_tower.post_layernorm.{n}" for n in ("weight", "bias")}
     assert model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() == 0  # of text alone
+
+
+def test_the_frame_that_text_alone_sends_through_has_the_towers_own_shape(monkeypatch):
+    model, shapes = dynamic_model().model, []
+
+    def see(pixels, *_):
+        shapes.append(tuple(pixels.shape))
+        return SimpleNamespace(pooler_output=[torch.ones(1, 2)])
+
+    monkeypatch.setattr(model.config.vision_config, "image_size", [24, 40])
+    monkeypatch.setattr(model, "get_video_features", see)
+    assert float(model._zero_of_everything()) == 0
+    assert shapes == [(1, 3, 24, 40)]
 
 
 def test_an_adapter_learns_and_leaves_the_rest_alone(processor):
