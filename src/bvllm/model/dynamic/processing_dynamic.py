@@ -15,9 +15,9 @@ from bvllm.model.processing_bvllm import (
     DEFAULT_CHAT_TEMPLATE,
     VIDEO_TOKEN,
     BVLLMProcessor,
-    Prompts,
     placeholder_id,
 )
+from bvllm.model.prompts import Prompts
 from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.merge_tokens import equal_shares

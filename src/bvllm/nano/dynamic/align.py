@@ -67,9 +67,7 @@ def align_cells(
     Args:
         where: what tells of places, as the LLM was warmed up with it.
         steps, minutes: the most of each.
-        frames: of each step.
-        native_share: of the steps, those at the tower's own grid, where pooling, merging and pruning give the
-            same tokens; all others are pooled to a grid that is drawn.
+        frames, native_share: of each step; share of the steps that have the tower's own grid.
     """
     model.requires_grad_(False)
     projector, places_of = model.model.multi_modal_projector, model.model.places
