@@ -82,8 +82,7 @@ class SeveralOnOneBudget:
         made: list[VisualTokens] = []
         for found, selection in zip(patches, selections, strict=True):
             own, grids = grids[: len(selection)], grids[len(selection) :]
-            rows = mixed(lambda _, found=found: found.to(one.device), selection)
-            made.append(one.compressed(iter(rows), selection, own))
+            made.append(one.compressed(iter(self._rows(found, selection)), selection, own))
         return VisualTokens(
             pooler_output=[row for each in made for row in each.pooler_output],
             lengths=[n for each in made for n in each.lengths],
@@ -92,6 +91,10 @@ class SeveralOnOneBudget:
             grid=made[0].grid,
             grids=[each.grid or (1, 1) for each in made],
         )
+
+    def _rows(self, patches: Tensor, selection: FrameSelection) -> Tensor:
+        """(n, N, C) patches of the distinct frames of a clip -> one (N, C) for each row of its selection."""
+        return mixed(lambda _: patches.to(self._one.device), selection)
 
     def _conversation(self, turns: Sequence[Turn], tokens: Sequence[Tokens]) -> dict[str, Tensor]:
         """The ids and mask of a conversation whose clips are visual tokens already."""
