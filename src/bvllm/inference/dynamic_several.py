@@ -64,7 +64,7 @@ class SeveralOnOneBudget:
     def picture_features(self, pictures: Tensor) -> Tensor:
         """(t, 3, height, width) uint8 -> (t, N, C): a picture is a frame like any other."""
         one = self._one
-        return torch.cat([one.patch_features(some) for some in pictures.split(one.patch_step)])
+        return torch.cat([one.patch_features(some) for some in torch.split(pictures, one.patch_step)])
 
     def reduce_several(
         self,
