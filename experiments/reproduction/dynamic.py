@@ -1,12 +1,13 @@
 """Reproduce Dynamic-VLM's tables in miniature: compressors, tokens per frame against frames, one for any
 budget.
 
-Every variant of pooling, merging and pruning goes on from one model that was tuned at the tower's own grid,
-where these three keep every patch, so that none is favoured; queries go on from a start of their own, by the
-same steps. All are then tuned on clips of both worlds for as many steps, and answer the same questions about
-scenes that none saw, by the likeliest option.
+Every variant of pooling, merging and pruning goes on from one model that was aligned and tuned at the tower's
+own grid, where these three keep every patch, so that none is favoured; queries go on from a start of their
+own, by the same steps. All are then tuned on clips of both worlds for as many steps, and answer the same
+questions about scenes that none saw, by the likeliest option.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -41,16 +42,22 @@ from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
+from experiments.reproduction.scale import FOREVER
 from experiments.reproduction.statistics import AGREEMENT, estimate_if_any, percent, points
 
 WORLDS = ("plain", "busy")
+FOLDER = "dynamic"
 NATIVE = 64  # tokens of a frame at the tower's own grid
 ASKED = 1.4  # clips drawn for every question, since some have no options
 
 
 @dataclass(frozen=True)
 class DynamicScale:
-    """How large: pools, steps of the shared tuning and of each variant's, share of busy videos, questions."""
+    """How large: pools, steps of the shared tuning and of each variant's, share of busy videos, questions.
+
+    `most` is of a clip, in training and in the exam: 64 tokens for each of 32 frames, the longest clip that a
+    specialist trains on.
+    """
 
     scenes: int = 400
     busy_scenes: int = 2000
@@ -60,7 +67,7 @@ class DynamicScale:
     room: int = 4000
     shared_seconds: tuple[float, float] = (8, 16)
     seconds: tuple[float, float] = (8, 32)
-    most: int = 1024
+    most: int = 2048
     busy: float = 0.7
     drilled: float = 0.7
     exam_scenes: int = 80
@@ -79,7 +86,7 @@ class DynamicScale:
     ) -> DynamicStage:
         """A stage of tuning at this scale."""
         return DynamicStage(
-            name, LEARNS, steps, minutes=600.0, lr=6e-4, room=self.room, seconds=seconds, most=self.most,
+            name, LEARNS, steps, minutes=FOREVER, lr=6e-4, room=self.room, seconds=seconds, most=self.most,
             by_side=by_side, fixed=fixed, busy=self.busy, drilled=self.drilled,
         )  # fmt: skip
 
@@ -109,7 +116,7 @@ class DynamicRow(NamedTuple):
         label: as the table shows it.
         variant: what is trained.
         tokens: of a clip; None where `each` counts.
-        each: tokens of a frame, so that a clip of T frames has T times as many.
+        each: tokens of a frame, so that a clip of T frames has T times as many, at most the scale's `most`.
         most_frames: of a clip.
         paper: the paper's own figure, or "".
     """
@@ -172,7 +179,8 @@ TABLES: dict[str, DynamicTable] = {
     "dynamic_elastic": DynamicTable(
         "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
         "Ours. All go on from the shared start, in which every frame had 64 tokens: a specialist with one "
-        "count of tokens a frame alone, the elastic model with any. An elastic query model reads a frame by "
+        "count of tokens a frame alone, the elastic model with any. A clip has 2048 tokens at most, as in "
+        "training, so beyond 32 frames 64 a frame are fewer. An elastic query model reads a frame by "
         "the first so many of 64 learned queries, after MQT-LLaVA, and has a start of its own.",
         (
             *(DynamicRow(f"elastic at {e} a frame", ELASTIC, each=e) for e in SPECIALISTS),
@@ -210,7 +218,8 @@ def make_dynamic(
 
     Args:
         name: a key of `TABLES`.
-        out: everything is kept here, so that a run that was stopped goes on.
+        out: for the page; all else is kept in its folder "dynamic", so that a run that was stopped goes on. A
+            training that was stopped begins anew, so that its figures are those of one that was left alone.
         seeds: trainings of each variant.
         warm: folder of a `bvllm train nano` or `dynamic_nano` with the stages "tower" and "language", of both
             worlds.
@@ -220,11 +229,13 @@ def make_dynamic(
         The page.
 
     Raises:
-        ValueError: `warm` holds no finished stages, or `out` a run of another scale.
+        ValueError: `warm` holds no finished stages, or `out` a run of another scale or another `warm`.
     """
     table, own = TABLES[name], scale or DynamicScale()
-    RunRecord.claim(out, own, None, resume=True)  # what another scale left is not mixed with this one
-    work = _Workshop.open(out, warm, own, Control(log))
+    home = out / FOLDER  # B-VLLM's tables have models, results and a tower of their own in `out`
+    claim = _Claim(own, None if warm is None else _digest(warm))
+    RunRecord.claim(home, claim, None, resume=True)  # what another scale or start left is not mixed with this
+    work = _Workshop.open(home, warm, own, Control(log))
     chosen = range(1, seeds + 1)
     right = [np.stack([work.answers(row, seed) for seed in chosen]) for row in table.rows]
     page = _page(table, right, work.chance, list(chosen), Conditions.now(command))
@@ -233,6 +244,31 @@ def make_dynamic(
     said = {"scale": asdict(own), "seeds": list(chosen), "chance": work.chance, "right": answers}
     write_whole_file(out / f"{name}.json", json.dumps(said) + "\n")
     return page
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What decides the figures of a folder: the scale, and SHA-256 of the weights that all begin with."""
+
+    scale: DynamicScale
+    warm: str | None
+
+
+def _digest(warm: Path) -> str:
+    """SHA-256, as hex, of the tower and language model in a run of nano.
+
+    Raises:
+        ValueError: they are not finished.
+    """
+    found = hashlib.sha256()
+    for name in ("tower", "language"):
+        if not is_done(warm / name):
+            raise ValueError(
+                f"warm must hold a finished stage {name!r}, got {str(warm)!r}: name a run of nano"
+            )
+        for file in sorted((warm / name).glob("*.safetensors")):
+            found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -271,15 +307,22 @@ class _Workshop:
         asked: list[DynamicClip] = []
         for world in WORLDS:
             clips = exam_clips(exam, scale.exam_seconds, drawn, scale.seed + 2, busy=world == "busy")
-            asked += with_options(clips)[: scale.questions]
+            found = with_options(clips)[: scale.questions]
+            if len(found) < scale.questions:
+                raise ValueError(
+                    f"the exam must have {scale.questions} questions of the {world} world, got {len(found)}: "
+                    "draw more scenes or ask less"
+                )
+            asked += found
         chance = float(np.mean([1 / len(clip.example.question.options) for clip in asked]))
         return cls(out, scale, parts, bank, exam, tuple(asked), chance, control)
 
     def start(self, compressor: str) -> Path:
         """The folder of the model that every variant with a compressor goes on from.
 
-        Aligned, and tuned at the tower's own grid, where pooling, merging and pruning keep every patch;
-        queries mix them, and have a start of their own by the same steps.
+        Aligned and tuned at the tower's own grid, where pooling, merging and pruning keep every patch;
+        queries mix them, and have a start of their own by the same steps. No stage leaves a checkpoint: from
+        one it would go on with other draws, and end in other figures.
         """
         kind = compressor if compressor == "queries" else "pool"
         folder, tokenizer, scale = self.out / f"native-{kind}", build_tokenizer(), self.scale
@@ -291,14 +334,13 @@ class _Workshop:
                 seed=scale.seed, compressor=kind,
             )  # fmt: skip
             align_cells(
-                model, tokenizer, self.bank, self.parts.where, steps=scale.projector_steps, minutes=60.0,
-                seed=scale.seed, control=self.control.within(aligned),
+                model, tokenizer, self.bank, self.parts.where, steps=scale.projector_steps, minutes=FOREVER,
+                native_share=1.0, seed=scale.seed, control=self.control,
             )  # fmt: skip
             finish_stage(aligned, model)
         model = read_stage(aligned)
         stage = scale.stage("native", scale.shared_steps, scale.shared_seconds, fixed=NATIVE)
-        control = self.control.within(folder)
-        tune_dynamic(model, tokenizer, self.bank, stage, seed=scale.seed, control=control)
+        tune_dynamic(model, tokenizer, self.bank, stage, seed=scale.seed, control=self.control)
         finish_stage(folder, model)
         return folder
 
@@ -308,7 +350,9 @@ class _Workshop:
         file = self.out / "results" / f"{row.variant.name}-{seed}-{kind}.json"
         if not file.is_file():
             model = self.trained(row.variant, seed)
-            budgets = [row.tokens or (row.each or 1) * len(clip.rows) for clip in self.asked]
+            budgets = [
+                row.tokens or min(self.scale.most, (row.each or 1) * len(clip.rows)) for clip in self.asked
+            ]
             likely = option_likelihoods(
                 model, build_tokenizer(), self.exam, list(self.asked), budgets, most_frames=row.most_frames
             )
@@ -337,8 +381,7 @@ class _Workshop:
                 by_side=variant.by_side,
                 fixed=variant.fixed,
             )
-            own = self.control.within(folder)
-            tune_dynamic(model, build_tokenizer(), self.bank, stage, seed=seed * 100, control=own)
+            tune_dynamic(model, build_tokenizer(), self.bank, stage, seed=seed * 100, control=self.control)
             finish_stage(folder, model)
         return read_stage(folder)
 
@@ -364,8 +407,21 @@ def _page(
     seeds: list[int],
     told: Conditions,
 ) -> str:
-    """Markdown: accuracy by world with intervals, and the claims."""
-    half = right[0].shape[1] // 2
+    """Markdown: accuracy by world with intervals, and the claims.
+
+    Args:
+        right: of each row (seeds, questions): as many of the plain world as of the busy one, in this order.
+
+    Raises:
+        ValueError: rows answered different questions, or an odd number of them.
+    """
+    asked = {found.shape[1] for found in right}
+    if len(asked) != 1 or min(asked) % 2 or not min(asked):
+        raise ValueError(
+            f"right must hold an even number of questions, the same for all rows, got {sorted(asked)}: draw "
+            "more clips, so that both worlds have as many questions"
+        )
+    half = min(asked) // 2
     lines = [
         f"## {table.title}",
         "",

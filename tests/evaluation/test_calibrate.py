@@ -112,8 +112,21 @@ def test_where_a_fixed_budget_is_enough_it_is_what_is_found():
     steps = find_steps(trials)
     assert steps.tokens == (8,)
     found = weigh(steps, trials, items, model)
-    assert found.is_worth_it()
-    assert found.ahead.mean == 0  # as good as a fixed budget, and no better: the report says so
+    assert found.ahead.mean == 0  # as good as a fixed budget, and no better
+    assert "steps must be two or more, got one of 8 tokens" in found.why_not()
+    two = weigh(AutoBudget((8, 32), 0.0), trials, items, model)  # stops at 8 always
+    assert "must be right more often than the best fixed budget of their cost" in two.why_not()
+    for one in (found, two):
+        assert not one.is_worth_it()
+        assert HOUSE.search(one.why_not())
+
+
+def test_a_ladder_that_beats_fixed_budgets_is_found_beside_a_cheaper_fixed_one(telling):
+    """With 35 points to lose two tokens are the cheapest; the ladder that beats them is what may be kept."""
+    trials = telling[2]
+    steps = find_steps(trials, most_lost=0.35)
+    assert len(steps.tokens) > 1
+    assert trials.auto(steps).accuracy > trials.fixed(2).accuracy
 
 
 def test_a_loss_is_allowed_up_to_the_points_that_were_asked_for(telling):

@@ -90,6 +90,9 @@ def test_a_ladder_comes_back_from_its_file(tmp_path):
     assert AutoBudget.load(tmp_path) == AutoBudget()
     LADDER.save(tmp_path)
     assert AutoBudget.load(tmp_path) == LADDER
+    asked = replace(LADDER, frames=8, scorer="nano", pipeline="uniform", fps=2.0)
+    asked.save(tmp_path)
+    assert AutoBudget.load(tmp_path) == asked == AutoBudget.read(tmp_path / auto_budget.AUTO_BUDGET)
     known = replace(LADDER, measured=Measured(200, 0.9, 50.0, 0.905, 256.0))
     known.save(tmp_path)
     assert AutoBudget.load(tmp_path) == known

@@ -8,6 +8,7 @@ import torch
 from bvllm.common.text import Question
 from bvllm.inference.answer import answer
 from bvllm.inference.ask import ask, load_model
+from bvllm.inference.ask import chat as talk
 from bvllm.inference.dynamic import LoadedDynamic
 from bvllm.inference.encode import encode_video
 from bvllm.inference.evidence.write import write_evidence
@@ -49,6 +50,57 @@ def test_it_says_what_the_hugging_face_model_says(dynamic):
     )
     said = dynamic.model.generate(**inputs, max_new_tokens=5)[0, -5:]
     assert found.free_text == dynamic.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+
+
+SECOND = FrameList(tiny.frames(7, seed=5), [float(k) for k in range(7)])
+PICTURE = tiny.frames(1, seed=9)[0]
+
+
+def parts(*clips):
+    return chat(*clips)[0]["content"]
+
+
+@pytest.mark.parametrize("budget", [3, 11, 40, 1000])
+def test_of_several_clips_it_says_what_the_hugging_face_model_says(budget, dynamic):
+    found = ask(
+        parts(FRAMES, SECOND, PICTURE), "which?", dynamic, budget=Budget(budget, 256), max_new_tokens=5
+    )
+    assert [clip.kind for clip in found.clips] == ["video", "video", "image"]
+    assert 0.95 * min(budget, 28 * 16) <= found.tokens <= budget
+    inputs = dynamic.processor.apply_chat_template(
+        [chat(FRAMES, SECOND, PICTURE, "which?")],
+        tokenize=True,
+        add_generation_prompt=True,
+        budget_tokens=budget,
+    )
+    said = dynamic.model.generate(**inputs, max_new_tokens=5)[0, -5:]
+    assert found.free_text == dynamic.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+
+
+def test_a_conversation_about_pictures_is_read_whole(dynamic):
+    turns = [
+        *chat(PICTURE, "what ?"),
+        {"role": "assistant", "content": [{"type": "text", "text": "red"}]},
+        *chat(FRAMES, "and here ?"),
+    ]
+    said = talk(turns, dynamic, budget=Budget(30, 256), max_new_tokens=4).free_text
+    inputs = dynamic.processor.apply_chat_template(
+        [turns], tokenize=True, add_generation_prompt=True, budget_tokens=30
+    )
+    wanted = dynamic.model.generate(**inputs, max_new_tokens=4)[0, -4:]
+    assert said == dynamic.processor.tokenizer.decode(wanted, skip_special_tokens=True).strip()
+
+
+def test_frames_are_of_each_video_and_what_several_clips_do_not_go_with_is_refused(dynamic):
+    found = ask(parts(FRAMES, SECOND), "which?", dynamic, budget=Budget(100, 4), max_new_tokens=1)
+    assert [clip.frames for clip in found.clips] == [4, 4]
+    for budget, slots, said in (
+        (Budget(1, 256), {}, "budget.tokens must be at least one for each of 2 videos"),
+        (None, {"sample_tokens": "tome"}, "sample_tokens must be 'dynamic' for several clips, got 'tome'"),
+    ):
+        with pytest.raises(ValueError, match=said) as error:
+            ask(parts(FRAMES, SECOND), "which?", dynamic, budget=budget, **slots)
+        assert HOUSE.search(str(error.value))
 
 
 def test_options_are_told_apart_and_the_falling_rate_is_noted(dynamic):
@@ -233,7 +285,7 @@ def test_another_method_stands_in_for_the_selector(in_front):
 def test_a_frame_that_was_chosen_alone_has_its_second_and_a_picture_has_none(dynamic):
     def written(second):
         chat_ = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "when?"}]}]
-        ids = dynamic.processor.prompt_of_frames(chat_, [2], [second])["input_ids"][0]
+        ids = dynamic.processor.prompt_of_clips(chat_, [([2], [second])])["input_ids"][0]
         return dynamic.processor.tokenizer.decode(ids)
 
     assert "7 s:" in written(7.0) or "7s:" in written(7.0)

@@ -57,13 +57,26 @@ def test_pruning_keeps_the_highest_scores_and_another_frames_scores_keep_others(
     assert not torch.allclose(swapped, patches[0][kept[0]])
 
 
-def test_pruning_is_soft_in_training_and_its_scorer_learns(patches):
+def test_pruning_draws_in_training_and_its_scorer_learns(patches):
     torch.manual_seed(0)
     prune = build_compressor("prune", 8, NATIVE.cells).train()
     first, second = (prune(patches, [Grid(2, 2)] * 4, NATIVE) for _ in range(2))
     assert any(a.plan.input.tolist() != b.plan.input.tolist() for a, b in zip(first, second))  # noise
     torch.cat([one.features for one in first]).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in prune.scorer[1].parameters())
+
+
+@pytest.mark.parametrize("grid", [Grid(1, 1), Grid(2, 3), Grid(5, 4), NATIVE])
+def test_pruning_gives_patches_in_training_as_large_as_at_inference(grid, patches):
+    torch.manual_seed(0)
+    prune = build_compressor("prune", 8, NATIVE.cells).train()
+    for one, frame in zip(prune(patches, [grid] * 4, NATIVE), patches):
+        torch.testing.assert_close(one.features, frame[one.plan.input])
+    if grid == NATIVE:  # nothing is left to choose, so training and inference give the same
+        trained = [one.features for one in prune(patches, [grid] * 4, NATIVE)]
+        prune.eval()
+        for one, other in zip(prune(patches, [grid] * 4, NATIVE), trained):
+            torch.testing.assert_close(one.features, other)
 
 
 def test_pruning_learns_to_keep_what_matters():

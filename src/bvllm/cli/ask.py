@@ -9,6 +9,7 @@ import typer
 
 from bvllm.cli.console import (
     Unanswerable,
+    WrongUse,
     check_fps,
     check_part,
     isolate_decoding,
@@ -65,6 +66,7 @@ class AskRequest:
     videos: tuple[str, ...]
     question: "Question"
     budget: "int | Literal['auto'] | None"
+    steps: Path | None
     frames: int | None
     fps: float
     start: float
@@ -82,6 +84,17 @@ class AskRequest:
     stock_tower: bool
 
 
+StepsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What `bvllm calibrate` wrote, for --budget auto; the file beside the model's weights if left "
+        "out.",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+    ),
+]
 NoIndexOption = Annotated[bool, typer.Option("--no-index", help="Neither read nor write the index.")]
 AlsoOption = Annotated[
     list[str] | None,
@@ -104,6 +117,7 @@ def ask(
     ],
     also: AlsoOption = None,
     budget: AutoBudgetOption = None,
+    steps: StepsOption = None,
     frames: FramesOption = None,
     fps: FpsOption = 1.0,
     start: StartOption = 0.0,
@@ -148,6 +162,8 @@ def ask(
         check_fps(fps)
         check_part(start, end)
     tokens = tokens_or_auto(budget)
+    if steps is not None and tokens != AUTO:
+        raise WrongUse(f"--steps must stand with --budget auto, got --budget {budget}: leave one out")
     if also:
         _check_for_several(start, end, tokens, subtitles)
     _check(question, option or [], evidence, model)
@@ -161,7 +177,8 @@ def ask(
         stages = (select, select_frames, merge_frames, sample_tokens, merge_tokens, tokens_policy)
         methods = method_names(*stages, seed, force, prune_layers)
     chooses = (model, scorer, pipeline, methods)
-    asked = ((video, *(also or ())), parsed, tokens, frames, fps, start, end, *chooses, cues, max_new_tokens)
+    videos, reading = (video, *(also or ())), (tokens, steps, frames, fps, start, end)
+    asked = (videos, parsed, *reading, *chooses, cues, max_new_tokens)
     request = AskRequest(*asked, threads, evidence, index, not no_index, stock_tower)
     encoded, answer = _work(request)
     warnings = [str(warning) for clip in encoded for warning in clip.report.warnings]
@@ -298,7 +315,11 @@ def _steps(request: AskRequest) -> "AutoBudget":
     from bvllm.inference.model_name import resolve_model
 
     try:
-        found = AutoBudget.load(resolve_model(request.model))
+        found = (
+            AutoBudget.load(resolve_model(request.model))
+            if request.steps is None
+            else AutoBudget.read(request.steps)
+        )
     except ValueError as error:
         raise Unanswerable(f"model {request.model!r} cannot be asked with --budget auto: {error}") from error
     if found.measured is None:
@@ -306,12 +327,20 @@ def _steps(request: AskRequest) -> "AutoBudget":
             f"--budget auto: a margin of {found.least_margin:g}, which was calibrated for no model; "
             "`bvllm calibrate` finds this model's"
         )
-    elif found.scorer != request.scorer:
-        note(
-            f"--budget auto: calibrated with scorer {found.scorer!r}, and asked with {request.scorer!r}; "
-            "`bvllm calibrate --scorer` finds the steps for it"
-        )
-    return replace(found, frames=request.frames)
+    else:
+        frames = request.frames or found.frames
+        for word, then, now in (
+            ("scorer", found.scorer, request.scorer),
+            ("pipeline", found.pipeline, request.pipeline),
+            ("frames", found.frames, frames),
+            ("fps", found.fps, request.fps),
+        ):
+            if then != now:
+                note(
+                    f"--budget auto: calibrated with {word} {then!r}, and asked with {now!r}; what the steps "
+                    "are worth then was not measured"
+                )
+    return replace(found, frames=request.frames or found.frames)
 
 
 def _show_evidence(path: Path, encoded: list["EncodedVideo"], answer: "Answer") -> None:

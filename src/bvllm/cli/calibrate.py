@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,8 @@ def calibrate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The model's folder: the steps are written beside its weights, for `bvllm ask`.",
+            help="The model's folder: the steps are written beside its weights, for `bvllm ask`; or any for "
+            "`bvllm ask --steps`.",
             exists=True,
             file_okay=False,
             show_default=False,
@@ -90,7 +91,7 @@ def calibrate(
         lambda: "\n\n".join(one.table() for one in found),
         lambda: [one.as_json() for one in found],
     )
-    _keep(found, points, out, scorer)
+    _keep(found, points, out, {"frames": frames, "scorer": scorer, "pipeline": pipeline})
 
 
 def _measure(
@@ -110,20 +111,16 @@ def _measure(
     return found
 
 
-def _keep(found: "list[Calibration]", points: float, out: Path | None, scorer: str | None) -> None:
-    """Write the steps where they are worth it on every split."""
-    poor = next((one for one in found if not one.is_worth_it(most_lost=points / 100)), None)
-    if poor is not None:
-        raise Unanswerable(
-            f"steps must save half of the tokens at a loss of {points:g} points at most, got "
-            f"{100 * poor.saved:.0f} % at {100 * poor.lost.mean:.1f} points on split {poor.split!r}: keep "
-            "a fixed budget for this model"
-        )
+def _keep(found: "list[Calibration]", points: float, out: Path | None, asked: dict[str, Any]) -> None:
+    """Write the steps, and how they were asked for, where they are worth it on every split."""
+    against = next(filter(None, (one.why_not(most_lost=points / 100) for one in found)), None)
+    if against is not None:
+        raise Unanswerable(against)
     if out is None:
         note("nothing is written: name the model's folder with --out to keep the steps")
         return
     with unwritten(out):
-        replace(found[0].steps, scorer=scorer).save(out)
+        replace(found[0].steps, **asked).save(out)
 
 
 def _numbers(budgets: str) -> list[int]:

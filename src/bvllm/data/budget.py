@@ -10,10 +10,50 @@ BUDGET = 4  # part of the key, so that budgets do not follow the order of the ro
 
 
 @dataclass(frozen=True)
+class FrameShare:
+    """One draw of how many tokens a frame may have: a place in a range that each row has of its own.
+
+    Attributes:
+        share: in [0, 1); where in the range, the same for all rows of a step.
+        fewest: the lower end, unless a row has not even that for its frames.
+        native: the tower's grid; its cells are the upper end, unless a row has less for its frames.
+        by_side: see `RandomFrameTokens`.
+
+    Example:
+        >>> half = FrameShare(0.5, 16, Grid(24, 24), by_side=False)
+        >>> half.of(576), half.of(46), half.of(9)
+        (296, 31, 9)
+    """
+
+    share: float
+    fewest: int
+    native: Grid
+    by_side: bool = True
+
+    def of(self, most: int) -> int:
+        """Tokens of a frame in a row whose frames may have `most` each."""
+        most = max(1, min(most, self.native.cells))
+        least = min(self.fewest, most)
+        if not self.by_side:
+            return least + int(self.share * (most - least + 1))
+        low, high = math.isqrt(least), min(math.isqrt(most), min(self.native))
+        low = min(low, high)
+        side, within = divmod(self.share * (high - low + 1), 1.0)
+        side = int(side) + low
+        if side >= high and most == self.native.cells:
+            return most
+        start, end = max(least, side * side), most if side >= high else (side + 1) ** 2 - 1
+        return start + int(within * (end - start + 1))
+
+
+@dataclass(frozen=True)
 class RandomFrameTokens:
     """Draws how many tokens a frame may have, anew for every step; a Dynamic-VLM learns from it.
 
-    All rows of a step share it, on every rank, since it follows from the step alone.
+    What is drawn is a place in the range from `fewest` to what a row's frames may have, min(N_max / T, N):
+    the place follows from the step alone, so that every rank has the same, the range from the row. A count
+    that was drawn below N and cut to N_max / T afterwards would be that bound in nearly all steps of long
+    videos.
 
     Args:
         fewest: the least; the native grid's cells are the most.
@@ -26,7 +66,7 @@ class RandomFrameTokens:
 
     Example:
         >>> draw = RandomFrameTokens(16, Grid(24, 24))
-        >>> counts = [draw.at(step) for step in range(200)]
+        >>> counts = [draw.at(step).of(576) for step in range(200)]
         >>> min(counts) >= 16, max(counts), counts.count(576) > 2
         (True, 576, True)
     """
@@ -42,17 +82,9 @@ class RandomFrameTokens:
                 f"fewest must lie in 1..{self.native.cells}, the tower's patches, got {self.fewest}: lower it"
             )
 
-    def at(self, step: int) -> int:
-        """Tokens of a frame at a step."""
-        share = mix(self.seed, BUDGET, step) / 2**64
-        if not self.by_side:
-            return self.fewest + int(share * (self.native.cells - self.fewest + 1))
-        most, least = min(self.native), math.isqrt(self.fewest)
-        side, within = divmod(share * (most - least + 1), 1.0)
-        if int(side) + least >= most:
-            return self.native.cells
-        low = max(self.fewest, (int(side) + least) ** 2)
-        return low + int(within * ((int(side) + least + 1) ** 2 - low))
+    def at(self, step: int) -> FrameShare:
+        """The draw of a step."""
+        return FrameShare(mix(self.seed, BUDGET, step) / 2**64, self.fewest, self.native, self.by_side)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bvllm.data.budget import FrameShare
 from bvllm.data.dialogue import Dialogue, Media
 from bvllm.data.faults import FaultKind, InvalidRow
 from bvllm.model import BVLLMProcessor
@@ -55,7 +56,8 @@ class Encoder:
     Args:
         processor: the model's.
         max_tokens: of a sequence, placeholders included; see `tokenize` for what is cut.
-        max_frames: of a video; a longer one is thinned evenly. None for any number.
+        max_frames: of a video; a longer one is thinned evenly. None for any number, or what a Dynamic-VLM
+            keeps.
         learn: "all" answers of a row; the "last", whose question chose the frames; or "one" of them, another
             at each place in a run: rounds behind it are left out, so its own question chooses the frames.
         limits: what reading one file may cost.
@@ -82,16 +84,19 @@ class Encoder:
         self.processor = processor
         self.max_tokens, self.learn, self.limits = max_tokens, learn, limits
         reader = processor.video_processor
-        self.plan = SamplingPlan(reader.fps, max_frames or reader.max_frames)
+        most = max_frames or reader.max_frames
+        if most is None and isinstance(processor, DynamicVLMProcessor):
+            most = processor.max_frames  # more are never kept
+        self.plan = SamplingPlan(reader.fps, most)
         self.size = (reader.size["height"], reader.size["width"])
 
-    def __call__(self, dialogue: Dialogue, budget: int | None = None, place: int = 0) -> Example:
+    def __call__(self, dialogue: Dialogue, budget: int | FrameShare | None = None, place: int = 0) -> Example:
         """Encode one row.
 
         Args:
             dialogue: the row.
-            budget: most visual tokens per clip, or of a Dynamic-VLM per frame; the processor's own where
-                None.
+            budget: most visual tokens per clip, or of a Dynamic-VLM per frame, or how they are drawn there;
+                the processor's own where None.
             place: in the run; it decides which round is learned where one of them is.
 
         Raises:
@@ -104,6 +109,7 @@ class Encoder:
         ]
         if isinstance(self.processor, DynamicVLMProcessor):
             return self._compressed(dialogue, clips, self.processor, budget)
+        assert not isinstance(budget, FrameShare)  # only a Dynamic-VLM draws tokens of a frame
         slots = self.processor.placeholders
         slots = slots if budget is None else replace(slots, budget_tokens=budget)
         left, text = self._tokenize(dialogue, [slots.count(len(clip)) for clip in clips])
@@ -119,12 +125,20 @@ class Encoder:
         )
 
     def _compressed(
-        self, dialogue: Dialogue, clips: list[FrameChunk], processor: DynamicVLMProcessor, each: int | None
+        self,
+        dialogue: Dialogue,
+        clips: list[FrameChunk],
+        processor: DynamicVLMProcessor,
+        each: int | FrameShare | None,
     ) -> Example:
         """A row whose frames share the budget, each with at most `each` tokens."""
-        counts = [len(clip) for clip in clips]
-        tokens = processor.budget_tokens if each is None else min(processor.budget_tokens, each * sum(counts))
-        plan = processor.plan(counts, max(tokens, 1))
+        counts, tokens = [len(clip) for clip in clips], processor.budget_tokens
+        frames = sum(min(count, processor.max_frames) for count in counts)  # others are thinned away
+        if isinstance(each, FrameShare):
+            each = each.of(tokens // max(frames, 1))
+        if each is not None:
+            tokens = min(tokens, max(1, each * frames))
+        plan = processor.plan(counts, tokens)
         clips = [FrameChunk(clip.pixels[k], clip.seconds[k]) for clip, k in zip(clips, plan.kept)]
         written = [
             processor.write_clip([grid.cells for grid in grids], clip.seconds.tolist())

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset, Sampler
 
-from bvllm.data.budget import RandomBudget, RandomFrameTokens
+from bvllm.data.budget import FrameShare, RandomBudget, RandomFrameTokens
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import Encoder
 from bvllm.data.faults import InvalidRow, InvalidRowLog
@@ -36,7 +36,7 @@ class Order(Protocol):
 class RowEncoder(Protocol):
     """What makes an example of a row: `Encoder`, or what a wrapped model needs."""
 
-    def __call__(self, dialogue: Dialogue, budget: int | None, place: int) -> Any:
+    def __call__(self, dialogue: Dialogue, budget: int | FrameShare | None, place: int) -> Any:
         """Encode one row.
 
         Raises:

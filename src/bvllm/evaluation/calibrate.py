@@ -23,6 +23,7 @@ from bvllm.inference.session import Session
 from bvllm.types import Budget
 
 MOST_LOST = 0.01  # of accuracy, against the largest budget
+LEAST_SAVED = 0.5  # of the tokens of the largest budget
 MOST_MARGINS = 400  # that are compared for one ladder
 Progress = Callable[[int, int], None]
 
@@ -78,19 +79,19 @@ class Trials:
     def auto(self, steps: AutoBudget) -> Outcome:
         """All passes until an answer is sure enough, as `answer_auto` makes them."""
         places = [self.budgets.index(tokens) for tokens in steps.tokens]
-        right, tokens = self._outcomes(places, np.array([steps.least_margin]))
+        right, tokens, _ = self._outcomes(places, np.array([steps.least_margin]))
         return Outcome(right[0], tokens[0])
 
     def _outcomes(
         self, places: Sequence[int], margins: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """(M, Q) right answers and tokens of a ladder under each of M margins."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """(M, Q) right answers, tokens and last steps of a ladder under each of M margins."""
         own = np.array(places)
         stops = (self.margins[None, :, own] >= margins[:, None, None]) | self.whole[None, :, own]
         stops[..., -1] = True
         last, question = stops.argmax(axis=-1), np.arange(len(self))
         spent = self.tokens[:, own].cumsum(axis=1)
-        return self.right[question, own[last]], spent[question, last]
+        return self.right[question, own[last]], spent[question, last], last
 
 
 def try_budgets(
@@ -159,8 +160,10 @@ def _try(item: Item, encoded: EncodedVideo, loaded: VideoModel, budget: Budget, 
 def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
     """The budgets and the margin that spend least and lose at most so much accuracy.
 
-    Every ladder of the budgets is looked at, of one step, too: where margins tell nothing, a fixed budget is
-    what is found, in the worst case the largest.
+    Every ladder of the budgets is looked at. One that may be kept comes first: it stops at different steps
+    for different questions, saves half of the tokens, and is right more often than every fixed budget that
+    costs no more. Where there is none, one of any kind is found, of one step, too: where margins tell
+    nothing, a fixed budget, in the worst case the largest.
 
     Args:
         trials: of a validation split.
@@ -171,17 +174,21 @@ def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
         divides.
     """
     full = trials.fixed(trials.budgets[-1])
-    best: tuple[float, int, float, tuple[int, ...]] | None = None
+    fixed = [trials.fixed(budget) for budget in trials.budgets]
+    best: tuple[bool, float, int, float, tuple[int, ...]] | None = None
     for count in range(1, len(trials.budgets) + 1):
         for places in combinations(range(len(trials.budgets)), count):
             margins = _between(trials.margins[:, places[:-1]])
-            right, tokens = trials._outcomes(places, margins)
-            fine = right.mean(axis=1) >= full.accuracy - most_lost - 1e-9
-            for spent, margin in zip(tokens.mean(axis=1)[fine].tolist(), margins[fine].tolist()):
-                found = (spent, count, -margin, places)
+            right, tokens, last = trials._outcomes(places, margins)
+            accuracy, costs = right.mean(axis=1), tokens.mean(axis=1)
+            good = (last.min(axis=1) < last.max(axis=1)) & (costs <= (1 - LEAST_SAVED) * full.mean_tokens)
+            for one in fixed:
+                good &= (one.mean_tokens > costs) | (one.accuracy < accuracy)
+            for place in np.flatnonzero(accuracy >= full.accuracy - most_lost - 1e-9):
+                found = (not good[place], float(costs[place]), count, -float(margins[place]), places)
                 best = found if best is None else min(best, found)
     assert best is not None  # the largest budget alone loses nothing
-    steps = AutoBudget(tuple(trials.budgets[k] for k in best[3]), -best[2])
+    steps = AutoBudget(tuple(trials.budgets[k] for k in best[4]), -best[3])
     auto = trials.auto(steps)
     measured = Measured(len(trials), auto.accuracy, auto.mean_tokens, full.accuracy, full.mean_tokens)
     return replace(steps, measured=measured)

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from bvllm.evaluation.calibrate import MOST_LOST, Outcome, Progress, Trials, try_budgets
+from bvllm.evaluation.calibrate import LEAST_SAVED, MOST_LOST, Outcome, Progress, Trials, try_budgets
 from bvllm.evaluation.evaluate import Loss, Share
 from bvllm.evaluation.tasks.base import Item
 from bvllm.inference.auto_budget import AutoBudget
 from bvllm.inference.model import VideoModel
-
-LEAST_SAVED = 0.5  # of the tokens of the largest budget
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,32 @@ class Calibration:
         """Share of the tokens of the largest budget."""
         return 1 - self.auto.tokens / self.fixed[-1].tokens
 
+    def why_not(self, *, most_lost: float = MOST_LOST) -> str | None:
+        """What speaks against the steps, in one line; None where nothing does.
+
+        There must be two or more, they must save half of the tokens and lose no more than this, and be
+        right more often than the best fixed budget that costs no more: else a fixed budget does the same.
+        """
+        if len(self.steps.tokens) < 2:
+            [only] = self.steps.tokens
+            return f"steps must be two or more, got one of {only} tokens: ask with --budget {only}"
+        if self.saved < LEAST_SAVED or self.lost.mean > most_lost + 1e-9:
+            return (
+                f"steps must save half of the tokens at a loss of {100 * most_lost:g} points at most, got "
+                f"{100 * self.saved:.0f} % at {100 * self.lost.mean:.1f} points on split {self.split!r}: "
+                "keep a fixed budget for this model"
+            )
+        if self.ahead.mean <= 0:
+            return (
+                "steps must be right more often than the best fixed budget of their cost, got "
+                f"{100 * self.ahead.mean:.1f} points on split {self.split!r}: keep a fixed budget for this "
+                "model"
+            )
+        return None
+
     def is_worth_it(self, *, most_lost: float = MOST_LOST) -> bool:
-        """Whether the steps save half of the tokens and lose no more than this."""
-        return self.saved >= LEAST_SAVED and self.lost.mean <= most_lost + 1e-9
+        """Whether nothing speaks against the steps; see `why_not`."""
+        return self.why_not(most_lost=most_lost) is None
 
     def table(self) -> str:
         """The figures as a Markdown table, and what they come to."""

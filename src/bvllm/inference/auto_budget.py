@@ -50,6 +50,8 @@ class AutoBudget:
         frames: the most that may be chosen; None takes the model's own.
         measured: by `bvllm calibrate`, on a validation split; None where nobody did for this model.
         scorer: what chose the frames then; None where the model did it alone.
+        pipeline: by which methods; None where they were the model's own.
+        fps: frames a second of the videos then.
 
     Raises:
         ValueError: no budget, budgets that do not rise, or a margin outside [0, 1].
@@ -66,6 +68,8 @@ class AutoBudget:
     frames: int | None = None
     measured: Measured | None = None
     scorer: str | None = None
+    pipeline: str | None = None
+    fps: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.tokens or list(self.tokens) != sorted(set(self.tokens)) or self.tokens[0] < 1:
@@ -89,20 +93,31 @@ class AutoBudget:
             ValueError: the file is not of this form.
         """
         file = Path(folder, AUTO_BUDGET)
-        if not file.is_file():
-            return cls()
+        return cls.read(file) if file.is_file() else cls()
+
+    @classmethod
+    def read(cls, file: Path) -> "AutoBudget":
+        """What `save` wrote.
+
+        Raises:
+            ValueError: the file is not of this form
+            OSError: it cannot be read.
+        """
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            measured = found.get("measured")
+            measured, frames = found.get("measured"), found.get("frames")
             return cls(
                 tuple(map(int, found["tokens"])),
                 float(found["least_margin"]),
+                None if frames is None else int(frames),
                 measured=None if measured is None else Measured(**measured),
                 scorer=found.get("scorer"),
+                pipeline=found.get("pipeline"),
+                fps=float(found.get("fps", 1.0)),
             )
         except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"{AUTO_BUDGET} must hold rising tokens and a least_margin, got {error!r}: write it anew "
+                f"{file.name} must hold rising tokens and a least_margin, got {error!r}: write it anew "
                 "with `bvllm calibrate`"
             ) from error
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
@@ -36,7 +37,8 @@ def read_clip(model: Any, ids: Tensor, visual: VisualTokens, prompt: PromptCache
     """Keys and values of the prompt up to its last visual token, from memory where they are there."""
     placeholders = (ids[0] == model.config.video_token_id).nonzero()
     beginning = ids[:, : int(placeholders[-1]) + 1]
-    [tokens] = visual.pooler_output or []
+    first, *more = visual.pooler_output
+    tokens = torch.cat([first, *more]) if more else first  # of several clips, too
     states = prompt.find(beginning, tokens)
     if states is None:
         states = DynamicCache(config=model.config.text_config)

@@ -13,6 +13,7 @@ from bvllm.common.subtitles import beside
 from bvllm.common.text import Question
 from bvllm.common.trust import loading
 from bvllm.inference.backbones import one_line
+from bvllm.inference.dynamic_several import SeveralOnOneBudget, frames_of
 from bvllm.inference.loading import LoadedModel, compile_fast, load_bvllm, load_parts
 from bvllm.inference.model import AskedQuestion, ModelCost, VisualTokens
 from bvllm.inference.model_name import resolve_model
@@ -45,7 +46,7 @@ OWN_METHODS = {
 
 
 @dataclass(frozen=True)
-class LoadedDynamic(LoadedModel):
+class LoadedDynamic(SeveralOnOneBudget, LoadedModel):
     """A Dynamic-VLM, its processor, and its tower's fast form.
 
     Attributes:
@@ -217,6 +218,16 @@ class LoadedDynamic(LoadedModel):
                 rows = self.model.tell_places(rows)
             return self._by_method(rows, selection, budget, methods)
         grids = self.model.config.frame_grids(len(selection), budget.tokens)
+        return self.compressed(patches, selection, grids, scored)
+
+    def compressed(
+        self,
+        patches: Iterable[Tensor],
+        selection: FrameSelection,
+        grids: list[Grid],
+        scored: Iterable[Tensor] | None = None,
+    ) -> VisualTokens:
+        """As `reduce_stream`, of frames whose grids are known."""
         made: list[Compressed] = []
         frames, other = iter(patches), None if scored is None else iter(scored)
         with torch.inference_mode():
@@ -272,15 +283,15 @@ class LoadedDynamic(LoadedModel):
         )
 
     def _prompt(self, asked: AskedQuestion, visual: VisualTokens) -> Tensor:
-        """(1, S) one user turn that begins with the frames, each behind its second."""
+        """(1, S) one user turn that begins with the frames, each behind its second; or a conversation."""
+        if asked.turns:
+            return self._conversation(asked.turns, visual.tokens)["input_ids"].to(self.device)
         text = plain_words(beside(asked.subtitles) + asked.question.written, self.processor.tokenizer)
         [tokens] = visual.tokens
-        _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
-        first = counts.cumsum(0) - counts
         chat: list[dict[str, object]] = [
             {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}
         ]
-        written = self.processor.prompt_of_frames(chat, counts.tolist(), tokens.seconds[first].tolist())
+        written = self.processor.prompt_of_clips(chat, [frames_of(tokens)])
         ids: Tensor = written["input_ids"].to(self.device)
         return ids
 

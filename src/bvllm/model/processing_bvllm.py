@@ -6,10 +6,8 @@ that look sub-processors up by name are replaced.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
@@ -18,6 +16,7 @@ from bvllm.model.chat_template import check_variables, render_chats
 from bvllm.model.configuration_bvllm import BVLLMConfig, PlaceholderCount
 from bvllm.model.conversation import Conversation
 from bvllm.model.folder import check_processor
+from bvllm.model.prompts import Prompts
 from bvllm.model.video_processing_bvllm import (
     BVLLMVideoProcessor,
     TimedFeature,
@@ -49,71 +48,6 @@ DEFAULT_CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
-Spans = list[list[tuple[int, int]]]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Texts with one placeholder per clip, and how to tokenize them.
-
-    Attributes:
-        texts: prompts.
-        add_special_tokens: whether the tokenizer adds its own.
-        padding: pad on the left to one length.
-        return_tensors: "pt", or None for lists.
-        spans: for each text, the characters (from, to) that the assistant says; None leaves the mask out.
-    """
-
-    texts: list[str]
-    add_special_tokens: bool
-    padding: bool
-    return_tensors: str | None
-    spans: Spans | None = None
-
-    def tokenize(self, tokenizer: PreTrainedTokenizerBase, token: str, counts: list[int]) -> dict[str, Any]:
-        """As `tokenize_written`, with each placeholder repeated.
-
-        Args:
-            token: the placeholder.
-            counts: how often to write it for each clip of all texts, in reading order.
-        """
-        return self.tokenize_written(tokenizer, token, [token * count for count in counts])
-
-    def tokenize_written(
-        self, tokenizer: PreTrainedTokenizerBase, token: str, clips: list[str]
-    ) -> dict[str, Any]:
-        """`input_ids` and `attention_mask`, and `assistant_masks` where there are spans.
-
-        Args:
-            token: the placeholder.
-            clips: what stands in the place of each clip's placeholder in all texts, in reading order.
-
-        Raises:
-            ValueError: there are more or fewer clips than placeholders.
-        """
-        written = sum(text.count(token) for text in self.texts)
-        if written != len(clips):
-            raise ValueError(
-                f"counts must be given for the {written} placeholders, got {len(clips)}: one for each clip"
-            )
-        left = iter(clips)
-        grown = [_grow(text, token, [next(left) for _ in range(text.count(token))]) for text in self.texts]
-        encoded = tokenizer(
-            [text for text, _ in grown],
-            add_special_tokens=self.add_special_tokens,
-            padding=self.padding,
-            padding_side="left",
-            return_offsets_mapping=self.spans is not None,
-            return_tensors=self.return_tensors,
-        )
-        out = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-        if self.spans is not None:
-            masks = [
-                _mask(offsets, [(_moved(a, gains), _moved(b, gains)) for a, b in spans])
-                for offsets, spans, (_, gains) in zip(encoded["offset_mapping"], self.spans, grown)
-            ]
-            out["assistant_masks"] = torch.tensor(masks) if self.return_tensors == "pt" else masks
-        return out
 
 
 class BVLLMProcessor(ProcessorMixin):
@@ -250,9 +184,9 @@ class BVLLMProcessor(ProcessorMixin):
         several = is_batch(given) or (isinstance(given, list | tuple) and images is not None)
         sources = [] if given is None else list(given) if several else [given]
         reading = {"video_seconds": video_seconds, "fps": fps, "max_frames": max_frames}
-        seen = self.video_processor.prepare(sources, **reading) if sources else {}
         questions = [qformer_text] * len(texts) if isinstance(qformer_text, str) else qformer_text
         prompts = Prompts(texts, add_special_tokens, padding, return_tensors)
+        seen = self._see(sources, reading, prompts) if sources else {}
         return TimedFeature(self._assemble(prompts, len(sources), questions, seen))
 
     def apply_chat_template(
@@ -313,9 +247,12 @@ class BVLLMProcessor(ProcessorMixin):
         read = [Conversation.of(chat) for chat in chats]
         sources = [clip for chat in read for clip in chat.clips]
         reading = {"fps": fps, "max_frames": max_frames, "num_frames": num_frames} | (processor_kwargs or {})
-        seen = self._see(sources, reading) if sources and visual_tokens is None else {}
+        written = Prompts(
+            prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None
+        )
+        seen = self._see(sources, reading, written) if sources and visual_tokens is None else {}
         data = self._assemble(
-            Prompts(prompts, False, padding, return_tensors, spans if return_assistant_tokens_mask else None),
+            written,
             len(sources),
             [chat.question for chat in read],
             seen,
@@ -333,13 +270,26 @@ class BVLLMProcessor(ProcessorMixin):
         prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
         return prompts.tokenize(self.tokenizer, self.video_token, visual_tokens)
 
-    def _see(self, sources: list[VideoSource | None], reading: dict[str, Any]) -> Mapping[str, Tensor]:
+    def _see(
+        self, sources: list[VideoSource | None], reading: dict[str, Any], prompts: Prompts
+    ) -> Mapping[str, Tensor]:
+        """What the model takes of the clips, beside the prompts that speak of them."""
+        return self._pixels(self._named(sources), reading, self._written(prompts, len(sources)))
+
+    def _pixels(
+        self, sources: list[VideoSource], reading: dict[str, Any], written: list[int]
+    ) -> Mapping[str, Tensor]:
+        """Pixels and times of clips, of which each prompt has so many."""
+        return self.video_processor.prepare(sources, **reading)
+
+    def _named(self, sources: list[VideoSource | None]) -> list[VideoSource]:
+        """The sources, of which none may be left out."""
         if any(source is None for source in sources):
             raise ValueError(
                 "every video and image part must name its source, got one that does not: "
                 'add "path", "video" or "image" to it, or pass visual_tokens'
             )
-        return self.video_processor.prepare(sources, **reading)
+        return [source for source in sources if source is not None]
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """What the Q-Formers read: one row per question, of which the last `LONGEST_QUESTION` tokens."""
@@ -424,24 +374,3 @@ def placeholder_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
             "add it with tokenizer.add_special_tokens"
         )
     return int(found)
-
-
-def _grow(text: str, token: str, clips: list[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Write each clip in its placeholder's place; say where that ended and by how much it grew."""
-    pieces = text.split(token)
-    grown, place, gains = pieces[0], len(pieces[0]), []
-    for clip, piece in zip(clips, pieces[1:]):
-        gains.append((place + len(token), len(clip) - len(token)))
-        grown += clip + piece
-        place += len(token) + len(piece)
-    return grown, gains
-
-
-def _moved(char: int, gains: list[tuple[int, int]]) -> int:
-    """Where a character of the text lies after its placeholders have grown."""
-    return char + sum(gain for end, gain in gains if end <= char)
-
-
-def _mask(offsets: Any, spans: list[tuple[int, int]]) -> list[int]:
-    """1 for every token that shares a character with a span; padding has none."""
-    return [int(any(a < end and start < b for a, b in spans) and end > start) for start, end in offsets]

@@ -162,6 +162,33 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         limits: Limits | None = None,
     ) -> BatchFeature:
         """As `preprocess`, of a list of which every entry is one clip: pictures, too."""
+        clips = self.read_all(
+            sources,
+            video_seconds=video_seconds,
+            fps=fps,
+            max_frames=max_frames,
+            num_frames=num_frames,
+            limits=limits,
+        )
+        return TimedFeature(
+            {
+                "pixel_values_videos": self.normalise_clips([pixels for pixels, _ in clips]),
+                "video_num_frames": torch.tensor([len(pixels) for pixels, _ in clips]),
+                "video_seconds": torch.cat([seconds for _, seconds in clips]),
+            }
+        )
+
+    def read_all(
+        self,
+        sources: Sequence[VideoSource],
+        *,
+        video_seconds: list[list[float]] | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        num_frames: int | None = None,
+        limits: Limits | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What `prepare` reads, not normalised yet: of each clip (T, 3, h, w) uint8 and (T,) seconds."""
         if video_seconds is not None and len(video_seconds) != len(sources):
             raise ValueError(
                 f"video_seconds must be given for {len(sources)} videos, got {len(video_seconds)}: "
@@ -175,14 +202,7 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
                 )
             plan = SamplingPlan(None, num_frames)
         rows: Sequence[list[float] | None] = video_seconds or [None] * len(sources)
-        clips = [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
-        return TimedFeature(
-            {
-                "pixel_values_videos": torch.cat([self.normalise(pixels) for pixels, _ in clips]),
-                "video_num_frames": torch.tensor([len(pixels) for pixels, _ in clips]),
-                "video_seconds": torch.cat([seconds for _, seconds in clips]),
-            }
-        )
+        return [self.read(source, plan, limits or Limits(), row) for source, row in zip(sources, rows)]
 
     def read(
         self,
@@ -206,9 +226,20 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(T, 3, h, w) uint8 -> float32 as the tower expects it."""
-        mean = torch.tensor(self.image_mean, device=pixels.device).view(-1, 1, 1)
-        std = torch.tensor(self.image_std, device=pixels.device).view(-1, 1, 1)
-        return torch.cat([(chunk.float() / 255 - mean) / std for chunk in pixels.split(FLOAT_CHUNK)])
+        return self.normalise_clips([pixels])
+
+    def normalise_clips(self, clips: Sequence[Tensor]) -> Tensor:
+        """(T_i, 3, h, w) uint8 of each clip -> (sum T_i, 3, h, w) float32, written once and never copied."""
+        first = clips[0]
+        mean = torch.tensor(self.image_mean, device=first.device).view(-1, 1, 1)
+        std = torch.tensor(self.image_std, device=first.device).view(-1, 1, 1)
+        out = first.new_empty(sum(map(len, clips)), *first.shape[1:], dtype=torch.float32)
+        start = 0
+        for pixels in clips:
+            for chunk in pixels.split(FLOAT_CHUNK):
+                torch.div(chunk.float() / 255 - mean, std, out=out[start : start + len(chunk)])
+                start += len(chunk)
+        return out
 
 
 def is_batch(videos: object) -> TypeGuard["list[VideoSource]"]:

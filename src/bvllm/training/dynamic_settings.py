@@ -17,7 +17,7 @@ from bvllm.training.settings import (
 
 VISION = "openai/clip-vit-large-patch14-336"
 BRIDGE: tuple[Part, ...] = ("compressor", "multi_modal_projector")
-ALL: tuple[Part, ...] = (*BRIDGE, "language_model", "vision_tower")
+ALL: tuple[Part, ...] = (*BRIDGE, "clock", "language_model", "vision_tower")
 TOWER_RATE = 4e-6
 
 
@@ -50,8 +50,9 @@ class DynamicDataSettings(DataSettings):
         image, video: rows of the second and third stage; see `DataSettings.pretrain`.
         image_weights, video_weights: how often each file is drawn from.
         max_tokens: the paper's context of the third stage.
-        random_tokens: fewest tokens of a frame of a step, which draws its own count between this and what the
-            frame may have; None keeps each frame's share of the budget. The paper's is 16 of 576.
+        random_tokens: fewest tokens of a frame in a step, of a tower of 576 patches, scaled to the tower's
+            own (of 64 patches 16 are 2). Each step draws a count between these and what the frames of a row
+            may have, min(N_max / T, patches); None keeps each frame's share of the budget. The paper's is 16.
         by_side: draw the side of a square first, so that the native grid is trained as often as any; False is
             the paper's even draw of a count.
     """

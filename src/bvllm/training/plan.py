@@ -14,15 +14,16 @@ from bvllm.data.mixture import Mixture
 from bvllm.data.streams import StreamOrder
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.vision_tower import patch_count
+from bvllm.stages.frame_grids import Grid
 from bvllm.training.build import TrainedModel
 from bvllm.training.checks import check_settings, rows_per_process
 from bvllm.training.dynamic_build import dynamic_outline
 from bvllm.training.dynamic_settings import DynamicSettings, EverySettings, StagedSettings
 from bvllm.training.outline import outline
-from bvllm.training.rows import order_of
+from bvllm.training.rows import order_of, random_frame_tokens
 from bvllm.training.settings import StageSettings
 from bvllm.training.stage import Stage
-from bvllm.training.trainable import part_of, prepare
+from bvllm.training.trainable import part_of, prepare, rate_of
 
 LOOKED_AT = 200  # rows whose text is measured
 LOOKED_AT_IN_STREAM = 20  # their media come along, perhaps over a network
@@ -48,6 +49,7 @@ class StagePlan:
         steps, batch, accumulation: optimizer steps, rows of one, and batches of one process that make it up.
         tokens_per_row: placeholders at their most, and text, on average.
         weights, optimizer, activations: bytes of one process.
+        rates: highest learning rate of each part that learns.
     """
 
     name: str
@@ -61,6 +63,7 @@ class StagePlan:
     weights: int
     optimizer: int
     activations: int
+    rates: tuple[tuple[str, float], ...] = ()
 
     @property
     def learning(self) -> int:
@@ -85,18 +88,26 @@ class TrainingPlan:
     Attributes:
         stages: in their order.
         processes: that share the work.
-        per_minute: bytes of patch features that a minute of video adds, while its frames are chosen from.
+        per_minute: bytes of patch features that a minute of video adds, while its frames are chosen from;
+            None where none are chosen.
+        reading: how a row is read, in words; of a Dynamic-VLM.
     """
 
     stages: tuple[StagePlan, ...]
     processes: int
-    per_minute: int
+    per_minute: int | None
+    reading: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For people."""
         return [
             *(line for stage in self.stages for line in _lines(stage, self.processes)),
-            f"a minute of video in a batch adds {_size(self.per_minute)} of patch features",
+            *self.reading,
+            *(
+                ()
+                if self.per_minute is None
+                else (f"a minute of video in a batch adds {_size(self.per_minute)} of patch features",)
+            ),
             "tokens and activations are estimates; weights, gradients and optimizer are counted",
         ]
 
@@ -122,6 +133,9 @@ def plan(settings: StagedSettings, processes: int = 1) -> TrainingPlan:
         with torch.device("meta"):
             prepare(model, own, seed=0)
         found.append(_stage(Stage(name, settings, own, Path(name)), own, model, rows, processes))
+    if isinstance(settings, DynamicSettings):
+        assert isinstance(model, DynamicVLMForConditionalGeneration)  # its outline
+        return TrainingPlan(tuple(found), processes, None, _reading(settings, model.config.native_grid))
     frame = patch_count(model.config.vision_config) * model.config.vision_config.hidden_size
     per_minute = round(60 * data.fps * frame * _bytes_of_frozen(settings))
     return TrainingPlan(tuple(found), processes, per_minute)
@@ -155,6 +169,25 @@ def _stage(
         weights,
         optimizer,
         _activations(stage.settings, model, longest) + _tower_activations(stage.settings, own, model),
+        tuple((part, rate_of(own, part)) for part in learning),
+    )
+
+
+def _reading(settings: DynamicSettings, native: Grid) -> tuple[str, ...]:
+    """What a row of a Dynamic-VLM may cost, and how a step's tokens are drawn."""
+    model, data = settings.model, settings.data
+    most = model.max_frames if data.max_frames is None else min(data.max_frames, model.max_frames)
+    context = "any length" if data.max_tokens is None else f"at most {data.max_tokens} tokens"
+    draw = random_frame_tokens(settings, native)
+    told = "each frame has its share of these"
+    if draw is not None:
+        how = "by side" if draw.by_side else "evenly"
+        told = (
+            f"a frame's drawn in each step, {how}, from {draw.fewest} to {native.cells} or its share of these"
+        )
+    return (
+        f"a row: {context}, of them {model.budget_tokens} visual; {told}",
+        f"a video: at most {most} frames" + (f" at {data.fps:g} a second" if data.fps else ""),
     )
 
 
@@ -222,6 +255,7 @@ def _lines(stage: StagePlan, processes: int) -> list[str]:
     return [
         f"{stage.name}: {_count(stage.learning)} weights learn of {_count(stage.learning + stage.frozen)}",
         f"  {each}",
+        f"  learning rate {', '.join(f'{part} {rate:g}' for part, rate in stage.rates)}",
         f"  {stage.steps} steps of {stage.batch} rows = {processes} processes x "
         f"{stage.batch // processes // stage.accumulation} rows x {stage.accumulation}; "
         + ("a stream" if stage.rows is None else f"{stage.rows} rows an epoch"),

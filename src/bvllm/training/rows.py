@@ -27,6 +27,7 @@ from bvllm.training.settings import AnySettings, StageData, StageSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
 FAULTS = "faults.jsonl"
+PAPER_PATCHES = 576  # of Dynamic-VLM's tower, for which `random_tokens` is given
 SHARDS = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -96,16 +97,16 @@ def random_budget(settings: AnySettings) -> RandomBudget | None:
     return RandomBudget(fewest, settings.model.budget_tokens, settings.run.seed)
 
 
-def random_frame_tokens(
-    settings: DynamicSettings, processor: DynamicVLMProcessor
-) -> RandomFrameTokens | None:
-    """What draws the tokens of a frame for each step; None where each has its share of the budget."""
-    fewest, native = settings.data.random_tokens, Grid(*processor.native_grid)
+def random_frame_tokens(settings: DynamicSettings, native: Grid) -> RandomFrameTokens | None:
+    """What draws the tokens of a frame for each step; None where each has its share of the budget.
+
+    The fewest are scaled from the paper's tower to this one: 16 of 576 patches are 2 of 64.
+    """
+    fewest = settings.data.random_tokens
     if fewest is None:
         return None
-    return RandomFrameTokens(
-        min(fewest, native.cells), native, settings.run.seed, by_side=settings.data.by_side
-    )
+    scaled = max(1, min(round(fewest * native.cells / PAPER_PATCHES), native.cells))
+    return RandomFrameTokens(scaled, native, settings.run.seed, by_side=settings.data.by_side)
 
 
 def order_of(settings: EverySettings, stage: StageData) -> Mixture | StreamOrder:
@@ -187,7 +188,7 @@ def _draw(settings: EverySettings, processor: BVLLMProcessor) -> RandomBudget | 
     if not isinstance(settings, DynamicSettings):
         return random_budget(settings)
     assert isinstance(processor, DynamicVLMProcessor)  # the settings' own
-    return random_frame_tokens(settings, processor)
+    return random_frame_tokens(settings, Grid(*processor.native_grid))
 
 
 def _open_rows(name: str, root: str | None) -> Rows:

@@ -103,7 +103,12 @@ def groups(model: nn.Module, stage: StageSettings, decayed: set[str]) -> list[di
             found.setdefault((str(part_of(name)), name in decayed), []).append(weight)
     made: list[dict[str, object]] = []
     for (part, decays), weights in found.items():
-        own = getattr(stage.rates, part)
         decay = stage.weight_decay if decays else 0.0
-        made.append({"params": weights, "lr": stage.lr if own is None else own, "weight_decay": decay})
+        made.append({"params": weights, "lr": rate_of(stage, part), "weight_decay": decay})
     return made
+
+
+def rate_of(stage: StageSettings, part: str) -> float:
+    """The highest learning rate of a part: its own, or the stage's."""
+    own: float | None = getattr(stage.rates, part, None)
+    return stage.lr if own is None else own

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bvllm.common.text import Question
+from bvllm.data.budget import FrameShare
 from bvllm.data.dialogue import Dialogue
 from bvllm.data.encode import read_media, up_to_one_round
 from bvllm.data.faults import InvalidRow, InvalidRowLog
@@ -51,8 +52,9 @@ class BudgetedEncoder:
     plan: SamplingPlan
     budget: Budget
 
-    def __call__(self, dialogue: Dialogue, budget: int | None, place: int) -> BudgetedRow:
+    def __call__(self, dialogue: Dialogue, budget: int | FrameShare | None, place: int) -> BudgetedRow:
         """Encode one row; see `RowEncoder`."""
+        assert not isinstance(budget, FrameShare)  # only a Dynamic-VLM draws tokens of a frame
         spoken = up_to_one_round(dialogue, place).turns[-2:]
         asked, answer = spoken[0].text.strip(), spoken[1].text.strip()
         if len(dialogue.media) != 1 or not asked:

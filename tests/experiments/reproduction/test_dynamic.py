@@ -13,9 +13,11 @@ from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
+from bvllm.nano.train import mark_done
 from experiments.reproduction import dynamic
 from experiments.reproduction.dynamic import TABLES, DynamicScale, make_dynamic
 from tests.model.dynamic.tiny_dynamic import dynamic_model
+from tests.test_messages import HOUSE
 
 SMALL = DynamicScale(
     projector_steps=1,
@@ -76,6 +78,58 @@ def test_a_table_is_made_and_goes_on(workshop, monkeypatch):
     assert not trained
 
 
+def test_nothing_lies_where_the_other_tables_keep_theirs(workshop, monkeypatch):
+    make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
+    assert (workshop / "dynamic" / "run.json").is_file()
+    assert not (workshop / "run.json").exists()
+
+
+def test_a_folder_that_began_from_other_weights_is_refused(workshop):
+    for name, byte in (("one", b"1"), ("two", b"2"), ("same", b"1")):
+        for stage in ("tower", "language"):
+            (workshop / name / stage).mkdir(parents=True)
+            (workshop / name / stage / "model.safetensors").write_bytes(byte)
+            mark_done(workshop / name / stage)
+    make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=workshop / "one")
+    make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=workshop / "same")
+    for warm in (workshop / "two", None):
+        with pytest.raises(ValueError, match="recipe"):
+            make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=warm)
+    with pytest.raises(ValueError, match="warm must hold a finished stage 'tower'") as error:
+        make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=workshop)
+    assert HOUSE.search(str(error.value))
+
+
+def test_a_stage_that_was_killed_begins_anew(workshop, monkeypatch):
+    """From a checkpoint a stage goes on with other draws and ends in other figures: it must leave none."""
+    given = []
+    monkeypatch.setattr(dynamic, "build_dynamic", built)
+    monkeypatch.setattr(dynamic, "align_cells", lambda *_, **settings: given.append(settings))
+    monkeypatch.setattr(dynamic, "tune_dynamic", lambda *_, **settings: given.append(settings))
+    made = dynamic._Workshop.open()
+    made.start("queries")
+    made.trained(dynamic.PRUNED, 1)
+    assert [settings["control"].folder for settings in given] == [None] * 3
+    assert given[0]["native_share"] == 1.0  # at any other grid pooling would be practised alone
+
+
+def test_a_specialist_of_64_a_frame_trains_and_answers_with_64_up_to_its_longest_clip(workshop, monkeypatch):
+    scale = DynamicScale()
+    assert scale.most == 64 * scale.seconds[1]
+    given = []
+
+    def likely(model, tokenizer, exam, clips, budgets, **_):
+        given.extend(budgets)
+        return [np.zeros(2)] * len(clips)
+
+    monkeypatch.setattr(dynamic, "option_likelihoods", likely)
+    made = dynamic._Workshop.open()
+    monkeypatch.setattr(dynamic._Workshop, "trained", lambda *_: None)
+    row = next(row for row in TABLES["dynamic_elastic"].rows if row.each == 64)
+    made.answers(row, 1)
+    assert given == [min(SMALL.most, 64 * len(clip.rows)) for clip in made.asked]
+
+
 def test_queries_have_a_start_of_their_own_and_others_share_one(workshop, monkeypatch):
     monkeypatch.setattr(dynamic, "build_dynamic", built)
     made = dynamic._Workshop.open()
@@ -105,6 +159,11 @@ def test_variants_without_times_share_the_weights_they_have(workshop):
 def test_a_page_says_which_orders_hold():
     table = TABLES["dynamic_compressors"]
     right = [np.ones((2, 40)), np.ones((2, 40)), np.zeros((2, 40))]
-    page = dynamic._page(table, right, 0.25, [1, 2], dynamic.Conditions.now("a test"))
+    told = dynamic.Conditions.now("a test")
+    page = dynamic._page(table, right, 0.25, [1, 2], told)
     assert "| pooling is above pruning | +100.0 (+100.0 to +100.0) | agrees |" in page
     assert "| pooling is above merging | +0.0 (+0.0 to +0.0) | not told apart |" in page
+    for odd in ([one[:, 1:] for one in right], [*right[:2], right[2][:, 2:]]):
+        with pytest.raises(ValueError, match="right must hold an even number of questions") as error:
+            dynamic._page(table, odd, 0.25, [1, 2], told)
+        assert HOUSE.search(str(error.value))

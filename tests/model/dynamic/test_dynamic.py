@@ -1,5 +1,7 @@
 """A Dynamic-VLM as a Hugging Face model: batches, times, grids, saving, gradients, adapters."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -64,6 +66,40 @@ def test_any_mixture_answers_as_alone_at_any_budget(budget, compressor):
     assert spent == [min(budget, 16 * count) for count in frames]
     for row, one in zip(model.generate(**found, max_new_tokens=2)[:, -2:], MIXED):
         assert torch.equal(model.generate(**inputs_of(processor, [one]), max_new_tokens=2)[0, -2:], row)
+
+
+@pytest.mark.parametrize("chats, most", [([chat(LONG, "?")], 7), ([chat(LONG, CLIP, "?")], 9)])
+def test_frames_that_do_not_stay_are_neither_read_nor_normalised(model, monkeypatch, chats, most):
+    """Memory follows the budget: of a file as many frames are decoded as may stay, and those made floats."""
+    processor, normalised, read = dynamic_processor(model), [], []
+    processor.budget_tokens, processor.max_frames = 7, 9
+    normalise, reads = type(processor.video_processor).normalise_clips, type(processor.video_processor).read
+    kind = type(processor.video_processor)
+    monkeypatch.setattr(
+        kind, "normalise_clips", lambda self, clips: normalised.append(clips) or normalise(self, clips)
+    )
+    monkeypatch.setattr(
+        kind, "read", lambda self, source, plan, *more: read.append(plan) or reads(self, source, plan, *more)
+    )
+    found = inputs_of(processor, chats)
+    assert {plan.max_frames for plan in read} == {most}  # of clips that share the budget any may have it all
+    assert [sum(map(len, clips)) for clips in normalised] == [7] == [len(found["pixel_values_videos"])]
+    inputs_of(processor, chats, max_frames=3)
+    assert {plan.max_frames for plan in read[len(read) // 2 :]} == {3}
+
+
+def test_a_request_has_a_budget_of_its_own(model, processor):
+    found = inputs_of(processor, CHATS, budget_tokens=7)
+    other = dynamic_processor(model)
+    other.budget_tokens = 7
+    wanted = inputs_of(other, CHATS)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    plain = processor(videos=[CLIP], text="<|video|> ?", budget_tokens=5)
+    assert int((plain["input_ids"] == VIDEO_ID).sum()) == 5
+    assert processor.budget_tokens == model.config.budget_tokens
+    with pytest.raises(ValueError, match="budget_tokens must be at least 1, got 0") as error:
+        inputs_of(processor, CHATS, budget_tokens=0)
+    assert HOUSE.search(str(error.value))
 
 
 def test_a_further_turn_with_a_picture_continues_from_the_cache(model, processor):
@@ -174,6 +210,19 @@ def test_gradients_reach_every_part_and_text_alone_runs_the_visual_side(compress
         silent = {n for n, p in model.named_parameters() if p.grad is None and "layers.1." not in n}
         assert silent == {f"model.vision_tower.post_layernorm.{n}" for n in ("weight", "bias")}
     assert model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() == 0  # of text alone
+
+
+def test_the_frame_that_text_alone_sends_through_has_the_towers_own_shape(monkeypatch):
+    model, shapes = dynamic_model().model, []
+
+    def see(pixels, *_):
+        shapes.append(tuple(pixels.shape))
+        return SimpleNamespace(pooler_output=[torch.ones(1, 2)])
+
+    monkeypatch.setattr(model.config.vision_config, "image_size", [24, 40])
+    monkeypatch.setattr(model, "get_video_features", see)
+    assert float(model._zero_of_everything()) == 0
+    assert shapes == [(1, 3, 24, 40)]
 
 
 def test_an_adapter_learns_and_leaves_the_rest_alone(processor):

@@ -20,7 +20,7 @@ from bvllm.model.card import SavesCard
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic.configuration_dynamic import DynamicVLMConfig
 from bvllm.model.packing import positions_of
-from bvllm.model.vision_tower import frame_features, patch_features, tower_of
+from bvllm.model.vision_tower import frame_features, frame_size, patch_features, tower_of
 from bvllm.model.visual import FRAMES_PER_CALL, PATCH_FRAMES_PER_CALL
 from bvllm.model.visual_parts import Projector, build_places
 from bvllm.stages.compressors import build_compressor
@@ -225,9 +225,7 @@ class DynamicVLMModel(ReadsText, DynamicVLMPreTrainedModel):
 
     def _zero_of_everything(self) -> Tensor:
         """Zero, from a black frame through the visual side: sharded steps must call the same modules."""
-        tower = self.config.vision_config
-        side = tower.image_size if isinstance(tower.image_size, int) else tower.image_size[0]
-        frame = torch.zeros(1, 3, side, side, device=self.device)
+        frame = torch.zeros(1, 3, *frame_size(self.config.vision_config), device=self.device)
         grids, seconds = torch.ones(1, 2, dtype=torch.long), torch.zeros(1, device=self.device)
         return torch.cat(self.get_video_features(frame, grids, None, seconds).pooler_output).sum() * 0.0
 

@@ -1,11 +1,12 @@
 """Turn a chat into a Dynamic-VLM's inputs: a prompt with timed frames, pixels, every frame's grid."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from bvllm.model.dynamic.configuration_dynamic import ALLOCATIONS, DynamicVLMConfig
@@ -14,10 +15,10 @@ from bvllm.model.processing_bvllm import (
     DEFAULT_CHAT_TEMPLATE,
     VIDEO_TOKEN,
     BVLLMProcessor,
-    Prompts,
     placeholder_id,
 )
-from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor
+from bvllm.model.prompts import Prompts
+from bvllm.model.video_processing_bvllm import BVLLMVideoProcessor, VideoSource
 from bvllm.stages.frame_grids import Grid
 from bvllm.stages.merge_tokens import equal_shares
 from bvllm.stages.pipeline import thin_evenly
@@ -113,18 +114,20 @@ class DynamicVLMProcessor(BVLLMProcessor):
         """Everything that the model takes from here."""
         return ["input_ids", "attention_mask", *self.video_processor.model_input_names, "video_grids"]
 
-    def plan(self, frames: Sequence[int], tokens: int | None = None) -> PlannedClips:
+    def plan(self, frames: Sequence[int], tokens: int | None = None, most: int | None = None) -> PlannedClips:
         """Share a prompt's budget among the frames of its clips.
 
         Args:
             frames: of each clip.
             tokens: of the prompt; the processor's own budget where None.
+            most: frames that are kept of a clip; never more than `max_frames`.
 
         Example: a video of 300 frames and a picture, at 12 000 tokens and 256 frames a video, keep 257
             frames.
         """
         budget = tokens or self.budget_tokens
-        shares = equal_shares([min(count, self.max_frames) for count in frames], budget)
+        most = min(most or self.max_frames, self.max_frames)
+        shares = equal_shares([min(count, most) for count in frames], budget)
         kept = [
             thin_evenly(count, share).anchor if share else torch.zeros(0, dtype=torch.long)
             for count, share in zip(frames, shares)
@@ -142,13 +145,39 @@ class DynamicVLMProcessor(BVLLMProcessor):
         timed = self.timestamps and (len(counts) > 1 or any(second > 0 for second in seconds))
         return write_frames(self.video_token, counts, seconds if timed else None)
 
-    def prompt_of_frames(
-        self, chat: list[Message], counts: Sequence[int], seconds: Sequence[float]
+    def prompt_of_clips(
+        self, chat: list[Message], clips: Sequence[tuple[Sequence[int], Sequence[float]]]
     ) -> dict[str, Tensor]:
-        """The ids and mask of one chat with one clip whose frames are visual tokens already."""
+        """The ids and mask of one chat whose clips are visual tokens already.
+
+        Args:
+            clips: of each, how many tokens every frame has, and when it is shown.
+        """
         text = self.apply_chat_template(chat, add_generation_prompt=True)
         prompts = Prompts([str(text)], add_special_tokens=False, padding=True, return_tensors="pt")
-        return prompts.tokenize_written(self.tokenizer, self.video_token, [self.write_clip(counts, seconds)])
+        return prompts.tokenize_written(
+            self.tokenizer, self.video_token, [self.write_clip(*clip) for clip in clips]
+        )
+
+    def __call__(self, *args: Any, budget_tokens: int | None = None, **settings: Any) -> BatchFeature:
+        """As `BVLLMProcessor`'s; `budget_tokens` is of these prompts, the processor's own where None."""
+        return super(DynamicVLMProcessor, self._at(budget_tokens)).__call__(*args, **settings)
+
+    def apply_chat_template(
+        self, *args: Any, budget_tokens: int | None = None, **settings: Any
+    ) -> str | list[str] | BatchFeature | Tensor:
+        """As `BVLLMProcessor`'s; `budget_tokens` is of these chats, the processor's own where None."""
+        return super(DynamicVLMProcessor, self._at(budget_tokens)).apply_chat_template(*args, **settings)
+
+    def _at(self, budget_tokens: int | None) -> "DynamicVLMProcessor":
+        """This processor, at another budget where one is given."""
+        if budget_tokens is None:
+            return self
+        if budget_tokens < 1:
+            raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}: every clip needs one")
+        other = copy.copy(self)
+        other.budget_tokens = budget_tokens
+        return other
 
     def question_ids(self, questions: list[str]) -> dict[str, Tensor]:
         """Nothing: no part of this model reads a question but the language model."""
@@ -163,30 +192,45 @@ class DynamicVLMProcessor(BVLLMProcessor):
         counts: list[int] | list[str] | None = None,
     ) -> dict[str, Any]:
         """Prompts, pixels and grids in one dictionary, checked against each other."""
-        written = self._written(prompts, clips)
+        self._written(prompts, clips)
         if not clips:
             return prompts.tokenize(self.tokenizer, self.video_token, [])
         if counts is not None:
             texts = [count if isinstance(count, str) else self.write_clip([count], [0.0]) for count in counts]
             return prompts.tokenize_written(self.tokenizer, self.video_token, texts)
-        frames = [int(count) for count in seen["video_num_frames"]]
-        starts = [sum(frames[:k]) for k in range(len(frames))]
+        frames = seen["video_num_frames"].tolist()
+        cells, times = seen["video_grids"].prod(dim=1).split(frames), seen["video_seconds"].split(frames)
+        text = [self.write_clip(count.tolist(), row.tolist()) for count, row in zip(cells, times)]
+        return prompts.tokenize_written(self.tokenizer, self.video_token, text) | dict(seen)
+
+    def _pixels(
+        self, sources: list[VideoSource], reading: dict[str, Any], written: list[int]
+    ) -> Mapping[str, Tensor]:
+        """Pixels, times and grids of the frames that stay; others are never normalised.
+
+        Of a file at most `max_frames` are decoded to pixels, and where no clip shares the budget at most one
+        for each token, so that memory follows the budget and not the video.
+        """
+        clips = self.video_processor.read_all(sources, **self._capped(reading, written))
         plans, first = [], 0
         for count in written:
-            plans.append(self.plan(frames[first : first + count]))
+            plans.append(self.plan([len(pixels) for pixels, _ in clips[first : first + count]]))
             first += count
         kept = [places for plan in plans for places in plan.kept]
-        grids = [of_clip for plan in plans for of_clip in plan.grids]
-        rows = torch.cat([places + start for places, start in zip(kept, starts)])
-        seconds = seen["video_seconds"][rows]
-        times = seconds.split([len(places) for places in kept])
-        text = [
-            self.write_clip([grid.cells for grid in of_clip], row.tolist())
-            for of_clip, row in zip(grids, times)
-        ]
-        return prompts.tokenize_written(self.tokenizer, self.video_token, text) | {
-            "pixel_values_videos": seen["pixel_values_videos"][rows],
-            "video_grids": torch.tensor([grid for of_clip in grids for grid in of_clip]),
+        grids = [grid for plan in plans for of_clip in plan.grids for grid in of_clip]
+        return {
+            "pixel_values_videos": self.video_processor.normalise_clips(
+                [pixels[places] for (pixels, _), places in zip(clips, kept)]
+            ),
+            "video_grids": torch.tensor(grids),
             "video_num_frames": torch.tensor([len(places) for places in kept]),
-            "video_seconds": seconds,
+            "video_seconds": torch.cat([seconds[places] for (_, seconds), places in zip(clips, kept)]),
         }
+
+    def _capped(self, reading: dict[str, Any], written: list[int]) -> dict[str, Any]:
+        """How to read, with no more frames of a file than can stay."""
+        if reading.get("num_frames") is not None:
+            return reading
+        room = min(self.max_frames, self.budget_tokens) if max(written) <= 1 else self.max_frames
+        given = reading.get("max_frames") or self.video_processor.max_frames
+        return reading | {"max_frames": min(given or room, room)}

@@ -57,6 +57,7 @@ def align_cells(
     steps: int,
     minutes: float,
     frames: int = 128,
+    native_share: float = NATIVE_SHARE,
     lr: float = 2e-3,
     seed: int = 0,
     control: Control | None = None,
@@ -66,7 +67,7 @@ def align_cells(
     Args:
         where: what tells of places, as the LLM was warmed up with it.
         steps, minutes: the most of each.
-        frames: of each step.
+        frames, native_share: of each step; share of the steps that have the tower's own grid.
     """
     model.requires_grad_(False)
     projector, places_of = model.model.multi_modal_projector, model.model.places
@@ -101,7 +102,7 @@ def align_cells(
     for _ in loop:
         rows = rng.integers(0, len(bank.frames), frames)
         grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))
-        grid = native if rng.random() < NATIVE_SHARE else grid
+        grid = native if rng.random() < native_share else grid
         made = model.model.compress(bank.patches[torch.from_numpy(rows)].float(), [grid] * frames)
         if by_queries:
             tokens = projector(torch.stack([one.features for one in made]))

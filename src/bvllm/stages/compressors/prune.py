@@ -13,13 +13,17 @@ TAU = 1.0
 class PruneCompressor(nn.Module):
     """Score every patch, keep the top k of the frame, in reading order.
 
-    In training Gumbel noise is added to the scores before the choice, and survivors are multiplied by how
-    likely their choice was, relative to the surest one, so that the scorer gets a gradient. Without noise and
-    without scaling at inference: the same frame always gives the same tokens.
+    In training Gumbel noise is added to the scores before the choice, and survivors are multiplied by a
+    weight that is 1 forward and has the gradient of a sigmoid backward (straight-through): of how far the
+    noisy score is above the best one that was left out. So the language model reads in training what it reads
+    at inference, at any count, and the scorer still learns which patches a loss wants larger. Where all
+    patches stay nothing was chosen, and nothing is learned of it. Without noise at inference: the same frame
+    always gives the same tokens.
 
     Source: one of the compressors that Dynamic-VLM (arXiv 2412.09530) tried: "an MLP scores tokens, Gumbel
         softmax makes the choice differentiable, top-K stay", from the note. How it was trained is not told;
-        this is the note's reading (b).
+        this is the note's reading (b) with a weight of 1: the softmax's own, 1 / N and less, would be a scale
+        that inference does not have.
 
     Args:
         channels: C.
@@ -50,14 +54,14 @@ class PruneCompressor(nn.Module):
         return [self._keep(frame, score, grid.cells) for frame, score, grid in zip(patches, scores, grids)]
 
     def _keep(self, frame: Tensor, score: Tensor, count: int) -> Compressed:
+        """(N, C) patches and (N,) scores of one frame -> the `count` highest."""
         if self.training:
-            noise = -torch.empty_like(score).exponential_().log()
-            soft = ((score + noise) / TAU).softmax(dim=0)
-        else:
-            soft = score
-        kept = soft.topk(count).indices.sort().values
+            score = score - torch.empty_like(score).exponential_().log()  # Gumbel noise
+        ranked = score.topk(min(count + 1, len(score)))
+        kept = ranked.indices[:count].sort().values
         plan = Assignment.keep(kept, len(frame)).reduction()
-        if not self.training:
+        if not self.training or count == len(frame):
             return Compressed(frame[kept], plan)
-        weight = soft[kept] / soft[kept].max().detach()
+        soft = ((score[kept] - ranked.values[count]) / TAU).sigmoid()
+        weight = 1 + (soft - soft.detach())
         return Compressed(frame[kept] * weight[:, None].to(frame.dtype), plan)
