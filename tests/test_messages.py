@@ -18,7 +18,7 @@ ROOT = Path(bvllm.__file__).parent
 # <what> must <rule>, got <value>: <what to change>
 HOUSE = re.compile(r"\bmust\b.+, got .+: \S", re.DOTALL)
 # Errors of a caller's making. What a file or a disk does wrong has its own types, told in one line each.
-CHECKED = {"ValueError", "TypeError"}
+CHECKED = {"ValueError", "TypeError", "MethodRefused"}
 
 
 def template(node: ast.expr) -> str | None:

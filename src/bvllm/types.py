@@ -312,6 +312,10 @@ class FrameSelection:
         return Reduction.dense(self.weights.detach().float())
 
 
+class MethodRefused(ValueError):
+    """A method needs what a model does not give, or cannot run in it: no other question will change that."""
+
+
 FRAME_SEED = 7919  # a prime: what is drawn in one frame must not repeat in the next
 SignalName = Literal[
     "question", "relevance", "attention", "keys", "grid", "seconds", "tokens_per_frame", "state"
@@ -371,11 +375,11 @@ class Signals:
         """Refuse to run a method without what it needs.
 
         Raises:
-            ValueError: a signal is missing.
+            MethodRefused: a signal is missing.
         """
         missing = [name for name in SIGNALS if name in needs and getattr(self, name) is None]
         if missing:
-            raise ValueError(
+            raise MethodRefused(
                 f"a model for method {method} must give {' and '.join(missing)}, got one that gives "
                 f"{', '.join(self.given) or 'none'}: choose another method, or another model"
             )

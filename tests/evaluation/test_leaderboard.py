@@ -11,7 +11,13 @@ from torch import nn
 from bvllm.cli import main
 from bvllm.cli.leaderboard import budget_counts
 from bvllm.evaluation.leaderboard import run
-from bvllm.evaluation.leaderboard.entries import all_entries, entries_named
+from bvllm.evaluation.leaderboard.entries import (
+    BASELINES,
+    all_entries,
+    entries_named,
+    usual_entries,
+    with_baselines,
+)
 from bvllm.evaluation.leaderboard.make import Leaderboard, model_for_all
 from bvllm.evaluation.leaderboard.measure import first_call, peak_memory
 from bvllm.evaluation.leaderboard.rows import ROWS, AnswerRow, RowFile, RunSettings
@@ -19,8 +25,13 @@ from bvllm.evaluation.leaderboard.run import ask_all, chosen_items
 from bvllm.evaluation.leaderboard.table import standings, table
 from bvllm.evaluation.tasks import Item
 from bvllm.methods import METHODS
+from bvllm.model.fingerprint import weights_digest
+from bvllm.stages.allocate import POLICIES
+from bvllm.stages.pipeline import Pipeline
+from bvllm.stages.sample_tokens import PerClip
+from bvllm.types import Budget, FrameSelection, Signals
 
-SETTINGS = RunSettings("toy", None, "0", (4, 9), 2, 0, 1.0)
+SETTINGS = RunSettings("toy", None, "0", (4, 9), 2, 0, 1.0, "0.1.0", "w")
 
 
 def rows_of(entry, rights, budget=4):
@@ -43,6 +54,37 @@ def test_a_frame_method_spends_the_budget_on_whole_frames():
     [tokens] = entries_named("merge_tokens uniform")
     assert [frames.budget(t, 16).frames for t in (8, 16, 80)] == [1, 1, 5]
     assert tokens.budget(16, 16).frames == 32
+
+
+def test_baselines_stand_in_every_table():
+    """Uniform frames, random tokens, pooling: once each, behind what was named."""
+    named = [one.name for one in with_baselines(entries_named("balanced, merge_tokens random"))]
+    assert named == ["balanced", "merge_tokens random", "select_frames uniform", "merge_tokens grid_pool"]
+    every = [one.name for one in usual_entries()]
+    assert set(BASELINES) <= set(every)
+    assert [one.name for one in with_baselines(usual_entries())] == every
+    [pool] = entries_named("merge_tokens grid_pool")
+    assert pool.methods.select_frames == "uniform"
+
+
+@pytest.mark.parametrize("frames, tokens", [(16, 32), (16, 63), (16, 255), (32, 31), (32, 255), (5, 77)])
+def test_rows_of_samplers_spend_their_budget(frames, tokens):
+    """Equal budgets: 17 to 33 tokens stood in the table where others had 63."""
+    patches = torch.randn(frames, 64, 8, generator=torch.Generator().manual_seed(0))
+    selection = FrameSelection.of(torch.arange(frames), torch.arange(float(frames)))
+    for name in ("uniform", "random", "tome", "divprune", "dynamic", "grid_pool"):
+        [entry] = entries_named(f"sample_tokens {name}")
+        method, policy = METHODS["sample_tokens"][name](), POLICIES[str(entry.methods.tokens_policy)]()
+        pipeline = Pipeline(sample_tokens=PerClip(method), policy=policy)
+        sampled = pipeline.reduce_to_budget(
+            patches, [selection], budget=Budget(tokens=tokens), signals=[Signals(grid=(8, 8))]
+        )
+        spent = len(sampled.tokens[0])
+        assert spent <= tokens
+        if method.lands == "exact":
+            assert spent == tokens, name
+        elif name == "dynamic":
+            assert spent >= 0.95 * tokens, "of the best, which is all: grids of other sizes fill it up"
 
 
 def test_names_of_entries_are_checked():
@@ -130,7 +172,32 @@ def test_rows_survive_a_kill(tmp_path):
 def test_another_run_is_refused(tmp_path):
     RowFile(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="--out must hold a run with the same budgets, seed, got"):
-        RowFile(tmp_path, RunSettings("toy", None, "0", (4,), 2, 1, 1.0))
+        RowFile(tmp_path, replace(SETTINGS, budgets=(4,), seed=1))
+    with pytest.raises(ValueError, match="--out must hold a run with the same version, weights, got"):
+        RowFile(tmp_path, replace(SETTINGS, version="0.2.0", weights="x"))
+
+
+def test_weights_tell_two_models_of_one_name_apart():
+    layer = nn.Linear(2, 2)
+    before = weights_digest(layer)
+    assert weights_digest(layer) == before
+    with torch.no_grad():
+        layer.bias[0] += 1e-3
+    assert weights_digest(layer) != before
+
+
+def test_what_was_refused_is_asked_again(tmp_path):
+    """Once refused, a method was left out of a run for ever, and its earlier answers with it."""
+    rows = RowFile(tmp_path, SETTINGS)
+    rows.add([*rows_of("a", [1]), AnswerRow("q1", "a", 4, refused="no scorer")])
+    assert rows.has("q9", "a", 9), "not again while this run lasts"
+    [standing] = standings(rows.rows, "a")
+    assert standing.refused is None
+    assert standing.right == 1.0
+    again = RowFile(tmp_path, SETTINGS)
+    assert not again.has("q1", "a", 4)
+    assert again.has("q0", "a", 4)
+    assert again.rows == RowFile(tmp_path, SETTINGS).rows == rows_of("a", [1])
 
 
 def test_the_first_call_is_timed_and_hooks_go():
@@ -184,9 +251,34 @@ def test_a_run_asks_once_and_goes_on(video, tmp_path, monkeypatch):
     assert refused.entry == "balanced"
     assert "scorer must be named" in str(refused.refused)
     monkeypatch.setattr(run, "encode_video", None)  # nothing is left to ask
-    ask_all(items, entries, model, SETTINGS, RowFile(tmp_path, SETTINGS))
+    ask_all(items, entries[1:], model, SETTINGS, RowFile(tmp_path, SETTINGS))
     found = standings(rows.rows, "select_frames uniform")
     assert [len(one.cells) for one in found] == [2, 2, 2, 2, 0]
+
+
+def test_an_error_is_not_taken_for_a_method_that_does_not_run(video, tmp_path, monkeypatch):
+    """Any ValueError was once written down as the method's refusal, and the method left out for ever."""
+    pytest.importorskip("torchvision")
+    from bvllm.inference.balance import balance
+    from tests.model.backbones.tiny_families import make
+
+    model = balance(*make("llava_onevision"), pipeline="uniform", frame_size=(24, 24))
+    items = [Item("0", video, 40.0, "which colour is it", ("red", "blue"), 0, "t")]
+    entries = entries_named("balanced,sample_tokens pool,merge_tokens random")
+    told = []
+    rows = RowFile(tmp_path / "whole", SETTINGS)
+    ask_all(items, entries, model, SETTINGS, rows, asked_of=lambda: told.append(len(rows.rows)))
+    assert {row.entry for row in rows.rows if row.refused} == {one.name for one in entries[:2]}
+    assert told == [len(rows.rows)]
+
+    def broken(*args, **options):
+        raise ValueError("frames must be there, got none: a fault of ours")
+
+    monkeypatch.setattr(type(model), "reduce", broken)
+    rows = RowFile(tmp_path / "broken", SETTINGS)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        ask_all(items, entries[2:], model, SETTINGS, rows)
+    assert not rows.rows
 
 
 def test_a_model_is_tried_before_videos_are_made(tmp_path, capsys):
@@ -214,6 +306,16 @@ def test_methods_are_listed_and_told_in_full(capsys):
     told = capsys.readouterr().out
     assert "runs on: a model whose language model sees the whole prompt in every layer" in told
     assert "needs: the layers of the language model" in told
+    of = {(one["name"], tuple(one["slots"])): one for one in said["methods"]}
+    both = ("sample_tokens", "merge_tokens")
+    assert "(not nano)" in of["catp", both]["runs_on"]
+    assert "pooling head" in of["siglip_head", both]["runs_on"]
+    assert of["pool", ("sample_tokens",)]["runs_on"] == "a B-VLLM whose projector reads patches"
+    assert "--scorer" in of["f2c", ("select_frames",)]["runs_on"]
+    assert of["bipartite", ("merge_tokens",)]["runs_on"] == "any model"
+    assert of["tome", both]["runs_on"].startswith("any model; in sample_tokens")
+    assert "not here" not in of["holitom", both]["status"]
+    assert "released code of B-VLLM" in of["released", ("merge_frames",)]["status"]
     assert main(["methods", "tme"]) == 2
     assert "did you mean 'tome'?" in capsys.readouterr().err
 

@@ -8,21 +8,33 @@ from dataclasses import fields, make_dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from bvllm.methods import METHODS, check_name, known_names
 from bvllm.methods.names import MethodNames
+from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.reduction import Reduction
+from bvllm.stages.merge_frames import SimilarFrameMerging
 from bvllm.stages.method import FrameMethod, TokenMethod, decide
+from bvllm.stages.prune_layers import InnerMethod
 from bvllm.synthetic import make_world
 from bvllm.types import Clip, Signals, Tokens
 
-HARD = {  # once, whatever slots it fits
-    name if slot != "select_frames" else f"{name}-of-frames": method
-    for slot, methods in METHODS.items()
-    for name, method in methods.items()
-    if issubclass(method, FrameMethod | TokenMethod)
-}
+
+def hard_methods():
+    """Every hard method once, whatever slots it fits; another one of the same name under its slot's, too."""
+    found = {}
+    for slot, methods in METHODS.items():
+        for name, method in methods.items():
+            if not issubclass(method, FrameMethod | TokenMethod) or method in found.values():
+                continue
+            name = f"{name}-of-frames" if slot == "select_frames" else name
+            found[f"{name}-in-{slot}" if name in found else name] = method
+    return found
+
+
+HARD = hard_methods()
 
 
 def as_released(method):
@@ -141,19 +153,67 @@ def test_the_same_again_and_in_half_precision(method):
     for part in ("output", "input", "weight"):
         assert torch.equal(getattr(weights(first), part), getattr(weights(again), part))
     # What half precision decides is what the same numbers decide in float32: scores are taken there.
-    half = replace(x, features=x.features.bfloat16())
-    rounded = replace(x, features=half.features.float())
-    one, other = (weights(decide(method(), y, 5, signals(y))) for y in (half, rounded))
-    assert torch.equal(one.output, other.output)
-    assert torch.equal(one.input, other.input)
-    torch.testing.assert_close(one.weight, other.weight)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_half_precision_is_scored_in_float32(method, seed):
+    """What half precision decides is what the same numbers decide in float32, features and signals alike."""
+    x = an_input(method, frames=5, patches=16, channels=32, seed=seed)
+    given = wide_signals(x, 32, seed)
+    half = replace(x, features=x.features.bfloat16()), in_type(given, torch.bfloat16)
+    rounded = (
+        replace(x, features=half[0].features.float()),
+        in_type(half[1], torch.float32),
+    )
+    for keep in (3, 7, 23):  # several rounds of merging, and one that is not whole
+        one, other = (weights(decide(method(), y, keep, s)) for y, s in (half, rounded))
+        assert torch.equal(one.output, other.output)
+        assert torch.equal(one.input, other.input)
+        torch.testing.assert_close(one.weight, other.weight)
+
+
+def wide_signals(x, channels, seed):
+    drawn = torch.Generator().manual_seed(seed)
+    return replace(
+        signals(x, seed),
+        question=torch.randn(4, channels, generator=drawn),
+        keys=torch.randn(len(x), channels, generator=drawn),
+    )
+
+
+def in_type(given, dtype):
+    names = ("question", "relevance", "attention", "keys")
+    return replace(given, **{name: getattr(given, name).to(dtype) for name in names})
 
 
 def test_order_in_time_survives(method):
+    """What a method decided comes out oldest first, and only its order may be another than it gave."""
     x = an_input(method)
+    own = method().assign(x, 5, signals(x))
+    if isinstance(own, Assignment):
+        assert (own.anchor.diff() > 0).all(), "an assignment is in order by itself"
     plan = decide(method(), x, 5, signals(x))
     if method.lands != "reorders":
         assert (x.seconds[plan.anchor].diff() >= 0).all()
+    size = torch.ones(len(x))
+    before, after = (sorted(p.combine(x.features, size).tolist()) for p in (own, plan))
+    torch.testing.assert_close(torch.tensor(after), torch.tensor(before))
+
+
+def test_plans_that_run_backwards_are_put_in_order():
+    """What `decide` does where a method's outputs are not; without it the last frame would come first."""
+
+    class Backwards(TokenMethod):
+        slots = ("merge_tokens",)
+        paper = "ours"
+
+        def assign(self, tokens, keep, signals):
+            return Reduction.dense(torch.eye(len(tokens)).flip(0)[:keep])
+
+    x = an_input(Backwards, frames=3, patches=1)
+    plan = decide(Backwards(), x, 3, signals(x))
+    assert plan.anchor.tolist() == [0, 1, 2]
+    torch.testing.assert_close(plan.combine(x.features), x.features)
 
 
 def test_it_says_where_it_comes_from(method):
@@ -163,6 +223,21 @@ def test_it_says_where_it_comes_from(method):
     assert method.slots
     assert bool(method.reads.lookers) == ("attention" in method.needs)
     assert method.reads.keys == ("keys" in method.needs)
+
+
+def test_every_entry_is_under_a_contract():
+    """Here, or beside: what has weights or decides inside the language model has a contract of its own."""
+    for methods in METHODS.values():
+        for name, method in methods.items():
+            beside = (InnerMethod, nn.Module, SimilarFrameMerging)
+            assert (method in HARD.values()) != issubclass(method, beside), name
+
+
+@pytest.mark.parametrize("slot, name", [(slot, name) for slot in METHODS for name in METHODS[slot]])
+def test_every_docstring_has_a_source_and_an_example(slot, name):
+    said = METHODS[slot][name].__doc__
+    assert "Example:" in said  # which runs, as all examples do
+    assert METHODS[slot][name].paper == "ours" or "Source:" in said
 
 
 def test_every_entry_fits_its_slot():

@@ -52,6 +52,14 @@ def test_video_rag_keeps_what_stands_out_and_no_more():
     assert len(kept(VideoRAGFrames(), noise(T, 8), 7, torch.ones(T))) == 7, "where nothing stands out"
 
 
+def test_video_rag_takes_cosines_below_zero():
+    """SigLIP's may sum to less than 0: every frame above 0 passed then, however little it stood out."""
+    cosines = torch.full((T,), -0.01)
+    cosines[:13], cosines[30], cosines[39] = 0.001, 0.3, -0.2
+    assert float(cosines.sum()) < 0
+    assert kept(VideoRAGFrames(), noise(T, 8), 20, cosines) == [30]
+
+
 def test_f2c_keeps_runs_of_frames_about_different_moments():
     features = noise(T, 16)
     relevance = peaks((8, 1.0), (28, 0.9))

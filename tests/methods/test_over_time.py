@@ -219,6 +219,19 @@ def test_red_villm_pools_over_time_and_over_space():
     assert [len(decide(REDVILLM(), tokens(frames), keep, Signals())) for keep in (1, 7)] == [1, 7]
 
 
+@pytest.mark.parametrize("keep", [11, 13, 14, 29, 31, 53])
+def test_red_villm_pools_a_prime_share_of_places_to_a_near_square(keep):
+    """One long row of cells would lose what is up and what is down."""
+    frames = tokens(noise(5, 64, 8))
+    plan = decide(REDVILLM(), frames, keep, Signals())
+    assert 0.75 * keep <= len(plan) <= keep
+    column = torch.zeros(64)
+    column[::8] = 1  # the left edge: its mean in a cell says how many columns the grid has
+    edges = plan.combine(column.repeat(5)[:, None])[:, 0]
+    rows = len(edges[edges > 1 / 8 + 1e-4])
+    assert rows > 1, "more than one row of places"
+
+
 def test_vqtoken_finds_the_groups_that_are_there_and_loses_norms_only_as_released():
     groups = noise(3, 8, seed=4)
     frames = groups[torch.arange(4 * N) % 3].view(4, N, 8) * (1 + torch.arange(4.0).view(4, 1, 1))

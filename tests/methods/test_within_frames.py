@@ -1,5 +1,6 @@
 """Methods that decide about one frame after another: what each is for, by taking it away."""
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -8,6 +9,7 @@ from bvllm.methods.merge_tokens.catp import CATP
 from bvllm.methods.merge_tokens.dcode import DCoDeTokens
 from bvllm.methods.merge_tokens.fourier import FourierVLM
 from bvllm.methods.merge_tokens.free_video import FreeVideoCrop
+from bvllm.methods.sample_tokens.grid_pool import GridPool
 from bvllm.stages.method import NO_SIGNALS, decide
 from bvllm.types import Signals, Tokens
 
@@ -52,6 +54,27 @@ def test_fourier_lies_as_the_grid_does():
     few = made(FourierVLM(), upright.reshape(1, 32, 3), 8, columns=4).features.view(4, 2, 3)
     turned = made(FourierVLM(), across.reshape(1, 32, 3), 8, columns=8).features.view(2, 4, 3)
     torch.testing.assert_close(few, turned.transpose(0, 1))
+
+
+@pytest.mark.parametrize("method", [FourierVLM(), GridPool()])
+@pytest.mark.parametrize("keep", [5, 7, 11, 13, 17, 23, 29, 31, 37])
+def test_a_prime_share_becomes_a_near_square(method, keep):
+    """Fourier-VLM's grids are k x k: a row of 13 would hold the waves of one direction alone."""
+    down = torch.arange(8.0).repeat_interleave(8)
+    frame = torch.stack([down, torch.arange(8.0).repeat(8)], dim=1)[None]
+    cut = made(method, frame, keep)
+    assert 0.75 * keep <= len(cut.features) <= keep
+    across = [len(values.round(decimals=2).unique()) for values in cut.features.T]
+    assert across[0] * across[1] == len(cut.features)
+    assert max(across) <= 2 * min(across)
+
+
+def test_grid_pool_means_cells_and_spends_equal_shares():
+    frames = noise(3, 64, 4)
+    cut = made(GridPool(), frames, 3 * 16)
+    pooled = functional.adaptive_avg_pool2d(frames.view(3, 8, 8, 4).permute(0, 3, 1, 2), 4)
+    torch.testing.assert_close(cut.features, pooled.permute(0, 2, 3, 1).reshape(48, 4))
+    assert len(made(GridPool(), frames, 64 * 3).features) == 192, "all of them where they fit"
 
 
 def test_dcode_keeps_the_strongest_and_makes_one_of_what_is_alike():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bvllm.methods import METHODS
-from bvllm.stages.allocate import POLICIES, BalancedShare, ContentShare, QuoTAShare, variety
+from bvllm.stages.allocate import POLICIES, BalancedShare, ContentShare, EvenShare, QuoTAShare, variety
 from bvllm.stages.pipeline import Pipeline
 from bvllm.stages.sample_tokens import PerClip
 from bvllm.types import Budget, FrameSelection
@@ -25,6 +25,19 @@ def test_no_policy_gives_more_than_there_is(name, tokens, patches):
         assert counts.sum() <= max(tokens, len(scores) * (name != "quota"))
         assert counts.max() <= patches
         assert counts.sum() >= 1
+
+
+@pytest.mark.parametrize(
+    "frames, tokens", [(16, 32), (16, 63), (32, 64), (32, 63), (3, 10), (5, 255), (1, 7)]
+)
+def test_even_shares_leave_nothing_over(frames, tokens):
+    """What does not divide was lost once: 32 of 63 tokens were spent on 32 frames."""
+    counts = EvenShare().allocate(chosen(*[0.5] * frames), tokens, 60)
+    assert int(counts.sum()) == min(tokens, 60 * frames)
+    assert int(counts.max() - counts.min()) <= 1
+    assert EvenShare().allocate(chosen(*[0.5] * 5), 3, 60).tolist() == [1] * 5, (
+        "one each, where frames are more"
+    )
 
 
 def test_quota_squares_what_balance_takes_as_it_is():

@@ -6,10 +6,38 @@ import random
 
 import pytest
 
-from bvllm.stages.frame_grids import Grid, frames_that_fit, released_grids, share_grids
+from bvllm.stages.frame_grids import Grid, frames_that_fit, largest_grid, released_grids, share_grids
 from tests.test_messages import HOUSE
 
 NATIVE = Grid(24, 24)
+
+
+@pytest.mark.parametrize(
+    "native", [Grid(8, 8), Grid(24, 24), Grid(6, 12), Grid(12, 3), Grid(1, 13), Grid(13, 1)]
+)
+def test_the_largest_grid_is_near_to_the_native_shape(native):
+    """Never above the count, never a row where there is a rectangle, all of it where all fits."""
+    for most in range(1, native.cells + 1):
+        found = largest_grid(native, most)
+        assert found.cells <= most
+        assert found.rows <= native.rows
+        assert found.columns <= native.columns
+        near = [
+            Grid(rows, columns)
+            for rows, columns in itertools.product(range(1, native.rows + 1), range(1, native.columns + 1))
+            if stretched(native, Grid(rows, columns)) <= 2 and rows * columns <= most
+        ]
+        assert not near or found.cells == max(grid.cells for grid in near)
+        assert not near or stretched(native, found) <= 2
+    assert largest_grid(native, native.cells) == native
+    with pytest.raises(ValueError, match=HOUSE):
+        largest_grid(native, 0)
+
+
+def stretched(native, grid):
+    """How much longer one way than the other a cell is."""
+    down, across = native.rows / grid.rows, native.columns / grid.columns
+    return max(across / down, down / across)
 
 
 def best_sum(frames, tokens, native):

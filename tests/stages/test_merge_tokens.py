@@ -139,3 +139,17 @@ def test_a_token_of_several_frames_has_the_time_of_all_of_them():
     apart = bag.reduce(BipartiteMerging().assign(bag, 2))
     assert torch.equal(clock_of(clock, apart, chosen, 1), clock(apart.seconds))
     assert torch.equal(clock_of(clock, bag, chosen, 1), clock(bag.seconds))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("by_keys", [False, True])
+def test_rounds_of_half_precision_are_matched_in_float32(seed, by_keys):
+    """Means that are rounded between rounds are matched by their rounding."""
+    drawn = torch.Generator().manual_seed(seed)
+    half = torch.randn(96, 24, generator=drawn).bfloat16()
+    keys = torch.randn(96, 24, generator=drawn).bfloat16() if by_keys else None
+    wide = None if keys is None else keys.float()
+    for keep in (5, 13):
+        found = merge_in_rounds(tokens(half), keep, keys)
+        wanted = merge_in_rounds(tokens(half.float()), keep, wide)
+        assert torch.equal(found.target, wanted.target)

@@ -36,7 +36,9 @@ def leaderboard(
         ),
     ] = None,
     budgets: Annotated[str, typer.Option(help="Visual tokens, apart by commas.")] = "16,32,64,128,256",
-    methods: Annotated[str, typer.Option(help="Which: all, or names apart by commas.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Which: all, or names apart by commas; baselines are added.")
+    ] = "all",
     tasks: Annotated[
         str | None,
         typer.Option(help="Tasks whose questions are asked, apart by commas; all of them if left out."),
@@ -56,13 +58,13 @@ def leaderboard(
     with wrong_use():
         counts = budget_counts(budgets)
     silence_libraries()
-    from bvllm.evaluation.leaderboard.entries import entries_named
+    from bvllm.evaluation.leaderboard.entries import entries_named, with_baselines
     from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard, model_for_all
     from bvllm.inference.loading import ModelError
     from bvllm.video import VideoError
 
     with wrong_use():
-        entries = entries_named(methods, seed)
+        entries = with_baselines(entries_named(methods, seed), seed)
     try:
         isolate_decoding()
         with progress_bar() as bar:

@@ -47,7 +47,7 @@ from bvllm.stages.patch_signals import PatchSignals, signals_of_rows
 from bvllm.stages.pipeline import EVERY_PATCH, Pipeline, mixed
 from bvllm.stages.reading import Reading
 from bvllm.stages.sample_tokens import PerClip
-from bvllm.types import Budget, Clip, FrameSelection, Signals
+from bvllm.types import Budget, Clip, FrameSelection, MethodRefused, Signals
 from bvllm.video.forms import AnySource
 
 if TYPE_CHECKING:
@@ -135,19 +135,19 @@ class BalancedModel(SeveralInOne):
         filled = {**RECIPES[self.recipe], **methods.given}
         for slot in METHODS:
             if filled[slot] != NONE and METHODS[slot][filled[slot]].learned:
-                raise ValueError(
+                raise MethodRefused(
                     f"{slot} must be a method without trained weights, got {filled[slot]!r}: {self.name!r} "
                     "was not trained with it"
                 )
         needs = frozenset().union(*(METHODS[s][filled[s]].needs for s in METHODS if filled[s] != NONE))
         if "relevance" in needs and self.scorer is None:
-            raise ValueError(
+            raise MethodRefused(
                 "scorer must be named for a method that asks which frames bear on the question, got none: "
                 "add --scorer openai/clip-vit-base-patch32 (scorer=...)"
             )
         check_reading(filled, lookers_in(self.model), self.name)
         if filled["sample_tokens"] == "pool":
-            raise ValueError(
+            raise MethodRefused(
                 f"sample_tokens must be a method that keeps patches, got 'pool': use merge_tokens for "
                 f"{self.name!r}"
             )

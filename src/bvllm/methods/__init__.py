@@ -38,6 +38,7 @@ from bvllm.methods.prune_layers import INNER_METHODS
 from bvllm.methods.sample_tokens.baselines import RandomTokens, UniformTokens
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.sample_tokens.dynamic import DynamicPool
+from bvllm.methods.sample_tokens.grid_pool import GridPool
 from bvllm.methods.select_frames.baselines import RandomFrames, UniformFrames
 from bvllm.methods.select_frames.dcode import DCoDeFrames
 from bvllm.methods.select_frames.f2c import F2C
@@ -109,6 +110,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "tome": ToMe,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "grid_pool": GridPool,
         **OF_PAPERS,
     },
     "merge_tokens": {
@@ -117,6 +119,7 @@ METHODS: dict[Slot, dict[str, type[Any]]] = {
         "divprune": DivPrune,
         "uniform": UniformTokens,
         "random": RandomTokens,
+        "grid_pool": GridPool,
         **OF_PAPERS,
     },
     "prune_layers": INNER_METHODS,

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bvllm.methods import METHODS
+from bvllm.methods.names import in_words
+from bvllm.stages.method import Method
 
 ANY_MODEL, ITS_MODEL = "any model", "a model that brings its weights"
+READS_PATCHES = "one whose projector reads patches (not nano)"
 WHOLE_PROMPT = "a model whose language model sees the whole prompt in every layer"
 INSIDE = "prune_layers"
 
@@ -115,12 +118,42 @@ def _facts(name: str, method: type[Any], slots: tuple[str, ...]) -> MethodFacts:
         training_free=not learned,
         paper=method.paper,
         lands=method.lands,
-        runs_on=ITS_MODEL if learned else WHOLE_PROMPT if INSIDE in slots else ANY_MODEL,
+        runs_on=_runs_on(method, slots),
         status=_source(said),
         summary=said.partition("\n")[0],
         description=said,
         options={} if learned else _options(method),
     )
+
+
+def _runs_on(method: type[Any], slots: tuple[str, ...]) -> str:
+    """Which models can be asked with a method, from what it needs, what it reads and where it stands.
+
+    Example:
+        >>> _runs_on(METHODS["merge_tokens"]["bipartite"], ("merge_tokens",))
+        'any model'
+        >>> _runs_on(METHODS["select_frames"]["f2c"], ("select_frames",))
+        'a model with a scorer that says how frames bear on the question (--scorer)'
+    """
+    if method.learned:
+        return ITS_MODEL
+    if INSIDE in slots:
+        return WHOLE_PROMPT
+    if not issubclass(method, Method) and "sample_tokens" in slots:  # a module of B-VLLM's own pipeline
+        return "a B-VLLM whose projector reads patches"
+    conditions = []
+    if method.reads.lookers or method.reads.keys:
+        conditions.append(f"whose vision tower gives {in_words(method.reads.lookers)}")
+    if "relevance" in method.needs:
+        conditions.append("with a scorer that says how frames bear on the question (--scorer)")
+    if "question" in method.needs:
+        conditions.append(
+            "of transformers' families, whose words stand in the space of its tokens (not nano)"
+        )
+    found = "a model " + " and ".join(conditions) if conditions else ANY_MODEL
+    if "sample_tokens" not in slots:
+        return found
+    return f"{found}; in sample_tokens {READS_PATCHES}"
 
 
 def _source(description: str) -> str:

@@ -8,6 +8,7 @@ from typing import TypedDict
 from bvllm.methods import METHODS, NONE, check_name
 from bvllm.stages.allocate import POLICIES
 from bvllm.stages.reading import NOTHING, Looker, Reading
+from bvllm.types import MethodRefused
 
 
 class Slots(TypedDict, total=False):
@@ -118,15 +119,15 @@ def check_reading(filled: Mapping[str, str], tower: frozenset[Looker], model: st
         model: its name.
 
     Raises:
-        ValueError: a method wants other attention.
+        MethodRefused: a method wants other attention.
     """
     for slot in ("sample_tokens", "merge_tokens"):
         wanted = NOTHING if filled[slot] == NONE else METHODS[slot][filled[slot]].reads
         if (wanted.lookers and wanted.looker_of(tower) is None) or (wanted.keys and not tower):
-            raise ValueError(
+            raise MethodRefused(
                 f"{slot} must be a method that this model's vision tower can serve, got {filled[slot]!r}, "
-                f"which goes by {_in_words(wanted.lookers)}: {model!r} gives "
-                f"{_in_words(sorted(tower))}; choose another method, or another model"
+                f"which goes by {in_words(wanted.lookers)}: {model!r} gives "
+                f"{in_words(sorted(tower))}; choose another method, or another model"
             )
 
 
@@ -137,5 +138,11 @@ LOOKERS: dict[Looker, str] = {
 }
 
 
-def _in_words(lookers: Iterable[Looker]) -> str:
+def in_words(lookers: Iterable[Looker]) -> str:
+    """Whose attention it is, in words.
+
+    Example:
+        >>> in_words(("cls", "received"))
+        'the attention of [CLS] or what a patch receives from the others'
+    """
     return " or ".join(LOOKERS[looker] for looker in lookers) or "none"

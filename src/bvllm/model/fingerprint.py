@@ -46,6 +46,19 @@ def tower_fingerprint(
     return digest.hexdigest()
 
 
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256, as hex, of a module's weights by name, type and shape; reads all of them once.
+
+    Example:
+        >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> weights_digest(one) == weights_digest(other), len(weights_digest(one))
+        (False, 64)
+    """
+    digest = hashlib.sha256()
+    _add_weights(digest, module)
+    return digest.hexdigest()
+
+
 def _architecture(config: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in config.items() if k not in NOT_ARCHITECTURE and not k.startswith("_")}
 

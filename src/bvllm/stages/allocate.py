@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bvllm.primitives.matching import unit
 from bvllm.stages.by_frame import largest_remainders
+from bvllm.stages.merge_tokens import equal_shares
 from bvllm.types import FrameSelection
 
 LEAST = 0.5
@@ -33,18 +34,20 @@ class BudgetPolicy(Protocol):
 class EvenShare:
     """Every frame as many: the fewer frames are left, the more tokens each keeps.
 
-    Where frames outnumber tokens, each gives one, and the slot `merge_tokens` lands on the budget.
+    What does not divide goes one by one to frames spread evenly over the clip, so no token is left over
+    where the frames have so many patches. Where frames outnumber tokens, each gives one, and the slot
+    `merge_tokens` lands on the budget.
 
     Example:
         >>> chosen = FrameSelection.of(torch.arange(3), torch.arange(3.0))
         >>> EvenShare().allocate(chosen, tokens=10, patches=16).tolist()
-        [3, 3, 3]
+        [3, 4, 3]
     """
 
     def allocate(self, selection: FrameSelection, tokens: int, patches: int) -> Tensor:
         """See `BudgetPolicy.allocate`."""
         frames = len(selection)
-        return torch.full((frames,), min(patches, max(1, tokens // frames)))
+        return torch.tensor(equal_shares([patches] * frames, max(tokens, frames)))
 
 
 @dataclass(frozen=True)

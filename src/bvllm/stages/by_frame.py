@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bvllm.primitives.matching import cosine, unit
-from bvllm.primitives.pooling import grid_pooling_weights, grid_shape
+from bvllm.primitives.pooling import grid_pooling_weights, grid_shape, pooling_weights
 from bvllm.primitives.reduction import Reduction
+from bvllm.stages.frame_grids import Grid
 from bvllm.types import Tokens
 
 
@@ -78,6 +79,15 @@ def pooled(tokens: Tokens, here: slice, keep: int) -> Tensor:
     """Weights (keep, n) that pool one frame's grid to the grid nearest to a square of `keep` cells."""
     count = here.stop - here.start
     return grid_pooling_weights(count, keep, tokens.features.device, columns=frame_grid(tokens, here)[1])
+
+
+def pooled_to(tokens: Tokens, here: slice, grid: Grid) -> Tensor:
+    """Weights (cells, n) that pool one frame's grid to a grid of so many rows and columns, by means."""
+    rows, columns = frame_grid(tokens, here)
+    device = tokens.features.device
+    return torch.kron(
+        pooling_weights(rows, grid.rows, device), pooling_weights(columns, grid.columns, device)
+    )
 
 
 def stacked(parts: Sequence[tuple[Tensor, Tensor]], inputs: int) -> Reduction:

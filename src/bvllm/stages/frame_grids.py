@@ -13,6 +13,7 @@ from typing import NamedTuple
 SPENT = 0.95  # of the tokens that could be spent, at least, before grids of other shapes are tried
 # How much longer than wide the cells of a grid may be, relative to the patches: first near-squares, then any.
 SHAPES = (1.5, 2.0, math.inf)
+NEAR_SQUARE = 2.0  # the same, of a single grid: no cell is longer than two of its widths
 
 
 class Grid(NamedTuple):
@@ -82,6 +83,29 @@ def released_grids(frames: int, tokens: int, native: Grid) -> list[Grid]:
     _check(frames, tokens)
     side = math.isqrt(min(tokens // frames, native.cells))
     return [Grid(min(side, native.rows), min(side, native.columns))] * frames
+
+
+def largest_grid(native: Grid, most: int) -> Grid:
+    """The largest grid of at most `most` cells whose cells are no more than twice as long as wide.
+
+    A count that has no such grid, such as a prime, is not met: thirteen cells in one row would keep nothing
+    of what is up and what is down. Cells are measured in patches of the native grid; where that is so long
+    and narrow that nothing else fits, a cell may be longer.
+
+    Raises:
+        ValueError: `most` is below 1.
+
+    Example:
+        >>> largest_grid(Grid(8, 8), 13), largest_grid(Grid(8, 8), 2), largest_grid(Grid(4, 8), 8)
+        (Grid(rows=3, columns=4), Grid(rows=1, columns=2), Grid(rows=2, columns=4))
+    """
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}: raise the budget")
+    for stretch in (NEAR_SQUARE, math.inf):
+        fitting = [grid for cells, grid in grid_of_cells(native, stretch).items() if cells <= most]
+        if fitting:
+            break
+    return fitting[-1]
 
 
 def frames_that_fit(frames: int, tokens: int, most: int) -> int:

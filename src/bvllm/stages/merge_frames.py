@@ -95,7 +95,7 @@ class SimilarFrameMerging(Method):
         _check(S)
         if self.released:
             return _one_pass(S.detach(), 2 * self.threshold - 1)
-        S = S.detach()
+        S = S.detach().float()
         plan, once = Assignment.identity(len(S), S.device), torch.ones(len(S), device=S.device)
         while True:
             alike = cosine(plan.mean(S, once)) >= self.threshold - ROUNDING
@@ -108,6 +108,8 @@ class SimilarFrameMerging(Method):
 @dataclass(frozen=True)
 class ReleasedFrameMerging(SimilarFrameMerging):
     """What the authors' released code merges in place of what the paper says; see `SimilarFrameMerging`.
+
+    Source: the released code of B-VLLM (arXiv 2412.09919).
 
     Example:
         >>> S = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])  # the last follows one that is gone

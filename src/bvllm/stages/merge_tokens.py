@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.matching import match_bipartite
+from bvllm.primitives.reduction import CHANNELS_AT_A_TIME
 from bvllm.stages.method import NO_SIGNALS, Slot, TokenMethod
 from bvllm.types import Signals, Tokens
 
@@ -43,6 +44,7 @@ class BipartiteMerging(TokenMethod):
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens",)
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    conserves: ClassVar[bool] = True
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals = NO_SIGNALS) -> Assignment:
         """Decide which of K tokens become one, so that `keep` are left (all of them, where K <= keep).
@@ -99,6 +101,9 @@ def equal_shares(counts: Sequence[int], keep: int) -> list[int]:
 def merge_in_rounds(tokens: Tokens, keep: int, keys: Tensor | None = None) -> Assignment:
     """Rounds of bipartite matching, each of which can halve the tokens at most, until `keep` are left.
 
+    What tokens become in one round is compared in the next in float32, whatever comes in: means that were
+    rounded to half precision in between would be matched by their rounding.
+
     Args:
         tokens: what is merged.
         keep: how many are left.
@@ -110,10 +115,20 @@ def merge_in_rounds(tokens: Tokens, keep: int, keys: Tensor | None = None) -> As
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}: raise budget.tokens")
     plan = Assignment.identity(len(tokens), tokens.features.device)
-    while len(tokens) > keep:
-        pairs = min(len(tokens) - keep, len(tokens) // 2)
-        alike = tokens.features if keys is None else keys
-        step = Assignment.merge(match_bipartite(alike.detach(), pairs))
-        keys = None if keys is None else step.mean(keys, tokens.size)
-        tokens, plan = tokens.reduce(step), plan.then(step)
+    alike, size = (tokens.features if keys is None else keys).detach(), tokens.size
+    while len(plan) > keep:
+        pairs = min(len(plan) - keep, len(plan) // 2)
+        step = Assignment.merge(match_bipartite(alike, pairs))
+        plan = plan.then(step)
+        if len(plan) > keep:
+            alike, size = wide_means(step, alike, size), step.count(size)
     return plan
+
+
+def wide_means(step: Assignment, x: Tensor, size: Tensor) -> Tensor:
+    """`step.mean` in float32 at least, some channels at a time: no copy of all of (K, C) is made wider."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if x.dtype == wide:
+        return step.mean(x, size)
+    parts = torch.split(x, CHANNELS_AT_A_TIME, dim=1)
+    return torch.cat([step.mean(part.to(wide), size) for part in parts], dim=1)

@@ -36,8 +36,9 @@ class Method:
         conserves: whether every token goes into one that is left, whole, so that sizes sum to what they did,
             as long as the budget has a token for each frame.
         learned: whether it has trained weights, which a model must bring.
-        across: whether it weighs tokens of different frames against one another: it then sees the whole clip,
-            and shares the tokens out by itself, even where a budget policy has counted them frame by frame.
+        across: whether it weighs tokens of different frames against one another, or shares out grids: it then
+            sees the whole clip, and shares the tokens out by itself, even where a budget policy has counted
+            them frame by frame.
         blind: whether it decides without the features of the frames: the first pass over them is then left
             out.
     """
@@ -78,7 +79,8 @@ def decide(
     """Ask a method, hold it to what it states of itself, and put what it leaves in the order of its inputs.
 
     Raises:
-        ValueError: it needs a signal that is not there, or `keep` is below 1.
+        MethodRefused: it needs a signal that is not there.
+        ValueError: `keep` is below 1.
         RuntimeError: what it decided is not of these inputs, or leaves another number than it states.
     """
     name = type(method).__name__

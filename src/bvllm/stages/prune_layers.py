@@ -37,13 +37,34 @@ class Projections(Protocol):
 
 
 @dataclass(frozen=True)
+class StatesAlone:
+    """Projections of a layer that projects nothing: one head, whose queries and keys are the states."""
+
+    states: Tensor
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def keys(self) -> Tensor:
+        """(1, S, D)."""
+        return self.states[None]
+
+    def queries(self, places: Tensor) -> Tensor:
+        """(1, R, D)."""
+        return self.states[None, places]
+
+
+@dataclass(frozen=True)
 class LayerView:
     """One prompt where it enters a layer, without its padding.
 
     Attributes:
         states: (S, D) hidden states.
         visual: (V,) places of the visual tokens that are left, ascending.
-        question: (Q,) places of the text behind the last visual token, without what is of no frame.
+        question: (Q,) places of the text behind the last visual token that entered the language model,
+            without what is of no frame: the same words at every layer.
         before: of the layer that was just run, on the states it was given.
         own: of the layer that these states enter.
         visual_inputs: (N, D) embeddings of all visual tokens, as they entered the language model.
@@ -61,6 +82,35 @@ class LayerView:
     question_inputs: Tensor
     final_norm: Callable[[Tensor], Tensor]
     transitions: Tensor
+
+    @classmethod
+    def of_states(cls, states: Tensor, visual: Tensor) -> "LayerView":
+        """A view without a model: the states are their own queries and keys, and nothing changed before.
+
+        What a method does can be seen on it, in examples and tests.
+
+        Args:
+            states: (S, D).
+            visual: (V,) places of the visual tokens, ascending; what stands behind them is the question.
+
+        Example:
+            >>> view = LayerView.of_states(torch.eye(4), torch.tensor([1, 2]))
+            >>> view.question.tolist(), tuple(view.visual_inputs.shape)
+            ([3], (2, 4))
+        """
+        question = torch.arange(int(visual[-1]) + 1, len(states), device=states.device)
+        alone = StatesAlone(states)
+        return cls(
+            states=states,
+            visual=visual,
+            question=question,
+            before=alone,
+            own=alone,
+            visual_inputs=states[visual],
+            question_inputs=states[question],
+            final_norm=lambda x: x,
+            transitions=torch.zeros(len(visual), device=states.device),
+        )
 
     @property
     def last(self) -> Tensor:

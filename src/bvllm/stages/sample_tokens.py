@@ -32,7 +32,12 @@ class TokenSampler(nn.Module):
     Args:
         reader: turns N patches into R tokens.
 
-    Source: B-VLLM, Sec. 3.4.
+    Source: B-VLLM (arXiv 2412.09919), Sec. 3.4.
+
+    Example:
+        >>> sampler = TokenSampler(Resampler(6, 8, num_queries=3))
+        >>> [tuple(made.shape) for made in sampler(torch.randn(2, 16, 6))]
+        [(2, 3, 8), (2, 3, 16)]
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
@@ -76,6 +81,13 @@ class PooledTokens(nn.Module):
     Args:
         tokens: R.
         columns: patches in a row of the grid; None takes the shape nearest to a square.
+
+    Source: ours; it stands where B-VLLM (arXiv 2412.09919), Sec. 3.4, has its spatial Q-Former.
+
+    Example:
+        >>> tokens, _ = PooledTokens(1)(torch.arange(4.0).view(1, 4, 1))
+        >>> tokens.flatten().tolist()
+        [1.5]
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
+from bvllm.types import MethodRefused
+
 # A layer (counted from 0) before which tokens go, and the share of all visual tokens that is left from there.
 Cut = tuple[int, float]
 
@@ -70,10 +72,10 @@ class Shape:
             first: the earliest layer before which tokens may go; the first layer always sees all.
 
         Raises:
-            ValueError: the model has too few layers to drop anything before one of them.
+            MethodRefused: the model has too few layers to drop anything before one of them.
         """
         if layers <= first:
-            raise ValueError(
+            raise MethodRefused(
                 f"language model must have more than {first} layers for tokens to go inside it, got "
                 f"{layers}: reduce them before it, with merge_tokens"
             )

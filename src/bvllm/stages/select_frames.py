@@ -43,6 +43,13 @@ class FrameSelector(nn.Module):
 
     Source: B-VLLM, Sec. 3.2, eq. 1. Logits are divided by sqrt(C), which the released code does and the paper
     leaves out; `proj` bridges the two widths.
+
+    Example:
+        >>> from bvllm.stages.resampler import Resampler
+        >>> selector = FrameSelector(Resampler(6, 8, num_queries=3), query_width=8, channels=6)
+        >>> there = torch.ones(1, 5, dtype=torch.bool)
+        >>> tuple(selector(torch.randn(1, 5, 6), there, torch.arange(5.0)[None]).shape)
+        (1, 3, 5)
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("select_frames",)

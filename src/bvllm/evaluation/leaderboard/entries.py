@@ -4,12 +4,13 @@ A method fills one slot; what the others hold is the same for all methods of tha
 
     select_frames   chooses as many frames as fit into the budget whole
     merge_frames    joins some of 32 even frames; the paper's own merging lands on the budget
-    sample_tokens   keeps of each of 32 even frames an equal share
+    sample_tokens   keeps of each of 32 even frames an equal share, what does not divide spread evenly
     merge_tokens    reduces the tokens of 32 even frames to the budget
     prune_layers    drops tokens of 32 even frames layer by layer; the budget is the mean over layers
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bvllm.inference.recipes import RECIPES
@@ -20,6 +21,8 @@ from bvllm.types import Budget
 
 ALL, RECIPE, BALANCED = "all", "recipe", "balanced"
 FRAMES = 32  # of a video that a token method sees
+# In every table, whatever else is asked for: uniform frames, random tokens, pooling.
+BASELINES = ("select_frames uniform", "merge_tokens random", "merge_tokens grid_pool")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,17 @@ def usual_entries(seed: int = 0) -> tuple[Entry, ...]:
     return tuple(
         one for one in found if one.slot != "sample_tokens" or one.name.partition(" ")[2] not in whole
     )
+
+
+def with_baselines(entries: Sequence[Entry], seed: int = 0) -> tuple[Entry, ...]:
+    """The entries, and what every method must beat behind them where they do not name it.
+
+    Example:
+        >>> [one.name for one in with_baselines(entries_named("merge_tokens random"))]
+        ['merge_tokens random', 'select_frames uniform', 'merge_tokens grid_pool']
+    """
+    named = {one.name for one in entries}
+    return (*entries, *(one for one in all_entries(seed) if one.name in BASELINES and one.name not in named))
 
 
 def entries_named(words: str, seed: int = 0) -> tuple[Entry, ...]:

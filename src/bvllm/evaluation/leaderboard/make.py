@@ -1,10 +1,12 @@
 """Make a leaderboard from start to end: data, answers, cells, table and plot in one folder."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bvllm import __version__
 from bvllm.common.files import replace_file
 from bvllm.evaluation.evaluate import no_nan
 from bvllm.evaluation.leaderboard.entries import Entry
@@ -15,6 +17,7 @@ from bvllm.evaluation.leaderboard.table import Standing, remarks, standings, tab
 from bvllm.evaluation.tasks import task_of
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.loading import load_model
+from bvllm.model.fingerprint import weights_digest
 
 TABLE, PLOT = "leaderboard.md", "leaderboard.png"
 
@@ -102,21 +105,44 @@ def make_leaderboard(
 ) -> Leaderboard:
     """Ask what is missing in a folder, and write `cells.jsonl`, `leaderboard.md` and `leaderboard.png` anew.
 
+    The first two are written after each video, too: what was found is there if the run is stopped.
+
     Raises:
         ValueError: `out` holds another run, or there are no such questions.
     """
     items = chosen_items(task_of("world").read(asked.data, None), asked.questions, asked.seed, asked.tasks)
     settings = RunSettings(
-        asked.model, asked.scorer, digest_of(items), asked.budgets, len(items), asked.seed, asked.fps
+        model=asked.model,
+        scorer=asked.scorer,
+        data=digest_of(items),
+        budgets=asked.budgets,
+        questions=len(items),
+        seed=asked.seed,
+        fps=asked.fps,
+        version=__version__,
+        weights=_weights_of(loaded),
     )
     rows = RowFile(out, settings)
-    ask_all(items, entries, loaded, settings, rows, progress)
-    wanted = {entry.name for entry in entries}
-    kept = [row for row in rows.rows if row.entry in wanted]
-    reference = entries[0].name
-    found = Leaderboard(reference, tuple(standings(kept, reference)), settings)
-    cells = [json.dumps(no_nan(asdict(cell))) + "\n" for one in found.found for cell in one.cells]
-    replace_file(out / CELLS, "".join(cells).encode())
-    replace_file(out / TABLE, (found.text() + "\n").encode())
+    wanted, reference = {entry.name for entry in entries}, entries[0].name
+
+    def written() -> Leaderboard:
+        kept = [row for row in rows.rows if row.entry in wanted]
+        found = Leaderboard(reference, tuple(standings(kept, reference)), settings)
+        cells = [json.dumps(no_nan(asdict(cell))) + "\n" for one in found.found for cell in one.cells]
+        replace_file(out / CELLS, "".join(cells).encode())
+        replace_file(out / TABLE, (found.text() + "\n").encode())
+        return found
+
+    def written_so_far() -> None:
+        written()
+
+    ask_all(items, entries, loaded, settings, rows, progress, written_so_far)
+    found = written()
     plot(found.found, reference, out / PLOT)
     return found
+
+
+def _weights_of(loaded: BalancedModel) -> str:
+    """What tells the weights of models apart, and of their scorers, that have one name."""
+    said = f"{weights_digest(loaded.model)} {loaded.fingerprint}"
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -24,7 +24,8 @@ class AnswerRow:
         prefill_ms: the language model's first call.
         merged: how many of the frames that were chosen became part of others.
         peak_mb: memory allocated while reducing and reading the prompt, where it was measured.
-        refused: why the method does not run on this model; everything else is then 0.
+        refused: why the method does not run on this model; everything else is then 0. A run that goes on asks
+            again: what was refused may run by then.
     """
 
     question: str
@@ -55,6 +56,8 @@ class RunSettings:
         questions: how many are asked.
         seed: which of them, and of methods that draw at random.
         fps: frames a second.
+        version: of this package: another may reduce otherwise.
+        weights: digest of the model's weights, and of its scorer.
     """
 
     model: str
@@ -64,6 +67,8 @@ class RunSettings:
     questions: int
     seed: int
     fps: float
+    version: str
+    weights: str
 
 
 class RowFile:
@@ -87,23 +92,29 @@ class RowFile:
             out.mkdir(parents=True, exist_ok=True)
             replace_file(run, (json.dumps(plain, indent=1) + "\n").encode())
         self.rows = _read(self.file)
+        if any(row.refused for row in self.rows):
+            self.rows = [row for row in self.rows if not row.refused]
+            replace_file(self.file, _lines(self.rows).encode())
         self._known = {(row.question, *row.cell) for row in self.rows}
-        self._refused = {row.entry for row in self.rows if row.refused}
+        self._refused: set[str] = set()
 
     def has(self, question: str, entry: str, budget: int) -> bool:
-        """Whether this was asked, or cannot be."""
+        """Whether this was asked, or was found since this run began to be something that cannot be."""
         return entry in self._refused or (question, entry, budget) in self._known
 
     def add(self, rows: list[AnswerRow]) -> None:
         """Append rows; a kill loses those of one call at most."""
         if not rows:
             return
-        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
         with open(self.file, "a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(_lines(rows))
         self.rows += rows
         self._known |= {(row.question, *row.cell) for row in rows}
         self._refused |= {row.entry for row in rows if row.refused}
+
+
+def _lines(rows: list[AnswerRow]) -> str:
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def _read(file: Path) -> list[AnswerRow]:

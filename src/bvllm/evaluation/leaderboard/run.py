@@ -22,6 +22,7 @@ from bvllm.inference.encode import EncodedVideo, encode_video
 from bvllm.inference.session import Session
 from bvllm.methods.names import reading_of
 from bvllm.stages.pipeline import frames_needed
+from bvllm.types import MethodRefused
 
 PROFILED = 1  # questions whose memory is counted, of each cell: it is slow
 Progress = Callable[[int, int], None]
@@ -62,8 +63,16 @@ def ask_all(
     settings: RunSettings,
     rows: RowFile,
     progress: Progress | None = None,
+    asked_of: Callable[[], None] | None = None,
 ) -> None:
-    """Ask what was not asked before."""
+    """Ask what was not asked before.
+
+    Args:
+        asked_of: called when all questions about a video were asked.
+
+    Raises:
+        ValueError: a question cannot be answered for a reason that is no method's own.
+    """
     done = 0
     for (video, part), group in groupby(items, key=lambda item: (item.video, item.part)):
         asked = list(group)
@@ -89,6 +98,8 @@ def ask_all(
                     done += 1
                     if progress is not None:
                         progress(done, len(items))
+            if asked_of is not None:
+                asked_of()
         else:
             done += len(asked)
 
@@ -108,7 +119,7 @@ def _answered(
         return None
     try:
         return ask_once(item, entry, budget, encoded, session, loaded, profiled=profiled)
-    except ValueError as error:  # it needs what the model cannot give
+    except MethodRefused as error:  # what else goes wrong must not pass for a method's own
         refused = AnswerRow(item.id, entry.name, budget, refused=str(error))
         rows.add([refused])
         return None
@@ -127,7 +138,7 @@ def ask_once(
     """One question with one method on one budget.
 
     Raises:
-        ValueError: the method needs what the model cannot give.
+        MethodRefused: the method needs what the model cannot give.
     """
     filled = loaded.methods(entry.methods)
     asked = loaded.read(Question.parse(item.question, item.options))

@@ -71,7 +71,7 @@ def standings(rows: Sequence[AnswerRow], reference: str) -> list[Standing]:
     budgets = sorted({row.budget for row in rows})
     found = []
     for entry in dict.fromkeys(row.entry for row in rows):
-        if entry in refused:
+        if entry in refused and not any(answered[entry, budget] for budget in budgets):
             nothing = Mean(math.nan, math.nan, math.nan, 0)
             found.append(Standing(entry, math.nan, nothing, (), refused[entry]))
             continue

@@ -41,6 +41,7 @@ class AIM(PictureMethod):
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.03248"
+    conserves: ClassVar[bool] = True
 
     released: bool = False
 
@@ -48,6 +49,7 @@ class AIM(PictureMethod):
         if not self.released:
             return merge_in_rounds(tokens, keep)
         x = tokens.features.detach()
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # rounds are compared as they came out
         plan = Assignment.identity(len(x), x.device).reduction()
         while len(x) > keep:
             pairs = min(len(x) - keep, len(x) // 2)

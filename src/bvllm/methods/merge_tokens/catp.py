@@ -44,7 +44,7 @@ class CATP(PictureMethod):
     def assign_frame(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         assert signals.question is not None  # the pipeline checks what a method needs
         x = unit(tokens.features.detach())
-        text = self.alignment * cosine(x, signals.question.mean(dim=0, keepdim=True))[:, 0]
+        text = self.alignment * cosine(x, signals.question.float().mean(dim=0, keepdim=True))[:, 0]
         chosen = [int(text.argmax())]
         nearest = 1 - x @ x[chosen[0]]
         while len(chosen) < keep:

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bvllm.primitives.pooling import grid_shape
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.by_frame import frame_grid
 from bvllm.stages.each_frame import PictureMethod
-from bvllm.stages.method import Slot
+from bvllm.stages.frame_grids import Grid, largest_grid
+from bvllm.stages.method import Lands, Slot
 from bvllm.types import Signals, Tokens
 
 
@@ -23,8 +23,9 @@ class FourierVLM(PictureMethod):
     transform, scaled by sqrt(h w / (H W)), so that an even picture keeps its value. It is linear, hence a
     matrix of weights, some below 0.
 
-    From ratio to count: the paper's grids are square (12, 8 or 6 a side); here h x w is the shape nearest to
-    a square that holds exactly a frame's equal share, lying as the frame does.
+    From ratio to count: the paper's grids are square (12, 8 or 6 a side); here h x w is the largest grid
+    within a frame's equal share that is near to the frame's own shape. A share without such a grid, such as
+    13, is not met: 13 x 1 waves would be frequencies of one direction alone.
 
     Source: from the abstract of Fourier-VLM (arXiv 2508.06038), which the authors train with; no code was
     found.
@@ -38,11 +39,11 @@ class FourierVLM(PictureMethod):
 
     slots: ClassVar[tuple[Slot, ...]] = ("merge_tokens", "sample_tokens")
     paper: ClassVar[str] = "https://arxiv.org/abs/2508.06038"
+    lands: ClassVar[Lands] = "below"
 
     def assign_frame(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         rows, columns = frame_grid(tokens, slice(0, len(tokens)))
-        few, many = grid_shape(keep)
-        down, across = (many, few) if rows > columns else (few, many)
+        down, across = largest_grid(Grid(rows, columns), keep)
         device = tokens.features.device
         return Reduction.dense(torch.kron(low_pass(rows, down, device), low_pass(columns, across, device)))
 

@@ -62,7 +62,7 @@ class FreeVideoCrop(PictureMethod):
         x = tokens.features.detach()
         view = (rows // 2, columns) if self.released and pairs == 2 else (rows, columns // pairs)
         strongest = x.view(-1, pairs, x.shape[1]).amax(dim=1)
-        alike = cosine(strongest, signals.question.mean(dim=0, keepdim=True))[:, 0]
+        alike = cosine(strongest, signals.question.float().mean(dim=0, keepdim=True))[:, 0]
         cells = torch.arange(len(x), device=x.device).view(*view, pairs)
         top, bottom, left, right = _box(alike, *view, self.region)
         box = cells[top:bottom, left:right].flatten(1)  # pairs side by side: each row is one of patches

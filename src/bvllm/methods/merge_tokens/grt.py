@@ -8,7 +8,7 @@ import torch
 from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.matching import cosine
 from bvllm.stages.by_frame import frame_means, frame_slices, partners
-from bvllm.stages.merge_tokens import merge_in_rounds
+from bvllm.stages.merge_tokens import merge_in_rounds, wide_means
 from bvllm.stages.method import Slot, TokenMethod
 from bvllm.types import Signals, Tokens
 
@@ -63,7 +63,8 @@ class GRT(TokenMethod):
         into[opened] = opened
         plan = Assignment.merge(into)
         if len(plan) > keep:
-            plan = plan.then(merge_in_rounds(tokens.reduce(plan), keep))
+            joined = wide_means(plan, x, tokens.size)
+            plan = plan.then(merge_in_rounds(tokens.reduce(plan), keep, joined))
         return plan
 
 

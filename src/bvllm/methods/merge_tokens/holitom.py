@@ -52,8 +52,8 @@ class HoliTom(TokenMethod):
             largest share that stays within the budget; else the budget is shared out whole.
 
     Source: HoliTom (arXiv 2505.21334), through its released code, without the noise that it adds to
-        densities. The part inside the language model is not here, nor are clusters among moving tokens,
-        which its scripts switch off (D = 0).
+        densities. The part inside the language model is `prune_layers holitom`; clusters among moving tokens,
+        which its scripts switch off (D = 0), are left out.
 
     Example:
         >>> x = torch.eye(4).repeat(3, 1, 1)  # nothing moves: one token stands for a place of all frames

@@ -7,7 +7,8 @@ import torch
 
 from bvllm.primitives.pooling import pooling_weights
 from bvllm.primitives.reduction import Reduction
-from bvllm.stages.by_frame import frame_slices, pooled, stacked
+from bvllm.stages.by_frame import frame_grid, frame_slices, pooled_to, stacked
+from bvllm.stages.frame_grids import Grid, largest_grid
 from bvllm.stages.method import Lands, Slot, TokenMethod
 from bvllm.types import Signals, Tokens
 
@@ -17,8 +18,9 @@ class REDVILLM(TokenMethod):
     """Keep one token for each place, its mean over all frames, and one for each frame, its mean over places.
 
     From count to count: where N places and T frames together are more than the budget, each of the two is
-    pooled further, in proportion, one place at least. Where they are fewer, fewer are left. The adapters that
-    the authors train on top are not here.
+    pooled further, in proportion, one place at least: places to the largest grid near to the frames' own
+    shape, and frames to what that leaves. Where they are fewer, fewer are left. The adapters that the authors
+    train on top are not here.
 
     Source: from the abstract of RED-VILLM (arXiv 2404.11865) and what is generally known of it; no code was
     found.
@@ -37,13 +39,12 @@ class REDVILLM(TokenMethod):
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         places = frame_slices(tokens)
         frames, most = len(places), max(place.stop - place.start for place in places)
-        if frames + most > keep:
-            moments = min(keep - 1, frames, keep * frames // (frames + most))
-            spots = min(most, keep - moments)
-        else:
-            moments, spots = frames, most
+        share = max(1, keep - keep * frames // (frames + most)) if frames + most > keep else most
+        largest = max(places, key=lambda place: place.stop - place.start)
+        grid = largest_grid(Grid(*frame_grid(tokens, largest)), min(most, share))
+        moments = min(frames, keep - grid.cells)
         index = torch.arange(len(tokens), device=tokens.features.device)
-        over_time = torch.cat([pooled(tokens, place, spots) for place in places], dim=1) / frames
+        over_time = torch.cat([pooled_to(tokens, place, grid) for place in places], dim=1) / frames
         parts = [(over_time, index)]
         if moments:
             sizes = torch.tensor([place.stop - place.start for place in places], device=index.device)

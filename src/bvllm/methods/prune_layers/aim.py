@@ -30,6 +30,12 @@ class AIMInner(InnerMethod):
 
     Source: AIM (arXiv 2412.03248); the released code, read there in a co-author's copy. The paper was not at
     hand; l1 and l2 after a summary of it.
+
+    Example:
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> AIMInner().decide(view, 1).anchor.tolist()
+        [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.03248"

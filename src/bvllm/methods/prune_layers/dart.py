@@ -30,6 +30,12 @@ class DART(InnerMethod):
 
     Source: DART (arXiv 2502.11494); settings of the released evaluation scripts. The rule was read in ports
     by others: neither the paper's text nor the authors' module was at hand.
+
+    Example:
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> DART(pivots=1).decide(view, 2).anchor.tolist()  # the pivot, and what is least like it
+        [1, 2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2502.11494"

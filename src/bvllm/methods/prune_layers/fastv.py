@@ -18,6 +18,13 @@ class FastV(InnerMethod):
     Reviews of the paper speak of the attention from all places; the released code asks the last alone.
 
     Source: FastV (arXiv 2403.06764); K = 2 and R = 50 %, the released code's defaults, read there.
+
+    Example:
+        >>> import torch
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> FastV().decide(view, 1).anchor.tolist()
+        [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.06764"

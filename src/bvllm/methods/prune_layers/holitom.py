@@ -22,6 +22,12 @@ class HoliTomInner(InnerMethod):
     Its outer part, before the language model, is a method of another slot.
 
     Source: HoliTom (arXiv 2505.21334); the released code with its scripts' settings, read there.
+
+    Example:
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> HoliTomInner().decide(view, 2).combine(states[1:4], torch.ones(3)).tolist()
+        [[0.5, 0.5], [3.0, 0.0]]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.21334"

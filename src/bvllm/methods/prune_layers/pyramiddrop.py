@@ -17,6 +17,13 @@ class PyramidDrop(InnerMethod):
     is counted anew.
 
     Source: PyramidDrop (arXiv 2410.17247); layers and shares of the released code, read there.
+
+    Example:
+        >>> import torch
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> PyramidDrop().decide(view, 1).anchor.tolist()
+        [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2410.17247"

@@ -31,6 +31,12 @@ class SparseVLM(InnerMethod):
     in that code. Ties of density are broken there by random numbers, here by the order of the tokens.
 
     Source: SparseVLM (arXiv 2410.04417); from the released code, read there; the paper was not at hand.
+
+    Example:
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> SparseVLM().decide(view, 1).anchor.tolist()
+        [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2410.04417"

@@ -26,6 +26,15 @@ class TransPrune(InnerMethod):
         watch: the first of the layers whose changes count.
 
     Source: TransPrune (arXiv 2507.20630); the released code, read there.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import torch
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> changed = replace(view, transitions=torch.tensor([1.0, 0.0, 0.0]))
+        >>> [TransPrune().decide(one, 1).anchor.tolist() for one in (view, changed)]
+        [[2], [0]]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2507.20630"

@@ -30,6 +30,12 @@ class VisionDropInner(InnerMethod):
         convex: make a contextual token the mean of its centre and of the mean of what joined it.
 
     Source: VisionDrop (arXiv 2506.22283); the released code, read there.
+
+    Example:
+        >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+        >>> view = LayerView.of_states(states, torch.arange(1, 4))
+        >>> VisionDropInner().decide(view, 1).anchor.tolist()
+        [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.22283"

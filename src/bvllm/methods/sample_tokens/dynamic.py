@@ -17,7 +17,9 @@ from bvllm.types import SignalName, Signals, Tokens
 class DynamicPool(TokenMethod):
     """Pool every frame to a grid of its own, so that the clip comes close to the budget and never above it.
 
-    Where frames outnumber tokens they are thinned evenly first. Blind to content and question.
+    Where frames outnumber tokens they are thinned evenly first. Blind to content and question. It shares the
+    clip's tokens out by itself: grids of whole rows and columns come near to the sum for all frames, and far
+    less near to a count of each.
 
     Source: Dynamic-VLM (arXiv 2412.09530), from the note; grids that differ from frame to frame are ours.
 
@@ -31,6 +33,7 @@ class DynamicPool(TokenMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.09530"
     needs: ClassVar[frozenset[SignalName]] = frozenset({"grid"})
     lands: ClassVar[Lands] = "below"
+    across: ClassVar[bool] = True
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         native = Grid(*(signals.grid or (1, len(tokens))))

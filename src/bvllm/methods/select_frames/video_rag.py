@@ -20,6 +20,9 @@ class VideoRAGFrames(FrameMethod):
     many pass is the video's own matter, and fewer than the budget may be left. Where none passes, nothing
     stands out, and the most relevant ones stay.
 
+    Shares are of something positive, as CLIP's cosines are. Where some are below 0, as SigLIP's may be, all
+    are counted from the lowest; with a sum below 0 any frame above 0 would pass.
+
     The authors run an object detector on these frames and give its words to the language model; that, and
     the retrieval of speech and of written text, is not here.
 
@@ -49,6 +52,7 @@ class VideoRAGFrames(FrameMethod):
     def assign(self, clip: Clip, keep: int, signals: Signals) -> Assignment:
         assert signals.relevance is not None  # the pipeline checks what a method needs
         relevance = signals.relevance.double()
+        relevance = relevance - relevance.min().clamp(max=0)
         score = relevance * (self.scale * len(clip) / 16) / relevance.sum().clamp_min(LEAST)
         best = score.argsort(descending=True, stable=True)[:keep]
         passing = best[score[best] > self.threshold]

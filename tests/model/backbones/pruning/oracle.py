@@ -29,17 +29,19 @@ def masked(model, visual: Tensor, real: Tensor, dropped: Sequence[Dropped], *, r
                 state["alive"] = torch.cat([real, real.new_ones(rows, more)], dim=1)
                 state["rank"] = torch.arange(length).double().repeat(rows, 1)
                 state["left"] = [row.nonzero()[:, 0] for row in visual]
+            alive, rank = state["alive"], state["rank"]
             for cut in (d for d in dropped if d.layer == number):
                 places = state["left"][cut.row]
                 anchors = places[cut.plan.anchor]
                 made = cut.plan.combine(states[cut.row, places], torch.ones(len(places)))
-                state["alive"][cut.row, places] = False
-                state["alive"][cut.row, anchors] = True
+                alive[cut.row, places] = False
+                alive[cut.row, anchors] = True
                 states[cut.row, anchors] = made
-                behind = anchors.cummax(dim=0).values if len(anchors) else anchors
-                state["rank"][cut.row, anchors] = behind.double() + torch.arange(len(anchors)) / 1e4
+                # Where a token stands now, which an earlier cut may have moved behind text between frames.
+                behind = rank[cut.row, anchors]
+                behind = behind.cummax(dim=0).values if len(anchors) else behind
+                rank[cut.row, anchors] = behind + torch.arange(len(anchors)) / 1e4
                 state["left"][cut.row] = anchors
-            alive, rank = state["alive"], state["rank"]
             seen = (rank[:, None, :] <= rank[:, :, None]) & alive[:, None]
             seen |= torch.eye(length, dtype=torch.bool)
             kwargs = {**kwargs, "attention_mask": seen[:, None]}

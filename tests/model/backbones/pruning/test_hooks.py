@@ -59,6 +59,19 @@ def test_nothing_is_left_behind(asked, method):
     assert torch.equal(asked.model(**asked.given).logits, plain)
 
 
+def test_an_error_while_hooks_are_attached_leaves_none(asked, monkeypatch):
+    """The layers in front of the one that cannot be watched have theirs already."""
+    before = everything(asked.model)
+
+    def fail(*_args, **_kwargs):
+        raise ZeroDivisionError("no hook here")
+
+    monkeypatch.setattr(asked.decoder.layers[4], "register_forward_pre_hook", fail)
+    with pytest.raises(ZeroDivisionError), prune_inside(asked.model, TransPrune(), asked.visual, BUDGET):
+        pass
+    assert everything(asked.model) == before
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("where", ["in a layer", "in the method", "by the caller"])
 def test_an_exception_leaves_no_hooks(asked, where, monkeypatch):

@@ -1,12 +1,18 @@
 """Tokens that are gone, and the same tokens masked: the same logits, for every method, while it goes on."""
 
+from dataclasses import dataclass, field
+from typing import ClassVar
+
 import pytest
 import torch
 
 from bvllm.methods import METHODS
 from bvllm.model.backbones.families import FAMILIES
 from bvllm.model.backbones.pruning.applier import prune_inside
-from bvllm.model.backbones.pruning.decoders import decoder_of
+from bvllm.model.backbones.pruning.decoders import DECODERS, decoder_of
+from bvllm.primitives.assignment import Assignment
+from bvllm.stages.prune_layers import InnerMethod, LayerView
+from bvllm.stages.schedule import Cut
 from tests.model.backbones.pruning.oracle import masked
 from tests.model.backbones.pruning.prompts import LAYERS, prompts, row, wrapped
 from tests.model.backbones.tiny_families import MAKERS
@@ -52,7 +58,7 @@ def test_gone_is_masked(kind, name):
 
 
 def renumbers(kind: str, method) -> bool:
-    return method.renumbers and kind == "llava_onevision"
+    return method.renumbers and not DECODERS[wrapped(kind).model.get_decoder().config.model_type].rotary_3d
 
 
 def longer(asked, sequences):
@@ -118,3 +124,64 @@ def test_padding_never_leaks(kind, name, attention):
             torch.testing.assert_close(logits[k], one_logits[0], atol=5e-5, rtol=1e-4)
     finally:
         together.model.set_attn_implementation({"text_config": "sdpa"})
+
+
+# Families that write text between frames, such as the time of each: a frame may lose all its tokens, and
+# what stands in front of it is then no word of the question.
+TEXT_BETWEEN = ("qwen3_vl", "internvl", "smolvlm", "video_llama_3")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", INNER)
+@pytest.mark.parametrize("kind", TEXT_BETWEEN)
+def test_small_budgets_over_several_frames_are_answered(kind, name):
+    """Down to a token or two of five frames: what is gone is masked, whatever stood between the frames."""
+    made, method, dropped = wrapped(kind), INNER[name](), 0
+    for most in (2, 5, 8):
+        one = row(kind, budget=most, prune_layers=name)
+        assert isinstance(made.generate(*one, max_new_tokens=2), str)
+        asked = prompts(kind, one)
+        with prune_inside(asked.model, method, asked.visual, most) as pruning:
+            found = asked.model(**asked.given, past_key_values=pruning.cache).logits[:, -1]
+        assert all(sum(counts) <= most * LAYERS for counts in pruning.tokens_per_layer)
+        dropped += len(pruning.dropped)
+        with masked(
+            asked.model, asked.visual, asked.real, pruning.dropped, renumbers=renumbers(kind, method)
+        ):
+            expected = asked.model(**asked.given, use_cache=False).logits[:, -1]
+        torch.testing.assert_close(found, expected, atol=5e-5, rtol=1e-4)
+    assert dropped
+
+
+@dataclass(frozen=True)
+class LastFramesFirst(InnerMethod):
+    """The tokens of the last frames go first, and what the question was at each cut is noted."""
+
+    paper: ClassVar[str] = "ours"
+    cuts: tuple[Cut, ...] = ((8, 0.75), (16, 0.5), (24, 0.25))
+    views: list[LayerView] = field(default_factory=list)
+
+    def decide(self, view, keep):
+        self.views.append(view)
+        return Assignment.keep(torch.arange(keep), len(view.visual))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", TEXT_BETWEEN)
+def test_the_question_is_the_same_words_at_every_layer(kind):
+    """Also where the last frame lost its tokens, and the time in front of it is the last text but one."""
+    rows = [row(kind), row(kind, 5, "a red sign where does it move")]
+    asked, method = prompts(kind, *rows), LastFramesFirst()
+    budgets = [int(count * method.shape(LAYERS).mean) + 1 for count in asked.visual.sum(dim=1).tolist()]
+    with prune_inside(asked.model, method, asked.visual, budgets, attention_mask=asked.real) as pruning:
+        asked.model(**asked.given, past_key_values=pruning.cache)
+    words = [asked.visual.shape[1] - 1 - int(places.nonzero()[-1]) for places in asked.visual]
+    assert 1 < min(words) < max(words)
+    assert {len(view.question_inputs) for view in method.views} == set(words)
+    between = set()
+    for view in method.views:
+        count = len(view.question_inputs)
+        assert view.question.tolist() == list(range(len(view.states) - count, len(view.states)))
+        between.add(len(view.states) - count - int(view.visual[-1]) - 1)
+    assert min(between) == 0
+    assert max(between) > 0, "text of frames that are gone stands behind the last token left"

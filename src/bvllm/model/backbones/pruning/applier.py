@@ -88,8 +88,9 @@ def prune_inside(
             "padding_side to 'left'"
         )
     pruning = InnerPruning(decoder, method, visual & real, real, schedules, tail)
-    handles = pruning.attach()
+    handles: list[RemovableHandle] = []
     try:
+        pruning.attach(handles)
         yield pruning
     finally:
         pruning.closed = True
@@ -142,16 +143,18 @@ class InnerPruning:
         """For each prompt, how many visual tokens every layer sees."""
         return [schedule.counts for schedule in self._schedules]
 
-    def attach(self) -> list[RemovableHandle]:
-        """Put hooks in front of the layers, and around the parts of those that are watched."""
-        handles: list[RemovableHandle] = []
+    def attach(self, handles: list[RemovableHandle]) -> None:
+        """Put hooks in front of the layers, and around the parts of those that are watched.
+
+        Args:
+            handles: each is added as soon as it is there, so that an error leaves none behind.
+        """
         layer: Any
         for number, layer in enumerate(self._decoder.layers):
             handles.append(layer.register_forward_pre_hook(self._in_front_of(number), with_kwargs=True))
             if number in self._watched:
                 for part in (layer.self_attn, layer.mlp):
                     handles.append(part.register_forward_hook(self._around(number), with_kwargs=True))
-        return handles
 
     def _in_front_of(self, number: int) -> Any:
         def hook(module: Any, args: tuple[Any, ...], kwargs: Any = None) -> Any:
@@ -235,15 +238,15 @@ class InnerPruning:
         self._schedules = [schedule for schedule in self._schedules for _ in range(times)]
         check_padding(named.get("attention_mask"), self._real)
         self._stream = Stream.begin(self._visual, self._real, *named["position_embeddings"])
+        length = states.shape[1]
         self._inputs = [
-            (states[row, places], states[row, self._behind(places, states.shape[1])])
+            (states[row, places], states[row, length - self._words_behind(places, length) :].clone())
             for row, places in enumerate(self._stream.visual)
         ]
 
-    def _behind(self, visual: Tensor, length: int) -> Tensor:
-        """Columns of the text behind the last visual token and what is of no frame."""
-        first = int(visual[-1]) + 1 + self._tail if len(visual) else length
-        return torch.arange(first, length, device=visual.device)
+    def _words_behind(self, visual: Tensor, length: int) -> int:
+        """How many columns of text stand behind the last visual token and what is of no frame."""
+        return max(0, length - int(visual[-1]) - 1 - self._tail) if len(visual) else 0
 
     def _plan(self, number: int, row: int, states: Tensor, stream: Stream) -> Plan | None:
         keep, there = self._schedules[row].counts[number], len(stream.visual[row])
@@ -260,10 +263,13 @@ class InnerPruning:
         cos, sin = stream.cos[row, start:], stream.sin[row, start:]
         own = states[row, start:]
         seen, asked = self._inputs[row]
+        # The question is what it was when the prompt came in, its last places: padding stands in front, and
+        # text never goes. Behind the last token that is left there may be times of frames that lost theirs.
+        places = torch.arange(len(own), device=states.device)
         return LayerView(
             states=own,
             visual=visual - start,
-            question=self._behind(visual, states.shape[1]) - start,
+            question=places[len(own) - len(asked) :],
             before=LayerProjections(layers[number - 1], kind, self._entered[row, start:], cos, sin),
             own=LayerProjections(layers[number], kind, own, cos, sin),
             visual_inputs=seen,

@@ -6,6 +6,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from bvllm.types import MethodRefused
+
 
 @dataclass(frozen=True)
 class DecoderKind:
@@ -64,13 +66,13 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
     """The language model of a video model, if tokens can be dropped inside it.
 
     Raises:
-        ValueError: its family has no record, a layer sees a window only, or its attention takes no masks.
+        MethodRefused: its family has no record, a layer sees a window only, or its attention takes no masks.
     """
     module = model.get_decoder()
     config = module.config
     kind = DECODERS.get(str(config.model_type))
     if kind is None:
-        raise ValueError(
+        raise MethodRefused(
             f"language model must be one of {', '.join(DECODERS)} for tokens to be dropped inside it, got "
             f"{config.model_type!r}: reduce them before it, with merge_tokens"
         )
@@ -78,13 +80,13 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
     if config.model_type == "mistral" and config.sliding_window is not None:
         windows = ["sliding_attention"]
     if windows:
-        raise ValueError(
+        raise MethodRefused(
             "language model must see the whole prompt in every layer for tokens to be dropped inside it, "
             f"got {windows[0]}: what a window shows changes with what is dropped; reduce with merge_tokens"
         )
     decoder = Decoder(module, kind, _first(model))
     if decoder.attention not in ATTENTION:
-        raise ValueError(
+        raise MethodRefused(
             f"attn_implementation must be one of {', '.join(ATTENTION)} for tokens to be dropped inside the "
             f"language model, got {decoder.attention!r}: load it with attn_implementation='sdpa'"
         )
