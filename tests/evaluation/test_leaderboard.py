@@ -15,15 +15,17 @@ from bvllm.evaluation.leaderboard.entries import (
     BASELINES,
     all_entries,
     entries_named,
+    own_entries,
     usual_entries,
     with_baselines,
 )
-from bvllm.evaluation.leaderboard.make import Leaderboard, model_for_all
+from bvllm.evaluation.leaderboard.make import Leaderboard, entries_of, model_for_all
 from bvllm.evaluation.leaderboard.measure import first_call, peak_memory
 from bvllm.evaluation.leaderboard.rows import ROWS, AnswerRow, RowFile, RunSettings
 from bvllm.evaluation.leaderboard.run import ask_all, chosen_items
 from bvllm.evaluation.leaderboard.table import standings, table
 from bvllm.evaluation.tasks import Item
+from bvllm.inference.loading import load_model
 from bvllm.methods import METHODS
 from bvllm.model.fingerprint import weights_digest
 from bvllm.stages.allocate import POLICIES
@@ -50,20 +52,25 @@ def test_every_method_without_weights_has_a_row():
 
 
 def test_a_frame_method_spends_the_budget_on_whole_frames():
-    [frames] = entries_named("select_frames uniform")
-    [tokens] = entries_named("merge_tokens uniform")
+    [frames] = entries_named("select_frames uniform", all_entries())
+    [tokens] = entries_named("merge_tokens uniform", all_entries())
     assert [frames.budget(t, 16).frames for t in (8, 16, 80)] == [1, 1, 5]
     assert tokens.budget(16, 16).frames == 32
 
 
 def test_baselines_stand_in_every_table():
     """Uniform frames, random tokens, pooling: once each, behind what was named."""
-    named = [one.name for one in with_baselines(entries_named("balanced, merge_tokens random"))]
+    named = [
+        one.name
+        for one in with_baselines(
+            entries_named("balanced, merge_tokens random", all_entries()), all_entries()
+        )
+    ]
     assert named == ["balanced", "merge_tokens random", "select_frames uniform", "merge_tokens grid_pool"]
-    every = [one.name for one in usual_entries()]
+    every = [one.name for one in usual_entries(all_entries())]
     assert set(BASELINES) <= set(every)
-    assert [one.name for one in with_baselines(usual_entries())] == every
-    [pool] = entries_named("merge_tokens grid_pool")
+    assert [one.name for one in with_baselines(usual_entries(all_entries()), all_entries())] == every
+    [pool] = entries_named("merge_tokens grid_pool", all_entries())
     assert pool.methods.select_frames == "uniform"
 
 
@@ -73,7 +80,7 @@ def test_rows_of_samplers_spend_their_budget(frames, tokens):
     patches = torch.randn(frames, 64, 8, generator=torch.Generator().manual_seed(0))
     selection = FrameSelection.of(torch.arange(frames), torch.arange(float(frames)))
     for name in ("uniform", "random", "tome", "divprune", "dynamic", "grid_pool"):
-        [entry] = entries_named(f"sample_tokens {name}")
+        [entry] = entries_named(f"sample_tokens {name}", all_entries())
         method, policy = METHODS["sample_tokens"][name](), POLICIES[str(entry.methods.tokens_policy)]()
         pipeline = Pipeline(sample_tokens=PerClip(method), policy=policy)
         sampled = pipeline.reduce_to_budget(
@@ -89,9 +96,9 @@ def test_rows_of_samplers_spend_their_budget(frames, tokens):
 
 def test_names_of_entries_are_checked():
     with pytest.raises(ValueError, match=r"methods must be among .*, got 'tme': did you mean 'tome'\?"):
-        entries_named("tme")
+        entries_named("tme", all_entries())
     with pytest.raises(ValueError, match="methods must name at least one, got ' , ': write all"):
-        entries_named(" , ")
+        entries_named(" , ", all_entries())
     with pytest.raises(ValueError, match="--budgets must be whole numbers above 0, got '16,x': write 16,32"):
         budget_counts("16,x")
 
@@ -239,7 +246,9 @@ def test_a_run_asks_once_and_goes_on(video, tmp_path, monkeypatch):
     items = [
         Item(f"{k}", video, 40.0, f"which colour is sign {k}", ("red", "blue"), 0, "t") for k in range(2)
     ]
-    entries = entries_named("balanced,blind,select_frames uniform,merge_tokens random,merge_tokens tome")
+    entries = entries_named(
+        "balanced,blind,select_frames uniform,merge_tokens random,merge_tokens tome", all_entries()
+    )
     rows = RowFile(tmp_path, SETTINGS)
     monkeypatch.setattr(run, "PROFILED", 1)
     ask_all(items, entries, model, SETTINGS, rows)
@@ -256,6 +265,23 @@ def test_a_run_asks_once_and_goes_on(video, tmp_path, monkeypatch):
     assert [len(one.cells) for one in found] == [2, 2, 2, 2, 0]
 
 
+def test_a_b_vllm_stands_in_a_table_of_its_own(video, tmp_path):
+    """What its frames' tokens are stays its own; frames and merging are exchanged, and budgets kept."""
+    loaded = load_model("nano")
+    items = [Item("0", video, 40.0, "which colour is the star?", ("red", "blue"), 0, "t")]
+    words = "b-vllm,blind,select_frames random,merge_tokens tome,merge_tokens catp,select_frames relevant"
+    entries = entries_of(loaded, words, seed=0)
+    assert [one.name for one in entries][-3:] == list(BASELINES)
+    assert not any(one.slot == "sample_tokens" for one in own_entries())
+    rows = RowFile(tmp_path, SETTINGS)
+    ask_all(items, entries, loaded, SETTINGS, rows)
+    refused = {row.entry for row in rows.rows if row.refused}
+    assert {"merge_tokens catp", "select_frames relevant"} <= refused
+    answered = [row for row in rows.rows if not row.refused]
+    assert {"b-vllm", "blind", "select_frames random", "merge_tokens tome"} <= {r.entry for r in answered}
+    assert all(0 < row.tokens <= row.budget for row in answered)
+
+
 def test_an_error_is_not_taken_for_a_method_that_does_not_run(video, tmp_path, monkeypatch):
     """Any ValueError was once written down as the method's refusal, and the method left out for ever."""
     pytest.importorskip("torchvision")
@@ -264,7 +290,7 @@ def test_an_error_is_not_taken_for_a_method_that_does_not_run(video, tmp_path, m
 
     model = balance(*make("llava_onevision"), pipeline="uniform", frame_size=(24, 24))
     items = [Item("0", video, 40.0, "which colour is it", ("red", "blue"), 0, "t")]
-    entries = entries_named("balanced,sample_tokens pool,merge_tokens random")
+    entries = entries_named("balanced,sample_tokens pool,merge_tokens random", all_entries())
     told = []
     rows = RowFile(tmp_path / "whole", SETTINGS)
     ask_all(items, entries, model, SETTINGS, rows, asked_of=lambda: told.append(len(rows.rows)))
@@ -282,8 +308,9 @@ def test_an_error_is_not_taken_for_a_method_that_does_not_run(video, tmp_path, m
 
 
 def test_a_model_is_tried_before_videos_are_made(tmp_path, capsys):
-    assert main(["leaderboard", "--out", str(tmp_path / "table"), "--model", "nano"]) == 2
-    assert "--model must be a transformers video model, got 'nano'" in capsys.readouterr().err
+    assert main(["leaderboard", "--out", str(tmp_path / "table"), "--model", "dynamic-nano"]) == 2
+    said = "--model must be a B-VLLM or a transformers video model, got 'dynamic-nano'"
+    assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

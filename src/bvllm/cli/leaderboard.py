@@ -24,7 +24,8 @@ CLOCKED = "when"  # frames reach most families without their times
 def leaderboard(
     out: Annotated[Path, typer.Option(help="Folder for answers, table and plot.", file_okay=False)],
     model: Annotated[
-        str, typer.Option(metavar="llava-nano|PATH|HUB_ID", help="A transformers video model.")
+        str,
+        typer.Option(metavar="llava-nano|nano|PATH|HUB_ID", help="A transformers video model, or a B-VLLM."),
     ] = "llava-nano",
     scorer: ScorerOption = None,
     data: Annotated[
@@ -58,18 +59,16 @@ def leaderboard(
     with wrong_use():
         counts = budget_counts(budgets)
     silence_libraries()
-    from bvllm.evaluation.leaderboard.entries import entries_named, with_baselines
-    from bvllm.evaluation.leaderboard.make import Asked, make_leaderboard, model_for_all
+    from bvllm.evaluation.leaderboard.make import Asked, entries_of, make_leaderboard, model_for_all
     from bvllm.inference.loading import ModelError
     from bvllm.video import VideoError
 
-    with wrong_use():
-        entries = with_baselines(entries_named(methods, seed), seed)
     try:
         isolate_decoding()
         with progress_bar() as bar:
             tell = None if bar is None else lambda done, total: bar("questions", done, total)
             loaded = model_for_all(model, scorer)
+            entries = entries_of(loaded, methods, seed)
             made = None if bar is None else lambda done, total: bar("videos", done, total)
             folder = data or world_for(out, seed, made)
             asked = Asked(model, scorer, folder, counts, questions, seed, fps, named_tasks(tasks))

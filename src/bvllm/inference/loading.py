@@ -119,6 +119,11 @@ class LoadedModel(LanguageSide):
         return int(self.model.config.most_frames)
 
     @property
+    def tokens_per_frame(self) -> int:
+        """R, or the patches of a frame where all stay."""
+        return int(self.model.config.tokens_per_frame)
+
+    @property
     def reads_question(self) -> bool:
         """Whether frames are chosen by a selector that reads the question."""
         return self.model.config.select_frames in ("qformer", "resampler")

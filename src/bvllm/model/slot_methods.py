@@ -14,6 +14,7 @@ from bvllm.stages.method import FrameMethod, Slot
 from bvllm.stages.pipeline import Pipeline
 from bvllm.stages.sample_tokens import FrameSampling, PerClip, PooledTokens, TokenStage
 from bvllm.stages.select_frames import LearnedSelection
+from bvllm.types import MethodRefused
 
 
 class Trained(NamedTuple):
@@ -40,7 +41,8 @@ def build_pipeline(config: BVLLMConfig, own: BVLLMConfig, parts: Trained) -> Pip
         parts: of the model.
 
     Raises:
-        ValueError: a slot asks for a trained part that the model does not have.
+        MethodRefused: a slot asks for a trained part that the model does not have, or for what it cannot
+            give.
     """
     return Pipeline(
         select_frames=_selection(config, own, parts),
@@ -124,21 +126,21 @@ def _untrained(slot: Slot, config: BVLLMConfig) -> Any:
         return None
     method = METHODS[slot][name]
     if slot == "select_frames" and "relevance" in method.needs:
-        raise ValueError(
+        raise MethodRefused(
             f"select_frames must be a method that asks no scorer, got {name!r}: this model's own selector "
             "reads the question"
         )
     if slot in ("sample_tokens", "merge_tokens") and "question" in method.needs:
-        raise ValueError(
+        raise MethodRefused(
             f"{slot} must be a method that asks for no words of the question, got {name!r}: this model has "
             "none in the space of its tokens; use another method, or a model of transformers"
         )
     return method(config.gamma) if issubclass(method, SimilarFrameMerging) else method()
 
 
-def _not_trained(slot: Slot, name: str, own: str, *, untrained: bool = True) -> ValueError:
+def _not_trained(slot: Slot, name: str, own: str, *, untrained: bool = True) -> MethodRefused:
     others = ", or an untrained method" if untrained else ""
-    return ValueError(
+    return MethodRefused(
         f"{slot} must be {own!r}, which this model was trained with{others}, got {name!r}: "
         "choose another method, or a model that has it"
     )

@@ -7,6 +7,9 @@ A method fills one slot; what the others hold is the same for all methods of tha
     sample_tokens   keeps of each of 32 even frames an equal share, what does not divide spread evenly
     merge_tokens    reduces the tokens of 32 even frames to the budget
     prune_layers    drops tokens of 32 even frames layer by layer; the budget is the mean over layers
+
+Of a B-VLLM the other slots hold what it was trained with, and no method fills `sample_tokens`: its projector
+reads its token sampler's queries alone.
 """
 
 import difflib
@@ -19,7 +22,7 @@ from bvllm.methods.names import MethodNames
 from bvllm.stages.method import Slot
 from bvllm.types import Budget
 
-ALL, RECIPE, BALANCED = "all", "recipe", "balanced"
+ALL, RECIPE, BALANCED, OWN, BLIND = "all", "recipe", "balanced", "b-vllm", "blind"
 FRAMES = 32  # of a video that a token method sees
 # In every table, whatever else is asked for: uniform frames, random tokens, pooling.
 BASELINES = ("select_frames uniform", "merge_tokens random", "merge_tokens grid_pool")
@@ -30,7 +33,7 @@ class Entry:
     """One row of the table.
 
     Attributes:
-        name: "balanced", or a slot and a method as "merge_tokens tome".
+        name: "balanced", "b-vllm", "blind", or a slot and a method as "merge_tokens tome".
         slot: of the method, or "recipe".
         methods: all slots filled.
         whole: whether the budget is spent on frames with all their tokens.
@@ -52,13 +55,32 @@ def all_entries(seed: int = 0) -> tuple[Entry, ...]:
     """The recipe of this project, what is right without seeing, and every method that needs no training."""
     own = MethodNames(**RECIPES[BALANCED], seed=seed)  # type: ignore[arg-type]  # slots, which are words
     even = MethodNames(**RECIPES["uniform"], seed=seed)  # type: ignore[arg-type]
-    found = [Entry(BALANCED, RECIPE, own), Entry("blind", RECIPE, even, blind=True)]
+    found = [Entry(BALANCED, RECIPE, own), Entry(BLIND, RECIPE, even, blind=True)]
     for slot, methods in METHODS.items():
         for name, method in methods.items():
             if not method.learned:
                 found.append(
                     Entry(f"{slot} {name}", slot, _beside(slot, name, seed), whole=slot == "select_frames")
                 )
+    return tuple(found)
+
+
+def own_entries(seed: int = 0) -> tuple[Entry, ...]:
+    """Of a B-VLLM: its own methods, what is right without seeing, and each slot filled otherwise."""
+    own = MethodNames(seed=seed)
+    found = [Entry(OWN, RECIPE, own), Entry(BLIND, RECIPE, own, blind=True)]
+    for slot, methods in METHODS.items():
+        if slot != "sample_tokens":
+            found += [
+                Entry(
+                    f"{slot} {name}",
+                    slot,
+                    MethodNames(**{slot: name}, seed=seed),  # type: ignore[arg-type]  # slots, which are words
+                    whole=slot == "select_frames",
+                )
+                for name, method in methods.items()
+                if not method.learned
+            ]
     return tuple(found)
 
 
@@ -76,40 +98,42 @@ def _beside(slot: Slot, name: str, seed: int) -> MethodNames:
     return MethodNames(**filled, seed=seed)  # type: ignore[arg-type]  # slots, which are words
 
 
-def usual_entries(seed: int = 0) -> tuple[Entry, ...]:
+def usual_entries(found: Sequence[Entry]) -> tuple[Entry, ...]:
     """What "all" stands for: a method that fits both token slots once, where it sees the whole clip."""
-    found = all_entries(seed)
     whole = {one.name.partition(" ")[2] for one in found if one.slot == "merge_tokens"}
     return tuple(
         one for one in found if one.slot != "sample_tokens" or one.name.partition(" ")[2] not in whole
     )
 
 
-def with_baselines(entries: Sequence[Entry], seed: int = 0) -> tuple[Entry, ...]:
+def with_baselines(entries: Sequence[Entry], known: Sequence[Entry]) -> tuple[Entry, ...]:
     """The entries, and what every method must beat behind them where they do not name it.
 
     Example:
-        >>> [one.name for one in with_baselines(entries_named("merge_tokens random"))]
+        >>> known = all_entries()
+        >>> [one.name for one in with_baselines(entries_named("merge_tokens random", known), known)]
         ['merge_tokens random', 'select_frames uniform', 'merge_tokens grid_pool']
     """
     named = {one.name for one in entries}
-    return (*entries, *(one for one in all_entries(seed) if one.name in BASELINES and one.name not in named))
+    return (*entries, *(one for one in known if one.name in BASELINES and one.name not in named))
 
 
-def entries_named(words: str, seed: int = 0) -> tuple[Entry, ...]:
+def entries_named(words: str, known: Sequence[Entry]) -> tuple[Entry, ...]:
     """The entries of a list: "all", or names apart by commas, with their slot or without.
+
+    Args:
+        known: `all_entries`, or `own_entries` of a B-VLLM.
 
     Raises:
         ValueError: nothing has a name; the nearest is suggested.
 
     Example:
-        >>> [one.name for one in entries_named("balanced, tome")]
+        >>> [one.name for one in entries_named("balanced, tome", all_entries())]
         ['balanced', 'sample_tokens tome', 'merge_tokens tome']
     """
-    known = all_entries(seed)
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     if wanted == [ALL]:
-        return usual_entries(seed)
+        return usual_entries(known)
     found: dict[str, Entry] = {}
     for word in wanted:
         matching = [one for one in known if word in (one.name, one.name.partition(" ")[2])]

@@ -9,14 +9,20 @@ from pathlib import Path
 from bvllm import __version__
 from bvllm.common.files import replace_file
 from bvllm.evaluation.evaluate import no_nan
-from bvllm.evaluation.leaderboard.entries import Entry
+from bvllm.evaluation.leaderboard.entries import (
+    Entry,
+    all_entries,
+    entries_named,
+    own_entries,
+    with_baselines,
+)
 from bvllm.evaluation.leaderboard.plot import needs_matplotlib, plot
 from bvllm.evaluation.leaderboard.rows import CELLS, RowFile, RunSettings
-from bvllm.evaluation.leaderboard.run import Progress, ask_all, chosen_items, digest_of
+from bvllm.evaluation.leaderboard.run import Comparable, Progress, ask_all, chosen_items, digest_of
 from bvllm.evaluation.leaderboard.table import Standing, remarks, standings, table
 from bvllm.evaluation.tasks import task_of
-from bvllm.inference.balanced import BalancedModel
-from bvllm.inference.loading import load_model
+from bvllm.inference.dynamic import LoadedDynamic
+from bvllm.inference.loading import LoadedModel, load_model
 from bvllm.model.fingerprint import weights_digest
 
 TABLE, PLOT = "leaderboard.md", "leaderboard.png"
@@ -77,7 +83,7 @@ class Leaderboard:
         return {"settings": asdict(self.settings), "methods": [no_nan(asdict(one)) for one in self.found]}
 
 
-def model_for_all(name: str, scorer: str | None) -> BalancedModel:
+def model_for_all(name: str, scorer: str | None) -> Comparable:
     """Load a model whose methods can be exchanged, before anything is made that takes time.
 
     Raises:
@@ -87,19 +93,25 @@ def model_for_all(name: str, scorer: str | None) -> BalancedModel:
     """
     needs_matplotlib()
     loaded = load_model(name, scorer=scorer)
-    if not isinstance(loaded, BalancedModel):
+    if not isinstance(loaded, Comparable) or isinstance(loaded, LoadedDynamic):
         raise ValueError(
-            f"--model must be a transformers video model, got {name!r}: B-VLLM's own projector reads its "
-            "Q-Former's tokens alone, see docs/methods.md"
+            f"--model must be a B-VLLM or a transformers video model, got {name!r}: the methods of a "
+            "Dynamic-VLM cannot be exchanged"
         )
     return loaded
+
+
+def entries_of(loaded: Comparable, words: str, seed: int) -> tuple[Entry, ...]:
+    """The rows that a list of methods asks for on a model, baselines behind them; see `entries_named`."""
+    known = own_entries(seed) if isinstance(loaded, LoadedModel) else all_entries(seed)
+    return with_baselines(entries_named(words, known), known)
 
 
 def make_leaderboard(
     out: Path,
     asked: Asked,
     entries: Sequence[Entry],
-    loaded: BalancedModel,
+    loaded: Comparable,
     *,
     progress: Progress | None = None,
 ) -> Leaderboard:
@@ -142,7 +154,7 @@ def make_leaderboard(
     return found
 
 
-def _weights_of(loaded: BalancedModel) -> str:
+def _weights_of(loaded: Comparable) -> str:
     """What tells the weights of models apart, and of their scorers, that have one name."""
     said = f"{weights_digest(loaded.model)} {loaded.fingerprint}"
     return hashlib.sha256(said.encode()).hexdigest()[:16]

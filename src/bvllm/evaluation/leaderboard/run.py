@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from bvllm.common.reply import ANSWER_TOKENS
 from bvllm.common.text import Question
 from bvllm.common.threads import one_kernel_thread
 from bvllm.evaluation.ablate import no_tokens
@@ -19,12 +20,14 @@ from bvllm.evaluation.tasks import Item
 from bvllm.inference.answer import encoded_patches
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.encode import EncodedVideo, encode_video
+from bvllm.inference.loading import LoadedModel
 from bvllm.inference.session import Session
 from bvllm.methods.names import reading_of
 from bvllm.stages.pipeline import frames_needed
 from bvllm.types import MethodRefused
 
 PROFILED = 1  # questions whose memory is counted, of each cell: it is slow
+Comparable = LoadedModel | BalancedModel  # models whose slots can be filled otherwise
 Progress = Callable[[int, int], None]
 
 
@@ -59,7 +62,7 @@ def digest_of(items: Sequence[Item]) -> str:
 def ask_all(
     items: Sequence[Item],
     entries: Sequence[Entry],
-    loaded: BalancedModel,
+    loaded: Comparable,
     settings: RunSettings,
     rows: RowFile,
     progress: Progress | None = None,
@@ -110,7 +113,7 @@ def _answered(
     budget: int,
     encoded: EncodedVideo,
     session: Session,
-    loaded: BalancedModel,
+    loaded: Comparable,
     rows: RowFile,
     profiled: bool,
 ) -> AnswerRow | None:
@@ -131,7 +134,7 @@ def ask_once(
     budget: int,
     encoded: EncodedVideo,
     session: Session,
-    loaded: BalancedModel,
+    loaded: Comparable,
     *,
     profiled: bool = False,
 ) -> AnswerRow:
@@ -157,12 +160,14 @@ def ask_once(
         if entry.blind:
             visual = no_tokens(visual)
         with first_call(loaded.model.base_model.language_model) as prefill:
-            scores = loaded.option_scores(asked, visual, "")
+            # A B-VLLM was taught to say what an answer rests on before it, as `answer` lets it.
+            said = loaded.generate(asked, visual, ANSWER_TOKENS) if isinstance(loaded, LoadedModel) else ""
+            scores = loaded.option_scores(asked, visual, said)
         peak = None
         if profiled:
             with peak_memory(loaded.device) as found:
                 again = loaded.reduce(patches, chosen, asked, used, entry.methods, *seen)
-                loaded.prefill(asked, again)
+                loaded.generate(asked, again, 1)
             peak = found.bytes / 1e6
     assert prefill.seconds is not None  # options were scored behind a prompt
     best = max(range(len(scores)), key=scores.__getitem__)
