@@ -109,7 +109,7 @@ def test_a_method_for_every_slot(ask):
     wide = "vision tower's width and the sampler's differ in this model"
     status, out, err = ask(*told, "--force")
     assert status == 2, wide
-    assert "width" in err
+    assert "24 wide and patches 16" in err
     status, out, _ = ask("--select-frames", "random", "--seed", "3", "--merge-tokens", "divprune", "--json")
     found = json.loads(out)
     assert status == 0

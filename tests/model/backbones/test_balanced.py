@@ -304,7 +304,7 @@ def test_tokens_are_counted_from_the_configuration(wrapped):
 def test_two_tokens_that_stand_in_one_place_are_both_read(wrapped):
     """A mean over time and one over space have the first patch of the first frame in common."""
     methods = MethodNames(merge_tokens="red_villm", select_frames="none")
-    asked, _, visual = reduced(wrapped, 8 + wrapped.family.tail, methods)
+    asked, _, visual = reduced(wrapped, 10 + wrapped.family.tail, methods)
     [tokens] = visual.tokens
     stand = list(zip(tokens.frame.tolist(), tokens.row.tolist(), tokens.column.tolist()))
     assert len(set(stand)) < len(stand)
