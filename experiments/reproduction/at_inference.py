@@ -59,7 +59,10 @@ class AtInference:
             ValueError: more queries are asked for than were trained.
         """
         own = model.config
-        made = fewer(model, self.frames or own.num_selected_frames, self.tokens or own.tokens_per_frame)
+        if self.frames is None and self.tokens is None:  # a model without a token sampler has no queries
+            made = copy.deepcopy(model)
+        else:
+            made = fewer(model, self.frames or own.num_selected_frames, self.tokens or own.tokens_per_frame)
         for setting, value in (
             ("budget_tokens", self.budget),
             ("tau", self.tau),

@@ -66,6 +66,16 @@ def test_what_needs_no_weights_is_a_setting(model):
     assert model.config.least_strength == 0
 
 
+def test_a_model_without_a_token_sampler_thins_what_it_merged():
+    torch.manual_seed(0)
+    patches = tiny.model(token_sampler="none", tokens_per_frame=16).eval()
+    thinned = AtInference(merge="none").applied(patches)
+    assert (patches.config.merge_tokens, thinned.config.merge_tokens) == ("bipartite", "none")
+    merged, left = (chosen(model)[1].tokens[0] for model in (patches, thinned))
+    assert len(merged) == len(left) == patches.config.budget_tokens
+    assert merged.size.sum() > left.size.sum()
+
+
 def test_tau_and_gamma_act_on_a_soft_choice_alone(model):
     sharp, dull = (AtInference(tau=tau, gamma=1.0).applied(model) for tau in (0.05, 50.0))
     hard = chosen(model)[0].weights
