@@ -6,8 +6,8 @@ from bvllm import Budget, evaluate
 from bvllm.synthetic.make import make_world
 
 world = FOLDER / "world"
-make_world(world, split="test", count=4, seconds=(10, 60), seed=3, workers=1)
+make_world(world, split="test", count=3, seconds=(10, 40), seed=3, workers=1)
 for select in ("learned", "uniform"):
     report = evaluate(world, budget=Budget(tokens=64, frames=4), select=select, circular=False)
     print(f"frames: {select}\n{report.table()}\n")
-print("Four videos say little: see the intervals, and ask for more videos before believing an order.")
+print("Three videos say little: see the intervals, and ask for more videos before believing an order.")

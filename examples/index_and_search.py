@@ -9,7 +9,7 @@ from bvllm.asking.find import find_moments
 from bvllm.asking.query import text_encoder_of
 from bvllm.index import IndexFolder, TowerEncoder, index_video
 
-video, question = video_and_question(seconds=300)
+video, question = video_and_question(seconds=120)
 nano, folder = load_model("nano"), IndexFolder(FOLDER / "index")
 for turn in ("first", "second"):
     started = time.perf_counter()

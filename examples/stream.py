@@ -5,7 +5,7 @@ from video import video_and_question
 
 from bvllm import StreamBuffer, answer, load_model
 
-video, question = video_and_question(seconds=300)
+video, question = video_and_question(seconds=120)
 
 
 def camera():
@@ -20,7 +20,7 @@ memory = StreamBuffer(nano, max_frames=64)  # the past is thinned evenly, the ne
 asked = 0.0
 for picture, seconds in camera():
     memory.add(picture, seconds)
-    if seconds >= asked + 100:
+    if seconds >= asked + 40:
         asked, snapshot = seconds, memory.snapshot()
         found = answer(snapshot, question, nano)
         print(f"after {seconds:.0f} s: {len(snapshot)} frames remembered; {question} {found.text}")

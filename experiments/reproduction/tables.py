@@ -10,6 +10,7 @@ from experiments.reproduction.variants import (
     CLS_MEAN,
     CONTENT,
     FREE,
+    FREE_ROOMY,
     FULL,
     LEARNED,
     LLAMA_VID,
@@ -22,7 +23,10 @@ from experiments.reproduction.variants import (
     QFORMER_MEAN,
     RESAMPLER_CLS,
     RESAMPLER_MEAN,
+    ROOM,
+    ROOMY,
     SECOND_CHOICES,
+    SECOND_CHOICES_ROOMY,
     SELECTION_MERGING,
     SELECTION_ONLY,
     VIDEOLLAMA2,
@@ -250,7 +254,8 @@ BEYOND = Table(
     "extremely long videos, that spatial tokens are underused, and that pooled tokens tell more than [CLS]. "
     "Settings of the trained model: `second_choices` 0.2, our own and nano's default, sends queries that "
     "agree on to the strongest frames that nobody chose; `least_strength` 0.2 chooses every frame to which "
-    'the queries together give a fifth of what the strongest has, more or fewer than L*. Rows "trained so", '
+    "the queries together give a fifth of what the strongest has, more or fewer than L*. Both choose more "
+    'frames, which share theta; at four times the theta every frame keeps its tokens. Rows "trained so", '
     "where there are any, are trainings of their own: `tokens_policy` shares theta among the frames that are "
     "left, up to 32 tokens each, evenly (`adaptive_tokens`) or by how sure the selection was of a frame and "
     'how much it shows ("content"); `frame_feature` `cls_mean` adds the mean of the patches to [CLS], from '
@@ -259,6 +264,9 @@ BEYOND = Table(
         Row("as in the paper", FULL),
         Row("second choices", SECOND_CHOICES),
         Row("L*-free", FREE),
+        Row(f"as in the paper, theta {ROOM}", ROOMY),
+        Row(f"second choices, theta {ROOM}", SECOND_CHOICES_ROOMY),
+        Row(f"L*-free, theta {ROOM}", FREE_ROOMY),
         Row(f"adaptive tokens per frame{TRAINED_SO}", ADAPTIVE),
         Row(f"tokens that follow question and content{TRAINED_SO}", CONTENT),
         Row(f"[CLS] and mean{TRAINED_SO}", CLS_MEAN),
@@ -266,6 +274,10 @@ BEYOND = Table(
     (
         Claim("second choices are better than queries that merge", SECOND_CHOICES, FULL),
         Claim("L*-free selection is better than a fixed L*", FREE, FULL),
+        Claim(
+            f"second choices are better than queries that merge, theta {ROOM}", SECOND_CHOICES_ROOMY, ROOMY
+        ),
+        Claim(f"L*-free selection is better than a fixed L*, theta {ROOM}", FREE_ROOMY, ROOMY),
         Claim("trained so: adaptive tokens are better than a fixed R", ADAPTIVE, FULL),
         Claim("trained so: tokens that follow question and content are better than R each", CONTENT, FULL),
         Claim("trained so: [CLS] and mean are better than [CLS]", CLS_MEAN, FULL),

@@ -120,6 +120,10 @@ LEARNED = Variant.of("learned", frame_feature="qformer")
 # Beyond the paper: what its authors list as limits. The first two are settings of the full model.
 SECOND_CHOICES = FULL.at(second_choices=0.2)  # as nano has it
 FREE = FULL.at(strength=0.2)
+ROOM = 256  # four times theta: what is chosen beside the strongest frames has a place
+ROOMY = FULL.at(budget=ROOM)
+SECOND_CHOICES_ROOMY = FULL.at(second_choices=0.2, budget=ROOM)
+FREE_ROOMY = FULL.at(strength=0.2, budget=ROOM)
 ADAPTIVE = Variant.of("adaptive", adaptive_tokens=True, tokens_per_frame=32)
 CONTENT = Variant.of("content", tokens_policy="content", tokens_per_frame=32)
 CLS_MEAN = Variant.of("cls-mean", frame_feature="cls_mean")

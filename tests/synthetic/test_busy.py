@@ -45,7 +45,13 @@ class Found:
 
 
 def picture(scene, age=0.0):
-    return np.asarray(draw_scene_over(Image.new("RGB", SIZE, GREY), scene, age), dtype=float)
+    return np.asarray(draw_scene_over(Image.new("RGB", SIZE, GREY), scene, age), dtype=np.int16)
+
+
+def apart(pixels, colour):
+    """How far pixels are from a colour: numpy sums three channels faster one by one than along an axis."""
+    red, green, blue = np.moveaxis(np.abs(pixels - np.int16(colour)), -1, 0)
+    return red + green + blue
 
 
 def measure(scene, age=0.0):
@@ -53,13 +59,13 @@ def measure(scene, age=0.0):
     found = []
     for thing in scene.seen(age):
         pixels = picture(Scene((thing,), scene.seconds, pan=scene.pan), age)
-        changed = (np.abs(pixels - GREY).sum(axis=-1) > 30).nonzero()
+        changed = (apart(pixels, GREY) > 30).nonzero()
         top, bottom = changed[0].min(), changed[0].max() + 1
         left, right = changed[1].min(), changed[1].max() + 1
         inside = pixels[top:bottom, left:right].reshape(-1, 3)
-        lit = inside[(np.abs(inside - CARD).sum(axis=1) > 120) & (np.abs(inside - GREY).sum(axis=1) > 60)]
+        lit = inside[(apart(inside, CARD) > 120) & (apart(inside, GREY) > 60)]
         if thing.is_sign:
-            lit = lit if thing.colour == "white" else lit[np.abs(lit - EDGE).sum(axis=1) > 60]
+            lit = lit if thing.colour == "white" else lit[apart(lit, EDGE) > 60]
         lit = lit[lit.sum(axis=1) >= np.median(lit.sum(axis=1))]  # stripes and dots are darker
         near = np.linalg.norm(lit[:, None] - PALETTE[None], axis=-1).argmin(axis=1)
         colour = list(COLOURS)[int(np.bincount(near, minlength=len(COLOURS)).argmax())]
@@ -88,7 +94,7 @@ def outline(pixels):
 
 def shown(pixels):
     """Pixels of a thing: whatever is not the grey behind."""
-    return np.abs(pixels - GREY).sum(axis=-1) > 60
+    return apart(pixels, GREY) > 60
 
 
 def templates():

@@ -32,10 +32,13 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
                 pool.submit(os.getpid)
         yield pool
     except BaseException as error:  # Ctrl-C, too; everything is raised again
+        manager = getattr(pool, "_executor_manager_thread", None)  # a shutdown without waiting forgets it
         pool.shutdown(wait=False, cancel_futures=True)
         _wait_for_the_cancelling(pool)
         for worker in set(multiprocessing.active_children()) - before:
             worker.terminate()
+        if manager is not None:  # Python's exit would write into a pipe that this thread is closing
+            manager.join(CANCELLING_SECONDS)
         if isinstance(error, BrokenProcessPool):
             raise ChildProcessError(
                 "a worker process died, for lack of memory or since a script started workers outside of "
