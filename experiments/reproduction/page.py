@@ -76,8 +76,7 @@ tokens of a frame learned its caption, in place of the pairing; {selection} of s
 instruction; a language model from nothing; and budget merging that joined tokens across the whole clip, where
 it joins them within each frame now, as Sec. 3.4 has it. {questions} questions of each duration were asked
 without room for what an answer rests on: counting comes out near guessing there in every row, and existence
-as "no" nearly always, whatever a model knows. In Figures 3 and 5 every point was a training of its own. These
-tables stand until they are made again on both worlds.
+as "no" nearly always, whatever a model knows. These tables stand until they are made again on both worlds.
 """
 
 
