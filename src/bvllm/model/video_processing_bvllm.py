@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard, cast
+from typing import Any, TypedDict, TypeGuard, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -58,6 +58,16 @@ class BVLLMVideosKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]  #
     """What may be overridden when a saved processor is loaded."""
 
     max_frames: int | None
+
+
+class Reading(TypedDict, total=False):
+    """How sources are read: see `BVLLMVideoProcessor.preprocess`."""
+
+    video_seconds: list[list[float]] | None
+    fps: float | None
+    max_frames: int | None
+    num_frames: int | None
+    limits: Limits | None
 
 
 class BVLLMVideoProcessor(VideoProcessorMixin):
@@ -116,12 +126,8 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
         self,
         videos: VideoSource | list[VideoSource],
         *,
-        video_seconds: list[list[float]] | None = None,
-        fps: float | None = None,
-        max_frames: int | None = None,
-        num_frames: int | None = None,
-        limits: Limits | None = None,
         return_tensors: str | None = None,
+        **reading: Unpack[Reading],
     ) -> BatchFeature:
         """Prepare a batch.
 
@@ -142,34 +148,11 @@ class BVLLMVideoProcessor(VideoProcessorMixin):
             raise ValueError(
                 f"return_tensors must be 'pt', got {return_tensors!r}: outputs are torch tensors"
             )
-        return self.prepare(
-            list(videos) if is_batch(videos) else [cast(VideoSource, videos)],
-            video_seconds=video_seconds,
-            fps=fps,
-            max_frames=max_frames,
-            num_frames=num_frames,
-            limits=limits,
-        )
+        return self.prepare(list(videos) if is_batch(videos) else [cast(VideoSource, videos)], **reading)
 
-    def prepare(
-        self,
-        sources: Sequence[VideoSource],
-        *,
-        video_seconds: list[list[float]] | None = None,
-        fps: float | None = None,
-        max_frames: int | None = None,
-        num_frames: int | None = None,
-        limits: Limits | None = None,
-    ) -> BatchFeature:
+    def prepare(self, sources: Sequence[VideoSource], **reading: Unpack[Reading]) -> BatchFeature:
         """As `preprocess`, of a list of which every entry is one clip: pictures, too."""
-        clips = self.read_all(
-            sources,
-            video_seconds=video_seconds,
-            fps=fps,
-            max_frames=max_frames,
-            num_frames=num_frames,
-            limits=limits,
-        )
+        clips = self.read_all(sources, **reading)
         return TimedFeature(
             {
                 "pixel_values_videos": self.normalise_clips([pixels for pixels, _ in clips]),
