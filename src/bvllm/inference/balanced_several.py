@@ -110,14 +110,7 @@ class SeveralInOne:
             self._one.reduce(p, s, asked, Budget(tokens, budget.frames), methods, signals, tail=tail)
             for p, s, tokens, signals, tail in zip(patches, selections, shares, seen, tails, strict=True)
         ]
-        return VisualTokens(
-            pooler_output=[row for v in made for row in v.pooler_output],
-            lengths=[n for v in made for n in v.lengths],
-            tokens=[t for v in made for t in v.tokens],
-            selections=list(selections),
-            grid=made[0].grid,
-            grids=[v.grid or (1, 1) for v in made],
-        )
+        return VisualTokens.of_clips(made, selections)
 
 
 def share_tokens(

@@ -83,14 +83,7 @@ class SeveralOnOneBudget:
         for found, selection in zip(patches, selections, strict=True):
             own, grids = grids[: len(selection)], grids[len(selection) :]
             made.append(one.compressed(iter(self._rows(found, selection)), selection, own))
-        return VisualTokens(
-            pooler_output=[row for each in made for row in each.pooler_output],
-            lengths=[n for each in made for n in each.lengths],
-            tokens=[tokens for each in made for tokens in each.tokens],
-            selections=list(selections),
-            grid=made[0].grid,
-            grids=[each.grid or (1, 1) for each in made],
-        )
+        return VisualTokens.of_clips(made, selections)
 
     def _rows(self, patches: Tensor, selection: FrameSelection) -> Tensor:
         """(n, N, C) patches of the distinct frames of a clip -> one (N, C) for each row of its selection."""

@@ -1,5 +1,6 @@
 """Hold the visual tokens that the language model is given, and how they came about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -36,6 +37,25 @@ class BVLLMVisualOutput(ModelOutput):
     grid: tuple[int, int] | None = None
     grids: list[tuple[int, int]] | None = None
     pruning: list[InnerPlan] | None = None
+
+    @classmethod
+    def of_clips(
+        cls, clips: Sequence["BVLLMVisualOutput"], selections: Sequence[FrameSelection]
+    ) -> "BVLLMVisualOutput":
+        """Several clips of one prompt, each reduced alone.
+
+        Args:
+            clips: one output of one clip for each.
+            selections: of the same clips.
+        """
+        return cls(
+            pooler_output=[row for clip in clips for row in clip.pooler_output],
+            lengths=[n for clip in clips for n in clip.lengths],
+            tokens=[tokens for clip in clips for tokens in clip.tokens],
+            selections=list(selections),
+            grid=clips[0].grid,
+            grids=[clip.grid or (1, 1) for clip in clips],
+        )
 
     @property
     def spent(self) -> list[int]:
