@@ -1,5 +1,6 @@
 """Tune llava-nano on cached patch features: by the answers alone, through its own projector and packing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,15 +69,17 @@ def tune_llava(
         seed=seed,
         control=control,
     )
-    stream = clip_batches(bank, stage.seconds, stage.busy, stage.batch, loop.seed)
+
+    def gradients() -> Iterator[None]:
+        for batch in clip_batches(bank, stage.seconds, stage.busy, loop.part(stage.batch), loop.seed):
+            loss, right = reply_loss(model, tokenizer, bank, batch)
+            loss.backward()
+            tokens = float(np.mean([len(clip.rows) for clip in batch]))
+            loop.record(answer=loss.item(), right=right.item(), frames=tokens)
+            yield
+
     model.train()
-    for _ in loop:
-        batch = next(stream)
-        loss, right = reply_loss(model, tokenizer, bank, batch)
-        loss.backward()
-        loop.descend()
-        tokens = float(np.mean([len(clip.rows) for clip in batch]))
-        loop.record(answer=loss.item(), right=right.item(), frames=tokens)
+    loop.run(gradients)
     model.eval()
 
 
