@@ -83,7 +83,7 @@ def alone(rows_file, home):
     return losses(home, rows_file, 1)
 
 
-# Plain zero2 and zero3 are in the run that goes on below; `make evidence` runs them whole.
+# Plain zero3 is in the run that goes on below; `make evidence` runs plain zero2 and zero3 whole.
 @pytest.mark.parametrize("words", [
     ["run.shard=none"],
     ["run.shard=zero2", "run.checkpointing=true"],  # what paper_7b does
@@ -107,10 +107,14 @@ def assert_weights_are_those_of(home, out):
     assert (out / "model/model.safetensors").is_file()
 
 
-def test_a_run_goes_on_with_another_number_of_processes(alone, home, rows_file, tmp_path):
-    """The first is a whole run; the next two take up what the one before left."""
+@pytest.mark.parametrize("runs", [
+    [(2, "zero3"), (1, "none")],
+    pytest.param([(2, "zero3"), (1, "none"), (2, "zero2")], marks=pytest.mark.evidence),
+], ids=len)  # fmt: skip
+def test_a_run_goes_on_with_another_number_of_processes(runs, alone, home, rows_file, tmp_path):
+    """The first is a whole run; those after it take up what the one before left."""
     out = tmp_path / "run"
-    for world, shard in ((2, "zero3"), (1, "none"), (2, "zero2")):
+    for world, shard in runs:
         found = losses(out, rows_file, world, f"run.shard={shard}")
         assert found == pytest.approx(alone, rel=1e-5)
         assert_weights_are_those_of(home, out)
