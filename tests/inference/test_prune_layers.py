@@ -146,6 +146,6 @@ def test_the_pages_code_runs(video, capsys, monkeypatch):
     assert said[1].startswith("480 (480, 480")
     assert said[2].startswith("[(46, ")
     _, visual = row("llava_onevision", budget=30, prune_layers="largest")
-    assert visual.pruning[0].tokens_per_layer == (39, 39, 39, 39, 21, 21, 21, 21)
+    assert visual.pruning[0].tokens_per_layer == (40, 40, 40, 40, 20, 20, 20, 20)
     assert METHODS["prune_layers"]["fastv"]().entering(512, 32) == 963, "as the page says"
     assert all(f"| `{name}` |" in text for name in INNER)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.functional import cosine_similarity
 
 from bvllm.methods.merge_tokens.dycoke import DyCoke
 from bvllm.methods.merge_tokens.evs import EVS
@@ -147,12 +148,25 @@ def test_stc_as_released_adds_up_channels_of_different_chunks():
     first, second = steady * torch.tensor([9.0] * 4 + [0.1] * 4), steady * torch.tensor([0.1] * 4 + [9.0] * 4)
     states = [STCPruner(released=r).remember(tokens(first), None) for r in (True, False)]
     assert [len(state.total) for state in states] == [4, 8]
-    both = [
-        kept(STCPruner(released=r), second + 1, 6, Signals(state=s)) for r, s in zip((True, False), states)
-    ]
-    alone = kept(STCPruner(), second + 1, 6)
-    assert kept(STCPruner(released=True), second + 1, 6) == alone, "they part with the second chunk"
-    assert both[0] != both[1]
+    after = STCPruner(released=True).remember(tokens(second), states[0])
+    assert after.total.tolist() == pytest.approx(
+        (first[0, :, 4:].mean(0) + second[0, :, :4].mean(0)).tolist()
+    )
+
+
+def test_stc_weighs_the_mean_of_the_frame_and_of_all_before():
+    """Eq. 8 of its paper, by hand: what is least like both goes first into what is kept."""
+    before, frame = noise(1, N, 8, seed=3), noise(1, N, 8, seed=4)
+    state = STCPruner().remember(tokens(before), None)
+    past = (before[0].mean(0) + frame[0].mean(0)) / 2
+    for alpha in (0.0, 0.5, 1.0):
+        to_past = cosine_similarity(frame[0], past[None])
+        to_frame = cosine_similarity(frame[0], frame[0].mean(0)[None])
+        novel = alpha * (1 - to_past) + (1 - alpha) * (1 - to_frame)
+        found = kept(STCPruner(alpha=alpha), frame, 6, Signals(state=state))
+        assert sorted(found) == sorted(novel.topk(6).indices.tolist())
+    with pytest.raises(ValueError, match=r"alpha must lie in 0..1, got 2: 0.5 weighs both alike"):
+        STCPruner(alpha=2)
 
 
 def test_prunevid_averages_what_stands_still_over_its_scene_alone():

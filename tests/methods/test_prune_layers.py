@@ -97,11 +97,17 @@ def test_noise_in_place_of_what_it_goes_by_changes_the_choice(name, part):
     assert same is (part not in GOES_BY[name])
 
 
-def test_fastv_and_pyramiddrop_ask_the_last_token():
+def test_pyramiddrop_and_fastv_as_released_ask_the_last_token():
     view = a_view()
-    for name, shown in (("fastv", view.before), ("pyramiddrop", view.own)):
+    for method, shown in ((INNER["fastv"](released=True), view.before), (INNER["pyramiddrop"](), view.own)):
         scores = shown.weights().mean(dim=0)[-1, view.visual]
-        assert INNER[name]().decide(view, 9).anchor.tolist() == top(scores, 9)
+        assert method.decide(view, 9).anchor.tolist() == top(scores, 9)
+
+
+def test_fastv_asks_every_token():
+    view = a_view()
+    scores = view.before.weights().mean(dim=0)[:, view.visual].mean(dim=0)
+    assert INNER["fastv"]().decide(view, 9).anchor.tolist() == top(scores, 9)
 
 
 def test_transprune_adds_change_and_the_questions_attention():
@@ -140,12 +146,34 @@ def test_dart_takes_what_is_least_like_its_pivots():
     own, word = norms[view.visual].argmax(), view.question[norms[view.question].argmax()]
     states = view.final_norm(view.states)
     taken = [int(own)]
-    for pivot, share in ((view.visual[own], 3), (word, 2)):
+    for pivot, share in ((view.visual[own], 2), (word, 3)):
         likeness = cosine_similarity(states[pivot][None], states[view.visual])
         likeness[taken] = 9
         taken += likeness.argsort()[:share].tolist()
     found = replace(INNER["dart"](), pivots=1).decide(view, 6)
     assert found.anchor.tolist() == sorted(taken)
+
+
+def test_darts_pivots_take_turns_as_in_a_set_where_released():
+    view = a_view()
+    given, released = (INNER["dart"](released=r).decide(view, 12).anchor.tolist() for r in (False, True))
+    assert len(given) == len(released) == 12
+    assert given != released
+
+
+def test_among_states_that_are_equal_holitom_folds_into_what_is_looked_at_most():
+    view = a_view()
+    scores = view.before.weights().mean(dim=0)[-1, view.visual]
+    keep = 4
+    stay = top(scores, keep)
+    states = view.states.clone()
+    states[view.visual] = states[view.visual[0]].clone()  # all of them
+    plan = INNER["holitom"]().decide(replace(view, states=states), keep)
+    folded = plan.combine(torch.eye(VISUAL), torch.ones(VISUAL))
+    best = stay.index(int(scores.argmax()))
+    assert [(row > 0).sum().item() for row in folded] == [
+        VISUAL - keep + 1 if k == best else 1 for k in range(keep)
+    ]
 
 
 def test_holitom_folds_one_after_the_other():

@@ -5,6 +5,7 @@ our primitives. Noise that some of them add to break ties is left out.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,14 +23,17 @@ from bvllm.methods.merge_tokens.mustdrop import MustDrop
 from bvllm.methods.merge_tokens.prunevid import PruneVid
 from bvllm.methods.merge_tokens.slow_fast import SlowFast
 from bvllm.methods.merge_tokens.stc import STCPruner
+from bvllm.methods.merge_tokens.tome import ToMe
 from bvllm.methods.merge_tokens.ts_llava import TSLLaVA
 from bvllm.methods.merge_tokens.vidcom2 import VidCom2
 from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.merge_tokens.vispruner import VisPruner
 from bvllm.methods.sample_tokens.divprune import DivPrune
 from bvllm.methods.select_frames.dcode import DCoDeFrames
+from bvllm.methods.select_frames.free_video import FreeVideoFrames
+from bvllm.stages.allocate import QuoTAShare
 from bvllm.stages.method import decide
-from bvllm.types import Clip, Signals, Tokens
+from bvllm.types import Clip, FrameSelection, Signals, Tokens
 
 
 def noise(*shape, seed=0):
@@ -495,3 +499,82 @@ def test_slow_fast(frames, count):
     pooled = functional.adaptive_avg_pool3d(grid[None], (count, 2, 2))[0]
     found = left(SlowFast(), x, count * 4)
     torch.testing.assert_close(found, pooled.flatten(1).T, atol=1e-5, rtol=0)
+
+
+def tome(x, keep):
+    """Rounds of the authors' matching: what found no partner comes first in the next round."""
+    rows = [(row, 1.0) for row in x]
+    while len(rows) > keep:
+        even, odd, pairs = rows[::2], rows[1::2], min(len(rows) - keep, len(rows) // 2)
+        alike = [[functional.cosine_similarity(a, b, dim=0).item() for b, _ in odd] for a, _ in even]
+        order = sorted(range(len(even)), key=lambda k: -max(alike[k]))
+        joined = [[other] for other in odd]
+        for k in order[:pairs]:
+            joined[alike[k].index(max(alike[k]))].append(even[k])
+        sizes = [sum(n for _, n in some) for some in joined]
+        means = [(sum(v * n for v, n in some) / size, size) for some, size in zip(joined, sizes, strict=True)]
+        rows = [even[k] for k in order[pairs:]] + means
+    return torch.stack([row for row, _ in rows])
+
+
+@pytest.mark.parametrize("count, keep", [(49, 13), (5, 2), (33, 4), (64, 40), (51, 9)])
+def test_tome(count, keep):
+    x = noise(1, count, 8, seed=count)
+    same(left(ToMe(released=True), x, keep), tome(x[0], keep))
+    if (count, keep) in ((49, 13), (33, 4)):  # two rounds, the first of an odd number
+        with pytest.raises(AssertionError):
+            same(left(ToMe(), x, keep), tome(x[0], keep))
+
+
+def test_aim_compares_keys_where_asked():
+    """As the authors do with pictures: the plan of the keys, carried out on the tokens."""
+    x, keys = noise(1, 36, 8), noise(1, 36, 4, seed=9)
+    by_keys = decide(AIM(by="keys", released=True), tokens_of(x), 9, Signals(keys=keys[0]))
+    of_keys = decide(AIM(released=True), tokens_of(keys), 9, Signals())
+    assert torch.equal(by_keys.combine(x[0]), of_keys.combine(x[0]))
+    with pytest.raises(ValueError, match='by must be "features" where no keys'):
+        decide(AIM(by="keys"), tokens_of(x), 9, Signals())
+
+
+@pytest.mark.parametrize("base", [0.25, 0.05])
+@pytest.mark.parametrize("more", [-5, 0, 7])
+def test_vidcom2_lands_as_vllm_does_where_released(base, more):
+    """Frames are rounded by themselves; then the worst of what is kept goes, or the best of the rest."""
+    x = video(8) + 2
+    wanted = vidcom2(x, base)
+    method = VidCom2(ratio=base, released=True)
+    found = decide(method, tokens_of(x), len(wanted) + more, Signals()).anchor.tolist()
+    assert len(found) == len(wanted) + more
+    assert set(found) >= set(wanted) if more >= 0 else set(found) <= set(wanted)
+
+
+@pytest.mark.parametrize("frames", [66, 67, 71])
+def test_slow_fast_leaves_out_what_does_not_divide(frames):
+    x = noise(frames, 4, 3)
+    fours = x[: frames // 4 * 4].unflatten(0, (-1, 4)).mean(dim=1)
+    same(left(SlowFast(released=True), x, 4 * (frames // 4)), fours.flatten(0, 1))
+
+
+def test_quota_cuts_counts_to_grids():
+    scores = torch.tensor([0.9, 0.5, 0.3, 0.1])
+    chosen = replace(FrameSelection.of(torch.arange(4), torch.arange(4.0)), scores=scores)
+    share = scores.double().square() / scores.double().square().sum()
+    counts = [int(n) for n in share * 60]
+    grids = [max(a * b for a in range(30) for b in (a, a + 1) if a * b <= n) for n in counts]
+    assert grids == [36, 12, 4, 0]
+    assert QuoTAShare(released=True).allocate(chosen, 60, 100).tolist() == grids
+
+
+@pytest.mark.parametrize("frames, keep", [(16, 8), (50, 8), (16, 23)])
+def test_free_video_frames(frames, keep):
+    """Evenly spaced ones from 0 on, cut to whole numbers; of equally relevant frames the last."""
+    relevance = torch.arange(frames) // 2  # pairs that are alike
+    found = decide_frames(FreeVideoFrames(), frames, min(keep, frames), relevance.float())
+    even = np.linspace(0, frames, min(keep, frames) * 5 // 8 + 1).astype(int)[:-1].tolist()
+    rest = [k for k in range(frames - 1, -1, -1) if k not in even][: min(keep, frames) - len(even)]
+    assert found == sorted({*even, *rest})
+
+
+def decide_frames(method, frames, keep, relevance):
+    clip = Clip(torch.zeros(frames, 1), torch.arange(float(frames)))
+    return sorted(method.assign(clip, keep, Signals(relevance=relevance)).anchor.tolist())

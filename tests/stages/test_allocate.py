@@ -56,8 +56,8 @@ def test_quota_leaves_doubtful_frames_out_and_gives_what_one_cannot_hold_to_the_
 
 
 def test_quota_as_released_loses_fractions_and_what_a_frame_cannot_hold():
-    assert QuoTAShare(released=True).allocate(chosen(0.5, 0.5, 0.5), 10, 100).tolist() == [3, 3, 3]
-    assert QuoTAShare(released=True).allocate(chosen(0.9, 0.3, 0.3), 110, 50).tolist() == [50, 10, 10]
+    assert QuoTAShare(released=True).allocate(chosen(0.5, 0.5, 0.5), 10, 100).tolist() == [2, 2, 2]
+    assert QuoTAShare(released=True).allocate(chosen(0.9, 0.3, 0.3), 110, 50).tolist() == [49, 9, 9]
     assert QuoTAShare().allocate(chosen(0.5, 0.5, 0.5), 10, 100).tolist() == [4, 3, 3]
 
 

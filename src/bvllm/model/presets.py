@@ -76,9 +76,10 @@ def paper_7b() -> BVLLMConfig:
     trained on, 256 patches a frame. (The released scripts run it at 336, 576 patches; Sec. 3.4 names both
     numbers, Sec. 7.4 counts 768.) The Q-Formers read what the tower gives behind its last LayerNorm, as they
     were trained to. Tokens carry no clock: the paper has none. gamma 0.75 and theta 512 are ours (see
-    `BVLLMConfig`): Sec. 7.4 has 32 x 32 tokens and calls merging optional, so that 32 full frames are halved
-    here and stay whole there; `budget_tokens` 1024 is that. The sizes are those of the released parts, for a
-    plan without their weights; `bvllm.model.assemble.assemble` reads them from the parts themselves.
+    `BVLLMConfig`): Sec. 7.4 has 32 x 32 tokens and names no limit, and Sec. 3.4 calls merging to one
+    optional; 32 full frames are halved here. `budget_tokens` 1024 keeps them whole. The sizes are those of
+    the released parts, for a plan without their weights; `bvllm.model.assemble.assemble` reads them from the
+    parts themselves.
     """
     q_former = {"vocab_size": 30523, "encoder_hidden_size": 1408}
     text = Qwen2Config(

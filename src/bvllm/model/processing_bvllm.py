@@ -26,7 +26,8 @@ from bvllm.model.video_processing_bvllm import (
 from bvllm.video.chat_parts import Message, with_subtitles
 
 VIDEO_TOKEN = "<|video|>"
-LONGEST_QUESTION = 128  # tokens the Q-Formers read; of longer ones the end: what is asked stands last
+# Tokens the Q-Formers read; of longer ones the end: what is asked stands last. The released code has 256.
+LONGEST_QUESTION = 128
 TURN_END = "<|im_end|>"
 # ChatML, as Qwen2 speaks it. What the assistant says lies between generation marks: only that is learned.
 DEFAULT_CHAT_TEMPLATE = (

@@ -1,6 +1,7 @@
 """Lay down how many tokens each frame may keep, before a token is made."""
 
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Protocol
 
 import torch
@@ -120,10 +121,11 @@ class QuoTAShare:
     shares, and what rounding leaves to the largest remainders, so the sum is exact.
 
     Attributes:
-        released: as the authors' code, version 1: shares are cut to whole numbers and what that leaves is
-            lost; so is what a frame cannot hold, since a stage does not stretch a frame's grid, as that does.
+        released: as the authors' code, version 1: shares are cut to whole numbers, and these to the largest
+            grid of s x s or (s + 1) x s that they hold; what that leaves is lost, and so is what a frame
+            cannot hold, since a stage does not stretch a frame's grid, as that does.
 
-    Source: QuoTA (arXiv 2503.08689), through a review of its released code; the paper's text was not at hand.
+    Source: QuoTA (arXiv 2503.08689), through a copy of its released code; the paper's text was not at hand.
     There p comes from a helper model that is asked about each frame; here it is the selection's score.
 
     Example:
@@ -141,10 +143,22 @@ class QuoTAShare:
         p = selection.scores.detach().double().cpu().nan_to_num(0.0).clamp_min(1e-6)
         share = p.square() / p.square().sum()
         if self.released:
-            counts = (share * tokens + 1e-9).long().clamp(max=patches)
-            counts[share.argmax()] = counts[share.argmax()].clamp_min(1)
-            return counts
+            counts = [_near_square(min(patches, int(n))) for n in share * tokens]
+            best = int(share.argmax())
+            counts[best] = max(1, counts[best])
+            return torch.tensor(counts)
         return torch.tensor(_shared(share, tokens, patches))
+
+
+def _near_square(count: int) -> int:
+    """The most cells of s x s or (s + 1) x s that a count holds.
+
+    Example:
+        >>> [_near_square(n) for n in (0, 3, 6, 26)]
+        [0, 2, 6, 25]
+    """
+    side = isqrt(count)
+    return side * (side + 1) if side * (side + 1) <= count else side * side
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ def stacked(parts: Sequence[tuple[Tensor, Tensor]], inputs: int) -> Reduction:
 def largest_remainders(wanted: Sequence[float], most: Sequence[int], total: int, least: int = 0) -> list[int]:
     """Whole numbers near `wanted` that sum to `total`.
 
-    Each is rounded down first. What is left goes to the largest remainders, the earlier of equals, and what
-    one cannot take goes to the others; what is too much is taken from the smallest remainders.
+    Each is rounded down first, and raised to `least`. What is left goes to those that lack most of what they
+    want, the earlier of equals, and what one cannot take goes to the others; what is too much is taken from
+    those that lack least.
 
     Args:
         wanted: shares, 0 or more.
@@ -125,9 +126,11 @@ def largest_remainders(wanted: Sequence[float], most: Sequence[int], total: int,
         ([1, 3, 1], [2, 3])
         >>> largest_remainders([3.2, 3.9, 0.1], [4, 4, 4], 5, least=1)
         [2, 2, 1]
+        >>> largest_remainders([1.6, 0.8], [4, 4], 3, least=1)
+        [2, 1]
     """
     counts = [min(limit, max(least, int(share))) for share, limit in zip(wanted, most)]
-    order = sorted(range(len(counts)), key=lambda k: wanted[k] - int(wanted[k]), reverse=True)
+    order = sorted(range(len(counts)), key=lambda k: wanted[k] - counts[k], reverse=True)
     while (left := total - sum(counts)) > 0 and (hungry := [k for k in order if counts[k] < most[k]]):
         for k in hungry[:left]:
             counts[k] += 1

@@ -125,6 +125,22 @@ def merge_in_rounds(tokens: Tokens, keep: int, keys: Tensor | None = None) -> As
     return plan
 
 
+def compared_keys(by: str, signals: Signals) -> Tensor | None:
+    """The tower's keys, where tokens are compared by "keys"; None where by themselves.
+
+    Raises:
+        ValueError: no method before has read them.
+    """
+    if by != "keys":
+        return None
+    if signals.keys is None:
+        raise ValueError(
+            'by must be "features" where no keys of the tower were read, got "keys": put a method that '
+            "reads them, visionzip for one, in the slot before"
+        )
+    return signals.keys
+
+
 def wide_means(step: Assignment, x: Tensor, size: Tensor) -> Tensor:
     """`step.mean` in float32 at least, some channels at a time: no copy of all of (K, C) is made wider."""
     wide = torch.promote_types(x.dtype, torch.float32)

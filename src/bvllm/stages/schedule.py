@@ -92,6 +92,8 @@ class Shape:
     def entering(self, budget: int) -> int:
         """The most tokens that may enter: pruned as published, their mean over the layers is `budget`."""
         most = max(budget, floor(budget / self.mean))
+        while self.mean < 1 and self._counts(most + 1, 1.0, budget) is not None:  # whole tokens, rounded down
+            most += 1
         while most > budget and self._counts(most, self._strength(most, budget), budget) is None:
             most -= 1
         return most

@@ -200,7 +200,8 @@ def select(
         logits: (L, T) what every query thinks of every frame of the clip, without padding.
         seconds: (T,) presentation times, ascending.
         keep: how many queries may choose, the first ones; None lets all choose.
-        merging: how duplicates merge; None keeps one row per query.
+        merging: how duplicates merge, in the order of time, or of the queries where `released`; None keeps
+            one row per query.
         mode, tau, generator: see `choose`.
         certainty: rows stay whose score is at least this share of the best one's; 0 keeps all. Above 0 the
             number of frames follows from the question, and the number of queries is only the most.
@@ -225,7 +226,8 @@ def select(
     S = choose(logits[:keep], tau=tau, mode=mode, generator=generator)
     if second_choices and mode == "hard":
         S = take_second_choices(S, logits[:keep], second_choices)
-    order = order_by_time(S, seconds)
+    by_query = merging is not None and merging.released  # as the authors' code merges; rows are sorted below
+    order = torch.arange(len(S), device=S.device) if by_query else order_by_time(S, seconds)
     S = S[order]
     plan = Assignment.identity(len(S), S.device) if merging is None else merging.assign(S)
     once = torch.ones(len(S), device=S.device)

@@ -262,7 +262,7 @@ TUNED: tuple[Part, ...] = (*ALIGNED, "token_sampler", "clock", "language_model")
 
 
 def paper_7b() -> Settings:
-    """The paper's run (arXiv 2412.09919, Sec. 7.1); what it does not tell (warm-up, clipping) is LLaVA's.
+    """The paper's run (arXiv 2412.09919, Sec. 7.1); what it does not tell: docs/training.md.
 
     For CLIP instead of EVA ViT-g: model.vision=openai/clip-vit-large-patch14-336
     model.vision_feature_layer=-2, which is the layer that LLaVA reads.
@@ -277,7 +277,13 @@ def paper_7b() -> Settings:
         ),
         alignment=StageSettings(trains=ALIGNED, lr=1e-3, schedule="linear", batch=256),
         instruction=StageSettings(
-            trains=TUNED, lr=1e-4, schedule="cosine", batch=128, lora_rank=128, lora_alpha=256
+            trains=TUNED,
+            lr=1e-4,
+            schedule="cosine",
+            batch=128,
+            lora_rank=128,
+            lora_alpha=256,
+            lora_dropout=0.05,
         ),
     )
 

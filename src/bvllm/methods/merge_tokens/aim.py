@@ -1,7 +1,7 @@
 """AIM's first part: merge alike tokens within frames (arXiv 2412.03248)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from bvllm.primitives.assignment import Assignment
 from bvllm.primitives.matching import cosine
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.each_frame import PictureMethod
-from bvllm.stages.merge_tokens import merge_in_rounds
+from bvllm.stages.merge_tokens import compared_keys, merge_in_rounds
 from bvllm.stages.method import Slot
 from bvllm.types import Signals, Tokens
 
@@ -19,12 +19,15 @@ from bvllm.types import Signals, Tokens
 class AIM(PictureMethod):
     """Fold the tokens of each frame together by bipartite matching, round by round.
 
-    From ratio to count: the authors halve every frame twice. Here each frame goes down to an equal share of
-    the budget, halving until the next halving would overshoot and then landing on it, as `bipartite` does:
-    with sizes carried between rounds, the two are one. What is left stays in reading order; the code's own
-    order is not kept. The second part, pruning inside the language model, is `prune_layers` `aim`.
+    From ratio to count: the authors halve every frame of a video twice. Here each frame goes down to an equal
+    share of the budget, halving until the next halving would overshoot and then landing on it, as `bipartite`
+    does: with sizes carried between rounds, the two are one. What is left stays in reading order; the code's
+    own order is not kept. The second part, pruning inside the language model, is `prune_layers` `aim`.
 
     Attributes:
+        by: what is compared: tokens, as the authors do with videos, or the "keys" of the tower, as they do
+            with pictures, where a method in the slot before brings them. Theirs are of all heads of the
+            tower's last layer.
         released: as the authors' code: a merged token counts as one token in the next round, so that the mean
             of a mean and a token gives the token half; and the next round deals tokens in the order in which
             this one leaves them, first those that found no partner, the most alike of these first.
@@ -43,12 +46,14 @@ class AIM(PictureMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.03248"
     conserves: ClassVar[bool] = True
 
+    by: Literal["features", "keys"] = "features"
     released: bool = False
 
     def assign_frame(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment | Reduction:
+        keys = compared_keys(self.by, signals)
         if not self.released:
-            return merge_in_rounds(tokens, keep)
-        x = tokens.features.detach()
+            return merge_in_rounds(tokens, keep, keys)
+        x = (tokens.features if keys is None else keys).detach()
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # rounds are compared as they came out
         plan = Assignment.identity(len(x), x.device).reduction()
         while len(x) > keep:

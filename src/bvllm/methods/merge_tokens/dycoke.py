@@ -34,7 +34,7 @@ class DyCoke(TokenMethod):
         released: as the authors' code: the last frame of an odd number is lost (unless the budget has room
             for more than all others), and the last whole window is left with two whole frames. Its first
             version also pruned each second frame by how alike the pair before it was, an index that is off
-            by one; later copies mend that, and so it is not followed here.
+            by one, which the authors confirmed (issue 3), and so it is not followed here.
 
     Source: DyCoke (arXiv 2411.15024), through its released code (`dycole_ttm`) and LightCompress's copy; the
     paper's text was not at hand.

@@ -19,7 +19,8 @@ class EVS(TokenMethod):
 
     One ranking over the whole clip, so still stretches get nothing and a cut gets much; earlier tokens win
     ties. From ratio to count: the server keeps (1 - rate) of all tokens and never fewer than one frame holds.
-    A budget below that is outside its rule. Here the first frame is then thinned to an equal share.
+    A budget below that is outside its rule. Here the first frame is then thinned to an equal share. Likeness
+    is compared in float32; the server compares in whatever precision the features have.
 
     Source: Efficient Video Sampling (arXiv 2510.14624), through vLLM's code (`vllm/multimodal/evs.py`); the
     paper's text was not at hand.

@@ -16,8 +16,8 @@ class FasterVLM(PictureMethod):
     """Keep, of each frame, the patches with the most attention of [CLS], and drop the rest.
 
     Attention is that of the layer whose output the patches are, the mean over its heads. Every frame keeps as
-    many, as the authors do with pictures and their crops. A tower with a pooling head in the place of [CLS],
-    as SigLIP has one, gives the head's attention instead; that is ours.
+    many, as the authors do with the frames of a video, with pictures and with their crops. A tower with a
+    pooling head in the place of [CLS], as SigLIP has one, gives the head's attention instead; that is ours.
 
     Source: FasterVLM (arXiv 2412.01818, first version), through its released code (`encode_images`).
 

@@ -21,8 +21,9 @@ class MustDrop(PictureMethod):
     """Merge the most uniform 3 x 3 windows of each frame, as many as the budget asks for.
 
     A window is uniform where its patches are alike: the mean cosine of its pairs. A merged window is the mean
-    of its patches, by size. The authors merge behind the first layer of the tower, by a threshold; here what
-    leaves the tower is merged, the most uniform windows first, until it fits. Where even all windows leave
+    of its patches, by size. The authors merge behind the first layer of the tower, by a threshold, and in
+    every picture of a call as many windows as the least uniform one has; here what leaves the tower is
+    merged, each frame by itself, the most uniform windows first, until it fits. Where even all windows leave
     too many, 2 x 2 of these become one, and so on; that is ours. Of a frame up to eight tokens fewer than
     asked for are left. The authors' steps inside the language model are not here.
 

@@ -40,8 +40,8 @@ class PruneVid(TokenMethod):
         released: the authors' counts of clusters, where they fit the budget; fewer, where they do not. Their
             random tie-breaking is left out.
 
-    Source: PruneVid (arXiv 2412.16117), through its released code (`cluster_dpc_knn`, `refine_clusters`) and
-    LightCompress's port of the rest; the paper's text was not at hand.
+    Source: PruneVid (arXiv 2412.16117), through its released code (`merge_frames_dynamic`); the paper's text
+    was not at hand.
 
     Example:
         >>> tokens = Tokens.of(torch.eye(3).repeat(8, 1, 1), torch.arange(8.0))

@@ -22,10 +22,14 @@ class SlowFast(TokenMethod):
 
     From ratio to count: the averaged frames share the budget equally, each pooled to the grid nearest to a
     square of exactly that many cells. There are never more of them than tokens, and as many as the budget
-    needs to be filled. Frames that do not divide are pooled as the authors pool to 16: bins that overlap;
-    where 16 are left anyway, they leave out the last few instead.
+    needs to be filled. Frames that do not divide are pooled as the authors pool to 16: bins that overlap.
 
     The slow tokens, which trained cross-attention layers read at full size, are not here.
+
+    Attributes:
+        stride: frames that are averaged, where `least` are left.
+        least: frames that are left at least, of a clip that has as many.
+        released: where `least` are left anyway, the last frames that do not divide are left out.
 
     Source: Slow-Fast (arXiv 2504.01328), through its released code (`split_slow_fast_tokens`); the paper's
     text was not at hand.
@@ -42,12 +46,15 @@ class SlowFast(TokenMethod):
 
     stride: int = STRIDE
     least: int = LEAST
+    released: bool = False
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         places, device = frame_slices(tokens), tokens.features.device
         frames, most = len(places), max(place.stop - place.start for place in places)
         count = max(frames // self.stride, min(self.least, frames), -(-keep // most))
         count = min(count, keep, frames)
+        if self.released and count == frames // self.stride:
+            frames = count * self.stride
         parts = []
         for row, share in zip(pooling_weights(frames, count), equal_shares([keep] * count, keep)):
             group = [places[k] for k in row.nonzero()[:, 0].tolist()]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bvllm.primitives.assignment import Assignment
+from bvllm.primitives.matching import unit
 from bvllm.primitives.novelty import common_kernel, mean_row, steady_channels, unit_mean
 from bvllm.stages.by_frame import frame_slices
 from bvllm.stages.merge_tokens import equal_shares
@@ -35,23 +36,24 @@ class STCPruner(TokenMethod):
     """Keep of each frame the tokens least like the mean of the frame and the mean of all chunks so far.
 
     A clip is read as a stream, one frame after another, as the authors' settings have it: what comes later
-    has no influence. Likeness is a sum of five Gaussian kernels over the half of the channels that varies
-    least in the chunk; the memory counts each chunk once, this one included. `Signals.state` is what
-    `remember` gave for the chunks before; without one, the stream begins.
+    has no influence. Likeness is the cosine; the memory counts each chunk once, this one included.
+    `Signals.state` is what `remember` gave for the chunks before; without one, the stream begins.
 
     From count to count: the authors keep 60 of 196 tokens of each frame, here each keeps an equal share of
     the budget.
 
     Attributes:
+        alpha: weight of the likeness to what was seen so far; the rest is of that to the frame's mean.
         chunk: frames that are read together; None is one, and all that a call is given where `released`.
-        released: as the authors' function: what one call is given is one chunk, and each chunk's mean is
-            remembered in that chunk's own steady channels, which the next chunk adds to its own although
-            these are others.
+        released: as the authors' code by default: likeness is a sum of five Gaussian kernels over the half of
+            the channels that varies least in the chunk, what one call is given is one chunk, and each chunk's
+            mean is remembered in that chunk's own steady channels, which the next chunk adds to its own
+            although these are others.
 
-    Source: STC (arXiv 2512.00891), through its released code (`STC_Pruner`). The paper's text (Sec. 3.4,
-    eq. 8) has a weighted sum of two cosine distances, to the frame's mean and to the mean of frames before,
-    in place of the kernels and of the choice of channels; it states neither the weight nor how many frames,
-    so the code is followed. Its cache inside the vision tower is not here.
+    Source: STC (arXiv 2512.00891), Sec. 3.4, eq. 8: a weighted sum of two cosine distances, to the frame's
+    mean and to the mean of what was before. The text states no weight; 0.5 is that of the authors' later
+    code (`dual_anchor_scores`), which also counts the frame itself among those before, and takes the steady
+    channels alone. Its cache inside the vision tower is not here.
 
     Example:
         >>> chunk = Tokens.of(torch.eye(4)[None], torch.zeros(1))
@@ -65,10 +67,13 @@ class STCPruner(TokenMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2512.00891"
     across: ClassVar[bool] = True
 
+    alpha: float = 0.5
     chunk: int | None = None
     released: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in 0..1, got {self.alpha}: 0.5 weighs both alike")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be at least 1, got {self.chunk}: 1 reads frame after frame")
 
@@ -78,14 +83,11 @@ class STCPruner(TokenMethod):
         memory, kept = self._checked(signals.state), []
         for frames in self._chunks(places):
             part = x[frames[0].start : frames[-1].stop]
-            channels = steady_channels(part)
+            channels = self._channels(part)
             memory = self._with(memory, part, channels)
-            mean = memory.total / memory.chunks
-            past = functional.normalize(mean if self.released else mean[channels], dim=-1)
+            past = functional.normalize(memory.total / memory.chunks, dim=-1)
             for place, count in zip(frames, shares):
-                frame = x[place]
-                score = common_kernel(frame, channels, past)
-                score = score + common_kernel(frame, channels, unit_mean(frame, channels))
+                score = self._likeness(x[place], channels, past)
                 kept.append(place.start + score.argsort(stable=True)[:count])
         return Assignment.keep(torch.cat(kept), len(tokens))
 
@@ -102,7 +104,7 @@ class STCPruner(TokenMethod):
         memory, x = self._checked(state), tokens.features.detach()
         for frames in self._chunks(frame_slices(tokens)):
             part = x[frames[0].start : frames[-1].stop]
-            memory = self._with(memory, part, steady_channels(part))
+            memory = self._with(memory, part, self._channels(part))
         assert memory is not None  # there is a frame
         return memory
 
@@ -111,9 +113,20 @@ class STCPruner(TokenMethod):
         for start in range(0, len(places), size):
             yield places[start : start + size]
 
+    def _channels(self, part: Tensor) -> Tensor:
+        """By which tokens are compared, and means remembered."""
+        return steady_channels(part) if self.released else torch.arange(part.shape[1], device=part.device)
+
+    def _likeness(self, frame: Tensor, channels: Tensor, past: Tensor) -> Tensor:
+        """(N,) how much each token is like what was seen, and like the mean of its frame."""
+        if self.released:
+            own = unit_mean(frame, channels)
+            return common_kernel(frame, channels, past) + common_kernel(frame, channels, own)
+        rows, own = unit(frame), functional.normalize(mean_row(frame), dim=-1)
+        return self.alpha * (rows @ past) + (1 - self.alpha) * (rows @ own)
+
     def _with(self, memory: Memory | None, part: Tensor, channels: Tensor) -> Memory:
-        mean = mean_row(part)
-        mean = mean[channels] if self.released else mean
+        mean = mean_row(part)[channels]
         return Memory(mean, 1) if memory is None else Memory(memory.total + mean, memory.chunks + 1)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""VidCom2, as its authors and vLLM run it: more tokens for frames that stand out (arXiv 2505.14454)."""
+"""VidCom2: more tokens for frames that stand out, and those that stand out in them (arXiv 2505.14454)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,9 +31,12 @@ class VidCom2(TokenMethod):
     Attributes:
         ratio: share of tokens that frames keep, on which their differences are laid; None takes the budget's.
             With the code's own ratio, and a budget of as many tokens as it leaves, the tokens are the code's.
+        released: each frame is rounded by itself, as in the authors' code, and the count is met as vLLM meets
+            it: tokens most like both means go, or those least like them come, whatever frame they are of, so
+            that a frame may keep none.
 
-    Source: VidCom2 (arXiv 2505.14454), through its released code (`vidcom2_compression`), which vLLM follows;
-    the paper's text was not at hand.
+    Source: VidCom2 (arXiv 2505.14454), through its released code (`vidcom2_compression`) and vLLM's; the
+    paper's text was not at hand.
 
     Example:
         >>> frames = torch.ones(3, 4, 4)
@@ -48,6 +51,7 @@ class VidCom2(TokenMethod):
     across: ClassVar[bool] = True
 
     ratio: float | None = None
+    released: bool = False
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment:
         places, x = frame_slices(tokens), tokens.features.detach()
@@ -59,13 +63,38 @@ class VidCom2(TokenMethod):
         to_video = [common_kernel(x[place], channels, video) for place in places]
         ratio = keep / len(tokens) if self.ratio is None else self.ratio
         scales = _scales(torch.stack([-score.mean() for score in to_video]), ratio).tolist()
-        least = int(keep >= len(places))
-        counts = largest_remainders([s * n for s, n in zip(scales, size)], size, keep, least)
-        kept = []
-        for place, mean, score, count in zip(places, means, to_video, counts):
-            score = score + common_kernel(x[place], channels, mean)
-            kept.append(place.start + score.argsort(stable=True)[:count])
-        return Assignment.keep(torch.cat(kept), len(tokens))
+        wanted = [s * n for s, n in zip(scales, size)]
+        likeness = [
+            s + common_kernel(x[place], channels, mean) for place, mean, s in zip(places, means, to_video)
+        ]
+        if self.released:
+            return Assignment.keep(_rounded(likeness, wanted, keep), len(tokens))
+        counts = largest_remainders(wanted, size, keep, int(keep >= len(places)))
+        return Assignment.keep(_least_alike(likeness, counts).nonzero()[:, 0], len(tokens))
+
+
+def _least_alike(likeness: list[Tensor], counts: list[int]) -> Tensor:
+    """(K,) True for so many tokens of each frame."""
+    kept = [torch.zeros(len(frame), dtype=torch.bool, device=frame.device) for frame in likeness]
+    for mask, frame, count in zip(kept, likeness, counts):
+        mask[frame.argsort(stable=True)[:count]] = True
+    return torch.cat(kept)
+
+
+def _rounded(likeness: list[Tensor], wanted: list[float], keep: int) -> Tensor:
+    """(keep,) tokens: of each frame as many as rounding gives, and of all frames the best to land on `keep`.
+
+    Example:
+        >>> _rounded([torch.tensor([0.1, 0.2]), torch.tensor([0.4, 0.3])], [1.0, 0.2], 1).tolist()
+        [0]
+    """
+    counts = [min(len(frame), max(1, round(share))) for frame, share in zip(likeness, wanted)]
+    kept, score = _least_alike(likeness, counts), torch.cat(likeness)
+    there, free = kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]
+    over = len(there) - keep
+    kept[there[score[there].argsort(descending=True, stable=True)[: max(0, over)]]] = False
+    kept[free[score[free].argsort(stable=True)[: max(0, -over)]]] = True
+    return kept.nonzero()[:, 0]
 
 
 def _scales(uniqueness: Tensor, ratio: float) -> Tensor:

@@ -11,7 +11,7 @@ class VisionDrop(VisionZip):
     """Keep the dominant patches of each frame, and merge the others into contextual tokens: 42 and 6 of 48.
 
     The stages inside the language model, which go by the attention of visual tokens to one another, are not
-    here. The authors keep [CLS] itself as one more token; a slot of the pipeline sees patches only.
+    here. In the authors' code [CLS] is one of the 42; a slot of the pipeline sees patches only.
 
     Source: VisionDrop (arXiv 2506.22283), through its released code, which is VisionZip's in the encoder; the
         paper's text was not at hand.

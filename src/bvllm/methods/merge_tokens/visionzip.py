@@ -22,9 +22,10 @@ class VisionZip(PictureMethod):
 
     Dominant are those with the most attention of [CLS]. Of the rest, evenly spaced ones become centres; each
     other patch joins the centre whose key is most like its own. Of 64 tokens 54 are dominant and 10
-    contextual, as in all three settings of the authors (162 + 30, 108 + 20, 54 + 10). Where a tower has no
-    [CLS], the attention that a patch receives from all others counts, as in the authors' variant for
-    Qwen2.5-VL.
+    contextual, as in all three settings of the authors (162 + 30, 108 + 20, 54 + 10), where [CLS] is one of
+    the dominant ones; a slot of the pipeline sees patches only, so that their 64 tokens are 63 here. Where a
+    tower has no [CLS], the attention that a patch receives from all others counts, as in the authors' variant
+    for Qwen2.5-VL, which makes a fourteenth of the tokens contextual.
 
     Attributes:
         contextual: share of the tokens that are contextual.
@@ -95,6 +96,8 @@ def mixed_with_centres(
     is_centre = torch.isin(others, centre)
     joined = torch.bincount(joins[~is_centre], minlength=len(centre)).float()
     own = torch.ones_like(joined) if released else torch.where(joined > 0, 0.5, 1.0)
+    # A token stands at the place of its largest weight: its centre's, not that of the only one that joined.
+    own = torch.where(joined == 1, torch.nextafter(own, own + 1), own)
     share = (1.0 if released else 0.5) / joined.clamp_min(1)
     staying = torch.arange(len(kept), device=kept.device)
     numbers = len(kept) + torch.arange(len(centre), device=kept.device)

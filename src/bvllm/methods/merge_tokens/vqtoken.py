@@ -17,8 +17,9 @@ class VQToken(TokenMethod):
     """Group the tokens of the whole clip by k-means and keep each group's mean.
 
     Unit vectors, cosine, a k-means++ start from the seed. The number of groups is the budget (32 in the
-    authors' code); groups that stay empty are left out. A mean stands at its earliest token. The trained part
-    of VQToken, attention over the codebook by where its entries occur, is not here.
+    authors' code); groups that stay empty are left out. A mean stands at its earliest token; as released at
+    its shortest, which weighs most. The trained part of VQToken, attention over the codebook by where its
+    entries occur, is not here.
 
     Attributes:
         rounds: the most; 50 where the authors' code calls its k-means with a fixed number of groups (300 is
@@ -27,7 +28,7 @@ class VQToken(TokenMethod):
         released: as the authors' code: an entry is the mean of unit vectors, so that the norm of tokens is
             lost.
 
-    Source: VQToken (arXiv 2503.16980), through its released code (`KMeansTorch`,
+    Source: VQToken (arXiv 2503.16980), through its first released code (`KMeansTorch`,
     `kmeans_clustering_tokens_torch`); the paper's text was not at hand.
 
     Example:

@@ -6,15 +6,16 @@ from typing import ClassVar
 from bvllm.methods.merge_tokens.fastervlm import FasterVLM
 from bvllm.stages.reading import Reading
 
-LAYERS = 4
+LAYERS = 7
 
 
 @dataclass(frozen=True)
 class VTCCLS(FasterVLM):
     """Keep, of each frame, the patches with the most attention of [CLS], summed over the last layers.
 
-    The last of them is the one whose output the patches are. With one layer it would be FasterVLM. How many
-    the authors leave to the command line and give no default; four are ours (fewer in a shallower tower).
+    The last of them is the one whose output the patches are. With one layer it would be FasterVLM. The
+    authors' evaluation sums from layer 16 of 24 on unless its command line says otherwise: seven layers
+    (fewer in a shallower tower).
 
     Source: VTC-CLS (arXiv 2412.05819), through its released code; the paper's text was not at hand.
 

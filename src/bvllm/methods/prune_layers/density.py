@@ -22,7 +22,8 @@ def density_centres(states: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
         [0, 0, 1, 1]
     """
     x = states.float()
-    distance = torch.cdist(x, x) / x.shape[1] ** 0.5
+    # Not by matrix products, which put like states of a large mean apart from themselves.
+    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") / x.shape[1] ** 0.5
     nearest = distance.topk(clusters, largest=False).values
     density = (-nearest.square().mean(dim=1)).exp()
     # Of equals, the first counts as denser.

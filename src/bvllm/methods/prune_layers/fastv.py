@@ -1,7 +1,9 @@
-"""Keep the visual tokens that the prompt's last token attends to: FastV."""
+"""Keep the visual tokens that the prompt attends to most: FastV."""
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+import torch
 
 from bvllm.primitives.assignment import Assignment
 from bvllm.stages.prune_layers import InnerMethod, LayerView, keep_best
@@ -12,25 +14,29 @@ from bvllm.stages.schedule import Cut
 class FastV(InnerMethod):
     """Before layer K = 2, half of the visual tokens go: those that layer K - 1 looked at least.
 
-    A token's score is the attention that it gets from the prompt's last token, the mean over heads, in the
-    layer that was just run. Positions stay as they were.
+    A token's score is the attention that it gets, the mean over heads and over all tokens of the prompt, in
+    the layer that was just run. Positions stay as they were.
 
-    Reviews of the paper speak of the attention from all places; the released code asks the last alone.
+    Attributes:
+        released: as the released code scores: the attention of the prompt's last token alone.
 
-    Source: FastV (arXiv 2403.06764); K = 2 and R = 50 %, the released code's defaults, read there.
+    Source: FastV (arXiv 2403.06764): "the average attention-score one token received from all other tokens";
+    the released code was read. K = 2 and R = 50 % are one row of its README and one of its scripts' settings;
+    others have K = 3, or keep 72 to 432 tokens.
 
     Example:
-        >>> import torch
         >>> states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
         >>> view = LayerView.of_states(states, torch.arange(1, 4))
-        >>> FastV().decide(view, 1).anchor.tolist()
+        >>> FastV(released=True).decide(view, 1).anchor.tolist()
         [2]
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.06764"
 
     cuts: tuple[Cut, ...] = ((2, 0.5),)
+    released: bool = False
 
     def decide(self, view: LayerView, keep: int) -> Assignment:
-        """Keep the tokens that the last place attends to most."""
-        return keep_best(view.received(view.before, view.last), keep)
+        """Keep the tokens that all places, or the last alone, attend to most."""
+        every = torch.arange(len(view.states), device=view.states.device)
+        return keep_best(view.received(view.before, view.last if self.released else every), keep)

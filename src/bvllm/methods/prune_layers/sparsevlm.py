@@ -27,8 +27,10 @@ class SparseVLM(InnerMethod):
     counted anew.
 
     A share of `cuts` counts kept tokens and clusters together: 300 + 9, 200 + 4 and 110 + 3 of 576, as the
-    released code's table for 192 tokens gives them. Its adaptive counts by the rank of the attention are not
-    in that code. Ties of density are broken there by random numbers, here by the order of the tokens.
+    released code's table for 192 tokens gives them. Its first version kept as many tokens as a multiple of
+    the rank of the attention, behind layers 2, 6, 15 and 19: no budget could be kept. Ties of density are
+    broken there by random numbers, here by the order of the tokens; between near copies, and where states are
+    so large that every density is 0, its own choice differs from draw to draw.
 
     Source: SparseVLM (arXiv 2410.04417); from the released code, read there; the paper was not at hand.
 

@@ -18,8 +18,9 @@ class DCoDeFrames(FrameMethod):
     One after another, the frame of the lowest mean cosine to all that are kept already is added.
 
     Attributes:
-        even: share of evenly spaced frames, rounded down, one at least: 0.85 for questions with options (15
-            frames of 50), 0.8 for open ones (25 of 50).
+        even: share of evenly spaced frames, rounded down, one at least: 0.85 for EgoSchema (15
+            frames of 50) and NExT-QA (18 of 36), 0.75 for IntentQA (20 of 50), 0.8 for open questions (25 of
+            50).
 
     Source: D-CoDe (arXiv 2510.08818), through its released code (`supp_frame_selection`).
 

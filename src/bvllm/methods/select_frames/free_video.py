@@ -17,8 +17,9 @@ class FreeVideoFrames(FrameMethod):
     """Keep the frames most relevant to the question and evenly spaced ones, three to five.
 
     From count to count: the authors show 3 and 5 frames, and all 50 again on a grid of 4 x 4 ("fast"), which
-    the method `slow_fast` does. A frame that is in both lists is shown twice there; here the next most
-    relevant takes its place, so that the count is exact.
+    the method `slow_fast` with a stride of 1 does. Of equally relevant frames the last comes first. A frame
+    that is in both lists is shown twice there; here the next most relevant takes its place, so that the count
+    is exact.
 
     Source: Free Video-LLM (arXiv 2410.10441), through its released code (`prepare_visual_aggregation`).
 
@@ -36,7 +37,7 @@ class FreeVideoFrames(FrameMethod):
     def assign(self, clip: Clip, keep: int, signals: Signals) -> Assignment:
         assert signals.relevance is not None  # the pipeline checks what a method needs
         even = keep * MIDDLE // (SLOW + MIDDLE)
-        chosen = [k * len(clip) // even for k in range(even)]
-        by_relevance = signals.relevance.argsort(descending=True, stable=True).tolist()
+        chosen = torch.linspace(0, len(clip), even + 1).int()[:-1].tolist()
+        by_relevance = signals.relevance.argsort(stable=True).flip(0).tolist()
         chosen += [k for k in by_relevance if k not in set(chosen)][: keep - even]
         return Assignment.keep(torch.tensor(chosen, device=clip.seconds.device), len(clip))

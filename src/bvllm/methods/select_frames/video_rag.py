@@ -20,7 +20,8 @@ class VideoRAGFrames(FrameMethod):
     many pass is the video's own matter, and fewer than the budget may be left. Where none passes, nothing
     stands out, and the most relevant ones stay.
 
-    Shares are of something positive, as CLIP's cosines are. Where some are below 0, as SigLIP's may be, all
+    Shares are of something positive, as CLIP's cosines mostly are; the authors take products of CLIP's raw
+    features with "A picture of" each thing that is asked for. Where some are below 0, as SigLIP's may be, all
     are counted from the lowest; with a sum below 0 any frame above 0 would pass.
 
     The authors run an object detector on these frames and give its words to the language model; that, and

@@ -77,7 +77,7 @@ class LlamaVidConnector(nn.Module):
         Args:
             states: (F, prefix + N, C) of the tower.
             question_ids, question_mask: (F, Q) the question of the clip each frame belongs to.
-            prefix: [CLS] and registers before the patches; the reader alone sees them.
+            prefix: [CLS] and registers before the patches; a Q-Former alone sees them.
 
         Raises:
             ValueError: the shape is another, or the patches do not form the grid.
@@ -89,7 +89,8 @@ class LlamaVidConnector(nn.Module):
             )
         states = states.to(self.key_proj.weight.dtype)
         patches = states[:, prefix:]
-        queries = self.query_proj(self._read(states, question_ids, question_mask))
+        read = patches if isinstance(self.reader, BertReader) else states
+        queries = self.query_proj(self._read(read, question_ids, question_mask))
         scores = queries @ self.key_proj(patches).mT / patches.shape[-1] ** 0.5
         looks = self._mean(scores.softmax(dim=-1), question_mask)[:, None]
         pooling = self._pooling(patches)

@@ -98,7 +98,8 @@ class VideoLlama2Projector(nn.Module):
         width: D of the language model.
 
     Source: B-VLLM (arXiv 2412.09919), Sec. 3.5, Tables 1 and 2 ("w. Ours", 32 tokens a picture); the paper
-        does not say which layers stay.
+        does not say which layers stay. Its code builds a block of convolutions for single frames, behind
+        which 4 x 6 tokens would be left, and does not call it: the authors may have meant that.
     """
 
     def __init__(self, config: VideoLlama2Config, sampled: int, channels: int, width: int) -> None:
