@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from bvllm.nano import replies
-from experiments.reproduction import free_answers, pairing_error
+from experiments.reproduction import feature_words, free_answers, pairing_error
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
 from experiments.reproduction.markdown import as_markdown
@@ -19,7 +19,7 @@ from experiments.reproduction.records import TableRecord
 from experiments.reproduction.run import Job, Result
 from experiments.reproduction.scale import DURATIONS, MINIATURE, VIDEO_COLUMNS, WORLDS
 from experiments.reproduction.table import Claim, Row, Table
-from experiments.reproduction.train import TrainingContext
+from experiments.reproduction.train import TrainingContext, banks_of
 from experiments.reproduction.variants import FULL, NO_MODULE, NO_SELECTION
 
 SMALL = replace(
@@ -175,6 +175,23 @@ def test_a_shared_stage_is_the_same_whichever_variant_needs_it(made, tmp_path):
     before, after = load_file(first), load_file(again)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in after)
+
+
+def test_words_are_read_off_a_feature_that_tells_them_and_off_no_other(made, monkeypatch):
+    out, _ = made
+    monkeypatch.setattr(feature_words, "OFTEN", 3)
+    monkeypatch.setattr(feature_words, "PENALTY", 0.01)  # of a few frames
+    banks = [plan.read(out) for plan in banks_of(SMALL)]
+    told = [feature_words.words_of(bank, "plain") + feature_words.words_of(bank, "busy") for bank in banks]
+    known = sorted(set().union(*told[0]))
+    tells = [
+        replace(bank, frames=torch.tensor([[float(word in words) for word in known] for words in some]))
+        for bank, some in zip(banks, told, strict=True)
+    ]
+    noise = [replace(bank, frames=torch.randn(len(bank.frames), len(known))) for bank in banks]
+    for world in WORLDS:
+        assert feature_words.readable(*tells, world, "[CLS]") > 0.8
+        assert 0.3 < feature_words.readable(*noise, world, "[CLS]") < 0.7
 
 
 def test_a_table_s_folder_answers_further_questions(made, monkeypatch, capsys):
