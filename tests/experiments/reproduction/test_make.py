@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from bvllm.nano import replies
-from experiments.reproduction import feature_words, free_answers, pairing_error
+from experiments.reproduction import feature_words, free_answers, longer_selection, pairing_error
 from experiments.reproduction import run as running
 from experiments.reproduction.make import make
 from experiments.reproduction.markdown import as_markdown
@@ -192,6 +192,16 @@ def test_words_are_read_off_a_feature_that_tells_them_and_off_no_other(made, mon
     for world in WORLDS:
         assert feature_words.readable(*tells, world, "[CLS]") > 0.8
         assert 0.3 < feature_words.readable(*noise, world, "[CLS]") < 0.7
+
+
+def test_a_selector_that_is_trained_for_longer_is_another_one(made):
+    """What is found is between nothing and all; the table's own stage is read, and a longer one made beside."""
+    out, _ = made
+    before = {p.name for p in (out / "checkpoint").iterdir()}
+    found = [longer_selection.found_after(out, SMALL, FULL, 1, times) for times in (1, 2)]
+    assert all(set(shares) == set(WORLDS) and max(shares.values()) <= 1 for shares in found)
+    made_now = {p.name for p in (out / "checkpoint").iterdir()} - before
+    assert [name.split("-")[0] for name in made_now] == ["selection"]
 
 
 def test_a_table_s_folder_answers_further_questions(made, monkeypatch, capsys):
