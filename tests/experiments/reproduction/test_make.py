@@ -195,7 +195,7 @@ def test_words_are_read_off_a_feature_that_tells_them_and_off_no_other(made, mon
 
 
 def test_a_selector_that_is_trained_for_longer_is_another_one(made):
-    """What is found is between nothing and all; the table's own stage is read, and a longer one made beside."""
+    """The table's own stage is read, and a longer one made beside it."""
     out, _ = made
     before = {p.name for p in (out / "checkpoint").iterdir()}
     found = [longer_selection.found_after(out, SMALL, FULL, 1, times) for times in (1, 2)]

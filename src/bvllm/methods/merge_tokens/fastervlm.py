@@ -17,7 +17,8 @@ class FasterVLM(PictureMethod):
 
     Attention is that of the layer whose output the patches are, the mean over its heads. Every frame keeps as
     many, as the authors do with the frames of a video, with pictures and with their crops. A tower with a
-    pooling head in the place of [CLS], as SigLIP has one, gives the head's attention instead; that is ours.
+    pooling head in the place of [CLS], as SigLIP has one, gives the head's attention instead, to the last
+    layer's patches whichever layer is kept; that is ours.
 
     Source: FasterVLM (arXiv 2412.01818, first version), through its released code (`encode_images`).
 
