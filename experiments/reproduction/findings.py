@@ -107,10 +107,12 @@ FINDINGS = {
         "words of what a frame shows better off [CLS] (area under the ROC curve 0.944 in the busy world, "
         "0.998 in the plain one) than off the mean (0.874, 0.991) or the maximum (0.884, 0.992; "
         "`experiments.reproduction.feature_words`): the tower's warm-up taught [CLS] captions, and patches "
-        "only through readers that learned to weigh them, never their mean. *How long it is taught*: LONGER "
-        "So the order tells of our tower, whose [CLS] was made for this, and nothing against the paper's, "
-        "which keeps [CLS] for its cost. A reader that is trained with its selector, for 150 steps, comes "
-        "no further than the mean."
+        "only through readers that learned to weigh them, never their mean. *How long it is taught*: with "
+        "three times the steps of selection a frame that shows what is asked is found in 89 % of busy "
+        "videos in place of 69 by [CLS], and in 27 as before by the mean (plain: 98 and 82 %; three seeds, "
+        "before instruction, `experiments.reproduction.longer_selection`). So the order tells of our tower, "
+        "whose [CLS] was made for this, and nothing against the paper's, which keeps [CLS] for its cost. A "
+        "reader that is trained with its selector, for 150 steps, comes no further than the mean."
     ),
     "beyond": (
         "Both choices beside the strongest frames help where few frames show what is asked: 4.5 points each "
