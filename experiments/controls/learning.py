@@ -96,15 +96,11 @@ def train(
     stream = resumable(
         lambda block: batches_of(told_videos(pool, tokenizer, control, seed + block), tokenizer, batch), 0
     )
-
-    def gradients() -> Iterator[None]:
-        for told in stream:
-            for part in told:
-                found = caption_loss(*parts, part)
-                (found.loss / SPLITS).backward()
-                loop.record(loss=found.loss.item(), right=found.right.item(), words=found.words.item())
-            yield
-
-    loop.run(gradients)
+    for _ in loop:
+        for part in next(stream):
+            found = caption_loss(*parts, part)
+            (found.loss / SPLITS).backward()
+            loop.record(loss=found.loss.item(), right=found.right.item(), words=found.words.item())
+        loop.descend()
     model.language_model.eval()
     return loop.step

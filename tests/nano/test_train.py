@@ -36,7 +36,7 @@ def _fewer_questions():
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("nano")
     log = []
-    train_nano(out, recipe=TINY, control=Control(log.append, workers=2))
+    train_nano(out, recipe=TINY, control=Control(log.append))
     return out, log
 
 

@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 train = typer.Typer(help="Train a model.", add_completion=False)
 
-MOST_WORKERS = 8  # a batch of 40 clips is not worth more
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help=f"Processes that take each step together, on Linux; one for each core, up to {MOST_WORKERS}.",
-        show_default=False,
-    ),
-]
-
 
 @train.callback()
 def root() -> None:
@@ -52,7 +42,6 @@ def nano(
         bool, typer.Option("--from-nothing", help="Start from random numbers, not from the embedded model.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    workers: WorkersOption = None,
 ) -> None:
     """Train the embedded model on, or from nothing, on videos of both of the package's worlds.
 
@@ -62,10 +51,7 @@ def nano(
     from bvllm.nano.train import BOTH_WORLDS, FROM_NOTHING, train_nano
 
     recipe = FROM_NOTHING if from_nothing else BOTH_WORLDS
-    _small(
-        lambda control: train_nano(out, minutes=minutes, resume=resume, recipe=recipe, control=control),
-        workers,
-    )
+    _small(lambda control: train_nano(out, minutes=minutes, resume=resume, recipe=recipe, control=control))
 
 
 @train.command(
@@ -84,7 +70,6 @@ def dynamic_nano(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    workers: WorkersOption = None,
 ) -> None:
     """Train the embedded Dynamic-VLM, on the world's own videos: about an hour on two cores.
 
@@ -93,24 +78,21 @@ def dynamic_nano(
     silence_libraries()
     from bvllm.nano.dynamic.train import train_dynamic_nano
 
-    _small(lambda control: train_dynamic_nano(out, warm=warm, resume=resume, control=control), workers)
+    _small(lambda control: train_dynamic_nano(out, warm=warm, resume=resume, control=control))
 
 
-def _small(training: "Callable[[Control], Path]", workers: int | None) -> None:
+def _small(training: "Callable[[Control], Path]") -> None:
     """Train a model of our own world, with a bar, and say where it is."""
     from safetensors import SafetensorError
 
     from bvllm.common.allocator import keep_freed_memory
     from bvllm.common.stopping import Interrupted
-    from bvllm.common.threads import usable_cores
     from bvllm.nano.loop import Control
 
     keep_freed_memory()  # a third of the time was the system's without
     try:
         with progress_bar(remaining=True) as bar:
-            path = training(
-                Control(_log, bar, workers=min(usable_cores(), MOST_WORKERS) if workers is None else workers)
-            )
+            path = training(Control(_log, bar))
     except Interrupted as error:
         raise Stopped(str(error), error.signal) from error
     except ValueError as error:
@@ -135,22 +117,35 @@ def llava_nano(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    workers: WorkersOption = None,
 ) -> None:
     """Train a small LLaVA-OneVision on both worlds, to compare methods on (see bvllm leaderboard).
 
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
     silence_libraries()
+    from safetensors import SafetensorError
     from transformers.utils import is_torchvision_available
 
+    from bvllm.common.allocator import keep_freed_memory
+    from bvllm.common.stopping import Interrupted
     from bvllm.nano.llava.train import train_llava_nano
+    from bvllm.nano.loop import Control
 
     if not is_torchvision_available():  # said before an hour of work, not after it
         raise Unanswerable(
             "training needs torchvision for the model's own processor: pip install 'bvllm[hf]'"
         )
-    _small(lambda control: train_llava_nano(out, warm=warm, resume=resume, control=control), workers)
+    keep_freed_memory()
+    try:
+        with progress_bar(remaining=True) as bar:
+            path = train_llava_nano(out, warm=warm, resume=resume, control=Control(_log, bar))
+    except Interrupted as error:
+        raise Stopped(str(error), error.signal) from error
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        raise Unanswerable(str(error)) from error
+    show(path)
 
 
 SettingsArgument = Annotated[

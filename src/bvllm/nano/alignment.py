@@ -5,7 +5,6 @@ sampler and projector learn to give just that sum for the frame itself, under an
 fifty thousand frames cost a minute; the paper's first stage runs through the LLM instead (Sec. 7.1).
 """
 
-from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -58,19 +57,15 @@ def align(
     )
     targets = caption_targets(model, tokenizer, bank)
     ids, mask = random_questions(tokenizer, seed)
-
-    def gradients() -> Iterator[None]:
-        rng, own = np.random.default_rng((loop.seed, 41)), loop.part(frames)
-        while True:
-            rows = torch.from_numpy(rng.integers(0, len(bank.pool), own))
-            asked = torch.from_numpy(rng.integers(0, len(ids), own))
-            features = read_frames(model, bank.patches[rows].float(), ids[asked], mask[asked])
-            loss = F.mse_loss(features, targets[rows][:, None].expand_as(features)) / targets.var()
-            loss.backward()
-            loop.record(unexplained=loss.item())
-            yield
-
-    loop.run(gradients)
+    rng = np.random.default_rng((loop.seed, 41))
+    for _ in loop:
+        rows = torch.from_numpy(rng.integers(0, len(bank.pool), frames))
+        asked = torch.from_numpy(rng.integers(0, len(ids), frames))
+        features = read_frames(model, bank.patches[rows].float(), ids[asked], mask[asked])
+        loss = F.mse_loss(features, targets[rows][:, None].expand_as(features)) / targets.var()
+        loss.backward()
+        loop.descend()
+        loop.record(unexplained=loss.item())
 
 
 def read_frames(model: BVLLMForConditionalGeneration, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -119,18 +119,13 @@ def warm_up_language(
         seed=seed,
         control=control,
     )
-    started = loop.seed  # another one in every process
-
-    def gradients() -> Iterator[None]:
-        own, most = seed + loop.seed - started, max(SPLITS, loop.part(batch))
-        for parts in resumable(lambda block: caption_batches(tokenizer, most, own + block, pool), loop.step):
-            for part in parts:
-                found = caption_loss(language_model, clock, where, part)
-                (found.loss / SPLITS).backward()
-                loop.record(loss=found.loss.item(), right=found.right.item(), words=found.words.item())
-            yield
-
-    loop.run(gradients)
+    stream = resumable(lambda block: caption_batches(tokenizer, batch, seed + block, pool), loop.step)
+    for _ in loop:
+        for part in next(stream):
+            found = caption_loss(language_model, clock, where, part)
+            (found.loss / SPLITS).backward()
+            loop.record(loss=found.loss.item(), right=found.right.item(), words=found.words.item())
+        loop.descend()
     return language_model.eval(), clock, where
 
 

@@ -1,4 +1,4 @@
-"""Run the steps of one of nano's stages: learning rate, time limit, checkpoint, progress, early stop, cores.
+"""Run the steps of one of nano's stages: learning rate, time limit, checkpoint, progress, an early stop.
 
 The loops of the `training` room are Trainer's and need its extras. Nano's stages end by the clock, draw their
 batches without end, and must run where nothing but the core is installed.
@@ -19,16 +19,13 @@ from torch import Tensor, nn
 
 from bvllm.common.files import replace_file
 from bvllm.common.stopping import Interrupted, StopRequest
-from bvllm.nano.team import CAN_FORK, Step, Team
 
 FLOOR = 0.03  # of the highest learning rate, at the end
 LOG_SECONDS = 15.0
 SAVE_SECONDS = 60.0
 CHECKPOINT = "checkpoint.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")
-RANK_SEED = 15_485_863
 Tell = Callable[[str, int, int | None], None]
-Gradients = Callable[[], Iterator[None]]
 
 
 class Paced:
@@ -55,19 +52,13 @@ class Control:
         tell: called with (what, done, of how many or None), for a progress bar.
         stop: asks for an early end.
         folder: for a stage's checkpoint; None keeps none.
-        workers: processes that take the steps of a stage together (`team`); 1 where they cannot.
     """
 
     log: Callable[[str], None] = print
     tell: Tell | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     folder: Path | None = None
-    workers: int = 1
     _paced: Paced = field(default_factory=lambda: Paced(LOG_SECONDS))
-
-    def alone(self) -> "Control":
-        """The control of a stage that one process trains: a contrast needs its whole batch in one place."""
-        return replace(self, workers=1)
 
     def within(self, folder: Path) -> "Control":
         """The control of one stage, whose checkpoint lies in a folder of its own."""
@@ -88,7 +79,7 @@ class Control:
 
 
 class StageLoop:
-    """The steps of a stage, in this process or in several.
+    """The steps of a stage: iterate for the share of it that is over, and call `descend` in each step.
 
     Args:
         name: for the log, the bar and the checkpoint.
@@ -98,22 +89,16 @@ class StageLoop:
         decay: weight decay of AdamW.
         seed: of the stage.
 
-    Attributes:
-        step: how many are done.
-        share: how much of the stage is over.
-        seed: of what this process draws; in each of several, and in a stage that goes on, another one.
-
     Raises:
+        Interrupted: while iterating, where the control's `stop` was asked; the checkpoint is on the disk.
         ValueError: the checkpoint in the folder is of another stage or model.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(1))
         >>> loop = StageLoop("toy", [weight], steps=3, minutes=1, lr=0.1, warmup=1, decay=0.0, seed=0)
-        >>> def gradients():
-        ...     while True:
-        ...         weight.square().sum().backward()
-        ...         yield
-        >>> loop.run(gradients)
+        >>> for share in loop:
+        ...     weight.square().sum().backward()
+        ...     loop.descend()
         >>> loop.step, bool(weight < 1)
         (3, True)
     """
@@ -136,8 +121,7 @@ class StageLoop:
         self.optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, betas=(0.9, 0.98))
         folder = self.control.folder
         self._file = None if folder is None else folder / CHECKPOINT
-        self.step, self.share, self._spent = 0, 0.0, 0.0
-        self._size = self.control.workers if CAN_FORK else 1
+        self.step, self._spent = 0, 0.0
         if self._file is not None and self._file.is_file():
             self._restore(self._file)
         # A stage that goes on draws other examples than those that it has seen.
@@ -145,55 +129,7 @@ class StageLoop:
         torch.manual_seed(self.seed)
         self._recent: dict[str, list[float]] = {}
 
-    def run(self, gradients: Gradients, after: Callable[[], None] | None = None) -> None:
-        """Take every step.
-
-        Args:
-            gradients: makes an endless generator that leaves the gradients of a step before each yield.
-                Called in every process that takes part, with `seed` its own.
-            after: called after each step, in this process alone.
-
-        Raises:
-            Interrupted: the control's `stop` was asked; the checkpoint is on the disk.
-            ChildProcessError: one of the processes died.
-        """
-        if self._size == 1:
-            self._run(gradients, after, None)
-            return
-        with Team(self.parameters, self._size, lambda rank: self._helping(rank, gradients)) as team:
-            self._run(gradients, after, team)
-
-    def part(self, count: int) -> int:
-        """How many of a step's examples are this process's: as many as every other's, and at least 1."""
-        return -(-count // self._size)
-
-    def _run(self, gradients: Gradients, after: Callable[[], None] | None, team: Team | None) -> None:
-        stream = gradients()
-        for share in self._paced():
-            self.share = share
-            if team is not None:
-                team.begin(share)
-            next(stream)
-            if team is not None:
-                team.gather()
-            self.descend()
-            if after is not None:
-                after()
-
-    def _helping(self, rank: int, gradients: Gradients) -> Step:
-        """What a fork does in a step."""
-        self.seed += RANK_SEED * rank
-        torch.manual_seed(self.seed)
-        stream = gradients()
-
-        def step(share: float) -> None:
-            self.share = share
-            next(stream)
-            self.step += 1
-
-        return step
-
-    def _paced(self) -> Iterator[float]:
+    def __iter__(self) -> Iterator[float]:
         started, before, lasted = time.monotonic(), self._spent, 0.0
         logging, saving = Paced(LOG_SECONDS), Paced(SAVE_SECONDS)
         while self.step < self.steps:

@@ -13,7 +13,6 @@ InstructBLIP's Q-Former, the text does not say. DETR pairs so, too (Carion et
 al., arXiv 2005.12872), by the best assignment; ours is greedy and needs no solver.
 """
 
-from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -94,21 +93,17 @@ def match_tokens(
         seed=seed,
         control=control,
     )
+    rng = np.random.default_rng((loop.seed, 79))
     tellings = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
-    planned = queries or model.config.num_selected_frames
-
-    def gradients() -> Iterator[None]:
-        rng = np.random.default_rng((loop.seed, 79))
-        stream = clips(bank, "train", SECONDS, planned, loop.seed, BUSY)
-        while True:
-            drawn = list(islice(stream, loop.part(batch)))
-            loss, asked, cosine = match_loss(model, tokenizer, bank, drawn, tellings, rng)
-            loss.backward()
-            loop.record(loss=loss.item(), asked=asked, cosine=cosine)
-            yield
-
+    queries = queries or model.config.num_selected_frames
+    stream = clips(bank, "train", SECONDS, queries, loop.seed, BUSY)
     model.train()
-    loop.run(gradients)
+    for _ in loop:
+        drawn = list(islice(stream, batch))
+        loss, asked, cosine = match_loss(model, tokenizer, bank, drawn, tellings, rng)
+        loss.backward()
+        loop.descend()
+        loop.record(loss=loss.item(), asked=asked, cosine=cosine)
     model.eval()
 
 

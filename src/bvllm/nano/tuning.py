@@ -1,7 +1,7 @@
 """Tune nano's selection and instruction stages on cached features of the frozen tower."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
-from bvllm.nano.captions import BUSY_SHARE, SPLITS
+from bvllm.nano.captions import BUSY_SHARE
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.language import Where, caption_batches, caption_loss
 from bvllm.nano.loop import Control, Paced, StageLoop
@@ -130,44 +130,36 @@ def tune(
         seed=seed,
         control=control,
     )
-    queries = model.config.num_selected_frames
+    stream = batches(bank, stage, model.config.num_selected_frames, loop.seed)
+    rng = np.random.default_rng((loop.seed, 37))
     where = where or Where(model.config.text_config.hidden_size)
-    examined = _examined(bank, queries) if probing and stage.answers else []
+    stories = caption_batches(tokenizer, stage.told, loop.seed, bank.busy)
+    examined = _examined(bank, model.config.num_selected_frames) if probing else []
     watch = Paced(PROBE_SECONDS)
-
-    def gradients() -> Iterator[None]:
-        rng = np.random.default_rng((loop.seed, 37))
-        told = max(SPLITS, loop.part(stage.told)) if stage.told else 0
-        stories = caption_batches(tokenizer, told, loop.seed, bank.busy)
-        for batch in batches(bank, replace(stage, batch=loop.part(stage.batch)), queries, loop.seed):
-            oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * loop.share
-            loss = _one(model, tokenizer, bank, batch, stage, oracle, rng)
-            total = loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)
-            if loss.looking is not None:
-                total = total + loss.looking * stage.looking_weight
-                loop.record(looking=loss.looking.item())
-            total.backward()
-            for part in next(stories) if told else ():
-                clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
-                found = caption_loss(model.model.language_model, clock, where, part)
-                (CAPTION_WEIGHT * found.loss).backward()
-            loop.record(
-                answer=loss.answer.item(),
-                right=loss.right.item(),
-                selection=loss.selection.item(),
-                recall=loss.recall.item(),
-                frames=loss.frames,
-            )
-            yield
-
-    def look() -> None:
-        if examined and watch.due():
-            seen = probe(model, tokenizer, bank, examined)
-            loop.record(**{f"exam_{name}": value for name, value in seen.items()})
-
     model.train()
     model.model.vision_tower.eval()
-    loop.run(gradients, look)
+    for share in loop:
+        oracle = stage.oracle[0] + (stage.oracle[1] - stage.oracle[0]) * share
+        loss = _one(model, tokenizer, bank, next(stream), stage, oracle, rng)
+        total = loss.selection * stage.selection_weight + (loss.answer if stage.answers else 0.0)
+        if loss.looking is not None:
+            total = total + loss.looking * stage.looking_weight
+            loop.record(looking=loss.looking.item())
+        total.backward()
+        for part in next(stories) if stage.told else ():
+            clock = cast(ClockEmbedding, model.model.clock)  # nano always has one
+            (CAPTION_WEIGHT * caption_loss(model.model.language_model, clock, where, part).loss).backward()
+        loop.descend()
+        loop.record(
+            answer=loss.answer.item(),
+            right=loss.right.item(),
+            selection=loss.selection.item(),
+            recall=loss.recall.item(),
+            frames=loss.frames,
+        )
+        if stage.answers and examined and watch.due():
+            seen = probe(model, tokenizer, bank, examined)
+            loop.record(**{f"exam_{name}": value for name, value in seen.items()})
     model.eval()
 
 

@@ -1,7 +1,6 @@
 """Warm up nano's vision tower by contrast with text: the role of CLIP's pre-training in the paper."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -85,45 +84,38 @@ def warm_up_tower(
         warmup=200,
         decay=0.02,
         seed=seed,
-        control=control and control.alone(),
+        control=control,
     )
     shuffling, generator = (torch.Generator().manual_seed(s) for s in (seed, loop.seed))
     order = torch.cat([torch.randperm(len(pool), generator=shuffling) for _ in range(math.ceil(epochs) + 1)])
-
-    def gradients() -> Iterator[None]:
-        while True:
-            rows = order[loop.step * batch : (loop.step + 1) * batch]
-            shown, names = _recoloured(pool.pixels[rows], [captions[k] for k in rows.tolist()], generator)
-            pixels, distinct = normalise(shown, mean, std), sorted(set(names))
-            target = torch.tensor([distinct.index(n) for n in names])
-            if busy is not None:
-                some = torch.randint(0, len(busy), (crowded,), generator=generator)
-                plain = augment(busy.pixels[some], generator, torch.eye(3).expand(crowded, 3, 3), shift=0)
-                pixels = torch.cat([pixels, normalise(plain, mean, std)])
-            # 0.25 s for 0.48 s a step of one core, with AVX-512 bf16
-            with torch.autocast("cpu", torch.bfloat16):
-                seen = tower(pixel_values=pixels, output_hidden_states=True)
-            patches = seen.hidden_states[-2][:, 1:].float()
-            said = text(distinct)
-            frame_loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
-            patch_loss, patch_right = _contrast(reader(patches[:batch]), said, text.scale, target)
-            loss, more = frame_loss + patch_loss, {"right": right, "patches": patch_right}
-            if targets is not None:
-                busy_loss, shares = heads(patches[batch:], seen.pooler_output[batch:].float(), some, targets)
-                loss, more = loss + busy_loss, more | shares
-            loss.backward()
-            loop.record(**more)
-            yield
-
-    loop.run(gradients)
+    for _ in loop:
+        rows = order[loop.step * batch : (loop.step + 1) * batch]
+        mixing, recoloured = random_colours(len(rows), generator)
+        pixels = normalise(augment(pool.pixels[rows], generator, mixing), mean, std)
+        shown = zip(rows.tolist(), recoloured.tolist(), strict=True)
+        names = [without_colour(captions[k]) if other else captions[k] for k, other in shown]
+        distinct = sorted(set(names))
+        target = torch.tensor([distinct.index(n) for n in names])
+        if busy is not None:
+            some = torch.randint(0, len(busy), (crowded,), generator=generator)
+            plain = augment(busy.pixels[some], generator, torch.eye(3).expand(crowded, 3, 3), shift=0)
+            pixels = torch.cat([pixels, normalise(plain, mean, std)])
+        with torch.autocast("cpu", torch.bfloat16):  # 0.25 s for 0.48 s a step of one core, with AVX-512 bf16
+            seen = tower(pixel_values=pixels, output_hidden_states=True)
+        patches = seen.hidden_states[-2][:, 1:].float()
+        read = reader(patches[:batch])
+        said = text(distinct)
+        frame_loss, right = _contrast(seen.pooler_output[:batch].float(), said, text.scale, target)
+        patch_loss, patch_right = _contrast(read.float(), said, text.scale, target)
+        loss = frame_loss + patch_loss
+        loop.record(right=right, patches=patch_right)
+        if targets is not None:
+            more, shares = heads(patches[batch:], seen.pooler_output[batch:].float(), some, targets)
+            loss = loss + more
+            loop.record(**shares)
+        loss.backward()
+        loop.descend()
     return tower.eval().requires_grad_(False), text.eval().requires_grad_(False)
-
-
-def _recoloured(pixels: Tensor, captions: list[str], generator: torch.Generator) -> tuple[Tensor, list[str]]:
-    """Frames, some in other colours, and what is said of them."""
-    mixing, others = random_colours(len(pixels), generator)
-    said = zip(captions, others.tolist(), strict=True)
-    return augment(pixels, generator, mixing), [without_colour(c) if other else c for c, other in said]
 
 
 def _first_tower(config: CLIPVisionConfig, start: CLIPVisionModel | None) -> CLIPVisionModel:

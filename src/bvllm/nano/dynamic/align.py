@@ -7,9 +7,7 @@ paired with what the frame holds (`nano.matching`). No LLM runs, so a minute is 
 paper aligns compressor and projector on captions through the LLM; that the world knows what is where is ours.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -93,62 +91,43 @@ def align_cells(
         seed=seed,
         control=control,
     )
-    native = model.config.native_grid
+    rng, native = np.random.default_rng((loop.seed, 61)), model.config.native_grid
     frames_of = _Frames(bank)
     words = Tellings(model.model.language_model.get_input_embeddings().weight, tokenizer, where)
     if not loop.step:
-        some = torch.from_numpy(np.random.default_rng((loop.seed, 59)).integers(0, len(bank.frames), SETTLED))
+        some = torch.from_numpy(rng.integers(0, len(bank.frames), SETTLED))
         with torch.no_grad():
             patches = model.model.tell_places(bank.patches[some].float())
         settle(projector, patches.flatten(0, 1), words.variance**0.5)
-
-    def gradients() -> Iterator[None]:
-        own, rng = loop.part(frames), np.random.default_rng((loop.seed, 61))
-        while True:
-            rows = rng.integers(0, len(bank.frames), own)
-            grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))
-            grid = native if rng.random() < native_share else grid
-            made = model.model.compress(bank.patches[torch.from_numpy(rows)].float(), [grid] * own)
-            told = [frames_of.cells(int(row), native if by_queries else grid) for row in rows]
+    for _ in loop:
+        rows = rng.integers(0, len(bank.frames), frames)
+        grid = Grid(int(rng.integers(1, native.rows + 1)), int(rng.integers(1, native.columns + 1)))
+        grid = native if rng.random() < native_share else grid
+        made = model.model.compress(bank.patches[torch.from_numpy(rows)].float(), [grid] * frames)
+        if by_queries:
             tokens = projector(torch.stack([one.features for one in made]))
-            if by_queries:
-                found = AlignedLoss(_paired_loss(tokens, told, words))
-            else:
-                found = _cells_loss(tokens.flatten(0, 1), told, grid, words)
-            if found.loss is not None:
-                found.loss.backward()
-                loop.record(loss=found.loss.item(), unexplained=found.unexplained)
-            yield
-
-    loop.run(gradients)
-
-
-class AlignedLoss(NamedTuple):
-    """Of one step.
-
-    Attributes:
-        loss: None where no cell teaches anything: few frames, one cell each, several things in all of them.
-        unexplained: share of the variance of what is told that is left; NaN where all tell the same.
-    """
-
-    loss: Tensor | None
-    unexplained: float = math.nan
-
-
-def _cells_loss(found: Tensor, told: list[Cells], grid: Grid, words: Tellings) -> AlignedLoss:
-    """Cells that show one thing, and empty ones."""
-    places, targets, empty = _targets(told, grid, words)
-    loss, unexplained = found.new_zeros(()), math.nan
-    if len(places) > 1:
-        shown = F.mse_loss(found[places], targets) / words.variance
-        spread = float(targets.var(dim=0).mean())
-        if spread:
-            unexplained = shown.item() * words.variance / spread
-        loss = loss + shown
-    if len(empty):
-        nothing = words.vectors([Told(describe(None))]).expand(len(empty), -1)
-        loss = loss + EMPTY_WEIGHT * F.mse_loss(found[empty], nothing) / words.variance
-    return AlignedLoss(loss if len(places) > 1 or len(empty) else None, unexplained)
+            loss = _paired_loss(tokens, [frames_of.cells(int(row), native) for row in rows], words)
+            loss.backward()
+            loop.descend()
+            loop.record(loss=loss.item())
+            continue
+        places, targets, empty = _targets([frames_of.cells(int(row), grid) for row in rows], grid, words)
+        found = projector(torch.stack([one.features for one in made]).flatten(0, 1))
+        loss = found.new_zeros(())
+        if len(places) > 1:
+            shown = F.mse_loss(found[places], targets) / words.variance
+            spread = float(targets.var(dim=0).mean())
+            if spread:  # none where all tell the same
+                loop.record(unexplained=shown.item() * words.variance / spread)
+            loss = loss + shown
+        if len(empty):
+            nothing = words.vectors([Told(describe(None))]).expand(len(empty), -1)
+            loss = loss + EMPTY_WEIGHT * F.mse_loss(found[empty], nothing) / words.variance
+        if not (len(places) > 1 or len(empty)):
+            continue  # few frames, one cell each, and several things in all of them
+        loss.backward()
+        loop.descend()
+        loop.record(loss=loss.item())
 
 
 @torch.no_grad()

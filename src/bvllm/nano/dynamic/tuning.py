@@ -1,6 +1,5 @@
 """Tune dynamic-nano on answers, with another count of tokens a frame in every step."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,31 +97,25 @@ def tune_dynamic(
         seed=seed,
         control=control,
     )
+    rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed, stage.native)
+    stream = dynamic_clips(
+        bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled
+    )
+    queue = LikeLengths(stream, stage.room, rng)
     watch = Paced(EXAM_SECONDS)
-
-    def gradients() -> Iterator[None]:
-        rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed, stage.native)
-        stream = dynamic_clips(
-            bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled
+    model.train()
+    for _ in loop:
+        each = draw.tokens(rng, model.config.native_grid)
+        clips = queue.take(each, stage.most)
+        budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
+        found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
+        found.loss.backward()
+        loop.descend()
+        loop.record(
+            loss=found.loss.item(), right=found.right.item(), words=found.words.item(), clips=len(clips)
         )
-        queue = LikeLengths(stream, loop.part(stage.room), rng)
-        while True:
-            each = draw.tokens(rng, model.config.native_grid)
-            clips = queue.take(each, stage.most)
-            budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
-            found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
-            found.loss.backward()
-            loop.record(
-                loss=found.loss.item(), right=found.right.item(), words=found.words.item(), clips=len(clips)
-            )
-            yield
-
-    def look() -> None:
         if exam is not None and watch.due():
             control.log(said(model, tokenizer, exam))
-
-    model.train()
-    loop.run(gradients, look)
     model.eval()
     if exam is not None:
         control.log(said(model, tokenizer, exam))

@@ -5,7 +5,6 @@ is. Here the projector learns to give just that sum for a patch of the thing, an
 Each patch has a target of its own, so tokens stay apart; no LLM runs, and thousands of frames cost a second.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,22 +87,18 @@ def align_projector(
         seed=seed,
         control=control,
     )
-    spread, start, scenes = targets.var(), len(bank.pool), len(bank.busy)
-
-    def gradients() -> Iterator[None]:
-        rng = np.random.default_rng((loop.seed, 73))
-        while True:
-            rows = torch.from_numpy(rng.integers(0, scenes, loop.part(FRAMES)))
-            which = torch.from_numpy(things.which[rows])
-            there = which != NOTHING
-            wanted = F.embedding(which.clamp_min(0), targets) * there[..., None]
-            error = (projector(bank.patches[rows + start].float()) - wanted).square().mean(dim=-1) / spread
-            loss = error[there].mean() + BARE * error[~there].mean()
-            loss.backward()
-            loop.record(unexplained=error[there].mean().item(), bare=error[~there].mean().item())
-            yield
-
-    loop.run(gradients)
+    rng, start = np.random.default_rng((loop.seed, 73)), len(bank.pool)
+    spread = targets.var()
+    for _ in loop:
+        rows = torch.from_numpy(rng.integers(0, len(bank.busy), FRAMES))
+        which = torch.from_numpy(things.which[rows])
+        there = which != NOTHING
+        wanted = F.embedding(which.clamp_min(0), targets) * there[..., None]
+        error = (projector(bank.patches[rows + start].float()) - wanted).square().mean(dim=-1) / spread
+        loss = error[there].mean() + BARE * error[~there].mean()
+        loss.backward()
+        loop.descend()
+        loop.record(unexplained=error[there].mean().item(), bare=error[~there].mean().item())
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """Tune llava-nano on cached patch features: by the answers alone, through its own projector and packing."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,17 +68,15 @@ def tune_llava(
         seed=seed,
         control=control,
     )
-
-    def gradients() -> Iterator[None]:
-        for batch in clip_batches(bank, stage.seconds, stage.busy, loop.part(stage.batch), loop.seed):
-            loss, right = reply_loss(model, tokenizer, bank, batch)
-            loss.backward()
-            tokens = float(np.mean([len(clip.rows) for clip in batch]))
-            loop.record(answer=loss.item(), right=right.item(), frames=tokens)
-            yield
-
+    stream = clip_batches(bank, stage.seconds, stage.busy, stage.batch, loop.seed)
     model.train()
-    loop.run(gradients)
+    for _ in loop:
+        batch = next(stream)
+        loss, right = reply_loss(model, tokenizer, bank, batch)
+        loss.backward()
+        loop.descend()
+        tokens = float(np.mean([len(clip.rows) for clip in batch]))
+        loop.record(answer=loss.item(), right=right.item(), frames=tokens)
     model.eval()
 
 

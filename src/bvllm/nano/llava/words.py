@@ -5,8 +5,6 @@ tower, what frames of both worlds hold: "sign q7", "red star". Words of captions
 answer is seen, so that it does for every method what an off-the-shelf CLIP does for a full-size model.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,23 +36,18 @@ def warm_up_words(
         warmup=50,
         decay=0.01,
         seed=seed,
-        control=control and control.alone(),
+        control=control,
     )
-
-    def gradients() -> Iterator[None]:
-        rng = np.random.default_rng((loop.seed, 71))
-        while True:
-            rows = rng.integers(0, len(bank.frames), BATCH)
-            said, holds = captions.draw(rows, rng)
-            seen = F.normalize(bank.frames[rows], dim=-1)
-            logits = words.scale.exp().clamp(max=100) * seen @ words(said).mT
-            loss = (_contrast(logits, holds) + _contrast(logits.mT, holds.mT)) / 2
-            loss.backward()
-            best = logits.argmax(dim=0)
-            loop.record(loss=loss.item(), right=holds[best, torch.arange(len(said))].float().mean().item())
-            yield
-
-    loop.run(gradients)
+    rng = np.random.default_rng((loop.seed, 71))
+    for _ in loop:
+        rows = rng.integers(0, len(bank.frames), BATCH)
+        said, holds = captions.draw(rows, rng)
+        logits = words.scale.exp().clamp(max=100) * F.normalize(bank.frames[rows], dim=-1) @ words(said).mT
+        loss = (_contrast(logits, holds) + _contrast(logits.mT, holds.mT)) / 2
+        loss.backward()
+        loop.descend()
+        best = logits.argmax(dim=0)
+        loop.record(loss=loss.item(), right=holds[best, torch.arange(len(said))].float().mean().item())
     return words.eval().requires_grad_(False)
 
 
