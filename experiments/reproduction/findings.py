@@ -80,7 +80,8 @@ FINDINGS = {
         "the merged frames' tokens have room. *tau and gamma*: a sharp choice is better, the arg-max (45.2 "
         "and 67.4) above every soft one, tau 0.1 above 0.5 at each gamma in both worlds, though no single "
         "pair that Sec. 5.3 names is told apart. That gamma 0.75 beats 0.5 does not show; at gamma 1, where "
-        "only frames of equal rows merge, 63 and 42 tokens are spent for no more right answers."
+        "only frames of equal rows merge, 63 and 42 tokens are spent for no more right answers. (Soft rows "
+        "are of commit d79e575, which compared merged frames again by their means.)"
     ),
     "figure5": (
         "Saturated, as Fig. 5 and Sec. 8.2 have it: from 14 queries of 16 to all, nothing is gained (-0.1 "
@@ -98,7 +99,7 @@ FINDINGS = {
         "much, the two are not told apart. *[CLS] and mean*: the other way round than in Table 4, whose "
         "test is another one (VideoLLaMA2 with one MLP, no selection by the question). The cause stands "
         "under Table 7. (Trainings here and there are of commit d79e575, which compared merged frames again "
-        "by their means; one-hot rows, as in every exam, do not notice.)"
+        "by their means; their exams, whose rows are one-hot, do not notice.)"
     ),
     "table7": (
         "The other way round than the paper's Table 7 for mean and reader, in both worlds, and as there for "

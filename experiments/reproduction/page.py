@@ -71,12 +71,12 @@ kills one three times).
 """
 
 OLDER = """
-**{tables} below were made on the plain world alone**, and by an older recipe: {alignment} steps in which all
+**{tables}, below: made on the plain world alone**, and by an older recipe: {alignment} steps in which all
 tokens of a frame learned its caption, in place of the pairing; {selection} of selection; {instruction} of
 instruction; a language model from nothing; and budget merging that joined tokens across the whole clip, where
 it joins them within each frame now, as Sec. 3.4 has it. {questions} questions of each duration were asked
 without room for what an answer rests on: counting comes out near guessing there in every row, and existence
-as "no" nearly always, whatever a model knows. These tables stand until they are made again on both worlds.
+as "no" nearly always, whatever a model knows. That stands until it is made again on both worlds.
 """
 
 

@@ -555,6 +555,12 @@ def test_slow_fast_leaves_out_what_does_not_divide(frames):
     same(left(SlowFast(released=True), x, 4 * (frames // 4)), fours.flatten(0, 1))
 
 
+def test_slow_fast_leaves_nothing_out_where_few_are_left():
+    """Nine frames make two fours and one more: with fewer than 16 left, bins overlap and all are seen."""
+    plan = decide(SlowFast(released=True), tokens_of(noise(9, 4, 3)), 2, Signals())
+    assert bool(plan.used.all())
+
+
 def test_quota_cuts_counts_to_grids():
     scores = torch.tensor([0.9, 0.5, 0.3, 0.1])
     chosen = replace(FrameSelection.of(torch.arange(4), torch.arange(4.0)), scores=scores)

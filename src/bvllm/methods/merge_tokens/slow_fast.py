@@ -53,7 +53,7 @@ class SlowFast(TokenMethod):
         frames, most = len(places), max(place.stop - place.start for place in places)
         count = max(frames // self.stride, min(self.least, frames), -(-keep // most))
         count = min(count, keep, frames)
-        if self.released and count == frames // self.stride:
+        if self.released and count == frames // self.stride >= self.least:
             frames = count * self.stride
         parts = []
         for row, share in zip(pooling_weights(frames, count), equal_shares([keep] * count, keep)):
