@@ -1,12 +1,13 @@
 """Peak memory of asking videos of a minute, an hour and ten hours: B-VLLM promises that they are alike.
 
-    python -m benchmarks.memory [--seconds 60 600 3600 36000] [--rate 2] [--model nano|wrapped] [--index]
-        [--scorer tiny|released]
+    python -m benchmarks.memory [--seconds 60 600 3600 36000] [--rate 2] [--index]
+        [--model nano|dynamic-nano|wrapped] [--scorer tiny|released]
 
 Each video is asked in a process of its own, whose high-water mark (VmHWM) is read when it has answered. The
-videos are a minute of the world, drawn at a low frame rate and looped to length, so that most of the time
-goes into what is measured. With `--index` the question goes through an index, made in passing, and a second
-question about the same video follows; their ratio is one of CPU time, which a busy neighbour does not change.
+videos are a minute of the world, or the shortest length where that is less, drawn at a low frame rate and
+looped to length, so that most of the time goes into what is measured. With `--index` the question goes
+through an index, made in passing, and a second question about the same video follows; their ratio is one of
+CPU time, which a busy neighbour does not change.
 At the low rate of frames an hour costs next to nothing to decode: `--rate 25` is ordinary footage. `wrapped`
 is a tiny random Qwen2.5-VL with a tiny random CLIP, or, with `--scorer released`, one whose tower has the
 sizes of openai/clip-vit-base-patch32.
@@ -95,7 +96,8 @@ def main() -> None:
         if options.model == WRAPPED:
             model, scorer = wrapped(Path(folder), options.scorer)
         clip = Path(folder) / "minute.mp4"
-        timeline = plan_video(np.random.default_rng(1), "test", DRAWN_SECONDS, ["retrieval_edit"])
+        drawn = min(DRAWN_SECONDS, *options.seconds)
+        timeline = plan_video(np.random.default_rng(1), "test", drawn, ["retrieval_edit"])
         write_video(clip, timeline, DrawnHaystack(1, SIZE), SIZE, options.rate)
         for seconds in options.seconds:
             video = loop_clip(clip, Path(folder) / f"{seconds}.mp4", seconds)

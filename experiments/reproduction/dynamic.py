@@ -1,5 +1,5 @@
-"""Reproduce Dynamic-VLM's tables in miniature: compressors, tokens per frame against frames, one for any
-budget.
+"""Reproduce Dynamic-VLM's tables in miniature: compressors, tokens per frame against frames, against the
+length of the video, one model for any budget.
 
 Every variant of pooling, merging and pruning goes on from one model that was aligned and tuned at the tower's
 own grid, where these three keep every patch, so that none is favoured; queries go on from a start of their
@@ -9,8 +9,9 @@ questions about scenes that none saw, by the likeliest option.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +44,11 @@ from bvllm.nano.train import draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.scale import FOREVER
-from experiments.reproduction.statistics import AGREEMENT, estimate_if_any, percent, points
+from experiments.reproduction.statistics import AGREEMENT, Estimate, estimate_if_any, percent, points
 
 WORLDS = ("plain", "busy")
 FOLDER = "dynamic"
+LENGTHS = (16, 32, 64)  # seconds: longest clips of the columns of a table by length
 NATIVE = 64  # tokens of a frame at the tower's own grid
 ASKED = 1.4  # clips drawn for every question, since some have no options
 
@@ -130,12 +132,20 @@ class DynamicRow(NamedTuple):
 
 
 class DynamicTable(NamedTuple):
-    """A table: its rows, and which pairs (better, worse, by number) the paper or a hope puts in order."""
+    """A table.
+
+    Attributes:
+        title, note: as the page shows them.
+        rows: its lines.
+        claims: which pairs (better, worse, by number) the paper or a hope puts in order.
+        by_length: columns are lengths of clips, and each claim is held against every one; else worlds.
+    """
 
     title: str
     note: str
     rows: tuple[DynamicRow, ...]
     claims: tuple[tuple[str, int, int], ...]
+    by_length: bool = False
 
 
 ELASTIC = DynamicVariant("elastic")
@@ -143,6 +153,7 @@ MERGED, PRUNED = DynamicVariant("merge", "merge"), DynamicVariant("prune", "prun
 QUERIES = DynamicVariant("queries", "queries")
 SPECIALISTS = {each: DynamicVariant(f"fixed{each}", fixed=each) for each in (1, 9, 64)}
 BY_COUNT = DynamicVariant("by-count", by_side=False)
+FIXED = DynamicVariant("fixed8", fixed=8)
 NO_STAMPS = DynamicVariant("no-stamps", timestamps=False)
 NO_TIME = DynamicVariant("no-time", timestamps=False, clock=False)
 BUDGET = 512
@@ -175,6 +186,22 @@ TABLES: dict[str, DynamicTable] = {
             DynamicRow("64 x 4 frames", ELASTIC, BUDGET, most_frames=4, paper="59.3"),
         ),
         (("the middle is above most frames", 2, 0), ("the middle is above most tokens a frame", 2, 3)),
+    ),
+    "dynamic_lengths": DynamicTable(
+        "Tokens per frame that follow the length of the video, beside as many for every frame",
+        f"Ours. Dynamic: {BUDGET} tokens a clip, however long it is. Fixed: 8 tokens a frame, which are "
+        f"{BUDGET} where a clip has 64 frames, the longest, and fewer where it is shorter: a fixed count "
+        "must leave room for the longest video.",
+        (
+            DynamicRow("dynamic", ELASTIC, BUDGET),
+            DynamicRow("the same model with 8 a frame", ELASTIC, each=8),
+            DynamicRow("went on with 8 a frame alone", FIXED, each=8),
+        ),
+        (
+            ("dynamic is above a fixed count, same model", 0, 1),
+            ("dynamic is above a model of that count", 0, 2),
+        ),
+        by_length=True,
     ),
     "dynamic_elastic": DynamicTable(
         "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
@@ -238,7 +265,8 @@ def make_dynamic(
     work = _Workshop.open(home, warm, own, Control(log))
     chosen = range(1, seeds + 1)
     right = [np.stack([work.answers(row, seed) for seed in chosen]) for row in table.rows]
-    page = _page(table, right, work.chance, list(chosen), Conditions.now(command))
+    columns = _columns([len(clip.rows) for clip in work.asked], table.by_length)
+    page = _page(table, right, columns, work.chance, list(chosen), Conditions.now(command))
     write_whole_file(out / f"{name}.md", page + "\n")
     answers = {row.label: found.tolist() for row, found in zip(table.rows, right, strict=True)}
     said = {"scale": asdict(own), "seeds": list(chosen), "chance": work.chance, "right": answers}
@@ -400,49 +428,96 @@ def _changed(
     return other
 
 
+class _Column(NamedTuple):
+    """A column of a table: which questions, in blocks that are resampled apart.
+
+    Attributes:
+        name: its head.
+        blocks: each (questions,) True where a question belongs to it.
+    """
+
+    name: str
+    blocks: tuple[NDArray[np.bool_], ...]
+
+    def of(self, found: NDArray[np.float64]) -> Estimate | None:
+        """The mean of (seeds, questions), with its interval; None where nothing was asked."""
+        return estimate_if_any([found[:, block] for block in self.blocks])
+
+
+def _columns(frames: Sequence[int], by_length: bool) -> list[_Column]:
+    """The columns of a table, the last of all questions.
+
+    Args:
+        frames: of each question's clip: as many questions of the plain world as of the busy one, in this
+            order.
+        by_length: lengths of clips in place of worlds; in each column the worlds are blocks.
+
+    Raises:
+        ValueError: there is an odd number of questions, or none.
+    """
+    if len(frames) % 2 or not frames:
+        raise ValueError(
+            f"frames must be of an even number of questions, got {len(frames)}: draw more clips, so that "
+            "both worlds have as many questions"
+        )
+    plain = np.arange(len(frames)) < len(frames) // 2
+    worlds = (plain, ~plain)
+    last = _Column("all", worlds)
+    if not by_length:
+        return [*(_Column(n, (w,)) for n, w in zip(WORLDS, worlds, strict=True)), last]
+    lengths = np.asarray(frames)
+    within = [((low < lengths) & (lengths <= high), high) for low, high in pairwise((0, *LENGTHS))]
+    return [*(_Column(f"up to {high} s", tuple(w & here for w in worlds)) for here, high in within), last]
+
+
 def _page(
     table: DynamicTable,
     right: list[NDArray[np.float64]],
+    columns: list[_Column],
     chance: float,
     seeds: list[int],
     told: Conditions,
 ) -> str:
-    """Markdown: accuracy by world with intervals, and the claims.
+    """Markdown: accuracy in every column with intervals, and the claims.
 
     Args:
-        right: of each row (seeds, questions): as many of the plain world as of the busy one, in this order.
+        right: of each row (seeds, questions).
+        columns: which questions each has; claims are held against the last one, and in a table by length
+            against all.
 
     Raises:
-        ValueError: rows answered different questions, or an odd number of them.
+        ValueError: rows answered different questions.
     """
     asked = {found.shape[1] for found in right}
-    if len(asked) != 1 or min(asked) % 2 or not min(asked):
+    if asked != {len(columns[-1].blocks[0])}:
         raise ValueError(
-            f"right must hold an even number of questions, the same for all rows, got {sorted(asked)}: draw "
-            "more clips, so that both worlds have as many questions"
+            f"right must hold {len(columns[-1].blocks[0])} questions in all rows, got {sorted(asked)}: make "
+            "the table in a folder of its own"
         )
-    half = min(asked) // 2
+    heads = [column.name for column in columns]
     lines = [
         f"## {table.title}",
         "",
         table.note,
         "",
-        "| | plain | busy | both | the paper |",
-        "|---|---|---|---|---|",
-    ]
-    for row, found in zip(table.rows, right, strict=True):
-        worlds = [found[:, :half]], [found[:, half:]], [found[:, :half], found[:, half:]]
-        cells = [percent(estimate_if_any(blocks)) for blocks in worlds]
-        lines.append("| " + " | ".join([row.label, *cells, row.paper]) + " |")
-    lines += [
-        f"| guessing | | | {100 * chance:.1f} | |",
+        _line("", *heads, "the paper"),
+        _line(*["---"] * (len(heads) + 2)),
+        *(
+            _line(row.label, *(percent(column.of(found)) for column in columns), row.paper)
+            for row, found in zip(table.rows, right, strict=True)
+        ),
+        _line("guessing", *[""] * (len(heads) - 1), f"{100 * chance:.1f}", ""),
         "",
-        "| hoped | difference, points | |",
-        "|---|---|---|",
     ]
+    compared = columns if table.by_length else columns[-1:]
+    lines += [_line("hoped", "of", "difference, points", ""), _line(*["---"] * 4)]
     for text, better, worse in table.claims:
-        gap = right[better] - right[worse]
-        d = estimate_if_any([gap[:, :half], gap[:, half:]])
-        lines.append(f"| {text} | {points(d)} | {AGREEMENT[None if d is None else d.sign]} |")
+        for column in compared:
+            d = column.of(right[better] - right[worse])
+            lines.append(_line(text, column.name, points(d), AGREEMENT[None if d is None else d.sign]))
     lines += ["", f"`{told.command}`, commit {told.commit}, {told.when}; seeds {', '.join(map(str, seeds))}."]
     return "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"

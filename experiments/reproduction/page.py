@@ -1,6 +1,7 @@
 """Write docs/reproduction.md from the recorded tables: `python -m experiments.reproduction.page`."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.reproduction.findings import FIGURE_4, FINDINGS, OLDER_FINDINGS
@@ -66,8 +67,8 @@ kills one three times).
   the paper's table has no such row, or shows it as a curve (Figures 3 and 5), whose points our copy of the
   text does not have. Tables 5 and 6 (data), 9 (others' models) and 10 (speed) are not reproduced; 2 (images)
   stands in Table 1's column of images. 8 is counted, not trained: `bvllm models paper_7b --prompt 128` has
-  9.0 billion parameters, 7.6 of them the language model's, where the table has 7.6 + 1.2, and 1.81 TFLOPs
-  with the head at every token, as there; that its prompt has 128 tokens is our guess, it names none.
+  9.0 billion parameters, 7.6 of them the language model's, where the table has 7.6 + 1.2, and 1.81 TFLOPs,
+  as there, if the head is counted at every token; that its prompt has 128 tokens is our guess, it names none.
 """
 
 OLDER = """
@@ -81,7 +82,7 @@ as "no" nearly always, whatever a model knows. That stands until it is made agai
 
 
 def reproduction_page(records: Iterable[Path]) -> str:
-    """The page from recorded tables, in the order of the paper."""
+    """The page from recorded tables, in the order of the paper, with the notes that `TABLES` has today."""
     found = {record.name: record for record in map(TableRecord.read, records)}
     tables = [found[name] for name in TABLES if name in found]
     older = [record for record in tables if record.worlds == ("plain",)]
@@ -97,7 +98,7 @@ def reproduction_page(records: Iterable[Path]) -> str:
         ).rstrip()
     ]
     for record in tables:
-        parts.append(as_markdown(record))
+        parts.append(as_markdown(replace(record, note=TABLES[record.name].note)))
         findings = OLDER_FINDINGS if record in older else FINDINGS
         if record.name in findings:
             parts.append(f"**What we make of it.** {findings[record.name]}")

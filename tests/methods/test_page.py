@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from bvllm.methods import METHODS
+from bvllm.methods.listing import READ_QUESTION
 from bvllm.stages.allocate import POLICIES
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
@@ -21,7 +22,7 @@ def table():
             paper = method.paper if method.paper == "ours" else f"[{number}]({method.paper})"
             gives = {"merge_tokens": "as came", "prune_layers": "fewer by layer"}.get(slot, "frames")
             gives = method.kind if slot == "sample_tokens" else gives
-            needs = "question" if name == "qformer" else ", ".join(sorted(method.needs)) or "-"
+            needs = "question" if name in READ_QUESTION else ", ".join(sorted(method.needs)) or "-"
             trained = "yes" if method.learned else "no"
             lines.append(
                 f"| `{slot}` | `{name}` | {paper} | {method.lands} | {needs} | {gives} | {trained} |"

@@ -1,5 +1,6 @@
-"""Rows in memory: questions about clips of a few frames, and questions about nothing."""
+"""Rows in memory and in a file: questions about clips of a few frames, and questions about nothing."""
 
+import json
 from dataclasses import replace
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from bvllm.data.collate import Collator
 from bvllm.data.encode import Example
 from bvllm.training.rows import Corpus, random_budget
+from tests.data.rows import video as draw_video
 
 FRAMES = (3, 1, 0, 2, 4, 0)  # by the row's number; 0 is text alone
 
@@ -46,3 +48,16 @@ def open_drawn(settings, stage, processor, folder):
     rows = DrawnRows(processor, budget=budget, rows_per_step=settings.alignment.batch)
     held_out = DrawnRows(processor, 7) if settings.data.evaluate else None
     return Corpus(rows, Collator(processor), held_out, {"rows": len(rows)})
+
+
+def write_rows(folder):
+    """A file of three questions about a video of 20 s and one about nothing."""
+    draw_video(folder / "v.mp4", frames=40, fps=2)
+    asked = [("<video>\nwhich colour ?", said) for said in ("red", "blue", "green")]
+    rows = [
+        {"id": str(k), "conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]}
+        for k, (q, a) in enumerate([*asked, ("what is red ?", "the star")])
+    ]
+    rows = [row | ({"video": "v.mp4"} if k < len(asked) else {}) for k, row in enumerate(rows)]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    return folder / "rows.json"

@@ -27,8 +27,8 @@ from bvllm.training.run import train
 from bvllm.training.settings import override
 from bvllm.training.snapshot import WEIGHTS
 from bvllm.training.trainable import prepare
-from tests.data.rows import video as draw_video
 from tests.test_messages import HOUSE
+from tests.training.rows import write_rows
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +91,8 @@ def test_every_stage_runs_and_leaves_a_model_that_is_asked(settings, tmp_path):
 
 def test_a_run_on_videos_that_was_stopped_in_every_stage_ends_as_one_left_alone(settings, tmp_path):
     """Videos, pictures and text alone, counts that are drawn in every step."""
-    draw_video(tmp_path / "v.mp4", frames=40, fps=2)
-    rows = [
-        {"id": str(k), "video": "v.mp4", "conversations": [
-            {"from": "human", "value": "<video>\nwhich colour ?"}, {"from": "gpt", "value": said},
-        ]}
-        for k, said in enumerate(("red", "blue", "green"))
-    ]  # fmt: skip
-    rows.append({"id": "3", "conversations": [
-        {"from": "human", "value": "what is red ?"}, {"from": "gpt", "value": "the star"},
-    ]})  # fmt: skip
-    (tmp_path / "rows.json").write_text(json.dumps(rows))
-    words = [f"data.{name}={tmp_path / 'rows.json'}" for name in ("pretrain", "image", "video")]
+    file = write_rows(tmp_path)
+    words = [f"data.{name}={file}" for name in ("pretrain", "image", "video")]
     words += [f"{stage}.max_steps=2" for stage in ("projector", "captions", "images", "videos")]
     settings = override(settings, [*words, "run.print_every=1", "model.clock=true"])
     train(settings, tmp_path / "whole", log=lambda line: None)

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from bvllm.training.callbacks import read_losses
+from bvllm.training.dynamic_settings import DYNAMIC_RECIPES
 from bvllm.training.run import train
 from bvllm.training.settings import RECIPES, override
 from bvllm.training.snapshot import WEIGHTS
 from bvllm.training.trainer import StageTrainer
-from tests.training.rows import open_drawn
+from tests.training.rows import open_drawn, write_rows
 
 pytestmark = pytest.mark.slow
 WORDS = (
@@ -31,7 +32,7 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
-def one_of(rank, world, port, out, words):
+def one_of(rank, world, port, out, words, recipe):
     """What one process does; its exit status is 0 where all went well."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(True)
@@ -47,25 +48,33 @@ def one_of(rank, world, port, out, words):
         return take(self)
 
     StageTrainer._snapshot = checked
-    settings = override(RECIPES["tiny"](), words)
-    train(settings, out, resume=True, log=lambda line: None, open_rows=open_drawn)
+    settings = override((RECIPES | DYNAMIC_RECIPES)[recipe](), words)
+    reading = {"open_rows": open_drawn} if recipe == "tiny" else {}
+    train(settings, out, resume=True, log=lambda line: None, **reading)
 
 
 def record(out, rows_file, world, *words):
     """What was said of every step of both stages. Rows are taken one at a time, or two by one process alone:
     some batches have nothing to see."""
-    rows, port = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"], free_port()
-    words = (*rows, *WORDS, f"run.per_device={2 // world}", *words)
+    rows = [f"data.pretrain={rows_file}", f"data.finetune={rows_file}"]
+    run_processes(out, world, (*rows, *WORDS, f"run.per_device={2 // world}", *words))
+    return [e for stage in ("alignment", "instruction") for e in read_losses(out / stage / "losses.jsonl")]
+
+
+def run_processes(out, world, words, recipe="tiny"):
+    """Train in so many processes; all must end well."""
+    port = free_port()
     # Forked from a process that has run nothing else; this one has decoded for thousands of tests.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    children = [context.Process(target=one_of, args=(rank, world, port, out, words)) for rank in range(world)]
+    children = [
+        context.Process(target=one_of, args=(rank, world, port, out, words, recipe)) for rank in range(world)
+    ]
     for child in children:
         child.start()
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0] * world
-    return [e for stage in ("alignment", "instruction") for e in read_losses(out / stage / "losses.jsonl")]
 
 
 def losses(*run):
@@ -148,3 +157,30 @@ def test_two_processes_evaluate_and_stop_as_one(shard, patient, rows_file, tmp_p
     for name in ("loss", "eval_loss"):
         found, alone = ([e[name] for e in run if name in e] for run in (together, patient))
         assert found == pytest.approx(alone, rel=1e-5)
+
+
+DYNAMIC_STAGES = ("projector", "captions", "images", "videos")
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize("shard", ["zero2", "zero3"])
+def test_two_processes_train_a_dynamic_vlm_as_one_does(shard, tmp_path):
+    """Grids of a step are drawn alike by both: a video and text alone, three steps of every stage."""
+    file = write_rows(tmp_path)
+    words = [f"data.{name}={file}" for name in ("pretrain", "image", "video")]
+    words += [
+        f"{stage}.{word}" for stage in DYNAMIC_STAGES for word in ("batch=4", "max_steps=3", "warmup=0")
+    ]
+    words += ["run.cpu=true", "run.save_every=1"]
+    found = []
+    for world in (1, 2):
+        own = [f"run.per_device={2 // world}", f"run.shard={shard}"]
+        run_processes(tmp_path / str(world), world, [*words, *own], "dynamic_tiny")
+        read = [read_losses(tmp_path / str(world) / s / "losses.jsonl") for s in DYNAMIC_STAGES]
+        found.append([e["loss"] for entries in read for e in entries])
+    assert len(found[0]) == 12
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    weights = [load_file(tmp_path / run / "videos/result" / WEIGHTS) for run in ("1", "2")]
+    for name, weight in weights[0].items():
+        # Adam turns the noise of a gradient of nearly 0 into a whole step: weights are compared as a whole.
+        assert (weights[1][name] - weight).norm() <= 1e-3 * weight.norm(), name

@@ -13,6 +13,7 @@ ANY_MODEL, ITS_MODEL = "any model", "a model that brings its weights"
 READS_PATCHES = "one whose projector reads patches (not nano)"
 WHOLE_PROMPT = "a model whose language model sees the whole prompt in every layer"
 INSIDE = "prune_layers"
+READ_QUESTION = ("qformer", "resampler")  # learned modules, which read its tokens and need no signal
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def in_full(one: MethodFacts) -> str:
 def _facts(name: str, method: type[Any], slots: tuple[str, ...]) -> MethodFacts:
     said = inspect.getdoc(method) or ""
     learned = bool(method.learned)
-    needs = {"question"} if learned and name == "qformer" else set(method.needs)
+    needs = {"question"} if name in READ_QUESTION else set(method.needs)
     return MethodFacts(
         name=name,
         slots=slots,

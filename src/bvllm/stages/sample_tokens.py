@@ -91,7 +91,7 @@ class PooledTokens(nn.Module):
     """
 
     slots: ClassVar[tuple[Slot, ...]] = ("sample_tokens",)
-    paper: ClassVar[str] = "https://arxiv.org/abs/2412.09919"
+    paper: ClassVar[str] = "ours"
     needs: ClassVar[frozenset[SignalName]] = frozenset()
     reads: ClassVar[Reading] = NOTHING
     lands: ClassVar[Lands] = "exact"

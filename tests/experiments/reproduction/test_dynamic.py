@@ -159,11 +159,31 @@ def test_variants_without_times_share_the_weights_they_have(workshop):
 def test_a_page_says_which_orders_hold():
     table = TABLES["dynamic_compressors"]
     right = [np.ones((2, 40)), np.ones((2, 40)), np.zeros((2, 40))]
+    told, columns = dynamic.Conditions.now("a test"), dynamic._columns([8] * 40, by_length=False)
+    page = dynamic._page(table, right, columns, 0.25, [1, 2], told)
+    assert "| pooling is above pruning | all | +100.0 (+100.0 to +100.0) | agrees |" in page
+    assert "| pooling is above merging | all | +0.0 (+0.0 to +0.0) | not told apart |" in page
+    with pytest.raises(ValueError, match="frames must be of an even number of questions") as odd:
+        dynamic._columns([8] * 39, by_length=False)
+    with pytest.raises(ValueError, match="right must hold 40 questions in all rows") as fewer:
+        dynamic._page(table, [*right[:2], right[2][:, 2:]], columns, 0.25, [1, 2], told)
+    assert all(HOUSE.search(str(error.value)) for error in (odd, fewer))
+
+
+def test_a_page_by_length_counts_a_clip_in_the_column_of_its_frames():
+    table = TABLES["dynamic_lengths"]
+    frames = [8, 16, 17, 64] * 2  # of the plain world, then of the busy one
+    short = np.array([[n <= 16 for n in frames]], dtype=float)
+    columns = dynamic._columns(frames, by_length=True)
+    assert [column.name for column in columns] == ["up to 16 s", "up to 32 s", "up to 64 s", "all"]
+    assert [sum(int(b.sum()) for b in column.blocks) for column in columns] == [4, 2, 2, 8]
     told = dynamic.Conditions.now("a test")
-    page = dynamic._page(table, right, 0.25, [1, 2], told)
-    assert "| pooling is above pruning | +100.0 (+100.0 to +100.0) | agrees |" in page
-    assert "| pooling is above merging | +0.0 (+0.0 to +0.0) | not told apart |" in page
-    for odd in ([one[:, 1:] for one in right], [*right[:2], right[2][:, 2:]]):
-        with pytest.raises(ValueError, match="right must hold an even number of questions") as error:
-            dynamic._page(table, odd, 0.25, [1, 2], told)
-        assert HOUSE.search(str(error.value))
+    page = dynamic._page(table, [short, 0 * short, 0 * short], columns, 0.25, [1], told)
+    assert "| dynamic | 100.0 (100-100) | 0.0 (0-0) | 0.0 (0-0) | 50.0" in page
+    assert (
+        "| dynamic is above a model of that count | up to 16 s | +100.0 (+100.0 to +100.0) | agrees |" in page
+    )
+    assert (
+        "| dynamic is above a model of that count | up to 64 s | +0.0 (+0.0 to +0.0) | not told apart |"
+        in page
+    )

@@ -3,7 +3,7 @@
 A method fills one slot; what the others hold is the same for all methods of that slot:
 
     select_frames   chooses as many frames as fit into the budget whole
-    merge_frames    joins some of 32 even frames; the paper's own merging lands on the budget
+    merge_frames    joins some of 32 even frames; `bipartite` merging within frames lands on the budget
     sample_tokens   keeps of each of 32 even frames an equal share, what does not divide spread evenly
     merge_tokens    reduces the tokens of 32 even frames to the budget
     prune_layers    drops tokens of 32 even frames layer by layer; the budget is the mean over layers
