@@ -182,5 +182,5 @@ def test_two_processes_train_a_dynamic_vlm_as_one_does(shard, tmp_path):
     assert found[1] == pytest.approx(found[0], rel=1e-5)
     weights = [load_file(tmp_path / run / "videos/result" / WEIGHTS) for run in ("1", "2")]
     for name, weight in weights[0].items():
-        # Adam turns the noise of a gradient of nearly 0 into a whole step: weights are compared as a whole.
-        assert (weights[1][name] - weight).norm() <= 1e-3 * weight.norm(), name
+        # Adam turns the noise of a gradient of nearly 0 (all of a key's bias) into whole steps.
+        assert (weights[1][name] - weight).norm() <= 1e-3 * weight.norm() + 1e-5, name
