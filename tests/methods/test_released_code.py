@@ -29,6 +29,7 @@ from bvllm.methods.merge_tokens.vidcom2 import VidCom2
 from bvllm.methods.merge_tokens.visionzip import VisionZip
 from bvllm.methods.merge_tokens.vispruner import VisPruner
 from bvllm.methods.sample_tokens.divprune import DivPrune
+from bvllm.methods.sample_tokens.dynamic import DynamicPool
 from bvllm.methods.select_frames.dcode import DCoDeFrames
 from bvllm.methods.select_frames.free_video import FreeVideoFrames
 from bvllm.stages.allocate import QuoTAShare
@@ -584,3 +585,13 @@ def test_free_video_frames(frames, keep):
 def decide_frames(method, frames, keep, relevance):
     clip = Clip(torch.zeros(frames, 1), torch.arange(float(frames)))
     return sorted(method.assign(clip, keep, Signals(relevance=relevance)).anchor.tolist())
+
+
+@pytest.mark.parametrize("frames, keep", [(1, 20), (5, 47), (7, 200), (3, 500)])
+def test_dynamic_pools_all_frames_to_one_square(frames, keep):
+    x = video(frames)
+    side = math.isqrt(min(keep // frames, 36))
+    grids = x.view(frames, 6, 6, -1).movedim(-1, 1)
+    pooled = functional.adaptive_avg_pool2d(grids, side).movedim(1, -1).flatten(0, 2)
+    same(left(DynamicPool(released=True), x, keep, grid=(6, 6)), pooled)
+    assert len(left(DynamicPool(), x, keep, grid=(6, 6))) >= len(pooled)

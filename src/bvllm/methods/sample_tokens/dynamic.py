@@ -7,7 +7,7 @@ import torch
 
 from bvllm.primitives.reduction import Reduction
 from bvllm.stages.compressors.pool import cell_plan
-from bvllm.stages.frame_grids import Grid, frames_that_fit, share_grids
+from bvllm.stages.frame_grids import Grid, frames_that_fit, released_grids, share_grids
 from bvllm.stages.method import Lands, Slot, TokenMethod
 from bvllm.stages.pipeline import thin_evenly
 from bvllm.types import SignalName, Signals, Tokens
@@ -20,6 +20,10 @@ class DynamicPool(TokenMethod):
     Where frames outnumber tokens they are thinned evenly first. Blind to content and question. It shares the
     clip's tokens out by itself: grids of whole rows and columns come near to the sum for all frames, and far
     less near to a count of each.
+
+    Attributes:
+        released: all frames get one square of side floor(sqrt(keep / frames)), which leaves up to a third of
+            the count unspent; else grids differ from frame to frame.
 
     Source: Dynamic-VLM (arXiv 2412.09530), from the note; grids that differ from frame to frame are ours.
 
@@ -35,12 +39,15 @@ class DynamicPool(TokenMethod):
     lands: ClassVar[Lands] = "below"
     across: ClassVar[bool] = True
 
+    released: bool = False
+
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Reduction:
         native = Grid(*(signals.grid or (1, len(tokens))))
         frames = len(tokens) // native.cells
         fitting = frames_that_fit(frames, keep, frames)
         kept = thin_evenly(frames, fitting).anchor.tolist()
-        plans = [cell_plan(grid, native) for grid in share_grids(fitting, keep, native)]
+        share = released_grids if self.released else share_grids
+        plans = [cell_plan(grid, native) for grid in share(fitting, keep, native)]
         starts = torch.tensor([0, *(len(plan) for plan in plans)]).cumsum(0)
         device = tokens.features.device
         return Reduction.of(
