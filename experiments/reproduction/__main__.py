@@ -20,7 +20,7 @@ def reproduce(
         str,
         typer.Argument(
             metavar="table1|table3|table3_cause|table4|table7|figure3|figure5|beyond|all|dynamic_compressors|"
-            "dynamic_tradeoff|dynamic_lengths|dynamic_elastic",
+            "dynamic_tradeoff|dynamic_lengths|dynamic_pictures|dynamic_elastic",
             show_default=False,
         ),
     ],

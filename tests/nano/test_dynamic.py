@@ -1,11 +1,13 @@
 """Dynamic-nano's training: prompts as the processor's, cells as the world lies, steps that learn."""
 
+import re
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPVisionModel, Qwen2Model
 
 from bvllm.inference.ask import ask, load_model
@@ -25,6 +27,7 @@ from bvllm.nano.dynamic.steps import (
     SideDraw,
     dynamic_clips,
     dynamic_loss,
+    picture_sets,
     write_batch,
 )
 from bvllm.nano.dynamic.train import DynamicRecipe, train_dynamic_nano
@@ -89,6 +92,26 @@ def test_a_training_prompt_is_what_the_processor_writes(model, bank, clips):
         assert int((row == VIDEO_ID).sum()) <= 30
 
 
+def test_a_set_of_pictures_is_written_as_several_pictures_are(model, bank):
+    [clip] = islice(picture_sets(bank, 3), 1)
+    assert 2 <= len(clip.rows) <= 6
+    [place] = clip.example.question.needles
+    scene = clip.example.timeline.shown[place].scene
+    assert clip.rows[place] - len(bank.pool) == bank.busy.rows_of(scene)[0]
+    assert not re.match(r"\d\d:\d\d", clip.example.reply)  # pictures have no times
+    batch = write_batch(model, TOKENIZER, bank, [clip], [30])
+    assert batch.seconds.tolist() == [0.0] * len(clip.rows)
+    processor = DynamicVLMProcessor.for_model(model.config, TOKENIZER, chat_template=CHAT_TEMPLATE)
+    processor.budget_tokens = 30
+    content = [{"type": "image", "image": Image.new("RGB", (16, 16))} for _ in clip.rows]
+    content.append({"type": "text", "text": clip.example.prompt})
+    theirs = processor.apply_chat_template(
+        [[{"role": "user", "content": content}]], tokenize=True, add_generation_prompt=True
+    )
+    asked = int((batch.labels[0] != IGNORE).nonzero()[0])
+    assert batch.ids[0, :asked].tolist() == theirs["input_ids"][0].tolist()
+
+
 def test_every_step_has_about_as_many_tokens_and_clips_of_like_length(bank):
     stream, rng = dynamic_clips(bank, "train", (8, 60), 2, 1.0), np.random.default_rng(0)
     queue = LikeLengths(stream, 3000, rng)
@@ -102,6 +125,7 @@ def test_every_step_has_about_as_many_tokens_and_clips_of_like_length(bank):
 
 def test_a_drilled_clip_says_what_it_looks_up_after_its_questions(model, bank):
     found = dynamic_clips(bank, "train", (8, 12), 1, 1.0, turns=True, drilled=1.0)
+    assert not any(clip.pictures for clip in islice(found, 10))
     clip = next(clip for clip in found if clip.lookups)
     plain = replace(clip, lookups=())
     drilled, without = (
@@ -237,7 +261,7 @@ def test_a_stage_lowers_the_loss_and_leaves_the_tower_alone(model, bank, clips, 
 
 
 def test_an_exam_gives_each_option_its_share_whatever_stands_beside_it(model, bank):
-    asked = with_options(exam_clips(bank, (8, 20), 12, 5, busy=True))
+    asked = list(with_options(exam_clips(bank, (8, 20), 12, 5, busy=True)))
     together = option_likelihoods(model, TOKENIZER, bank, asked, 40)
     for clip, likely in zip(asked, together):
         assert len(likely) == len(clip.example.question.options)

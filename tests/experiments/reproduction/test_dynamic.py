@@ -1,6 +1,8 @@
 """Dynamic-VLM's tables: every row is trained once, examined once, and compared with intervals."""
 
+import json
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.dynamic.exam import exam_clips, with_options
+from bvllm.nano.dynamic.steps import picture_sets
 from bvllm.nano.dynamic.train import WarmParts, finish_stage, read_stage
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
@@ -51,8 +54,11 @@ def workshop(tmp_path, monkeypatch):
     monkeypatch.setattr(dynamic, "NATIVE", 16)
     model = dynamic_model(clock=True)
     finish_stage(tmp_path / "native-pool", model)
-    asked = with_options(exam_clips(bank, (8, 12), 10, 5, busy=True))[:6]
-    made = dynamic._Workshop(tmp_path, SMALL, parts_of(model), bank, bank, tuple(asked), 0.25, Control(print))
+    asked = list(islice(with_options(exam_clips(bank, (8, 12), 10, 5, busy=True)), 6))
+    sets = tuple(islice(with_options(picture_sets(bank, 5)), 4))
+    made = dynamic._Workshop(
+        tmp_path, SMALL, parts_of(model), bank, bank, tuple(asked), sets, 0.25, Control(print)
+    )
     monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
     return tmp_path
 
@@ -76,6 +82,14 @@ def test_a_table_is_made_and_goes_on(workshop, monkeypatch):
     again = make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL)
     assert again.splitlines()[:12] == page.splitlines()[:12]
     assert not trained
+
+
+def test_sets_of_pictures_are_asked_about_beside_the_videos(workshop):
+    page = make_dynamic("dynamic_pictures", workshop, seeds=1, scale=SMALL)
+    assert "|  | plain | busy | sets of pictures | the paper |" in page
+    assert page.count("| sets in training help |") == 3
+    told = json.loads((workshop / "dynamic_pictures.json").read_text())
+    assert {len(found[0]) for found in told["right"].values()} == {6 + 4}
 
 
 def test_nothing_lies_where_the_other_tables_keep_theirs(workshop, monkeypatch):
@@ -126,7 +140,7 @@ def test_a_specialist_of_64_a_frame_trains_and_answers_with_64_up_to_its_longest
     made = dynamic._Workshop.open()
     monkeypatch.setattr(dynamic._Workshop, "trained", lambda *_: None)
     row = next(row for row in TABLES["dynamic_elastic"].rows if row.each == 64)
-    made.answers(row, 1)
+    made.answers(row, 1, made.asked)
     assert given == [min(SMALL.most, 64 * len(clip.rows)) for clip in made.asked]
 
 
@@ -159,12 +173,12 @@ def test_variants_without_times_share_the_weights_they_have(workshop):
 def test_a_page_says_which_orders_hold():
     table = TABLES["dynamic_compressors"]
     right = [np.ones((2, 40)), np.ones((2, 40)), np.zeros((2, 40))]
-    told, columns = dynamic.Conditions.now("a test"), dynamic._columns([8] * 40, by_length=False)
+    told, columns = dynamic.Conditions.now("a test"), dynamic._columns([8] * 40, "worlds")
     page = dynamic._page(table, right, columns, 0.25, [1, 2], told)
     assert "| pooling is above pruning | all | +100.0 (+100.0 to +100.0) | agrees |" in page
     assert "| pooling is above merging | all | +0.0 (+0.0 to +0.0) | not told apart |" in page
-    with pytest.raises(ValueError, match="frames must be of an even number of questions") as odd:
-        dynamic._columns([8] * 39, by_length=False)
+    with pytest.raises(ValueError, match="frames must be of an even number of videos") as odd:
+        dynamic._columns([8] * 39, "worlds")
     with pytest.raises(ValueError, match="right must hold 40 questions in all rows") as fewer:
         dynamic._page(table, [*right[:2], right[2][:, 2:]], columns, 0.25, [1, 2], told)
     assert all(HOUSE.search(str(error.value)) for error in (odd, fewer))
@@ -174,7 +188,7 @@ def test_a_page_by_length_counts_a_clip_in_the_column_of_its_frames():
     table = TABLES["dynamic_lengths"]
     frames = [8, 16, 17, 64] * 2  # of the plain world, then of the busy one
     short = np.array([[n <= 16 for n in frames]], dtype=float)
-    columns = dynamic._columns(frames, by_length=True)
+    columns = dynamic._columns(frames, "lengths")
     assert [column.name for column in columns] == ["up to 16 s", "up to 32 s", "up to 64 s", "all"]
     assert [sum(int(b.sum()) for b in column.blocks) for column in columns] == [4, 2, 2, 8]
     told = dynamic.Conditions.now("a test")

@@ -1,6 +1,6 @@
 """Ask dynamic-nano about clips of scenes that it never saw, while it trains and afterwards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -53,13 +53,11 @@ def right_words(
     return found
 
 
-def with_options(clips: list[DynamicClip]) -> list[DynamicClip]:
-    """The same clips, each asked with its options."""
-    return [
-        replace(clip, example=clip.example.with_options())
-        for clip in clips
-        if len(clip.example.question.options) > 1
-    ]
+def with_options(clips: Iterable[DynamicClip]) -> Iterator[DynamicClip]:
+    """The same clips, each asked with its options; none without."""
+    for clip in clips:
+        if len(clip.example.question.options) > 1:
+            yield replace(clip, example=clip.example.with_options())
 
 
 @torch.no_grad()

@@ -16,12 +16,14 @@ from bvllm.model.dynamic.times import write_frames
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.captions import BUSY_SHARE, IGNORE
 from bvllm.nano.drills import Lookup, video_lookups
-from bvllm.nano.examples import LIST_STEMS, examples
+from bvllm.nano.examples import LIST_STEMS, MULTIPLE_CHOICE, examples, put_words
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import answer_loss
 from bvllm.nano.packed import run_packed
 from bvllm.stages.frame_grids import Grid, frames_that_fit
 from bvllm.stages.pipeline import thin_evenly
+from bvllm.synthetic.busy.spatial import SPATIAL
+from bvllm.synthetic.busy.timeline import plan_picture
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
 from bvllm.synthetic.vocabulary import Split
 
@@ -29,6 +31,7 @@ WAITING = 256  # clips that are drawn ahead and sorted by length of the video
 STAMP_TOKENS, TEXT_TOKENS, LOOKUP_TOKENS = 4, 60, 5  # of a time, of question and answer, of a lookup: about
 DRILLED_FROM = 16  # tokens of a frame: what stands where is not seen in fewer
 FEWEST, MOST_CLIPS = 4, 64  # of a step
+FEWEST_PICTURES, MOST_PICTURES = 2, 6  # of a set
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class DynamicClip:
         further: more questions about the same video, asked in further turns: the video is read once.
         lookups: said after them in a last turn (`nano.drills`).
         seconds: (T,) when each frame is shown; None for one a second from 0.
+        pictures: the frames are pictures of their own, without a second before any.
     """
 
     example: AnyExample
@@ -48,6 +52,7 @@ class DynamicClip:
     further: tuple[AnyExample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     seconds: Tensor | None = None
+    pictures: bool = False
 
     @property
     def text_tokens(self) -> int:
@@ -113,20 +118,26 @@ def dynamic_clips(
     *,
     turns: bool = False,
     drilled: float = 0.0,
+    pictures: float = 0.0,
 ) -> Iterator[DynamicClip]:
     """Endless clips of both worlds.
 
     Args:
         turns: all questions of a video in one clip, as the paper's rows have several rounds; else one each.
         drilled: share of the busy clips with turns that end in lookups.
+        pictures: share of the clips that are several pictures in place of a video.
     """
     rng = np.random.default_rng((seed, 67))
+    sets = picture_sets(bank, seed) if pictures else iter(())
     plain: Iterator[AnyExample] = examples(split, seconds, seed)
     worlds = [_by_video(plain)]
     if bank.busy is not None:
         crowded: Iterator[AnyExample] = busy_examples(bank.busy, seconds, seed)
         worlds.append(_by_video(crowded))
     while True:
+        if pictures and rng.random() < pictures:
+            yield next(sets)
+            continue
         of_video = next(worlds[-1] if rng.random() < busy else worlds[0])
         if not bank.can_show(of_video[0]):
             continue
@@ -139,6 +150,31 @@ def dynamic_clips(
             continue
         for example in of_video:
             yield DynamicClip(example, bank.clip_rows(example, rng))
+
+
+def picture_sets(bank: FeatureCache, seed: int) -> Iterator[DynamicClip]:
+    """Endless clips of a few pictures of busy scenes, each with a question about one, named by its sign.
+
+    Raises:
+        ValueError: there are no busy scenes, or their signs all say the same.
+    """
+    if bank.busy is None:
+        raise ValueError("bank must hold busy scenes to show as pictures, got none: draw a pool of them")
+    rng = np.random.default_rng((seed, 71))
+    source, most = bank.busy.source(rng), min(MOST_PICTURES, len(bank.busy.by_label))
+    while True:
+        count = int(rng.integers(FEWEST_PICTURES, most + 1))
+        task = str(rng.choice(list(SPATIAL)))
+        try:
+            timeline = plan_picture(rng, task, source, pictures=count)
+        except ValueError:  # a small pool may have no scene for a task
+            continue
+        [question] = timeline.questions
+        # Pictures have no times, so what the answer rests on goes without its scene's.
+        question = replace(question, evidence=question.evidence.partition(" ")[2])
+        words = put_words(question, with_options=bool(rng.random() < MULTIPLE_CHOICE))
+        example = BusyExample(timeline, question, *words)
+        yield DynamicClip(example, bank.clip_rows(example, rng), pictures=True)
 
 
 def _by_video(stream: Iterator[AnyExample]) -> Iterator[list[AnyExample]]:
@@ -208,7 +244,9 @@ def write_batch(
         kept = thin_evenly(len(clip.rows), room).anchor
         own = config.frame_grids(len(kept), tokens)
         times = kept.double() if clip.seconds is None else clip.seconds[kept]
-        dated = len(kept) > 1 or float(times[0]) > 0  # see `DynamicVLMProcessor.write_clip`
+        times = torch.zeros_like(times) if clip.pictures else times
+        # See `DynamicVLMProcessor.write_clip`: each of several pictures is a clip of one frame.
+        dated = not clip.pictures and (len(kept) > 1 or float(times[0]) > 0)
         timed = times.tolist() if config.timestamps and dated else None
         turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
         turns += [_drill(tokenizer, clip.lookups)] if clip.lookups else []

@@ -42,6 +42,7 @@ class DynamicStage:
         busy: share of busy examples.
         native: share of the steps in which every frame has the tower's own grid, if `most` lets it.
         drilled: share of the busy clips that end in lookups (`nano.drills`), where frames are fine enough.
+        pictures: share of the clips that are several pictures in place of a video.
     """
 
     name: str
@@ -57,6 +58,7 @@ class DynamicStage:
     busy: float = BUSY_SHARE
     native: float = 0.0
     drilled: float = 0.0
+    pictures: float = 0.0
 
 
 class Exam(NamedTuple):
@@ -99,8 +101,9 @@ def tune_dynamic(
     )
     rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed, stage.native)
     stream = dynamic_clips(
-        bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled
-    )
+        bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled,
+        pictures=stage.pictures,
+    )  # fmt: skip
     queue = LikeLengths(stream, stage.room, rng)
     watch = Paced(EXAM_SECONDS)
     model.train()

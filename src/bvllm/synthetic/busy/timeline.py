@@ -105,24 +105,35 @@ def plan_busy(
     return BusyTimeline(seconds, shown, tuple(ask(shown) for ask in askers))
 
 
-def plan_picture(rng: np.random.Generator, task: str, source: SceneSource) -> BusyTimeline:
-    """Plan one picture: a scene at its start, and one question about it.
+def plan_picture(
+    rng: np.random.Generator, task: str, source: SceneSource, *, pictures: int = 1
+) -> BusyTimeline:
+    """Plan pictures: scenes at their start, each with a sign of its own, and one question about one of them.
 
     Args:
-        rng: decides everything but the scene.
+        rng: decides everything but the scenes.
         task: a name from `EVERY_TASK`, of a question that one scene answers at its start.
         source: where scenes come from.
+        pictures: how many; each takes a second of the plan, in random order.
 
     Raises:
-        ValueError: no scene answers such a question.
+        ValueError: no scene answers such a question, or there are not as many signs.
     """
     for _ in range(PICTURE_TRIES):
-        plan = Plan(rng, LONGEST, source)
+        plan = Plan(rng, pictures * LONGEST, source)
         asker = EVERY_TASK[task](plan)
-        if asker is not None:
-            [[scene]] = plan.groups
-            shown = (Shown(scene, 0.0, 1.0),)
-            return BusyTimeline(1.0, shown, (asker(shown),))
+        if asker is None or [len(group) for group in plan.groups] != [1]:
+            continue
+        for _ in range((pictures - 1) * ASK_TRIES):
+            if len(plan.groups) == pictures:
+                break
+            other = plan.scene(random_kind(rng))
+            plan.keep(*([] if other is None else [[other]]))
+        if len(plan.groups) == pictures:
+            scenes = [scene for [scene] in plan.groups]
+            order = rng.permutation(pictures).tolist() if pictures > 1 else [0]
+            shown = tuple(Shown(scenes[k], float(t), t + 1.0) for t, k in enumerate(order))
+            return BusyTimeline(float(pictures), shown, (asker(shown),))
     raise ValueError(f"task must be one that a picture answers, got {task!r}: ask it of a video")
 
 
