@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bvllm.training.build import build
+from bvllm.training.outline import outline
 from bvllm.training.plan import plan
 from bvllm.training.settings import RECIPES, override
 from bvllm.training.trainable import prepare
@@ -82,3 +83,11 @@ def test_a_batch_that_cannot_be_shared_out(rows):
         ValueError, match=r"alignment\.batch must be a multiple of run\.per_device x processes = 20"
     ):
         plan(override(RECIPES["paper_7b"](), rows), processes=5)
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["with ours", "alone"])
+@pytest.mark.parametrize("kind", ["llama_vid", "videollama2"])
+def test_a_baseline_is_planned_with_its_own_connector(kind, sampled):
+    words = [f"model.connector={kind}", *([] if sampled else ["model.sample_tokens=none"])]
+    config = outline(override(RECIPES["paper_7b"](), words)).config
+    assert (config.connector.kind, config.connector_samples) == (kind, not sampled)

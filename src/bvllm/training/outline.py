@@ -8,8 +8,8 @@ from bvllm.model import BVLLMConfig, BVLLMForConditionalGeneration
 from bvllm.model.assemble import WHOLE_MODELS
 from bvllm.model.presets import paper_7b
 from bvllm.synthetic.tokenizer import build_tokenizer
-from bvllm.training.build import SHARED, configured, tiny_config
-from bvllm.training.settings import RECIPES, ModelSettings, Settings
+from bvllm.training.build import configured, shared, tiny_config
+from bvllm.training.settings import RECIPES, Settings
 
 
 def outline(settings: Settings) -> BVLLMForConditionalGeneration:
@@ -20,13 +20,13 @@ def outline(settings: Settings) -> BVLLMForConditionalGeneration:
     if settings.model.vision is None:
         config = configured(tiny_config(build_tokenizer()), settings)
     else:
-        config = _from_parts(settings.model)
+        config = _from_parts(settings)
     with torch.device("meta"):
         return BVLLMForConditionalGeneration(config)
 
 
-def _from_parts(parts: ModelSettings) -> BVLLMConfig:
-    known, paper = paper_7b(), RECIPES["paper_7b"]().model
+def _from_parts(settings: Settings) -> BVLLMConfig:
+    parts, known, paper = settings.model, paper_7b(), RECIPES["paper_7b"]().model
     vision = known.vision_config if parts.vision == paper.vision else _tower(str(parts.vision))
     text = known.text_config
     if parts.language_model != paper.language_model:
@@ -45,7 +45,7 @@ def _from_parts(parts: ModelSettings) -> BVLLMConfig:
         frame_qformer_config=reader,
         spatial_qformer_config=reader,
         text_config=text,
-        **{name: getattr(parts, name) for name in SHARED},
+        **shared(settings),
     )
 
 
