@@ -37,7 +37,6 @@ the needles found). The number of frames follows the question, below an L* of 32
 numbers of frames only, hence the rows at random.
 """
 
-# What tables of both worlds came to.
 FINDINGS = {
     "table3": (
         "Every order on videos that the paper's Table 3 claims comes out the same, in one world at least by "
@@ -138,22 +137,5 @@ FINDINGS = {
         "keeps second choices. The rows that are trainings of their own (adaptive tokens, tokens that follow "
         "content, [CLS] and mean) were not made again on both worlds; on the plain one, by an older recipe, "
         "adaptive tokens and [CLS] with the mean were no better than the paper's way."
-    ),
-}
-
-# What those of the plain world alone came to, which stand until they are made again.
-OLDER_FINDINGS = {
-    "table1": (
-        "B-VLLM's frames help both baselines as soon as a video is too long for even frames, and LLaMA-VID "
-        "on short videos, too. Two orders are not those of Table 1. (1) LLaMA-VID reading B-VLLM's frames "
-        "is above B-VLLM itself, by a little, and mostly in ordering. Its tokens are not the better ones: "
-        "after alignment B-VLLM's explain more of what a frame shows (14.8 % of the captions' variance is "
-        "left on exam frames against 23.2 %, by `alignment_error.py` of then). But the language model was "
-        "warmed up on frames that are one vector each, and LLaMA-VID's two are nearest to that; a frame of "
-        "this world also holds a single thing worth a token, where real pictures hold scenes. (2) "
-        "VideoLLaMA2 does not lose on short videos by B-VLLM, it gains. It hardly reads at all here: with "
-        "pictures it stays near guessing, since 300 steps are too few for its three-dimensional "
-        "convolutions to learn from nothing (35.8 % is left). Its rows say what frame selection adds to a "
-        "weak bridge, not what VideoLLaMA2 is worth."
     ),
 }

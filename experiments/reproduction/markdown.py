@@ -19,7 +19,7 @@ def as_markdown(found: TableRecord, *, heading: str = "##") -> str:
 
 def _accuracy(found: TableRecord, world: World) -> list[str]:
     lines = [
-        f"On the {world} world{'' if len(found.worlds) > 1 else ' alone'}, right answers in %:",
+        f"On the {world} world, right answers in %:",
         "",
         _line(["", *COLUMNS, "found", "frames", "tokens", "the paper"]),
         _line(["---"] * (len(COLUMNS) + 5)),
@@ -49,10 +49,8 @@ def _families(found: TableRecord, world: World) -> list[str]:
 
 
 def _claims(found: TableRecord) -> list[str]:
-    several = len(found.worlds) > 1
-    heads = [f"{world} world" for world in found.worlds] if several else ["difference here"]
-    lines = [_line([found.expected, "over", *(cell for head in heads for cell in (f"{head}, points", ""))])]
-    lines.append(_line(["---"] * (2 + 2 * len(heads))))
+    heads = [cell for world in found.worlds for cell in (f"{world} world, points", "")]
+    lines = [_line([found.expected, "over", *heads]), _line(["---"] * (2 + len(heads)))]
     by_world = [[claim for claim in found.claims if claim.world == world] for world in found.worlds]
     for claims in zip(*by_world, strict=True):
         columns = claims[0].columns
@@ -64,10 +62,10 @@ def _claims(found: TableRecord) -> list[str]:
 
 def _provenance(found: TableRecord) -> str:
     told = found.conditions
-    asked = "duration and world" if len(found.worlds) > 1 else "duration"
     return (
         f"`{told['command']}`, commit {told['commit']}, {told['when']}; seeds "
-        f"{', '.join(map(str, found.seeds))}; {found.questions} questions of each {asked}; "
+        f"{', '.join(map(str, found.seeds))}; {found.questions} questions of each duration and "
+        "world; "
         f"{found.minutes:.0f} minutes of one core for instruction and exam, shared stages apart "
         f"({told['processor']})."
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.reproduction.findings import FIGURE_4, FINDINGS, OLDER_FINDINGS
+from experiments.reproduction.findings import FIGURE_4, FINDINGS
 from experiments.reproduction.markdown import as_markdown
 from experiments.reproduction.records import TableRecord
 from experiments.reproduction.scale import MINIATURE, Scale
@@ -30,7 +30,7 @@ own are gone on from. How long each table takes is reckoned by
 `python -m experiments.reproduction.reckoning FOLDER`, from steps that are timed in a folder that is there.
 A run that is killed, in whatever stage, goes on to the figures of one that was left alone (`make evidence`
 kills one three times).
-{older}
+
 ## How it is done
 
 - **Worlds** (docs/world.md), each by itself. *Busy*, the headline: scenes of 4 to 16 things, whose questions
@@ -71,26 +71,14 @@ kills one three times).
   as there, if the head is counted at every token; that its prompt has 128 tokens is our guess, it names none.
 """
 
-OLDER = """
-**{tables}, below: made on the plain world alone**, and by an older recipe: {alignment} steps in which all
-tokens of a frame learned its caption, in place of the pairing; {selection} of selection; {instruction} of
-instruction; a language model from nothing; and budget merging that joined tokens across the whole clip, where
-it joins them within each frame now, as Sec. 3.4 has it. {questions} questions of each duration were asked
-without room for what an answer rests on: counting comes out near guessing there in every row, and existence
-as "no" nearly always, whatever a model knows. That stands until it is made again on both worlds.
-"""
-
 
 def reproduction_page(records: Iterable[Path]) -> str:
     """The page from recorded tables, in the order of the paper, with the notes that `TABLES` has today."""
     found = {record.name: record for record in map(TableRecord.read, records)}
     tables = [found[name] for name in TABLES if name in found]
-    older = [record for record in tables if record.worlds == ("plain",)]
-    newer = [record for record in tables if record not in older]
-    scale = Scale.of_json(newer[0].scale) if newer else MINIATURE
+    scale = Scale.of_json(tables[0].scale) if tables else MINIATURE
     parts = [
         HEAD.format(
-            older=_older(older),
             pairing=scale.matching_steps,
             selection=scale.selection.steps,
             instruction=scale.instruction.steps,
@@ -99,31 +87,11 @@ def reproduction_page(records: Iterable[Path]) -> str:
     ]
     for record in tables:
         parts.append(as_markdown(replace(record, note=TABLES[record.name].note)))
-        findings = OLDER_FINDINGS if record in older else FINDINGS
-        if record.name in findings:
-            parts.append(f"**What we make of it.** {findings[record.name]}")
+        if record.name in FINDINGS:
+            parts.append(f"**What we make of it.** {FINDINGS[record.name]}")
         if record.name == "figure3":
             parts.append(FIGURE_4.strip())
     return "\n\n".join(parts) + "\n"
-
-
-def _older(records: list[TableRecord]) -> str:
-    """What is said of tables of the plain world alone; nothing where there are none."""
-    if not records:
-        return ""
-    titles = [record.title.split(":")[0] for record in records]
-    scale = records[0].scale
-    return OLDER.format(
-        tables=" and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]])),
-        alignment=scale["alignment_steps"],
-        selection=_steps(scale["selection"]),
-        instruction=_steps(scale["instruction"]),
-        questions=scale["questions"],
-    )
-
-
-def _steps(stage: object) -> object:
-    return stage["steps"] if isinstance(stage, dict) else None
 
 
 if __name__ == "__main__":

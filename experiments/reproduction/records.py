@@ -60,7 +60,7 @@ class ClaimRecord:
     columns: list[str]
     difference: Estimate | None
     verdict: str
-    world: World = "plain"
+    world: World
 
 
 @dataclass(frozen=True)
@@ -97,24 +97,14 @@ class TableRecord:
 
     @classmethod
     def read(cls, path: Path) -> "TableRecord":
-        """From what `to_json` wrote; a record of before the busy world is one of the plain world alone."""
+        """From what `to_json` wrote."""
         told = json.loads(path.read_text(encoding="utf-8"))
-        if all(not isinstance(value, dict) for value in told["chance"].values()):
-            told["chance"] = {"plain": told["chance"]}
-            told["rows"] = [_of_plain(row) for row in told["rows"]]
         rows = [_row(row) for row in told.pop("rows")]
         claims = [
             ClaimRecord(**claim | {"difference": _estimate(claim["difference"])})
             for claim in told.pop("claims")
         ]
         return cls(**told, rows=rows, claims=claims)
-
-
-def _of_plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An older row, whose figures are the plain world's, as rows are now."""
-    figures = ("accuracy", "families", "found", "frames", "tokens")
-    kept = {key: value for key, value in row.items() if key not in figures}
-    return kept | {"worlds": {"plain": {name: row[name] for name in figures}}}
 
 
 def _row(told: Mapping[str, Any]) -> RowRecord:

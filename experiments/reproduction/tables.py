@@ -131,7 +131,9 @@ TABLE_1 = Table(
 TABLE_3 = Table(
     "table3",
     "Table 3: frame selection (F.S.), temporal merging (T.M.), spatial sampling (S.S.)",
-    "Without F.S. frames are evenly spaced; without S.S. all patches stay and are merged to the budget. The "
+    "Without F.S. frames are evenly spaced; without S.S. all patches stay and are merged to the budget. "
+    "Merging to the budget takes rows of S that stand on one frame for one frame, so that without T.M. it "
+    "folds the copies (by Sec. 3.4 each selected frame would be halved by itself; see the next table). The "
     "last two rows, each module taken out by itself, are ours, and so are the two claims about them. The "
     "paper's Table 3 was made on LLaMA-VID, whose own two tokens a frame (Sec. 5.1) are its first row; ours "
     "is made on B-VLLM. Its columns are MVBench / Video-MME / MMBench / POPE, the last two of images (Sec. "

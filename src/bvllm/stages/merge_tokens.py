@@ -30,8 +30,9 @@ class BipartiteMerging(TokenMethod):
     Source: B-VLLM, Sec. 3.4 ("we halve V**_i*", the tokens of one frame), with the matching of ToMe (arXiv
     2210.09461), Sec. 3. The text halves alone, and so may end far below the limit. Equal shares and one
     last partial merge are in the authors' released code, too, at a constant of 576 tokens; that what does not
-    divide is shared out, that frames are thinned evenly, and that sizes are carried between rounds, as in
-    ToMe, is ours. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in
+    divide is shared out, that frames are thinned evenly, that sizes are carried between rounds, as in ToMe,
+    and that rows of S which stand on one frame (copies where duplicates are not merged, soft rows in
+    training) count as one frame, is ours. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in
     the same slot merges over the whole clip.
 
     Example:

@@ -1,7 +1,6 @@
-"""Records hold what was asked: cells of nothing are dashes, and older records are read."""
+"""Records hold what was asked: cells of nothing are dashes."""
 
 import json
-from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -25,7 +24,6 @@ TABLE = Table(
     (Row("full", FULL), Row("none", NO_MODULE)),
     (Claim("full is above none", FULL, NO_MODULE), Claim("on short ones", FULL, NO_MODULE, ("short",))),
 )
-RECORDED = Path(__file__).parents[3] / "benchmarks" / "results" / "reproduction"
 
 
 @pytest.fixture
@@ -71,13 +69,3 @@ def test_a_record_is_strict_json_and_reads_back(sparse, tmp_path):
     path.write_text(sparse.to_json())
     json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN and Infinity are no JSON
     assert TableRecord.read(path) == sparse
-
-
-def test_a_record_of_before_the_busy_world_is_of_the_plain_one(tmp_path):
-    found = TableRecord.read(RECORDED / "table1.json")
-    assert found.worlds == ("plain",)
-    told = json.loads((RECORDED / "table1.json").read_text())["rows"][0]
-    assert found.rows[0].worlds["plain"].accuracy["video"].mean == told["accuracy"]["video"]["mean"]
-    assert "On the plain world alone" in as_markdown(found)
-    (tmp_path / "again.json").write_text(found.to_json())
-    assert TableRecord.read(tmp_path / "again.json") == found

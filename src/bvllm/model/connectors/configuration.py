@@ -39,7 +39,8 @@ CONTENTS = ("mean", "grid", "all")
 class LlamaVidConfig:
     """LLaMA-VID: one context token and a few content tokens for every frame.
 
-    The reader's own shape (layers, heads, vocabulary) is `BVLLMConfig.spatial_qformer_config`.
+    The reader's own shape (layers, heads, vocabulary) is `BVLLMConfig.spatial_qformer_config`. Behind
+    B-VLLM's token sampler the projector alone is left: the reader and what it makes are not used then.
 
     Attributes:
         reader: "qformer" (what was released), or "bert", a decoder that reads patches with the words.
