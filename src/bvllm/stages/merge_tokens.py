@@ -32,8 +32,8 @@ class BipartiteMerging(TokenMethod):
     last partial merge are in the authors' released code, too, at a constant of 576 tokens; that what does not
     divide is shared out, that frames are thinned evenly, that sizes are carried between rounds, as in ToMe,
     and that rows of S which stand on one frame (copies where duplicates are not merged, soft rows in
-    training) count as one frame, is ours. Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in
-    the same slot merges over the whole clip.
+    training) count as one frame, is ours. Similarity is that of the tokens themselves, as there are no
+    attention keys here. `ToMe` in the same slot merges over the whole clip.
 
     Example:
         >>> import torch
