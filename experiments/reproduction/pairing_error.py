@@ -34,10 +34,10 @@ CLIPS, CHUNK, SEED = 256, 16, 1
 
 
 @torch.inference_mode()
-def unexplained(shop: TrainingContext, variant: Variant) -> float:
+def unexplained(shop: TrainingContext, variant: Variant, seed: int = SEED) -> float:
     """The mean over asked things: squared error of the token that is paired with it, over their variance."""
-    (_, exam), model = banks_of(shop.scale), shop.start(pairing_of(variant), SEED)
-    model.model.load_state_dict(load_file(shop.checkpoint(variant, SEED, pairing=True)), strict=False)
+    (_, exam), model = banks_of(shop.scale), shop.start(pairing_of(variant), seed)
+    model.model.load_state_dict(load_file(shop.checkpoint(variant, seed, pairing=True)), strict=False)
     model.eval()
     bank, rng = exam.read(shop.home), np.random.default_rng(SEED)
     table = model.model.language_model.get_input_embeddings().weight

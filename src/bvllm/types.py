@@ -330,7 +330,7 @@ class Signals:
     Attributes:
         question: (Q, C) features of the question's words, in the space of the frames' features.
         relevance: (T,) in a frame slot, (F,) in a token slot: how much each frame bears on the question, >=
-            0.
+            0. A scorer's is its cosine c as (c + 1) / 2.
         attention: (K,) attention that each token received in the vision tower, from [CLS] or from the others.
         keys: (K, d) keys of the tower's attention, one for each token.
         grid: rows and columns of the patches of a frame.

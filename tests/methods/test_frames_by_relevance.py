@@ -47,8 +47,11 @@ def test_free_video_mixes_relevant_frames_with_evenly_spaced_ones():
 
 
 def test_video_rag_keeps_what_stands_out_and_no_more():
-    assert kept(VideoRAGFrames(), noise(T, 8), 20, peaks((10, 1.0))) == [8, 9, 10, 11, 12]
-    assert len(kept(VideoRAGFrames(), noise(T, 8), 2, peaks((10, 1.0)))) == 2
+    """CLIP's cosines of real frames lie between 0.15 and 0.35; scorers move them to 0..1."""
+    relevance = (1 + 0.13 + 0.2 * peaks((10, 1.0))) / 2
+    assert kept(VideoRAGFrames(), noise(T, 8), 20, relevance) == [9, 10, 11]
+    assert kept(VideoRAGFrames(released=True), noise(T, 8), 20, 2 * relevance - 1) == [9, 10, 11]
+    assert len(kept(VideoRAGFrames(), noise(T, 8), 2, relevance)) == 2
     assert len(kept(VideoRAGFrames(), noise(T, 8), 7, torch.ones(T))) == 7, "where nothing stands out"
 
 
@@ -57,7 +60,7 @@ def test_video_rag_takes_cosines_below_zero():
     cosines = torch.full((T,), -0.01)
     cosines[:13], cosines[30], cosines[39] = 0.001, 0.3, -0.2
     assert float(cosines.sum()) < 0
-    assert kept(VideoRAGFrames(), noise(T, 8), 20, cosines) == [30]
+    assert kept(VideoRAGFrames(), noise(T, 8), 20, (1 + cosines) / 2) == [30]
 
 
 def test_f2c_keeps_runs_of_frames_about_different_moments():

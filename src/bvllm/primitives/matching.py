@@ -161,16 +161,23 @@ def farthest_first(x: Tensor, keep: int) -> Tensor:
         if int(empty.sum()) > 1:
             first[empty] = 0
         chosen = [int(first.argmax())]
-        nearest = _distances(rows, chosen[0], empty)
+        nearest = distances_to(rows, chosen[0], empty)
         for _ in range(keep - 1):
             nearest[chosen[-1]] = -torch.inf
             chosen.append(int(nearest.argmax()))
-            torch.minimum(nearest, _distances(rows, chosen[-1], empty), out=nearest)
+            torch.minimum(nearest, distances_to(rows, chosen[-1], empty), out=nearest)
     return torch.tensor(chosen, device=x.device)
 
 
-def _distances(rows: Tensor, chosen: int, empty: Tensor) -> Tensor:
-    """From each of (K, C) unit rows to one of them: (K,); `empty` are those of zeros."""
+def distances_to(rows: Tensor, chosen: int, empty: Tensor) -> Tensor:
+    """From each of (K, C) unit rows to one of them: (K,); `empty` (K,) are those of zeros, which are alike.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+        >>> empty = torch.tensor([False, True, True])
+        >>> distances_to(rows, 0, empty).tolist(), distances_to(rows, 1, empty).tolist()
+        ([0.0, 1.0, 1.0], [1.0, 0.0, 0.0])
+    """
     distance = 1 - rows @ rows[chosen]
     return distance.masked_fill(empty, 0) if empty[chosen] else distance
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from bvllm.primitives.assignment import Assignment
-from bvllm.primitives.matching import cosine, unit
+from bvllm.primitives.matching import cosine, distances_to, unit
 from bvllm.stages.each_frame import PictureMethod
 from bvllm.stages.method import Slot
 from bvllm.types import SignalName, Signals, Tokens
@@ -46,10 +46,11 @@ class CATP(PictureMethod):
         x = unit(tokens.features.detach())
         text = self.alignment * cosine(x, signals.question.float().mean(dim=0, keepdim=True))[:, 0]
         chosen = [int(text.argmax())]
-        nearest = 1 - x @ x[chosen[0]]
+        empty = (x == 0).all(dim=-1)  # alike among themselves, however far from all others
+        nearest = distances_to(x, chosen[0], empty)
         while len(chosen) < keep:
             score = nearest + text
             score[chosen] = -torch.inf
             chosen.append(int(score.argmax()))
-            nearest = torch.minimum(nearest, 1 - x @ x[chosen[-1]])
+            nearest = torch.minimum(nearest, distances_to(x, chosen[-1], empty))
         return Assignment.keep(torch.tensor(chosen, device=x.device), len(tokens))

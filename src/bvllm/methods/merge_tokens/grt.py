@@ -29,7 +29,8 @@ class GRT(TokenMethod):
     features.
 
     Attributes:
-        scene: cosine of mean tokens from which two frames are of one scene; ours.
+        scene: cosine of mean tokens from which two frames are of one scene; ours, as is the measure: the
+            paper compares distributions of tokens.
 
     Source: from the abstract of Gated Residual Tokenization (arXiv 2509.14199); its method's code is not
     public.

@@ -20,7 +20,8 @@ class REDVILLM(TokenMethod):
     From count to count: where N places and T frames together are more than the budget, each of the two is
     pooled further, in proportion, one place at least: places to the largest grid near to the frames' own
     shape, and frames to what that leaves. Where they are fewer, fewer are left. The adapters that the authors
-    train on top are not here.
+    train on top are not here. Every token stands at the earliest of what it is a mean of, so that in reading
+    order the two kinds are mixed, and a mean over the clip stands in its first frame.
 
     Source: from the abstract of RED-VILLM (arXiv 2404.11865) and what is generally known of it; no code was
     found.

@@ -18,7 +18,7 @@ class STORMSampling(TokenMethod):
 
     From ratio to count: n is the least whose frames fit the budget, so fewer may be left; where one frame
     does not fit, the first is thinned evenly. The Mamba layers that let each token carry what came before
-    are trained, and not here.
+    are trained, and not here; nor is the averaging of consecutive frames and of places that goes with them.
 
     Source: from the abstract of STORM (arXiv 2503.04130) and summaries; no code was found.
 

@@ -30,7 +30,7 @@ class VisionZip(PictureMethod):
     Attributes:
         contextual: share of the tokens that are contextual.
         released: a contextual token is its centre plus the mean of what joined it, as in the authors' code,
-            and so about twice as long as a patch; else it lies halfway between the two.
+            and so about twice as long as a patch; else it lies halfway between the two, which is ours.
 
     Source: VisionZip (arXiv 2412.04467), through its released code; the paper's text was not at hand.
 

@@ -17,9 +17,9 @@ class VQToken(TokenMethod):
     """Group the tokens of the whole clip by k-means and keep each group's mean.
 
     Unit vectors, cosine, a k-means++ start from the seed. The number of groups is the budget (32 in the
-    authors' code); groups that stay empty are left out. A mean stands at its earliest token; as released at
-    its shortest, which weighs most. The trained part of VQToken, attention over the codebook by where its
-    entries occur, is not here.
+    authors' code, or as many as a video seems to need; the latter is not here); groups that stay empty are
+    left out. A mean stands at its earliest token; as released at its shortest, which weighs most. The trained
+    part of VQToken, attention over the codebook by where its entries occur, is not here.
 
     Attributes:
         rounds: the most; 50 where the authors' code calls its k-means with a fixed number of groups (300 is

@@ -19,6 +19,8 @@ SHARPNESS = 0.1  # of the softmax
 class AIMInner(InnerMethod):
     """From layer 15 of 28 on, an eighth of the visual tokens goes before every layer; the 23rd sees none.
 
+    Where whole tokens do not divide, a little less is pruned than published, and one token or a few may stay.
+
     A token's importance is its PageRank on the attention of the layer that was just run, with a sharpened
     softmax: five rounds from equal shares, without damping, for each head; the heads' root mean square is the
     score. Text always stays. Positions stay as they were.

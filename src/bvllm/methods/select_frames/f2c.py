@@ -32,8 +32,8 @@ class F2C(FrameMethod):
         redundancy: weight of the likeness to the frame beside it, against relevance from 0 to 1.
         patience: weight of a clip's length, over the average, against the same.
 
-    Source: from the abstract of F2C (arXiv 2510.02262) and summaries; no code was found, and the weights are
-    ours.
+    Source: from the abstract of F2C (arXiv 2510.02262) and summaries; no code was found; the weights, and
+    that length counts against a clip, are ours.
 
     Example:
         >>> clip = Clip(torch.eye(9), torch.arange(9.0))
