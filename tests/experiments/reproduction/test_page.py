@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduction.page import FINDINGS, OLDER_FINDINGS, reproduction_page
+from experiments.reproduction.page import FINDINGS, reproduction_page
 from experiments.reproduction.records import TableRecord
 from experiments.reproduction.scale import WORLDS
 from experiments.reproduction.tables import TABLES
@@ -21,23 +21,13 @@ def test_a_record_is_of_the_table_as_it_stands(path):
     table = TABLES[found.name]
     assert path.stem == found.name
     assert "-dirty" not in str(found.conditions["commit"])
-    if found.worlds == WORLDS:  # an older one, of the plain world alone, stands until it is made again
-        if len(found.rows) < len(table.rows):
-            table = table.without_extras()
-        rows = [(r.label, r.variant.name) for r in table.rows]
-        assert [(row.label, row.variant) for row in found.rows] == rows
-        assert [claim.text for claim in found.claims] == [c.text for _ in WORLDS for c in table.claims]
-
-
-def test_the_page_says_which_tables_are_of_the_plain_world_alone():
-    older = [found for found in map(TableRecord.read, RECORDS) if found.worlds == ("plain",)]
-    page = reproduction_page(RECORDS)
-    said = page.partition("made on the plain world alone**")[0].rpartition("**")[2] if older else ""
-    assert all(found.title.split(":")[0] in said for found in older)
-    assert page.count("On the plain world alone, right answers") == len(older)
+    assert found.worlds == WORLDS
+    if len(found.rows) < len(table.rows):
+        table = table.without_extras()
+    rows = [(r.label, r.variant.name) for r in table.rows]
+    assert [(row.label, row.variant) for row in found.rows] == rows
+    assert [claim.text for claim in found.claims] == [c.text for _ in WORLDS for c in table.claims]
 
 
 def test_what_is_found_is_said_of_tables_that_were_run():
-    found = [TableRecord.read(path) for path in RECORDS]
-    assert set(FINDINGS) == {record.name for record in found if record.worlds == WORLDS}
-    assert set(OLDER_FINDINGS) == {record.name for record in found if record.worlds != WORLDS}
+    assert set(FINDINGS) == {TableRecord.read(path).name for path in RECORDS}
