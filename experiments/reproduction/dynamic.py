@@ -43,6 +43,7 @@ from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
+from experiments.reproduction.markdown import table_line
 from experiments.reproduction.scale import FOREVER
 from experiments.reproduction.statistics import AGREEMENT, Estimate, estimate_if_any, percent, points
 
@@ -396,10 +397,8 @@ class _Workshop:
 
     def answers(self, row: DynamicRow, seed: int, asked: Sequence[DynamicClip]) -> NDArray[np.float64]:
         """(questions,) 1 where right; from the disk where they are there."""
-        videos, sets = (
-            [clip for clip in asked if not clip.pictures],
-            [clip for clip in asked if clip.pictures],
-        )
+        videos = [clip for clip in asked if not clip.pictures]
+        sets = [clip for clip in asked if clip.pictures]
         kind = f"{row.tokens or row.each}{'each' if row.each else ''}-{row.most_frames or 'all'}"
         found = [self._answered(row, seed, videos, kind)]
         return np.concatenate([*found, *([self._answered(row, seed, sets, f"{kind}-sets")] if sets else [])])
@@ -533,24 +532,20 @@ def _page(
         "",
         table.note,
         "",
-        _line("", *heads, "the paper"),
-        _line(*["---"] * (len(heads) + 2)),
+        table_line(["", *heads, "the paper"]),
+        table_line(["---"] * (len(heads) + 2)),
         *(
-            _line(row.label, *(percent(column.of(found)) for column in columns), row.paper)
+            table_line([row.label, *(percent(column.of(found)) for column in columns), row.paper])
             for row, found in zip(table.rows, right, strict=True)
         ),
-        _line("guessing", *[""] * (len(heads) - 1), f"{100 * chance:.1f}", ""),
+        table_line(["guessing", *[""] * (len(heads) - 1), f"{100 * chance:.1f}", ""]),
         "",
     ]
     compared = columns[-1:] if table.by == "worlds" else columns
-    lines += [_line("hoped", "of", "difference, points", ""), _line(*["---"] * 4)]
+    lines += [table_line(["hoped", "of", "difference, points", ""]), table_line(["---"] * 4)]
     for text, better, worse in table.claims:
         for column in compared:
             d = column.of(right[better] - right[worse])
-            lines.append(_line(text, column.name, points(d), AGREEMENT[None if d is None else d.sign]))
+            lines.append(table_line([text, column.name, points(d), AGREEMENT[None if d is None else d.sign]]))
     lines += ["", f"`{told.command}`, commit {told.commit}, {told.when}; seeds {', '.join(map(str, seeds))}."]
     return "\n".join(lines)
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"

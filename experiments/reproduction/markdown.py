@@ -1,5 +1,7 @@
 """Write a table's record as Markdown: accuracy by duration, by family of tasks, and what the paper says."""
 
+from collections.abc import Iterable
+
 from experiments.reproduction.questions import FAMILIES
 from experiments.reproduction.records import VIDEO, TableRecord
 from experiments.reproduction.scale import DURATIONS, VIDEO_COLUMNS, World
@@ -21,18 +23,18 @@ def _accuracy(found: TableRecord, world: World) -> list[str]:
     lines = [
         f"On the {world} world, right answers in %:",
         "",
-        _line(["", *COLUMNS, "found", "frames", "tokens", "the paper"]),
-        _line(["---"] * (len(COLUMNS) + 5)),
+        table_line(["", *COLUMNS, "found", "frames", "tokens", "the paper"]),
+        table_line(["---"] * (len(COLUMNS) + 5)),
     ]
     for row in found.rows:
         own = row.worlds[world]
         cells = [percent(own.accuracy[name]) for name in COLUMNS]
         share = _number(None if own.found is None else 100 * own.found, 0)
         spent = [share if own.found is None else f"{share} %", _number(own.frames, 1), _number(own.tokens, 0)]
-        lines.append(_line([row.label, *cells, *spent, row.paper]))
+        lines.append(table_line([row.label, *cells, *spent, row.paper]))
     chance = [found.chance[world][name] for name in COLUMNS]
     guessed = [_number(None if value is None else 100 * value, 1) for value in chance]
-    return [*lines, _line(["guessing", *guessed, *[""] * 4])]
+    return [*lines, table_line(["guessing", *guessed, *[""] * 4])]
 
 
 def _families(found: TableRecord, world: World) -> list[str]:
@@ -40,23 +42,23 @@ def _families(found: TableRecord, world: World) -> list[str]:
     lines = [
         "By family of tasks, over all videos:",
         "",
-        _line(["", *names]),
-        _line(["---"] * (len(names) + 1)),
+        table_line(["", *names]),
+        table_line(["---"] * (len(names) + 1)),
     ]
     for row in found.rows:
-        lines.append(_line([row.label, *(percent(row.worlds[world].families[name]) for name in names)]))
+        lines.append(table_line([row.label, *(percent(row.worlds[world].families[name]) for name in names)]))
     return lines
 
 
 def _claims(found: TableRecord) -> list[str]:
     heads = [cell for world in found.worlds for cell in (f"{world} world, points", "")]
-    lines = [_line([found.expected, "over", *heads]), _line(["---"] * (2 + len(heads)))]
+    lines = [table_line([found.expected, "over", *heads]), table_line(["---"] * (2 + len(heads)))]
     by_world = [[claim for claim in found.claims if claim.world == world] for world in found.worlds]
     for claims in zip(*by_world, strict=True):
         columns = claims[0].columns
         over = VIDEO if tuple(columns) == VIDEO_COLUMNS else ", ".join(columns)
         cells = [cell for claim in claims for cell in (points(claim.difference), claim.verdict)]
-        lines.append(_line([claims[0].text, over, *cells]))
+        lines.append(table_line([claims[0].text, over, *cells]))
     return lines
 
 
@@ -75,5 +77,6 @@ def _number(value: float | None, digits: int) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def _line(cells: list[str]) -> str:
+def table_line(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
