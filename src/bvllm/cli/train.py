@@ -123,29 +123,15 @@ def llava_nano(
     Exit status: 130 where Ctrl-C, 143 where SIGTERM stopped a run that --resume can go on with.
     """
     silence_libraries()
-    from safetensors import SafetensorError
     from transformers.utils import is_torchvision_available
 
-    from bvllm.common.allocator import keep_freed_memory
-    from bvllm.common.stopping import Interrupted
     from bvllm.nano.llava.train import train_llava_nano
-    from bvllm.nano.loop import Control
 
     if not is_torchvision_available():  # said before an hour of work, not after it
         raise Unanswerable(
             "training needs torchvision for the model's own processor: pip install 'bvllm[hf]'"
         )
-    keep_freed_memory()
-    try:
-        with progress_bar(remaining=True) as bar:
-            path = train_llava_nano(out, warm=warm, resume=resume, control=Control(_log, bar))
-    except Interrupted as error:
-        raise Stopped(str(error), error.signal) from error
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-    except (OSError, SafetensorError) as error:
-        raise Unanswerable(str(error)) from error
-    show(path)
+    _small(lambda control: train_llava_nano(out, warm=warm, resume=resume, control=control))
 
 
 SettingsArgument = Annotated[
