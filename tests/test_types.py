@@ -34,6 +34,7 @@ def some_tokens(**changes):
         "frame": torch.zeros(3, dtype=torch.long),
         "row": torch.zeros(3, dtype=torch.long),
         "column": torch.zeros(3, dtype=torch.long),
+        "chosen": torch.zeros(3, dtype=torch.long),
     }
     return Tokens(**{**parts, **changes})
 

@@ -132,11 +132,10 @@ TABLE_3 = Table(
     "table3",
     "Table 3: frame selection (F.S.), temporal merging (T.M.), spatial sampling (S.S.)",
     "Without F.S. frames are evenly spaced; without S.S. all patches stay and are merged to the budget. "
-    "Merging to the budget takes rows of S that stand on one frame for one frame, so that without T.M. it "
-    "folds the copies (by Sec. 3.4 each selected frame would be halved by itself; see the next table). The "
-    "last two rows, each module taken out by itself, are ours, and so are the two claims about them. The "
-    "paper's Table 3 was made on LLaMA-VID, whose own two tokens a frame (Sec. 5.1) are its first row; ours "
-    "is made on B-VLLM. Its columns are MVBench / Video-MME / MMBench / POPE, the last two of images (Sec. "
+    "Without T.M. each copy of a frame is halved by itself, as Sec. 3.4 halves each row of S. The last two "
+    "rows, each module taken out by itself, are ours, and so are the two claims about them. The paper's "
+    "Table 3 was made on LLaMA-VID, whose own two tokens a frame (Sec. 5.1) are its first row; ours is made "
+    "on B-VLLM. Its columns are MVBench / Video-MME / MMBench / POPE, the last two of images (Sec. "
     '5.3). Its second row gains on images, where there is nothing to select: "the baseline model no longer '
     'suffers from its own token selection mechanism" (Sec. 5.3, of the gain on Video-MME), so that '
     "LLaMA-VID's two tokens seem to have gone there already. Ours has all patches in both rows: that gain "

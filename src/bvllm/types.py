@@ -78,6 +78,8 @@ class Tokens:
         size: (K,) how many tokens of the encoder each one stands for.
         frame: (K,) place of that frame in the sampled sequence.
         row, column: (K,) the patch it comes from, or the one that weighs most in it.
+        chosen: (K,) which of the chosen frames that is: its row of S. Where duplicates do not merge, several
+            stand on one sampled frame.
         steps: what the tokens went through, from the patches of the chosen frames on; see `origin`.
 
     Raises:
@@ -95,6 +97,7 @@ class Tokens:
     frame: Tensor
     row: Tensor
     column: Tensor
+    chosen: Tensor
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
@@ -111,6 +114,7 @@ class Tokens:
             frame=self.frame,
             row=self.row,
             column=self.column,
+            chosen=self.chosen,
         )
 
     @classmethod
@@ -157,6 +161,7 @@ class Tokens:
             frames.repeat_interleave(each),
             patch // columns,
             patch % columns,
+            torch.arange(count, device=patches.device).repeat_interleave(each),
         )
 
     def __len__(self) -> int:
@@ -172,6 +177,7 @@ class Tokens:
             self.frame[anchor],
             self.row[anchor],
             self.column[anchor],
+            self.chosen[anchor],
             (*self.steps, Step(plan, self.size)),
         )
 
@@ -187,7 +193,22 @@ class Tokens:
             self.frame[index],
             self.row[index],
             self.column[index],
+            self.chosen[index],
         )
+
+    def by_frame(self) -> tuple[Tensor, Tensor]:
+        """Which tokens belong together: those of one chosen frame, as long as nothing else stands between.
+
+        Returns:
+            (K,) the number of each token's group, counted from 0, and (groups,) how many tokens each has.
+
+        Example:
+            >>> twice = Tokens.of(torch.zeros(2, 2, 8), torch.zeros(2), frames=torch.tensor([5, 5]))
+            >>> [part.tolist() for part in twice.by_frame()]
+            [[0, 0, 1, 1], [2, 2]]
+        """
+        _, group, counts = torch.unique_consecutive(self.chosen, return_inverse=True, return_counts=True)
+        return group, counts
 
     @property
     def origin(self) -> Reduction:

@@ -21,6 +21,7 @@ def tokens(features, size=None, frames=1):
         frame,
         torch.arange(n) % 3,
         torch.arange(n) % 5,
+        frame,
     )
 
 
@@ -86,6 +87,18 @@ def test_a_frame_ends_where_halving_alone_would_end_and_on_its_share_by_one_part
     for frame in range(3):
         alone = fold(x.at((x.frame == frame).nonzero()[:, 0]), 4)
         torch.testing.assert_close(y.features[y.frame == frame], alone.features)
+
+
+def test_rows_of_S_on_one_frame_are_halved_each_by_itself():
+    """Sec. 3.4 halves V**_i, one for each row of S: a copy of a frame is no more of that frame."""
+    patches = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(5))
+    copies = Tokens.of(patches, torch.tensor([4.0, 4.0, 9.0]), torch.tensor([4, 4, 9]))
+    apart = Tokens.of(patches, torch.arange(3.0))
+    for keep in (3, 6, 10, 12):
+        y, wanted = fold(copies, keep), fold(apart, keep)
+        assert torch.equal(y.features, wanted.features), "equal shares of each row, none across two"
+        assert torch.equal(y.chosen, wanted.frame)
+        assert y.frame.tolist() == [[4, 4, 9][k] for k in wanted.frame]
 
 
 def test_shares_are_equal_and_what_a_frame_cannot_use_goes_to_the_others():

@@ -316,6 +316,7 @@ def tokens_of(made: list[Compressed], selection: FrameSelection, native: Grid) -
         selection.frames.to(device).repeat_interleave(each),
         patch // native.columns,
         patch % native.columns,
+        torch.arange(len(made), device=device).repeat_interleave(each),
         (Step(plan),),
     )
 

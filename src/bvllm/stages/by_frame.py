@@ -23,7 +23,7 @@ def frame_slices(tokens: Tokens) -> list[slice]:
         >>> frame_slices(Tokens.of(torch.zeros(2, 3, 4), torch.arange(2.0)))
         [slice(0, 3, None), slice(3, 6, None)]
     """
-    _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
+    _, counts = tokens.by_frame()
     ends = counts.cumsum(0).tolist()
     return [slice(end - count, end) for end, count in zip(ends, counts.tolist())]
 

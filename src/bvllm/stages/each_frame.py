@@ -21,7 +21,7 @@ class PictureMethod(TokenMethod):
 
     def assign(self, tokens: Tokens, keep: int, signals: Signals) -> Assignment | Reduction:
         """Decide what becomes of each of K tokens, frame by frame."""
-        _, group, counts = torch.unique_consecutive(tokens.frame, return_inverse=True, return_counts=True)
+        group, counts = tokens.by_frame()
         if len(counts) == 1:
             return self.assign_frame(tokens, keep, signals)
         shares = equal_shares(counts.tolist(), keep)

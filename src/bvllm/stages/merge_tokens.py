@@ -30,10 +30,10 @@ class BipartiteMerging(TokenMethod):
     Source: B-VLLM, Sec. 3.4 ("we halve V**_i*", the tokens of one frame), with the matching of ToMe (arXiv
     2210.09461), Sec. 3. The text halves alone, and so may end far below the limit. Equal shares and one
     last partial merge are in the authors' released code, too, at a constant of 576 tokens; that what does not
-    divide is shared out, that frames are thinned evenly, that sizes are carried between rounds, as in ToMe,
-    and that rows of S which stand on one frame (copies where duplicates are not merged, soft rows in
-    training) count as one frame, is ours. Similarity is that of the tokens themselves, as there are no
-    attention keys here. `ToMe` in the same slot merges over the whole clip.
+    divide is shared out, that frames are thinned evenly, and that sizes are carried between rounds, as in
+    ToMe, is ours. A frame is a row of S: where duplicates are not merged, each copy is halved by itself.
+    Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in the same slot
+    merges over the whole clip.
 
     Example:
         >>> import torch
@@ -55,7 +55,7 @@ class BipartiteMerging(TokenMethod):
         """
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}: raise budget.tokens")
-        _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
+        _, counts = tokens.by_frame()
         shares = equal_shares(counts.tolist(), keep)
         into, start = torch.arange(len(tokens), device=tokens.features.device), 0
         stays = torch.ones_like(into, dtype=torch.bool)

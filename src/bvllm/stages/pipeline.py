@@ -207,8 +207,8 @@ class Pipeline:
         signals = carried(allocation.signals[number], tokens)
         per_frame = allocation.per_frame
         if per_frame is not None and not method.across and int(per_frame[number].sum()) <= keep:
-            frames, group = torch.unique_consecutive(tokens.frame, return_inverse=True)
-            if len(frames) == len(per_frame[number]):
+            group, counts = tokens.by_frame()
+            if len(counts) == len(per_frame[number]):
                 return tokens.reduce(decide_in_groups(method, tokens, group, per_frame[number], signals))
         return tokens.reduce(decide(method, tokens, keep, signals))
 

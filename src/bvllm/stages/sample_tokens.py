@@ -366,6 +366,7 @@ def sampled_tokens(
         frames.repeat_interleave(each),
         row.flatten(),
         column.flatten(),
+        torch.arange(len(tokens), device=tokens.device).repeat_interleave(each),
         (Step(attention),),
     )
 

@@ -118,7 +118,7 @@ class BlockConnector:
             source = places[origin.frame]
             seconds = selection.seconds[source.to(selection.seconds.device)].to(block.device)
             sampled = selection.frames[source.to(selection.frames.device)].to(block.device)
-            made.append(Tokens(block, seconds, size, sampled, row, column))
+            made.append(Tokens(block, seconds, size, sampled, row, column, source.to(block.device)))
         return Sampled(made)
 
 
