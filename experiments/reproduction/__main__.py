@@ -58,8 +58,8 @@ def reproduce(
     silence_libraries()
     from safetensors import SafetensorError
 
-    from experiments.reproduction.dynamic import TABLES as DYNAMIC
     from experiments.reproduction.dynamic import make_dynamic
+    from experiments.reproduction.dynamic_tables import TABLES as DYNAMIC
     from experiments.reproduction.make import make, tables_of
     from experiments.reproduction.scale import MINIATURE
 

@@ -11,9 +11,8 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -43,14 +42,11 @@ from bvllm.nano.progress import RunRecord
 from bvllm.nano.train import draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
-from experiments.reproduction.markdown import table_line
+from experiments.reproduction.dynamic_page import WORLDS, columns_of, page_of
+from experiments.reproduction.dynamic_tables import TABLES, DynamicRow, DynamicVariant
 from experiments.reproduction.scale import FOREVER
-from experiments.reproduction.statistics import AGREEMENT, Estimate, estimate_if_any, percent, points
 
-WORLDS = ("plain", "busy")
-By = Literal["worlds", "lengths", "pictures"]
 FOLDER = "dynamic"
-LENGTHS = (16, 32, 64)  # seconds: longest clips of the columns of a table by length
 NATIVE = 64  # tokens of a frame at the tower's own grid
 ASKED = 1.4  # clips drawn for every question, since some have no options
 
@@ -96,160 +92,6 @@ class DynamicScale:
         )  # fmt: skip
 
 
-class DynamicVariant(NamedTuple):
-    """What is trained.
-
-    Attributes:
-        name: of its files.
-        compressor: a name in `COMPRESSORS`.
-        by_side, fixed: see `DynamicStage`.
-        timestamps, clock: what tells the time.
-        pictures: share of the clips that are several pictures in place of a video.
-    """
-
-    name: str
-    compressor: str = "pool"
-    by_side: bool = True
-    fixed: int | None = None
-    timestamps: bool = True
-    clock: bool = True
-    pictures: float = 0.0
-
-
-class DynamicRow(NamedTuple):
-    """One line of a table.
-
-    Attributes:
-        label: as the table shows it.
-        variant: what is trained.
-        tokens: of a clip; None where `each` counts.
-        each: tokens of a frame, so that a clip of T frames has T times as many, at most the scale's `most`.
-        most_frames: of a clip.
-        paper: the paper's own figure, or "".
-    """
-
-    label: str
-    variant: DynamicVariant
-    tokens: int | None = None
-    each: int | None = None
-    most_frames: int | None = None
-    paper: str = ""
-
-
-class DynamicTable(NamedTuple):
-    """A table.
-
-    Attributes:
-        title, note: as the page shows them.
-        rows: its lines.
-        claims: which pairs (better, worse, by number) the paper or a hope puts in order.
-        by: what columns are. Claims are held against the last one ("worlds"), or against each: lengths of
-            clips, or worlds and sets of pictures, which are asked about beside the videos.
-    """
-
-    title: str
-    note: str
-    rows: tuple[DynamicRow, ...]
-    claims: tuple[tuple[str, int, int], ...]
-    by: By = "worlds"
-
-
-ELASTIC = DynamicVariant("elastic")
-MERGED, PRUNED = DynamicVariant("merge", "merge"), DynamicVariant("prune", "prune")
-QUERIES = DynamicVariant("queries", "queries")
-SPECIALISTS = {each: DynamicVariant(f"fixed{each}", fixed=each) for each in (1, 9, 64)}
-BY_COUNT = DynamicVariant("by-count", by_side=False)
-SETS = DynamicVariant("sets", pictures=0.3)
-FIXED = DynamicVariant("fixed8", fixed=8)
-NO_STAMPS = DynamicVariant("no-stamps", timestamps=False)
-NO_TIME = DynamicVariant("no-time", timestamps=False, clock=False)
-BUDGET = 512
-
-TABLES: dict[str, DynamicTable] = {
-    "dynamic_compressors": DynamicTable(
-        "Compressors at one budget",
-        f"{BUDGET} tokens a clip. The paper's figures are Video-MME without subtitles, of a smaller setting.",
-        (
-            DynamicRow("pooling", ELASTIC, BUDGET, paper="52.0"),
-            DynamicRow("merging", MERGED, BUDGET, paper="51.6"),
-            DynamicRow("pruning", PRUNED, BUDGET, paper="47.6"),
-        ),
-        (
-            ("pooling is above merging", 0, 1),
-            ("pooling is above pruning", 0, 2),
-            ("merging is above pruning", 1, 2),
-        ),
-    ),
-    "dynamic_tradeoff": DynamicTable(
-        "Tokens per frame against frames at one budget",
-        f"One model, {BUDGET} tokens a clip, shared among at most so many frames; a frame has 64 patches, so "
-        "4 frames spend half of the budget. The paper's figures are "
-        "Video-MME at 12 000 tokens with 36 x 333, 64 x 187, 100 x 120, 144 x 83 and 256 x 46.",
-        (
-            DynamicRow("8 x 64 frames", ELASTIC, BUDGET, most_frames=64, paper="58.7"),
-            DynamicRow("16 x 32 frames", ELASTIC, BUDGET, most_frames=32, paper="59.4"),
-            DynamicRow("32 x 16 frames", ELASTIC, BUDGET, most_frames=16, paper="60.9"),
-            DynamicRow("64 x 8 frames", ELASTIC, BUDGET, most_frames=8, paper="59.7"),
-            DynamicRow("64 x 4 frames", ELASTIC, BUDGET, most_frames=4, paper="59.3"),
-        ),
-        (("the middle is above most frames", 2, 0), ("the middle is above most tokens a frame", 2, 3)),
-    ),
-    "dynamic_lengths": DynamicTable(
-        "Tokens per frame that follow the length of the video, beside as many for every frame",
-        f"Ours. Dynamic: {BUDGET} tokens a clip, however long it is. Fixed: 8 tokens a frame, which are "
-        f"{BUDGET} where a clip has 64 frames, the longest, and fewer where it is shorter: a fixed count "
-        "must leave room for the longest video.",
-        (
-            DynamicRow("dynamic", ELASTIC, BUDGET),
-            DynamicRow("the same model with 8 a frame", ELASTIC, each=8),
-            DynamicRow("went on with 8 a frame alone", FIXED, each=8),
-        ),
-        (
-            ("dynamic is above a fixed count, same model", 0, 1),
-            ("dynamic is above a model of that count", 0, 2),
-        ),
-        by="lengths",
-    ),
-    "dynamic_pictures": DynamicTable(
-        "Several pictures in one prompt, by training on videos alone and on such sets, too",
-        f"Ours. {BUDGET} tokens a prompt. A set has 2 to 6 pictures of busy scenes; a question names one by "
-        "its sign. The review tells that Dynamic-VLM is 10.7 points above LLaVA-OneVision on MuirBench, with "
-        "questions about several pictures, without such sets in training; it has no figure with them.",
-        (
-            DynamicRow("videos alone", ELASTIC, BUDGET),
-            DynamicRow("three clips in ten are sets", SETS, BUDGET),
-        ),
-        (("sets in training help", 1, 0),),
-        by="pictures",
-    ),
-    "dynamic_elastic": DynamicTable(
-        "One model for any budget, beside one trained for each; what tells the time; how counts are drawn",
-        "Ours. All go on from the shared start, in which every frame had 64 tokens: a specialist with one "
-        "count of tokens a frame alone, the elastic model with any. A clip has 2048 tokens at most, as in "
-        "training, so beyond 32 frames 64 a frame are fewer. An elastic query model reads a frame by "
-        "the first so many of 64 learned queries, after MQT-LLaVA, and has a start of its own.",
-        (
-            *(DynamicRow(f"elastic at {e} a frame", ELASTIC, each=e) for e in SPECIALISTS),
-            *(DynamicRow(f"went on with {e} a frame alone", v, each=e) for e, v in SPECIALISTS.items()),
-            DynamicRow("counts drawn evenly, at 64 a frame", BY_COUNT, each=64),
-            DynamicRow("went on without written times, at 9 a frame", NO_STAMPS, each=9),
-            DynamicRow("went on without written times and clock, at 9 a frame", NO_TIME, each=9),
-            *(DynamicRow(f"elastic queries at {e} a frame", QUERIES, each=e) for e in SPECIALISTS),
-        ),
-        (
-            *(
-                (f"elastic is no worse than the specialist of {e}", k, k + 3)
-                for k, e in enumerate(SPECIALISTS)
-            ),
-            ("the draw by side is above the even one at the native grid", 2, 6),
-            ("written times help beside the clock", 1, 7),
-            ("telling the time helps", 1, 8),
-            *((f"pooling is above queries at {e}", k, k + 9) for k, e in enumerate(SPECIALISTS)),
-        ),
-    ),
-}
-
-
 def make_dynamic(
     name: str,
     out: Path,
@@ -279,14 +121,14 @@ def make_dynamic(
     """
     table, own = TABLES[name], scale or DynamicScale()
     home = out / FOLDER  # B-VLLM's tables have models, results and a tower of their own in `out`
-    claim = _Claim(own, None if warm is None else _digest(warm))
+    claim = Claim(own, None if warm is None else _digest(warm))
     RunRecord.claim(home, claim, None, resume=True)  # what another scale or start left is not mixed with this
-    work = _Workshop.open(home, warm, own, Control(log))
+    work = Workshop.open(home, warm, own, Control(log))
     chosen = range(1, seeds + 1)
     asked = (*work.asked, *work.pictures) if table.by == "pictures" else work.asked
     right = [np.stack([work.answers(row, seed, asked) for seed in chosen]) for row in table.rows]
-    columns = _columns([0 if clip.pictures else len(clip.rows) for clip in asked], table.by)
-    page = _page(table, right, columns, work.chance, list(chosen), Conditions.now(command))
+    columns = columns_of([0 if clip.pictures else len(clip.rows) for clip in asked], table.by)
+    page = page_of(table, right, columns, work.chance, list(chosen), Conditions.now(command))
     write_whole_file(out / f"{name}.md", page + "\n")
     answers = {row.label: found.tolist() for row, found in zip(table.rows, right, strict=True)}
     said = {"scale": asdict(own), "seeds": list(chosen), "chance": work.chance, "right": answers}
@@ -295,7 +137,7 @@ def make_dynamic(
 
 
 @dataclass(frozen=True)
-class _Claim:
+class Claim:
     """What decides the figures of a folder: the scale, and SHA-256 of the weights that all begin with."""
 
     scale: DynamicScale
@@ -320,7 +162,7 @@ def _digest(warm: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Workshop:
+class Workshop:
     """What all variants share.
 
     Attributes:
@@ -342,7 +184,7 @@ class _Workshop:
     control: Control
 
     @classmethod
-    def open(cls, out: Path, warm: Path | None, scale: DynamicScale, control: Control) -> "_Workshop":
+    def open(cls, out: Path, warm: Path | None, scale: DynamicScale, control: Control) -> "Workshop":
         tokenizer = build_tokenizer()
         recipe = SHORTER.resized(scale.scenes, scale.busy_scenes)
         pool, busy = draw_pools(recipe, control)
@@ -429,7 +271,7 @@ class _Workshop:
             model = read_stage(self.start(variant.compressor))
             config = model.config
             if variant.compressor != config.compressor or (variant.timestamps, variant.clock) != (True, True):
-                model = _changed(model, variant)
+                model = changed(model, variant)
             stage = self.scale.stage(
                 variant.name,
                 self.scale.steps,
@@ -443,7 +285,7 @@ class _Workshop:
         return read_stage(folder)
 
 
-def _changed(
+def changed(
     model: DynamicVLMForConditionalGeneration, variant: DynamicVariant
 ) -> DynamicVLMForConditionalGeneration:
     """The same weights with another compressor, or without what tells the time."""
@@ -455,97 +297,3 @@ def _changed(
     other.load_state_dict(model.state_dict(), strict=False)
     other.tie_weights()
     return other
-
-
-class _Column(NamedTuple):
-    """A column of a table: which questions, in blocks that are resampled apart.
-
-    Attributes:
-        name: its head.
-        blocks: each (questions,) True where a question belongs to it.
-    """
-
-    name: str
-    blocks: tuple[NDArray[np.bool_], ...]
-
-    def of(self, found: NDArray[np.float64]) -> Estimate | None:
-        """The mean of (seeds, questions), with its interval; None where nothing was asked."""
-        return estimate_if_any([found[:, block] for block in self.blocks])
-
-
-def _columns(frames: Sequence[int], by: By) -> list[_Column]:
-    """The columns of a table, the last of all videos, or of the sets of pictures.
-
-    Args:
-        frames: of each question's video: as many questions of the plain world as of the busy one, in this
-            order; then a 0 for each question about a set of pictures.
-        by: see `DynamicTable`; in a column of several worlds each is a block.
-
-    Raises:
-        ValueError: there is an odd number of questions about videos, or none.
-    """
-    lengths = np.asarray(frames, dtype=int)
-    sets, videos = lengths == 0, int((lengths > 0).sum())
-    if videos % 2 or not videos:
-        raise ValueError(
-            f"frames must be of an even number of videos, got {videos}: draw more clips, so that both worlds "
-            "have as many questions"
-        )
-    number = np.arange(len(lengths))
-    worlds = (number < videos // 2, (number >= videos // 2) & ~sets)
-    of_world = [_Column(name, (world,)) for name, world in zip(WORLDS, worlds, strict=True)]
-    last = _Column("all", worlds)
-    if by == "worlds":
-        return [*of_world, last]
-    if by == "pictures":
-        return [*of_world, _Column("sets of pictures", (sets,))]
-    within = [((low < lengths) & (lengths <= high), high) for low, high in pairwise((0, *LENGTHS))]
-    return [*(_Column(f"up to {high} s", tuple(w & here for w in worlds)) for here, high in within), last]
-
-
-def _page(
-    table: DynamicTable,
-    right: list[NDArray[np.float64]],
-    columns: list[_Column],
-    chance: float,
-    seeds: list[int],
-    told: Conditions,
-) -> str:
-    """Markdown: accuracy in every column with intervals, and the claims.
-
-    Args:
-        right: of each row (seeds, questions).
-        columns: which questions each has.
-
-    Raises:
-        ValueError: rows answered different questions.
-    """
-    asked = {found.shape[1] for found in right}
-    if asked != {len(columns[-1].blocks[0])}:
-        raise ValueError(
-            f"right must hold {len(columns[-1].blocks[0])} questions in all rows, got {sorted(asked)}: make "
-            "the table in a folder of its own"
-        )
-    heads = [column.name for column in columns]
-    lines = [
-        f"## {table.title}",
-        "",
-        table.note,
-        "",
-        table_line(["", *heads, "the paper"]),
-        table_line(["---"] * (len(heads) + 2)),
-        *(
-            table_line([row.label, *(percent(column.of(found)) for column in columns), row.paper])
-            for row, found in zip(table.rows, right, strict=True)
-        ),
-        table_line(["guessing", *[""] * (len(heads) - 1), f"{100 * chance:.1f}", ""]),
-        "",
-    ]
-    compared = columns[-1:] if table.by == "worlds" else columns
-    lines += [table_line(["hoped", "of", "difference, points", ""]), table_line(["---"] * 4)]
-    for text, better, worse in table.claims:
-        for column in compared:
-            d = column.of(right[better] - right[worse])
-            lines.append(table_line([text, column.name, points(d), AGREEMENT[None if d is None else d.sign]]))
-    lines += ["", f"`{told.command}`, commit {told.commit}, {told.when}; seeds {', '.join(map(str, seeds))}."]
-    return "\n".join(lines)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed.result import Conditions
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.dynamic.exam import exam_clips, with_options
 from bvllm.nano.dynamic.steps import picture_sets
@@ -18,7 +19,9 @@ from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
 from bvllm.nano.train import mark_done
 from experiments.reproduction import dynamic
-from experiments.reproduction.dynamic import TABLES, DynamicScale, make_dynamic
+from experiments.reproduction.dynamic import DynamicScale, make_dynamic
+from experiments.reproduction.dynamic_page import columns_of, page_of
+from experiments.reproduction.dynamic_tables import NO_TIME, PRUNED, TABLES
 from tests.model.dynamic.tiny_dynamic import dynamic_model
 from tests.test_messages import HOUSE
 
@@ -56,10 +59,10 @@ def workshop(tmp_path, monkeypatch):
     finish_stage(tmp_path / "native-pool", model)
     asked = list(islice(with_options(exam_clips(bank, (8, 12), 10, 5, busy=True)), 6))
     sets = tuple(islice(with_options(picture_sets(bank, 5)), 4))
-    made = dynamic._Workshop(
+    made = dynamic.Workshop(
         tmp_path, SMALL, parts_of(model), bank, bank, tuple(asked), sets, 0.25, Control(print)
     )
-    monkeypatch.setattr(dynamic._Workshop, "open", lambda *_: made)
+    monkeypatch.setattr(dynamic.Workshop, "open", lambda *_: made)
     return tmp_path
 
 
@@ -120,9 +123,9 @@ def test_a_stage_that_was_killed_begins_anew(workshop, monkeypatch):
     monkeypatch.setattr(dynamic, "build_dynamic", built)
     monkeypatch.setattr(dynamic, "align_cells", lambda *_, **settings: given.append(settings))
     monkeypatch.setattr(dynamic, "tune_dynamic", lambda *_, **settings: given.append(settings))
-    made = dynamic._Workshop.open()
+    made = dynamic.Workshop.open()
     made.start("queries")
-    made.trained(dynamic.PRUNED, 1)
+    made.trained(PRUNED, 1)
     assert [settings["control"].folder for settings in given] == [None] * 3
     assert given[0]["native_share"] == 1.0  # at any other grid pooling would be practised alone
 
@@ -137,8 +140,8 @@ def test_a_specialist_of_64_a_frame_trains_and_answers_with_64_up_to_its_longest
         return [np.zeros(2)] * len(clips)
 
     monkeypatch.setattr(dynamic, "option_likelihoods", likely)
-    made = dynamic._Workshop.open()
-    monkeypatch.setattr(dynamic._Workshop, "trained", lambda *_: None)
+    made = dynamic.Workshop.open()
+    monkeypatch.setattr(dynamic.Workshop, "trained", lambda *_: None)
     row = next(row for row in TABLES["dynamic_elastic"].rows if row.each == 64)
     made.answers(row, 1, made.asked)
     assert given == [min(SMALL.most, 64 * len(clip.rows)) for clip in made.asked]
@@ -146,7 +149,7 @@ def test_a_specialist_of_64_a_frame_trains_and_answers_with_64_up_to_its_longest
 
 def test_queries_have_a_start_of_their_own_and_others_share_one(workshop, monkeypatch):
     monkeypatch.setattr(dynamic, "build_dynamic", built)
-    made = dynamic._Workshop.open()
+    made = dynamic.Workshop.open()
     assert made.start("prune") == made.start("merge") == workshop / "native-pool"
     start = made.start("queries")
     assert read_stage(start).config.compressor == "queries"
@@ -163,7 +166,7 @@ def test_a_folder_of_another_scale_is_refused(workshop):
 
 def test_variants_without_times_share_the_weights_they_have(workshop):
     first = read_stage(workshop / "native-pool")
-    bare = dynamic._changed(first, dynamic.NO_TIME)
+    bare = dynamic.changed(first, NO_TIME)
     assert bare.model.clock is None
     assert torch.equal(
         bare.model.multi_modal_projector.linear_1.weight, first.model.multi_modal_projector.linear_1.weight
@@ -173,14 +176,14 @@ def test_variants_without_times_share_the_weights_they_have(workshop):
 def test_a_page_says_which_orders_hold():
     table = TABLES["dynamic_compressors"]
     right = [np.ones((2, 40)), np.ones((2, 40)), np.zeros((2, 40))]
-    told, columns = dynamic.Conditions.now("a test"), dynamic._columns([8] * 40, "worlds")
-    page = dynamic._page(table, right, columns, 0.25, [1, 2], told)
+    told, columns = Conditions.now("a test"), columns_of([8] * 40, "worlds")
+    page = page_of(table, right, columns, 0.25, [1, 2], told)
     assert "| pooling is above pruning | all | +100.0 (+100.0 to +100.0) | agrees |" in page
     assert "| pooling is above merging | all | +0.0 (+0.0 to +0.0) | not told apart |" in page
     with pytest.raises(ValueError, match="frames must be of an even number of videos") as odd:
-        dynamic._columns([8] * 39, "worlds")
+        columns_of([8] * 39, "worlds")
     with pytest.raises(ValueError, match="right must hold 40 questions in all rows") as fewer:
-        dynamic._page(table, [*right[:2], right[2][:, 2:]], columns, 0.25, [1, 2], told)
+        page_of(table, [*right[:2], right[2][:, 2:]], columns, 0.25, [1, 2], told)
     assert all(HOUSE.search(str(error.value)) for error in (odd, fewer))
 
 
@@ -188,11 +191,11 @@ def test_a_page_by_length_counts_a_clip_in_the_column_of_its_frames():
     table = TABLES["dynamic_lengths"]
     frames = [8, 16, 17, 64] * 2  # of the plain world, then of the busy one
     short = np.array([[n <= 16 for n in frames]], dtype=float)
-    columns = dynamic._columns(frames, "lengths")
+    columns = columns_of(frames, "lengths")
     assert [column.name for column in columns] == ["up to 16 s", "up to 32 s", "up to 64 s", "all"]
     assert [sum(int(b.sum()) for b in column.blocks) for column in columns] == [4, 2, 2, 8]
-    told = dynamic.Conditions.now("a test")
-    page = dynamic._page(table, [short, 0 * short, 0 * short], columns, 0.25, [1], told)
+    told = Conditions.now("a test")
+    page = page_of(table, [short, 0 * short, 0 * short], columns, 0.25, [1], told)
     assert "| dynamic | 100.0 (100-100) | 0.0 (0-0) | 0.0 (0-0) | 50.0" in page
     assert (
         "| dynamic is above a model of that count | up to 16 s | +100.0 (+100.0 to +100.0) | agrees |" in page
