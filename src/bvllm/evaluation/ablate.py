@@ -128,8 +128,8 @@ def copied_tokens(visual: VisualTokens) -> VisualTokens:
     """The first token of every frame in the place of all its tokens."""
     features = []
     for tokens, given in zip(visual.tokens, visual.pooler_output):
-        _, row = torch.unique_consecutive(tokens.frame, return_inverse=True)
-        first = torch.searchsorted(row, torch.arange(int(row.max()) + 1, device=row.device))
+        row, counts = tokens.by_frame()
+        first = counts.cumsum(0) - counts
         features.append(given[first.to(given.device)[row.to(given.device)]])
     return replace(visual, pooler_output=features)
 

@@ -109,6 +109,6 @@ class SeveralOnOneBudget:
 
 def frames_of(tokens: Tokens) -> tuple[list[int], list[float]]:
     """How many tokens each frame of a clip has, and when it is shown."""
-    _, counts = torch.unique_consecutive(tokens.frame, return_counts=True)
+    _, counts = tokens.by_frame()
     first = counts.cumsum(0) - counts
     return counts.tolist(), tokens.seconds[first].tolist()
