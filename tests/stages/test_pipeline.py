@@ -282,6 +282,20 @@ def test_no_path_leaves_more_than_the_budget(policy, merging, stage, tokens):
         assert len(found) == min(tokens, 96)
 
 
+def test_rows_of_S_on_one_frame_are_frames_of_their_own_to_a_policy_and_to_merging():
+    """Where duplicates do not merge, each copy spends its own share (Sec. 3.4 halves every V**_i)."""
+    selector = FrameSelector(a_qformer(), WIDTH, STATES, 4).eval()
+    stages = {"merge_frames": None, "sample_tokens": FrameSampling(PooledTokens(8))}
+    for policy in (None, EvenShare()):
+        pipeline = the_paper(selector, policy=policy, **stages)
+        [chosen], [found] = run(pipeline, a_clip(3), budget=Budget(tokens=20), question=a_question(1))
+        assert len(chosen) == QUERIES > len(set(chosen.frames.tolist())), "several queries agree on a frame"
+        counts = torch.bincount(found.chosen, minlength=QUERIES)
+        assert int(counts.sum()) == 20
+        assert int(counts.max() - counts.min()) <= 1
+        assert torch.equal(chosen.frames[found.chosen], found.frame)
+
+
 @pytest.mark.parametrize("stage", [PerClip(DivPrune()), FrameSampling(None)])
 def test_tokens_per_frame_are_kept_by_both_token_slots(stage):
     patches, clip = a_clip(3)
