@@ -172,10 +172,9 @@ TABLE_3 = Table(
 
 CAUSE = Table(
     "table3_cause",
-    "Table 3, tried out: temporal merging where nothing else folds duplicates, and where the budget is tight",
+    "Table 3, tried out: temporal merging where tokens are thinned in place of merged, and where theta is small",
     'The models of Table 3, with other settings at inference. "Thinned": what exceeds the budget is left out '
-    "evenly, where `bipartite` merging else folds the copies of a frame onto each other. Theta 16 is a "
-    "quarter of the budget that they were trained with.",
+    "evenly, in place of being merged. Theta 16 is a quarter of the budget that they were trained with.",
     (
         Row("F.S., thinned", SELECTION_ONLY.at(merge="none")),
         Row("F.S. + T.M., thinned", SELECTION_MERGING.at(merge="none")),
