@@ -172,7 +172,7 @@ TABLE_3 = Table(
 
 CAUSE = Table(
     "table3_cause",
-    "Table 3, tried out: temporal merging where tokens are thinned in place of merged, and where theta is small",
+    "Table 3, tried out: temporal merging where tokens are thinned, not merged, and where theta is small",
     'The models of Table 3, with other settings at inference. "Thinned": what exceeds the budget is left out '
     "evenly, in place of being merged. Theta 16 is a quarter of the budget that they were trained with.",
     (
