@@ -165,8 +165,8 @@ def copied(visual: BVLLMVisualOutput) -> list[Tensor]:
     """The first token of every frame in the place of all its tokens."""
     features = []
     for tokens, given in zip(visual.tokens, visual.pooler_output, strict=True):
-        _, row = torch.unique_consecutive(tokens.frame, return_inverse=True)
-        features.append(given[torch.searchsorted(row, torch.arange(int(row.max()) + 1))[row]])
+        row, counts = tokens.by_frame()
+        features.append(given[(counts.cumsum(0) - counts)[row]])
     return features
 
 

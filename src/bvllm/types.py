@@ -79,7 +79,7 @@ class Tokens:
         frame: (K,) place of that frame in the sampled sequence.
         row, column: (K,) the patch it comes from, or the one that weighs most in it.
         chosen: (K,) which of the chosen frames that is: its row of S. Where duplicates do not merge, several
-            stand on one sampled frame.
+            stand on one sampled frame. Of a token made of several frames it is the anchor's, as `frame` is.
         steps: what the tokens went through, from the patches of the chosen frames on; see `origin`.
 
     Raises:

@@ -14,6 +14,7 @@ from bvllm.inference.ask import answer, ask, encode_video
 from bvllm.inference.loading import CHUNK
 from bvllm.inference.options import option_log_probabilities, reply_forms
 from bvllm.inference.results import ChosenFrame, notes_lines, times_line
+from bvllm.methods.names import MethodNames
 from bvllm.types import Budget
 from bvllm.video import FrameList, Limits, SamplingPlan, VideoError, read_video
 from tests.model import tiny
@@ -189,6 +190,18 @@ def test_one_picture_is_a_clip_of_one_frame(loaded):
     assert [frame.index for frame in given.frames] == [0]
     assert given.tokens == loaded.model.config.tokens_per_frame
     assert given.frames[0].score == pytest.approx(1)
+
+
+def test_copies_of_a_frame_tell_their_own_tokens(loaded, encoded):
+    """Where duplicates do not merge, queries that agree on a frame are rows of their own."""
+    none = MethodNames(merge_frames="none", tokens_policy="balanced")
+    given = answer(encoded, QUESTION, loaded, budget=Budget(tokens=9), methods=none)
+    frames = [frame.index for frame in given.frames]
+    assert len(set(frames)) < len(frames)
+    standing = given.visual.tokens[0]
+    assert [frames[row] for row in standing.chosen.tolist()] == standing.frame.tolist()
+    told = given.tokens_per_frame
+    assert told == [standing.chosen.tolist().count(row) for row in range(len(frames))]
 
 
 def test_path_bytes_file_and_frames_give_the_same_answer(video, loaded, encoded):

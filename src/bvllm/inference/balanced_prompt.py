@@ -109,8 +109,9 @@ class PromptWriter:
         parts = (visual.tokens, visual.selections, visual.pooler_output, visual.lengths)
         rows = zip(kinds, *parts, grids, strict=True)
         for kind, tokens, selection, features, length, (height, width) in rows:
-            shown, row = torch.unique(tokens.frame, return_inverse=True)
-            at = torch.searchsorted(selection.frames, shown.to(selection.frames.device))
+            # By the row of S: frames may have traded places, or stand in several rows.
+            shown, row = torch.unique(tokens.chosen, return_inverse=True)
+            at = shown.to(selection.seconds.device)
             each = height * width
             kept = (row * each + tokens.row * width + tokens.column).cpu()
             tail = self.tail(kind)

@@ -172,20 +172,9 @@ class Answer:
         """How many of the tokens that entered stand on each of `frames`: a merged token stands on one."""
         found: list[int] = []
         for clip in range(max(1, len(self.clips))):
-            standing = self.visual.tokens[clip].frame.tolist() if self.visual.tokens else []
-            found += _tokens_of([frame.index for frame in self.frames if frame.clip == clip], standing)
+            standing = Counter(self.visual.tokens[clip].chosen.tolist() if self.visual.tokens else [])
+            found += [standing[row] for row in range(sum(frame.clip == clip for frame in self.frames))]
         return found
-
-
-def _tokens_of(frames: list[int], standing: list[int]) -> list[int]:
-    """How many of the tokens stand on each frame; frames that stand there twice share theirs out."""
-    left = Counter(standing)
-    found = []
-    for place, frame in enumerate(frames):
-        share = -(-left[frame] // frames[place:].count(frame))
-        left[frame] -= share
-        found.append(share)
-    return found
 
 
 def doubt_line(answer: Answer) -> str:

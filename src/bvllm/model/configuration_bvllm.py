@@ -101,7 +101,7 @@ class BVLLMConfig(PreTrainedConfig):
             becomes N.
         budget_tokens: theta, visual tokens of one clip.
         tau: temperature of eq. 1; the released code has 0.5.
-        gamma: cosine of eq. 2 at which two rows of S are the same.
+        gamma: cosine of eq. 2 at which two rows of S are the same, up to 1e-6.
         select_frames: a method of `bvllm.METHODS["select_frames"]`: "qformer", "resampler" (Table 4),
             "uniform", ..., or "none" (all frames). `frame_selector` is its older name.
         frame_feature: what the selector sees of a frame: "cls", the "mean" or "max" of its patches, or what

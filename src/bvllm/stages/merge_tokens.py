@@ -28,12 +28,13 @@ class BipartiteMerging(TokenMethod):
     rounds.
 
     Source: B-VLLM, Sec. 3.4 ("we halve V**_i*", the tokens of one frame), with the matching of ToMe (arXiv
-    2210.09461), Sec. 3. The text halves alone, and so may end far below the limit. Equal shares and one
-    last partial merge are in the authors' released code, too, at a constant of 576 tokens; that what does not
-    divide is shared out, that frames are thinned evenly, and that sizes are carried between rounds, as in
-    ToMe, is ours. A frame is a row of S: where duplicates are not merged, each copy is halved by itself.
-    Similarity is that of the tokens themselves, as there are no attention keys here. `ToMe` in the same slot
-    merges over the whole clip.
+    2210.09461), Sec. 3. The text halves alone, and so may end far below the limit. Half of an odd number is
+    rounded up, and each round deals in reading order (ToMe's code puts what found no partner first, see
+    `ToMe.released`). Equal shares and one last partial merge are in the authors' released code, too, at a
+    constant of 576 tokens; that what does not divide is shared out, that frames are thinned evenly, and that
+    sizes are carried between rounds, as in ToMe, is ours. A frame is a row of S: where duplicates are not
+    merged, each copy is halved by itself. Similarity is that of the tokens themselves, as there are no
+    attention keys here. `ToMe` in the same slot merges over the whole clip.
 
     Example:
         >>> import torch

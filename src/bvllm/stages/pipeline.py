@@ -48,13 +48,15 @@ class Pipeline:
 
     What settles the same question everywhere:
     a token that was sampled counts once in merging, however many queries chose its frame; a frame that a
-    method merged from several counts as many. No path leaves more tokens than the budget: with the last slot
+    method merged from several counts as many. Where duplicates do not merge, each row of S is a frame of its
+    own. No path leaves more tokens than the budget: with the last slot
     empty, what is beyond it is thinned evenly. Without a budget policy a hard sampler shares the budget over
     the whole clip, not frame by frame, so frames may outnumber tokens.
 
     Attributes:
         select_frames: the trained selector, or a hard method; None keeps all frames.
-        merge_frames: the paper's merging of the rows of S, or a hard method; None merges nothing.
+        merge_frames: the paper's merging of the rows of S, or a hard method; None merges nothing, but
+            the rows of a clip of one frame.
         sample_tokens: a `TokenStage`: the trained sampler, pooling, a connector, or a hard method
             (`PerClip`).
         merge_tokens: a hard method that ends on the budget; None thins evenly what is beyond it.
@@ -127,7 +129,7 @@ class Pipeline:
             chosen = first.select(clips, questions, budget.frames, rows)
         else:
             chosen = [_select(first, clip, budget, s) for clip, s in zip(clips, signals)]
-        if isinstance(second, FrameMethod):  # rows of S without a learned choice are one-hot and distinct
+        if isinstance(second, FrameMethod):  # after a learned choice rows may be copies or mixtures
             chosen = [_merge(second, clip, c, budget, s) for clip, c, s in zip(clips, chosen, signals)]
         return chosen
 

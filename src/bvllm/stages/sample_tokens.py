@@ -263,7 +263,7 @@ def decide_in_groups(
         mine = (group == number).nonzero()[:, 0]
         if not count or not len(mine):
             continue
-        plan = decide(method, tokens.at(mine), count, signals.at(mine, number))
+        plan = decide(method, tokens.at(mine), count, signals.at(mine, int(tokens.chosen[mine[0]])))
         parts.append(plan if isinstance(plan, Reduction) else plan.reduction(tokens.size[mine]))
         places.append(mine)
     starts = torch.tensor([len(part) for part in parts]).cumsum(0) - torch.tensor([len(p) for p in parts])

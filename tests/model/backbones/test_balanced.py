@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, TextIteratorStreamer
 
 from bvllm.common.text import Question
-from bvllm.evaluation.ablate import copied_tokens, no_tokens
+from bvllm.evaluation.ablate import copied_tokens, no_tokens, shuffled_time
 from bvllm.inference.balance import balance
 from bvllm.inference.balanced import BalancedModel
 from bvllm.inference.balanced_prompt import side_by_side
@@ -89,6 +89,22 @@ def test_with_all_tokens_it_is_the_plain_model(wrapped):
         said[0, plain["input_ids"].shape[1] :], skip_special_tokens=True
     )
     assert wrapped.generate(asked, visual, 6) == words.strip()
+
+
+@torch.no_grad()
+def test_frames_that_traded_places_stand_at_the_times_of_their_rows(wrapped):
+    """The ablation "shuffled-time": as many tokens, the same times, other frames behind them."""
+    asked, patches, visual = reduced(wrapped, 10_000)
+    own = FrameSelection.of(torch.arange(FRAMES), SECONDS.double())
+    traded = shuffled_time(own)
+    assert traded.frames.tolist() != own.frames.tolist()
+    swapped = wrapped.reduce(patches[traded.frames], traded, asked, Budget(tokens=10_000), EVERY)
+    [clip], [plain] = (list(wrapped.prompt.placed(asked, seen)) for seen in (swapped, visual))
+    assert torch.equal(clip.seconds, plain.seconds)
+    assert torch.equal(clip.kept, plain.kept)
+    assert not torch.equal(clip.features, plain.features)
+    ids = [wrapped.prompt.inputs(asked, seen)["input_ids"] for seen in (swapped, visual)]
+    assert torch.equal(*ids)
 
 
 @torch.no_grad()
