@@ -68,6 +68,9 @@ class Step(NamedTuple):
         return self.plan if isinstance(self.plan, Reduction) else self.plan.reduction(self.size)
 
 
+WHENCE = ("seconds", "frame", "row", "column", "chosen")  # of a token made of several, those of its anchor
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Visual tokens of one video, in reading order (frame, then row, then column).
@@ -79,7 +82,7 @@ class Tokens:
         frame: (K,) place of that frame in the sampled sequence.
         row, column: (K,) the patch it comes from, or the one that weighs most in it.
         chosen: (K,) which of the chosen frames that is: its row of S. Where duplicates do not merge, several
-            stand on one sampled frame. Of a token made of several frames it is the anchor's, as `frame` is.
+            stand on one sampled frame.
         steps: what the tokens went through, from the patches of the chosen frames on; see `origin`.
 
     Raises:
@@ -106,16 +109,7 @@ class Tokens:
                 f"features must be (tokens, channels), got shape {tuple(self.features.shape)}: "
                 "flatten frames and patches into one axis"
             )
-        _one_each(
-            len(self),
-            "token",
-            seconds=self.seconds,
-            size=self.size,
-            frame=self.frame,
-            row=self.row,
-            column=self.column,
-            chosen=self.chosen,
-        )
+        _one_each(len(self), "token", **{name: getattr(self, name) for name in ("size", *WHENCE)})
 
     @classmethod
     def of(
@@ -170,15 +164,12 @@ class Tokens:
     def reduce(self, plan: Assignment | Reduction) -> "Tokens":
         """Carry out a plan over the token axis; place and time are those of the anchor."""
         anchor = plan.anchor
-        return Tokens(
-            plan.combine(self.features, self.size),
-            self.seconds[anchor],
-            plan.count(self.size),
-            self.frame[anchor],
-            self.row[anchor],
-            self.column[anchor],
-            self.chosen[anchor],
-            (*self.steps, Step(plan, self.size)),
+        return replace(
+            self,
+            features=plan.combine(self.features, self.size),
+            size=plan.count(self.size),
+            steps=(*self.steps, Step(plan, self.size)),
+            **{name: getattr(self, name)[anchor] for name in WHENCE},
         )
 
     def at(self, index: Tensor) -> "Tokens":
@@ -186,21 +177,13 @@ class Tokens:
 
         What they went through is left out: a plan made for them is carried out on all.
         """
-        return Tokens(
-            self.features[index],
-            self.seconds[index],
-            self.size[index],
-            self.frame[index],
-            self.row[index],
-            self.column[index],
-            self.chosen[index],
-        )
+        some = {name: getattr(self, name)[index] for name in ("features", "size", *WHENCE)}
+        return replace(self, steps=(), **some)
 
     def by_frame(self) -> tuple[Tensor, Tensor]:
-        """Which tokens belong together: those of one chosen frame, as long as nothing else stands between.
+        """(K,) the number of each token's group, from 0, and (groups,) how many tokens each has.
 
-        Returns:
-            (K,) the number of each token's group, counted from 0, and (groups,) how many tokens each has.
+        Tokens of one chosen frame belong together, as long as nothing else stands between.
 
         Example:
             >>> twice = Tokens.of(torch.zeros(2, 2, 8), torch.zeros(2), frames=torch.tensor([5, 5]))
