@@ -10,6 +10,8 @@ Before the first table come the banks, about 6 minutes of two cores by the times
 told videos, 0.35 s a step of one core (docs/architecture.md): 14 minutes, or 4 where nano knows both worlds.
 Table 3 took 150 minutes beside other work (Intel Xeon, 2026-11-30): 9 the banks, 15 told videos, the rest 30
 trainings, 6 minutes of a core each, and their exams.
+Alone on two cores of another Xeon (2026-12-01): 6 the banks, 13 told videos, 10 pairing, 4 selection, 102 the
+trainings and their exams.
 """
 
 import json
