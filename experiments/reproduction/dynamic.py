@@ -26,20 +26,19 @@ from bvllm.nano.dynamic.exam import exam_clips, option_likelihoods, with_options
 from bvllm.nano.dynamic.steps import DynamicClip, picture_sets
 from bvllm.nano.dynamic.train import (
     LEARNS,
-    SHORTER,
     WarmParts,
+    embedded_parts,
     encode_pool,
     exam_bank,
     finish_stage,
     read_stage,
     read_warm_parts,
-    train_warm_parts,
 )
 from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.loop import Control
 from bvllm.nano.progress import RunRecord
-from bvllm.nano.train import draw_pools, is_done
+from bvllm.nano.train import BOTH_WORLDS, draw_pools, is_done
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.dynamic_page import WORLDS, columns_of, page_of
@@ -186,12 +185,9 @@ class Workshop:
     @classmethod
     def open(cls, out: Path, warm: Path | None, scale: DynamicScale, control: Control) -> "Workshop":
         tokenizer = build_tokenizer()
-        recipe = SHORTER.resized(scale.scenes, scale.busy_scenes)
+        recipe = BOTH_WORLDS.resized(scale.scenes, scale.busy_scenes)
         pool, busy = draw_pools(recipe, control)
-        if warm is None:
-            parts = train_warm_parts(out, tokenizer, pool, busy, recipe, control)
-        else:
-            parts = read_warm_parts(warm)
+        parts = embedded_parts(tokenizer) if warm is None else read_warm_parts(warm)
         model = build_dynamic(tokenizer, parts.tower, parts.language_model, parts.clock, seed=scale.seed)
         bank = encode_pool(model, pool, busy, control)
         exam = exam_bank(model, scale.exam_scenes, scale.seed + 1, recipe.workers, control)

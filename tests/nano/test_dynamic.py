@@ -291,7 +291,7 @@ def test_the_whole_recipe_leaves_a_model_that_answers_and_goes_on(tmp_path, bank
         bank.pool, torch.randn(len(bank.frames), 128), torch.randn(len(bank.frames), 64, 128), bank.busy
     )
     monkeypatch.setattr(train, "draw_pools", lambda *_: (bank.pool, bank.busy))
-    monkeypatch.setattr(train, "train_warm_parts", lambda *_: parts)
+    monkeypatch.setattr(train, "embedded_parts", lambda *_: parts)
     monkeypatch.setattr(train, "encode_pool", lambda *_: wide)
     monkeypatch.setattr(steps, "examples", lambda *_: bare_stream())
     stage = DynamicStage(

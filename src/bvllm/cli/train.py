@@ -64,7 +64,7 @@ def dynamic_nano(
     warm: Annotated[
         Path | None,
         typer.Option(
-            help="A run of nano on both worlds, for its tower and language model; made here if left out.",
+            help="A run of nano on both worlds, to go on from; the embedded nano if left out.",
             file_okay=False,
             show_default=False,
         ),

@@ -94,12 +94,14 @@ def busy_examples(
     *,
     tasks: Sequence[str] = tuple(BUSY_TASKS),
     weights: Mapping[str, float] = WEIGHTS,
+    questions: int = QUESTIONS_PER_VIDEO,
 ) -> Iterator[BusyExample]:
     """Endless examples of scenes in the pool; lengths are log-uniform.
 
     Args:
         seconds: the shortest and the longest video.
         weights: how often tasks are asked, beside 1; an exam asks all alike.
+        questions: the most about one video.
     """
     rng = np.random.default_rng((seed, 47))
     low, high = np.log(max(SHORTEST, seconds[0])), np.log(seconds[1])
@@ -110,7 +112,7 @@ def busy_examples(
         length = float(round(np.exp(rng.uniform(low, high))))
         order = [str(task) for task in rng.choice(names, len(names), replace=False, p=weight / weight.sum())]
         try:
-            timeline = plan_busy(rng, length, order, source, questions=QUESTIONS_PER_VIDEO)
+            timeline = plan_busy(rng, length, order, source, questions=questions)
         except ValueError:  # a short video, and long scenes
             continue
         for question in timeline.questions:

@@ -9,7 +9,7 @@ without any frame, and has the answer said. Dynamic-nano is drilled in lookups, 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 import numpy as np
@@ -50,15 +50,21 @@ def lookup_drills(pool: BusyPool, encoder: CaptionEncoder, seed: int) -> Iterato
         yield _drill(pool, encoder, rng)
 
 
-def video_lookups(timeline: BusyTimeline, rng: np.random.Generator) -> list[Lookup]:
+def video_lookups(
+    timeline: BusyTimeline, rng: np.random.Generator, scenes: Set[int] | None = None
+) -> list[Lookup]:
     """Lookups about scenes that a video shows whole, for a model that sees it instead of being told.
 
     None about scenes that share a sign with another: they could not be told apart.
+
+    Args:
+        scenes: numbers of those that may be looked up; None means all.
     """
     labels = Counter(label for shown in timeline.shown for label in set(shown.scene.labels))
     whole = {
         int(shown.start): (shown.scene, list(shown.scene.things))
-        for shown in timeline.shown
+        for number, shown in enumerate(timeline.shown)
+        if scenes is None or number in scenes
         if shown.end - shown.start == shown.scene.seconds and all(labels[x] == 1 for x in shown.scene.labels)
     }
     return list(_lookups(whole, rng)) if whole else []

@@ -85,7 +85,7 @@ class StageLoop:
         name: for the log, the bar and the checkpoint.
         parameters: what learns.
         steps, minutes: the most of each; the learning rate follows whichever runs out first.
-        lr: the highest rate: reached after `warmup` steps, then along a cosine down to FLOOR of it.
+        lr: the highest rate: reached after `warmup` steps, then along a cosine down to `floor` of it.
         decay: weight decay of AdamW.
         seed: of the stage.
 
@@ -114,10 +114,11 @@ class StageLoop:
         warmup: int,
         decay: float,
         seed: int,
+        floor: float = FLOOR,
         control: Control | None = None,
     ) -> None:
         self.name, self.parameters, self.steps, self.lr, self.warmup = name, parameters, steps, lr, warmup
-        self.minutes, self.control = minutes, control or Control(log=lambda line: None)
+        self.floor, self.minutes, self.control = floor, minutes, control or Control(log=lambda line: None)
         self.optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, betas=(0.9, 0.98))
         folder = self.control.folder
         self._file = None if folder is None else folder / CHECKPOINT
@@ -165,7 +166,7 @@ class StageLoop:
 
     def _follow(self, share: float) -> None:
         rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
-        rate *= FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
+        rate *= self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

@@ -16,7 +16,7 @@ from bvllm.model.dynamic.times import write_frames
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.captions import BUSY_SHARE, IGNORE
 from bvllm.nano.drills import Lookup, video_lookups
-from bvllm.nano.examples import LIST_STEMS, MULTIPLE_CHOICE, examples, put_words
+from bvllm.nano.examples import LIST_STEMS, MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, examples, put_words
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import answer_loss
 from bvllm.nano.packed import run_packed
@@ -28,10 +28,13 @@ from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
 from bvllm.synthetic.vocabulary import Split
 
 WAITING = 256  # clips that are drawn ahead and sorted by length of the video
-STAMP_TOKENS, TEXT_TOKENS, LOOKUP_TOKENS = 4, 60, 5  # of a time, of question and answer, of a lookup: about
+# Of a time, of question and answer, of a lookup, of a frame at the tower's own grid: about.
+STAMP_TOKENS, TEXT_TOKENS, LOOKUP_TOKENS, FINE_TOKENS = 4, 60, 5, 64
 DRILLED_FROM = 16  # tokens of a frame: what stands where is not seen in fewer
-FEWEST, MOST_CLIPS = 4, 64  # of a step
+FEWEST, MOST_CLIPS = 2, 32  # of half a step
 FEWEST_PICTURES, MOST_PICTURES = 2, 6  # of a set
+TURNS = 8  # questions of a busy video, read once, at most
+FINE_FRAMES = 12  # of a clip whose other frames are coarse
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class DynamicClip:
         lookups: said after them in a last turn (`nano.drills`).
         seconds: (T,) when each frame is shown; None for one a second from 0.
         pictures: the frames are pictures of their own, without a second before any.
+        fine: frames that keep the tower's own grid, while every other has a token; empty treats all alike.
     """
 
     example: AnyExample
@@ -53,12 +57,18 @@ class DynamicClip:
     lookups: tuple[Lookup, ...] = ()
     seconds: Tensor | None = None
     pictures: bool = False
+    fine: frozenset[int] = frozenset()
 
     @property
     def text_tokens(self) -> int:
         """About so many, frames apart."""
         questions = TEXT_TOKENS * (1 + len(self.further))
         return len(self.rows) * STAMP_TOKENS + questions + LOOKUP_TOKENS * len(self.lookups)
+
+    def visual_tokens(self, each: int, most: int) -> int:
+        """About so many, where a frame has so many and the clip at most `most`."""
+        frames, fine = len(self.rows), len(self.fine)
+        return fine * FINE_TOKENS + frames - fine if fine else min(most, frames * each)
 
 
 class SideDraw(NamedTuple):
@@ -119,6 +129,7 @@ def dynamic_clips(
     turns: bool = False,
     drilled: float = 0.0,
     pictures: float = 0.0,
+    uneven: float = 0.0,
 ) -> Iterator[DynamicClip]:
     """Endless clips of both worlds.
 
@@ -126,13 +137,16 @@ def dynamic_clips(
         turns: all questions of a video in one clip, as the paper's rows have several rounds; else one each.
         drilled: share of the busy clips with turns that end in lookups.
         pictures: share of the clips that are several pictures in place of a video.
+        uneven: share of the busy clips with turns of which a few frames are fine, see `some_fine`.
     """
     rng = np.random.default_rng((seed, 67))
     sets = picture_sets(bank, seed) if pictures else iter(())
     plain: Iterator[AnyExample] = examples(split, seconds, seed)
     worlds = [_by_video(plain)]
     if bank.busy is not None:
-        crowded: Iterator[AnyExample] = busy_examples(bank.busy, seconds, seed)
+        crowded: Iterator[AnyExample] = busy_examples(
+            bank.busy, seconds, seed, questions=TURNS if turns else QUESTIONS_PER_VIDEO
+        )
         worlds.append(_by_video(crowded))
     while True:
         if pictures and rng.random() < pictures:
@@ -144,12 +158,48 @@ def dynamic_clips(
         if turns:
             first, *more = (of_video[k] for k in rng.permutation(len(of_video)).tolist())
             lookups: list[Lookup] = []
-            if isinstance(first, BusyExample) and rng.random() < drilled:
-                lookups = video_lookups(first.timeline, rng)
+            if isinstance(first, BusyExample):
+                drill = rng.random() < drilled
+                if rng.random() < uneven and (clip := some_fine(bank, of_video, rng, drill=drill)):
+                    yield clip
+                    continue
+                lookups = video_lookups(first.timeline, rng) if drill else []
             yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more), tuple(lookups))
             continue
         for example in of_video:
             yield DynamicClip(example, bank.clip_rows(example, rng))
+
+
+def some_fine(
+    bank: FeatureCache, of_video: list[AnyExample], rng: np.random.Generator, *, drill: bool
+) -> DynamicClip | None:
+    """A busy video of which the first and last frames of a few scenes are fine, and all else is coarse.
+
+    A minute at a grid that shows what stands where is 2 000 tokens and more, nearly all of which no question
+    needs; so it is less than half, and the way from a time to a scene is as long. One question's scenes are
+    fine, and others beside them, drawn at random; questions about scenes that are not are left out.
+
+    Returns:
+        None where no question is about a scene, or one's scenes alone are more than `FINE_FRAMES` allow.
+    """
+    asked = [e for e in of_video if isinstance(e, BusyExample) and e.question.needles]
+    if not asked:
+        return None
+    first = asked[int(rng.integers(len(asked)))]
+    timeline, fine, scenes = first.timeline, set[int](), set[int]()
+    order = [*first.question.needles, *rng.permutation(len(timeline.shown)).tolist()]
+    for place, number in enumerate(order):
+        shown = timeline.shown[number]
+        ends = {int(shown.start), max(int(shown.start), min(int(shown.end), first.frames) - 1)}
+        if len(fine | ends) > FINE_FRAMES:
+            if place < len(first.question.needles):
+                return None
+            break
+        fine |= ends
+        scenes.add(number)
+    more = [e for e in asked if e is not first and set(e.question.needles) <= scenes]
+    lookups = video_lookups(timeline, rng, scenes) if drill else []
+    return DynamicClip(first, bank.clip_rows(first, rng), tuple(more), tuple(lookups), fine=frozenset(fine))
 
 
 def picture_sets(bank: FeatureCache, seed: int) -> Iterator[DynamicClip]:
@@ -209,18 +259,17 @@ class LikeLengths:
             self.waiting += islice(self.stream, WAITING)
             self.waiting.sort(key=lambda clip: len(clip.rows))
         place = int(self.rng.integers(len(self.waiting)))
-        frames = len(self.waiting[place].rows)
-        clip = _drillable(self.waiting[place], each)
-        length = min(most, frames * each) + clip.text_tokens
-        count = max(FEWEST, min(MOST_CLIPS, self.room // length))
-        start = max(0, min(place - count // 2, len(self.waiting) - count))
-        found = self.waiting[start : start + count]
-        del self.waiting[start : start + count]
-        return [_drillable(clip, each) for clip in found]
+        found, length = list[DynamicClip](), 0
+        while len(found) < FEWEST or (length < self.room and len(found) < MOST_CLIPS):
+            place = min(place, len(self.waiting) - 1)
+            clip = _drillable(self.waiting.pop(place), each)
+            found.append(clip)
+            length += clip.visual_tokens(each, most) + clip.text_tokens
+        return found
 
 
 def _drillable(clip: DynamicClip, each: int) -> DynamicClip:
-    return clip if each >= DRILLED_FROM else replace(clip, lookups=())
+    return clip if clip.fine or each >= DRILLED_FROM else replace(clip, lookups=())
 
 
 def write_batch(
@@ -243,6 +292,9 @@ def write_batch(
         room = frames_that_fit(len(clip.rows), tokens, most_frames or config.max_frames)
         kept = thin_evenly(len(clip.rows), room).anchor
         own = config.frame_grids(len(kept), tokens)
+        if clip.fine:
+            kept = torch.arange(len(clip.rows))
+            own = [config.native_grid if t in clip.fine else Grid(1, 1) for t in range(len(kept))]
         times = kept.double() if clip.seconds is None else clip.seconds[kept]
         times = torch.zeros_like(times) if clip.pictures else times
         # See `DynamicVLMProcessor.write_clip`: each of several pictures is a clip of one frame.

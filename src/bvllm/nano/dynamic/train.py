@@ -1,6 +1,6 @@
 """`bvllm train dynamic_nano`: train the embedded Dynamic-VLM.
 
-    tower, language   nano's own stages, by nano's recipe for both worlds; or those of a run of nano (`warm`)
+    (no stage)        tower, language model and clock are those of the embedded nano, or of a run (`warm`)
     projector         cells of frames become what the LLM already reads
     short, long       places, projector, clock and LLM answer questions and look things up, another grid in
                       every step, the tower's own in many
@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
 
 from bvllm.common.trust import loading_weights
+from bvllm.inference.model_name import resolve_model
 from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
-from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_vision
+from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
 from bvllm.nano.dynamic.align import align_cells
@@ -30,40 +31,48 @@ from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
 from bvllm.nano.language import WHERE, Where
-from bvllm.nano.loop import Control
+from bvllm.nano.loop import FLOOR, Control
 from bvllm.nano.progress import RunRecord
+from bvllm.nano.start import language_of, tower_of
 from bvllm.nano.train import (
     BOTH_WORLDS,
     CLOCK,
     Recipe,
     draw_pools,
     is_done,
-    language_stage,
     mark_done,
-    tower_stage,
 )
 from bvllm.synthetic.tokenizer import build_tokenizer
 
 LEARNS = ("places", "compressor", "multi_modal_projector", "clock", "language_model")
-EXAM_SEED = 8_000_009
-# A few minutes more of nano's tower and language model, so that the whole takes an hour on two cores.
-SHORTER = replace(BOTH_WORLDS, tower_minutes=3.0, language_minutes=6.0)
+EXAM_SEED, EXAM_TOKENS = 8_000_009, 2048
+START = "nano"  # whose tower and language model are gone on from
 
 SHORT = DynamicStage(
     "short",
     LEARNS,
     steps=8000,
-    minutes=26,
+    minutes=16,
     lr=6e-4,
-    room=4000,
-    seconds=(8, 16),
+    floor=0.7,
+    room=5000,
+    seconds=(8, 20),
     most=1024,
-    busy=0.7,
+    busy=0.75,
     native=0.5,
     drilled=0.7,
+    uneven=0.6,
 )
 LONG = replace(
-    SHORT, name="long", steps=4000, minutes=13, lr=3e-4, room=5000, seconds=(8, 64), most=2048, native=0.3
+    SHORT,
+    name="long",
+    minutes=28,
+    lr=4.5e-4,
+    floor=FLOOR,
+    room=6000,
+    seconds=(8, 64),
+    most=2048,
+    native=0.3,
 )
 
 
@@ -72,20 +81,20 @@ class DynamicRecipe:
     """Dynamic-nano's recipe. Minutes are the most that a stage takes.
 
     Attributes:
-        nano: how pools, tower and language model are made.
+        nano: how the pools are drawn, and the seed.
         projector_steps, projector_minutes: of the alignment of cells.
         stages: of tuning.
         compressor: a name in `COMPRESSORS`.
         exam_scenes, exam_clips: of each world, drawn for the log alone and never trained on; 0 asks nothing.
     """
 
-    nano: Recipe = SHORTER
-    projector_steps: int = 3000
-    projector_minutes: float = 3.0
+    nano: Recipe = BOTH_WORLDS
+    projector_steps: int = 2400
+    projector_minutes: float = 2.0
     stages: tuple[DynamicStage, ...] = (SHORT, LONG)
     compressor: str = "pool"
-    exam_scenes: int = 80
-    exam_clips: int = 64
+    exam_scenes: int = 50
+    exam_clips: int = 50
 
 
 def train_dynamic_nano(
@@ -100,7 +109,8 @@ def train_dynamic_nano(
 
     Args:
         out: folder for the stages; the finished model is in `out/model`.
-        warm: a run of nano whose stages "tower" and "language" are taken; None makes them here.
+        warm: a run of nano whose stages "tower" and "language" are taken; None goes on from the *nano* in
+            this package.
         resume: go on with the run in `out`; a finished one stays as it is.
         recipe: another recipe than the shipped model's.
         control: who is told, and who may stop the run.
@@ -125,12 +135,12 @@ def train_dynamic_nano(
         control.log(f"nothing left to do in {out}: the run is finished")
         return out / "model"
     with control.stop.listening(), record.clocked(control):
-        return _train(out, warm or out, recipe, control)
+        return _train(out, warm, recipe, control)
 
 
 @dataclass(frozen=True)
 class WarmParts:
-    """What nano's stages leave."""
+    """What a nano brings along."""
 
     tower: CLIPVisionModel
     words: TextEncoder
@@ -139,10 +149,10 @@ class WarmParts:
     where: Where
 
 
-def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Path:
+def _train(out: Path, warm: Path | None, recipe: DynamicRecipe, control: Control) -> Path:
     tokenizer = build_tokenizer()
     pool, busy = draw_pools(recipe.nano, control)
-    parts = train_warm_parts(warm, tokenizer, pool, busy, recipe.nano, control)
+    parts = embedded_parts(tokenizer) if warm is None else read_warm_parts(warm)
     seed = recipe.nano.seed
     model = build_dynamic(
         tokenizer, parts.tower, parts.language_model, parts.clock, seed=seed, compressor=recipe.compressor
@@ -187,18 +197,13 @@ def _train(out: Path, warm: Path, recipe: DynamicRecipe, control: Control) -> Pa
     return out / "model"
 
 
-def train_warm_parts(
-    folder: Path,
-    tokenizer: PreTrainedTokenizerFast,
-    pool: FrameDataset,
-    busy: BusyPool | None,
-    recipe: Recipe,
-    control: Control,
-) -> WarmParts:
-    """Nano's tower and language model, made in the folder or read from it."""
-    tower, words = tower_stage(folder / "tower", pool, busy, recipe, recipe.tower_minutes, control)
-    language_model, clock, where = language_stage(folder / "language", tokenizer, recipe, True, control, busy)
-    return WarmParts(tower, words, language_model, clock, where)
+def embedded_parts(tokenizer: PreTrainedTokenizerFast) -> WarmParts:
+    """Tower, language model and clock of the *nano* in this package."""
+    config = nano_text(
+        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    language_model, clock, where = language_of(START, tokenizer, config)
+    return WarmParts(tower_of(START), TextEncoder.load(resolve_model(START)), language_model, clock, where)
 
 
 def read_warm_parts(folder: Path) -> WarmParts:
@@ -230,7 +235,7 @@ def _exam(model: DynamicVLMForConditionalGeneration, recipe: DynamicRecipe, cont
         name: exam_clips(bank, (8, 64), recipe.exam_clips, EXAM_SEED, busy=name == "busy")
         for name in ("plain", "busy")
     }
-    return Exam(bank, worlds)
+    return Exam(bank, worlds, EXAM_TOKENS)
 
 
 def exam_bank(
