@@ -203,7 +203,9 @@ def embedded_parts(tokenizer: PreTrainedTokenizerFast) -> WarmParts:
         len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
     language_model, clock, where = language_of(START, tokenizer, config)
-    return WarmParts(tower_of(START), TextEncoder.load(resolve_model(START)), language_model, clock, where)
+    return WarmParts(
+        tower_of(START), TextEncoder.load(Path(resolve_model(START))), language_model, clock, where
+    )
 
 
 def read_warm_parts(folder: Path) -> WarmParts:
