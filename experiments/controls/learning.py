@@ -15,8 +15,9 @@ from bvllm.nano.captions import SPLITS, CaptionedVideo, CaptionEncoder, batches_
 from bvllm.nano.language import Where, caption_loss, resumable
 from bvllm.nano.loop import Control as RunControl
 from bvllm.nano.loop import StageLoop
+from bvllm.nano.progress import is_done
 from bvllm.nano.start import language_of
-from bvllm.nano.train import Recipe, is_done, language_stage
+from bvllm.nano.train import Recipe, language_stage
 from experiments.controls.promises import Control
 from experiments.controls.telling import asked, tell
 

@@ -26,19 +26,17 @@ from bvllm.nano.dynamic.exam import exam_clips, option_likelihoods, with_options
 from bvllm.nano.dynamic.steps import DynamicClip, picture_sets
 from bvllm.nano.dynamic.train import (
     LEARNS,
-    WarmParts,
-    embedded_parts,
     encode_pool,
     exam_bank,
     finish_stage,
     read_stage,
-    read_warm_parts,
 )
 from bvllm.nano.dynamic.tuning import DynamicStage, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.loop import Control
-from bvllm.nano.progress import RunRecord
-from bvllm.nano.train import BOTH_WORLDS, draw_pools, is_done
+from bvllm.nano.progress import RunRecord, is_done
+from bvllm.nano.start import WARM, WarmParts, check_warm, warm_parts
+from bvllm.nano.train import BOTH_WORLDS, draw_pools
 from bvllm.synthetic.tokenizer import build_tokenizer
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.dynamic_page import WORLDS, columns_of, page_of
@@ -60,9 +58,9 @@ class DynamicScale:
 
     scenes: int = 400
     busy_scenes: int = 2000
-    projector_steps: int = 5000
-    shared_steps: int = 1800
-    steps: int = 300
+    projector_steps: int = 2000
+    shared_steps: int = 1000
+    steps: int = 200
     room: int = 4000
     shared_seconds: tuple[float, float] = (8, 16)
     seconds: tuple[float, float] = (8, 32)
@@ -150,11 +148,8 @@ def _digest(warm: Path) -> str:
         ValueError: they are not finished.
     """
     found = hashlib.sha256()
-    for name in ("tower", "language"):
-        if not is_done(warm / name):
-            raise ValueError(
-                f"warm must hold a finished stage {name!r}, got {str(warm)!r}: name a run of nano"
-            )
+    check_warm(warm)
+    for name in WARM:
         for file in sorted((warm / name).glob("*.safetensors")):
             found.update(file.name.encode() + file.read_bytes())
     return found.hexdigest()
@@ -187,7 +182,7 @@ class Workshop:
         tokenizer = build_tokenizer()
         recipe = BOTH_WORLDS.resized(scale.scenes, scale.busy_scenes)
         pool, busy = draw_pools(recipe, control)
-        parts = embedded_parts(tokenizer) if warm is None else read_warm_parts(warm)
+        parts = warm_parts(tokenizer, out if warm is None else warm)
         model = build_dynamic(tokenizer, parts.tower, parts.language_model, parts.clock, seed=scale.seed)
         bank = encode_pool(model, pool, busy, control)
         exam = exam_bank(model, scale.exam_scenes, scale.seed + 1, recipe.workers, control)

@@ -12,9 +12,9 @@ from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.nano.language import WHERE
 from bvllm.nano.loop import Control
-from bvllm.nano.progress import RUN
+from bvllm.nano.progress import RUN, is_done, mark_done
 from bvllm.nano.start import tower_of, words_of
-from bvllm.nano.train import Recipe, is_done, language_stage, mark_done
+from bvllm.nano.train import Recipe, language_stage
 from bvllm.synthetic.tokenizer import build_tokenizer, world_words
 from bvllm.training.checkpoints import write_whole_file
 from experiments.reproduction.scale import FOREVER, WORLDS, Scale

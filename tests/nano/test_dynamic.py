@@ -16,6 +16,7 @@ from bvllm.model.dynamic import DynamicVLMConfig, DynamicVLMForConditionalGenera
 from bvllm.model.presets import nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.model.visual_parts import Projector
+from bvllm.nano import captions
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic import align, steps, train, tuning
@@ -36,6 +37,7 @@ from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
+from bvllm.nano.start import WarmParts
 from bvllm.nano.tellings import Tellings
 from bvllm.stages.frame_grids import Grid
 from bvllm.synthetic.busy.things import Scene, Thing
@@ -148,6 +150,43 @@ def test_coarse_frames_are_not_drilled(bank):
     queue = LikeLengths(stream, 3000, np.random.default_rng(0))
     assert any(clip.lookups for clip in queue.take(16, 512))
     assert not any(clip.lookups for clip in queue.take(9, 512))
+
+
+def test_of_an_uneven_clip_the_scenes_that_it_speaks_of_are_fine(model, bank):
+    found = dynamic_clips(bank, "train", (40, 60), 4, 1.0, turns=True, drilled=1.0, uneven=1.0)
+    some = [clip for clip in islice(found, 12) if clip.fine]
+    assert len(some) > 6
+    for clip in some:
+        assert len(clip.fine) <= steps.FINE_FRAMES < len(clip.rows)
+        shown = clip.example.timeline.shown
+        for example in (clip.example, *clip.further):
+            assert example.question.needles
+            assert {int(shown[k].start) for k in example.question.needles} <= clip.fine
+        clocks = {f"{t // 60:02d}:{t % 60:02d}" for t in clip.fine}
+        said = {clock for pair in clip.lookups for clock in re.findall(r"\d\d:\d\d", " ".join(pair))}
+        assert said <= clocks
+        fine = steps.FINE_TOKENS * len(clip.fine)
+        assert clip.visual_tokens(16, 512) == fine + len(clip.rows) - len(clip.fine)
+        batch = write_batch(model, TOKENIZER, bank, [clip], [1])
+        cells = [grid.cells for grid in batch.grids]
+        assert cells == [16 if t in clip.fine else 1 for t in range(len(clip.rows))]
+    asked = max(1 + len(clip.further) for clip in some)
+    assert 3 < asked <= 2 * steps.TURNS  # several share one reading; listings come on top
+
+
+def test_two_halves_side_by_side_are_the_mean_of_both(model, bank, monkeypatch):
+    """With one thread and with two: the same weights after a step, which are those of the mean loss."""
+    stage = DynamicStage("short", ("language_model",), steps=1, minutes=5, lr=1e-3, room=600, busy=1.0)
+    start, made = {n: p.clone() for n, p in model.named_parameters()}, []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        model.load_state_dict(start, strict=False)
+        tune_dynamic(model, TOKENIZER, bank, stage, seed=5)
+        made.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert made[0].keys() == made[1].keys()
+    assert all(torch.allclose(made[0][n], made[1][n], atol=1e-5) for n in made[0])
+    norm = sum(float(g.square().sum()) for g in made[0].values())
+    assert norm == pytest.approx(1.0, abs=0.02) or norm < 1  # clipped as one
 
 
 def test_frames_stand_at_the_seconds_that_a_clip_says(model, bank, clips):
@@ -272,7 +311,7 @@ def test_an_exam_gives_each_option_its_share_whatever_stands_beside_it(model, ba
 
 
 def test_a_run_needs_a_finished_warm_one(tmp_path):
-    with pytest.raises(ValueError, match="warm must hold a finished stage 'tower'") as error:
+    with pytest.raises(ValueError, match="--warm must be a run of nano with a finished tower") as error:
         train_dynamic_nano(tmp_path / "out", warm=tmp_path)
     assert HOUSE.search(str(error.value))
 
@@ -280,7 +319,7 @@ def test_a_run_needs_a_finished_warm_one(tmp_path):
 def test_the_whole_recipe_leaves_a_model_that_answers_and_goes_on(tmp_path, bank, monkeypatch):
     """Every stage in a step or two; pools and nano's stages are put in their places."""
     text = nano_text(len(TOKENIZER), pad_token_id=TOKENIZER.pad_token_id, eos_token_id=TOKENIZER.eos_token_id)
-    parts = train.WarmParts(
+    parts = WarmParts(
         CLIPVisionModel(nano_vision()),
         TextEncoder(["red"], 128),
         Qwen2Model(text),
@@ -291,9 +330,9 @@ def test_the_whole_recipe_leaves_a_model_that_answers_and_goes_on(tmp_path, bank
         bank.pool, torch.randn(len(bank.frames), 128), torch.randn(len(bank.frames), 64, 128), bank.busy
     )
     monkeypatch.setattr(train, "draw_pools", lambda *_: (bank.pool, bank.busy))
-    monkeypatch.setattr(train, "embedded_parts", lambda *_: parts)
+    monkeypatch.setattr(train, "warm_parts", lambda *_: parts)
     monkeypatch.setattr(train, "encode_pool", lambda *_: wide)
-    monkeypatch.setattr(steps, "examples", lambda *_: bare_stream())
+    monkeypatch.setattr(captions, "examples", lambda *_: bare_stream())
     stage = DynamicStage(
         "short", train.LEARNS, steps=1, minutes=1, lr=1e-3, room=200, seconds=(8, 10), busy=1.0
     )

@@ -23,8 +23,10 @@ from bvllm.nano.llava.train import LlavaRecipe, train_llava_nano
 from bvllm.nano.llava.tuning import WHOLE, packed, reply_loss, tune_llava
 from bvllm.nano.llava.words import Captions, warm_up_words
 from bvllm.nano.loop import Control, StageLoop
+from bvllm.nano.progress import mark_done
+from bvllm.nano.start import WARM
 from bvllm.synthetic.busy.things import COLUMNS, ROWS
-from bvllm.synthetic.tokenizer import VIDEO
+from bvllm.synthetic.tokenizer import ASSISTANT, END, USER, VIDEO
 from tests.model.tiny import vision_config
 
 SIDE, GRID, WIDTH = 32, 4, 64
@@ -138,6 +140,32 @@ def test_clips_ask_for_no_time_and_mostly_show_what_is_asked(bank):
         assert len(clip.times) == len(clip.rows)
         assert (clip.times.diff() > 0).all()
         assert clip.times[-1] < clip.example.frames
+        for example in clip.further:  # shown whole, by the same frames
+            assert set(example.key_frames()) <= set(clip.times.tolist())
+            assert example.timeline is clip.example.timeline
+    assert np.mean([len(clip.further) for clip in found]) > 0.5
+
+
+def test_questions_in_turns_cost_what_each_costs_behind_those_before(model, tokenizer, bank):
+    """One pass over two turns says of each reply what transformers' own pass says of it."""
+    clip = next(c for c in seen_clips(bank, "train", (8, 30), 1.0, 4) if c.further)
+    clip = replace(clip, further=clip.further[:1])
+    with torch.no_grad():
+        loss, _ = reply_loss(model, tokenizer, bank, [clip])
+        user, *turns = (
+            tokenizer(text, add_special_tokens=False).input_ids
+            for text in (USER, *(e.prompt + ASSISTANT + e.reply + END for e in (clip.example, *clip.further)))
+        )
+        embed, shown = model.get_input_embeddings(), packed(model, bank.patches[clip.rows].float())
+        text = [embed(torch.tensor(ids)) for ids in (user, turns[0], user + turns[1])]
+        logits = model(inputs_embeds=torch.cat([text[0], shown, *text[1:]])[None]).logits[0]
+        costs, end = [], len(user) + len(shown)
+        for ids, example in ((turns[0], clip.example), (user + turns[1], clip.further[0])):
+            end += len(ids)
+            reply = tokenizer(example.reply + END, add_special_tokens=False).input_ids
+            said = logits[end - len(reply) - 1 : end - 1]
+            costs.append(torch.nn.functional.cross_entropy(said, torch.tensor(reply), reduction="none"))
+    assert loss.item() == pytest.approx(torch.cat(costs).mean().item(), rel=0.02)  # bfloat16
 
 
 def test_stages_learn_from_what_is_shown(model, tokenizer, bank, monkeypatch):
@@ -193,9 +221,9 @@ def test_a_run_stops_and_goes_on(tmp_path, monkeypatch, model, bank, language_mo
         align_minutes=0.002,
         stages=(replace(WHOLE, name="first", steps=2, batch=2), replace(WHOLE, steps=3, batch=2)),
     )
-    for name in module.SHARED:
+    for name in WARM:
         (tmp_path / "warm" / name).mkdir(parents=True)
-        module.mark_done(tmp_path / "warm" / name)
+        mark_done(tmp_path / "warm" / name)
     monkeypatch.setattr(module, "_warmed", lambda *_: (model, bank, Where(32)))
     monkeypatch.setattr(module, "save_llava", lambda model, tokenizer, folder: folder.mkdir(exist_ok=True))
     control, descend = Control(log=lambda line: None), StageLoop.descend

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.nano.busy_examples import BusyExample, busy_examples
 from bvllm.nano.busy_pool import BusyPool
-from bvllm.nano.examples import Example, Told, examples
+from bvllm.nano.examples import QUESTIONS_PER_VIDEO, Example, Told, examples
 from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
 from bvllm.synthetic.vocabulary import COLOURS, Split
 
@@ -111,6 +111,40 @@ def all_examples(
     rng, crowded = np.random.default_rng((seed, 53)), busy_examples(pool, seconds, seed)
     while True:
         yield next(crowded) if rng.random() < busy else next(plain)
+
+
+def all_videos(
+    pool: BusyPool | None,
+    seconds: tuple[float, float],
+    seed: int,
+    *,
+    split: Split = "train",
+    busy: float = BUSY_SHARE,
+    questions: int = QUESTIONS_PER_VIDEO,
+) -> Iterator[list[AnyExample]]:
+    """Endless videos of both worlds, each with all that is asked about it.
+
+    Args:
+        questions: the most about a busy video.
+    """
+    plain = _by_video(examples(split, seconds, seed))
+    if pool is None:
+        yield from plain
+        return
+    rng = np.random.default_rng((seed, 53))
+    crowded = _by_video(busy_examples(pool, seconds, seed, questions=questions))
+    while True:
+        yield next(crowded) if rng.random() < busy else next(plain)
+
+
+def _by_video(stream: Iterator[AnyExample]) -> Iterator[list[AnyExample]]:
+    """Examples of one video, which come in a row, together."""
+    found = [next(stream)]
+    for example in stream:
+        if example.timeline is not found[0].timeline:
+            yield found
+            found = []
+        found.append(example)
 
 
 def oracle_frames(example: AnyExample, rng: np.random.Generator) -> list[int]:

@@ -34,6 +34,7 @@ from bvllm.nano.drills import comparison_drills, lookup_drills
 from bvllm.nano.loop import Control, StageLoop
 from bvllm.nano.packed import run_packed
 
+CLOCK = "clock.safetensors"  # beside a language model's own weights
 WHERE = "where.safetensors"  # beside a language model, what places are told to it by
 WAVES = 4  # lengths of waves that tell a place, across and down
 QUESTION_WEIGHT = 0.1  # the question names what the captions show, so learning to say it teaches to look back

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bvllm.common.files import replace_file
 from bvllm.common.stopping import Interrupted
-from bvllm.nano.loop import Control
+from bvllm.nano.loop import CHECKPOINT, Control
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -109,3 +109,14 @@ def _read(file: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{file} must describe a run of nano, got another file: name another --out"
         ) from error
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a stage in a folder is finished."""
+    return (folder / "done").is_file()
+
+
+def mark_done(folder: Path) -> None:
+    """Say that a stage is finished; it needs its checkpoint no more."""
+    (folder / "done").touch()
+    (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """Go on from a tower and a language model that were trained before, with words that they do not know yet."""
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,9 +12,65 @@ from bvllm.common.trust import loading, loading_weights
 from bvllm.inference.model_name import resolve_model
 from bvllm.model import BVLLMForConditionalGeneration
 from bvllm.model.clock import ClockEmbedding
-from bvllm.nano.language import WHERE, Where
+from bvllm.model.presets import nano_text
+from bvllm.model.text_encoder import TextEncoder
+from bvllm.nano.language import CLOCK, WHERE, Where
+from bvllm.nano.progress import is_done
 
 NOISE_SEED = 83  # of words that are new
+EMBEDDED = "nano"
+WARM = ("tower", "language")  # stages of a run of nano that others go on from
+
+
+@dataclass(frozen=True)
+class WarmParts:
+    """What a nano brings along."""
+
+    tower: CLIPVisionModel
+    words: TextEncoder
+    language_model: Qwen2Model
+    clock: ClockEmbedding
+    where: Where
+
+
+def check_warm(folder: Path) -> None:
+    """See that a run of nano may be gone on from.
+
+    Raises:
+        ValueError: a stage of `WARM` is not finished in the folder.
+    """
+    missing = " and ".join(name for name in WARM if not is_done(folder / name))
+    if missing:
+        raise ValueError(
+            f"--warm must be a run of nano with a finished {missing}, got {str(folder)!r}: leave it out to "
+            "go on from the embedded nano"
+        )
+
+
+def bring_warm(folder: Path, out: Path) -> None:
+    """Copy the stages of `WARM` into another run, so that it goes on with the same ones when resumed."""
+    for name in WARM:
+        if not is_done(out / name):
+            shutil.copytree(folder / name, out / name, dirs_exist_ok=True)
+
+
+def warm_parts(tokenizer: PreTrainedTokenizerFast, folder: Path) -> WarmParts:
+    """Tower, language model and clock of a run in a folder, or else of the *nano* in this package."""
+    config = nano_text(
+        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    if not all(is_done(folder / name) for name in WARM):
+        language_model, clock, where = language_of(EMBEDDED, tokenizer, config)
+        words = TextEncoder.load(Path(resolve_model(EMBEDDED)))
+        return WarmParts(tower_of(EMBEDDED), words, language_model, clock, where)
+    language_model = Qwen2Model.from_pretrained(folder / "language", **loading_weights())
+    width = language_model.config.hidden_size
+    clock, where = ClockEmbedding(width), Where(width)
+    clock.load_state_dict(load_file(folder / "language" / CLOCK))
+    if (folder / "language" / WHERE).is_file():  # folders of before 2026-11-29 tell of no places
+        where.load_state_dict(load_file(folder / "language" / WHERE))
+    tower = CLIPVisionModel.from_pretrained(folder / "tower", **loading_weights())
+    return WarmParts(tower, TextEncoder.load(folder / "tower"), language_model, clock, where)
 
 
 def language_of(

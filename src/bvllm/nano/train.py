@@ -32,10 +32,10 @@ from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
-from bvllm.nano.language import WHERE, Where, warm_up_language
-from bvllm.nano.loop import CHECKPOINT, Control
+from bvllm.nano.language import CLOCK, WHERE, Where, warm_up_language
+from bvllm.nano.loop import Control
 from bvllm.nano.matching import match_tokens
-from bvllm.nano.progress import RunRecord
+from bvllm.nano.progress import RunRecord, is_done, mark_done
 from bvllm.nano.start import language_of, tower_of
 from bvllm.nano.tuning import INSTRUCTION, SELECTION, TuningStage, tune
 from bvllm.nano.warmup import warm_up_tower
@@ -43,7 +43,6 @@ from bvllm.synthetic.tokenizer import build_tokenizer
 
 BUSY_POOL_MINUTES = 3.5  # of 6000 busy scenes, measured
 POOL_MINUTES = 9.0  # drawing and encoding the whole recipe's pool on two cores, measured
-CLOCK = "clock.safetensors"  # beside the language model's own weights
 
 
 @dataclass(frozen=True)
@@ -367,19 +366,10 @@ def tower_stage(
     return CLIPVisionModel.from_pretrained(folder, **loading_weights()), TextEncoder.load(folder)
 
 
-def is_done(folder: Path) -> bool:
-    return (folder / "done").is_file()
-
-
 def _finish(folder: Path, model: BVLLMForConditionalGeneration) -> None:
     """Leave a stage's model, and its mark last."""
     model.save_pretrained(folder)
     mark_done(folder)
-
-
-def mark_done(folder: Path) -> None:
-    (folder / "done").touch()
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def stage_model(folder: Path) -> BVLLMForConditionalGeneration:

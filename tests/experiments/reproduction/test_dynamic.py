@@ -12,12 +12,13 @@ from benchmarks.speed.result import Conditions
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.dynamic.exam import exam_clips, with_options
 from bvllm.nano.dynamic.steps import picture_sets
-from bvllm.nano.dynamic.train import WarmParts, finish_stage, read_stage
+from bvllm.nano.dynamic.train import finish_stage, read_stage
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
-from bvllm.nano.train import mark_done
+from bvllm.nano.progress import mark_done
+from bvllm.nano.start import WarmParts
 from experiments.reproduction import dynamic
 from experiments.reproduction.dynamic import DynamicScale, make_dynamic
 from experiments.reproduction.dynamic_page import columns_of, page_of

@@ -13,13 +13,14 @@ from transformers import PreTrainedTokenizerBase
 
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
 from bvllm.model.dynamic.times import write_frames
-from bvllm.nano.busy_examples import BusyExample, busy_examples
-from bvllm.nano.captions import BUSY_SHARE, IGNORE
+from bvllm.nano.busy_examples import BusyExample
+from bvllm.nano.captions import BUSY_SHARE, IGNORE, all_videos
 from bvllm.nano.drills import Lookup, video_lookups
-from bvllm.nano.examples import LIST_STEMS, MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, examples, put_words
+from bvllm.nano.examples import LIST_STEMS, MULTIPLE_CHOICE, QUESTIONS_PER_VIDEO, put_words
 from bvllm.nano.feature_cache import AnyExample, FeatureCache
 from bvllm.nano.language import answer_loss
 from bvllm.nano.packed import run_packed
+from bvllm.nano.turns import Turn, ids_of, write_turn
 from bvllm.stages.frame_grids import Grid, frames_that_fit
 from bvllm.stages.pipeline import thin_evenly
 from bvllm.synthetic.busy.spatial import SPATIAL
@@ -141,18 +142,19 @@ def dynamic_clips(
     """
     rng = np.random.default_rng((seed, 67))
     sets = picture_sets(bank, seed) if pictures else iter(())
-    plain: Iterator[AnyExample] = examples(split, seconds, seed)
-    worlds = [_by_video(plain)]
-    if bank.busy is not None:
-        crowded: Iterator[AnyExample] = busy_examples(
-            bank.busy, seconds, seed, questions=TURNS if turns else QUESTIONS_PER_VIDEO
-        )
-        worlds.append(_by_video(crowded))
+    videos = all_videos(
+        bank.busy,
+        seconds,
+        seed,
+        split=split,
+        busy=busy,
+        questions=TURNS if turns else QUESTIONS_PER_VIDEO,
+    )
     while True:
         if pictures and rng.random() < pictures:
             yield next(sets)
             continue
-        of_video = next(worlds[-1] if rng.random() < busy else worlds[0])
+        of_video = next(videos)
         if not bank.can_show(of_video[0]):
             continue
         if turns:
@@ -227,16 +229,6 @@ def picture_sets(bank: FeatureCache, seed: int) -> Iterator[DynamicClip]:
         yield DynamicClip(example, bank.clip_rows(example, rng), pictures=True)
 
 
-def _by_video(stream: Iterator[AnyExample]) -> Iterator[list[AnyExample]]:
-    """Examples of one video, which come in a row, together."""
-    found = [next(stream)]
-    for example in stream:
-        if example.timeline is not found[0].timeline:
-            yield found
-            found = []
-        found.append(example)
-
-
 class LikeLengths:
     """Takes clips of like length from a stream, so many that a step has about as many tokens as any other.
 
@@ -300,11 +292,13 @@ def write_batch(
         # See `DynamicVLMProcessor.write_clip`: each of several pictures is a clip of one frame.
         dated = not clip.pictures and (len(kept) > 1 or float(times[0]) > 0)
         timed = times.tolist() if config.timestamps and dated else None
-        turns = [_turn(tokenizer, example) for example in (clip.example, *clip.further)]
+        turns = [write_turn(tokenizer, example) for example in (clip.example, *clip.further)]
         turns += [_drill(tokenizer, clip.lookups)] if clip.lookups else []
         words, learned = ([one for turn in turns for one in turn[part]] for part in (0, 1))
         marked = [one for turn in turns for one in turn[2]]
-        start = _ids(tokenizer, USER) + _ids(tokenizer, write_frames(VIDEO, [g.cells for g in own], timed))
+        start = ids_of(tokenizer, USER) + ids_of(
+            tokenizer, write_frames(VIDEO, [g.cells for g in own], timed)
+        )
         ids.append(torch.tensor(start + words[1:]))
         labels.append(torch.tensor([IGNORE] * len(start) + learned[1:]))
         no_answer.append(torch.tensor([False] * len(start) + marked[1:]))
@@ -322,35 +316,20 @@ def write_batch(
     )
 
 
-def _turn(tokenizer: PreTrainedTokenizerBase, example: AnyExample) -> tuple[list[int], list[int], list[bool]]:
-    """A question and its reply: ids, labels, and which of them name an option's letter."""
-    question = _ids(tokenizer, USER) + _ids(tokenizer, example.prompt) + _ids(tokenizer, ASSISTANT)
-    reply = _ids(tokenizer, example.reply + END)
-    said = len(_ids(tokenizer, example.question.answer))
-    lettered = example.reply != example.question.answer
-    return (
-        question + reply,
-        [IGNORE] * len(question) + reply,
-        [False] * (len(question) + said) + [lettered] * (len(reply) - said),
-    )
-
-
-def _drill(
-    tokenizer: PreTrainedTokenizerBase, lookups: tuple[Lookup, ...]
-) -> tuple[list[int], list[int], list[bool]]:
+def _drill(tokenizer: PreTrainedTokenizerBase, lookups: tuple[Lookup, ...]) -> Turn:
     """A turn of lookups, as the LLM's warm-up had them: what is given is not learned, what is found is.
 
     All of it is marked as no answer.
     """
-    ids = _ids(tokenizer, USER) + _ids(tokenizer, LIST_STEMS[0]) + _ids(tokenizer, ASSISTANT)
+    ids = ids_of(tokenizer, USER) + ids_of(tokenizer, LIST_STEMS[0]) + ids_of(tokenizer, ASSISTANT)
     labels = [IGNORE] * len(ids)
     for given, found in lookups:
         for text, learned in ((given, False), (found, True)):
-            words = _ids(tokenizer, text) if text else []
+            words = ids_of(tokenizer, text) if text else []
             ids += words
             labels += words if learned else [IGNORE] * len(words)
-    end = _ids(tokenizer, END)
-    return ids + end, labels + [IGNORE] * len(end), [True] * (len(ids) + len(end))
+    end = ids_of(tokenizer, END)
+    return Turn(ids + end, labels + [IGNORE] * len(end), [True] * (len(ids) + len(end)))
 
 
 class DynamicLoss(NamedTuple):
@@ -395,8 +374,3 @@ def dynamic_loss(model: DynamicVLMForConditionalGeneration, batch: DynamicBatch)
         wrong[here] = logits.argmax(dim=-1) != spoken[here]
         each = ~wrong.any(dim=1)
     return DynamicLoss(loss, right, each.float().mean(), each)
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-    return found

@@ -13,15 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from transformers import CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Model
+from transformers import PreTrainedTokenizerFast
 
 from bvllm.common.trust import loading_weights
-from bvllm.inference.model_name import resolve_model
-from bvllm.model.clock import ClockEmbedding
 from bvllm.model.dynamic import DynamicVLMForConditionalGeneration
-from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_text, nano_vision
-from bvllm.model.text_encoder import TextEncoder
+from bvllm.model.presets import NANO_MEAN, NANO_STD, nano_vision
 from bvllm.nano.busy_pool import BusyPool, draw_busy_pool
 from bvllm.nano.dynamic.align import align_cells
 from bvllm.nano.dynamic.build import build_dynamic, dynamic_processor
@@ -30,23 +26,14 @@ from bvllm.nano.dynamic.tuning import DynamicStage, Exam, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
 from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.knowledge import knowledge_of
-from bvllm.nano.language import WHERE, Where
 from bvllm.nano.loop import FLOOR, Control
-from bvllm.nano.progress import RunRecord
-from bvllm.nano.start import language_of, tower_of
-from bvllm.nano.train import (
-    BOTH_WORLDS,
-    CLOCK,
-    Recipe,
-    draw_pools,
-    is_done,
-    mark_done,
-)
+from bvllm.nano.progress import RunRecord, is_done, mark_done
+from bvllm.nano.start import bring_warm, check_warm, warm_parts
+from bvllm.nano.train import BOTH_WORLDS, Recipe, draw_pools
 from bvllm.synthetic.tokenizer import build_tokenizer
 
 LEARNS = ("places", "compressor", "multi_modal_projector", "clock", "language_model")
 EXAM_SEED, EXAM_TOKENS = 8_000_009, 2048
-START = "nano"  # whose tower and language model are gone on from
 
 SHORT = DynamicStage(
     "short",
@@ -125,34 +112,21 @@ def train_dynamic_nano(
     """
     recipe, control = recipe or DynamicRecipe(), control or Control()
     if warm is not None:
-        for name in ("tower", "language"):
-            if not is_done(warm / name):
-                raise ValueError(
-                    f"warm must hold a finished stage {name!r}, got {str(warm)!r}: name a run of nano"
-                )
+        check_warm(warm)
     record = RunRecord.claim(out, recipe, None, resume=resume)
     if is_done(out / "model"):
         control.log(f"nothing left to do in {out}: the run is finished")
         return out / "model"
     with control.stop.listening(), record.clocked(control):
-        return _train(out, warm, recipe, control)
+        if warm is not None:
+            bring_warm(warm, out)
+        return _train(out, recipe, control)
 
 
-@dataclass(frozen=True)
-class WarmParts:
-    """What a nano brings along."""
-
-    tower: CLIPVisionModel
-    words: TextEncoder
-    language_model: Qwen2Model
-    clock: ClockEmbedding
-    where: Where
-
-
-def _train(out: Path, warm: Path | None, recipe: DynamicRecipe, control: Control) -> Path:
+def _train(out: Path, recipe: DynamicRecipe, control: Control) -> Path:
     tokenizer = build_tokenizer()
     pool, busy = draw_pools(recipe.nano, control)
-    parts = embedded_parts(tokenizer) if warm is None else read_warm_parts(warm)
+    parts = warm_parts(tokenizer, out)
     seed = recipe.nano.seed
     model = build_dynamic(
         tokenizer, parts.tower, parts.language_model, parts.clock, seed=seed, compressor=recipe.compressor
@@ -195,28 +169,6 @@ def _train(out: Path, warm: Path | None, recipe: DynamicRecipe, control: Control
     knowledge_of(bank.frames, shows, busy=busy is not None).save(out / "model")
     mark_done(out / "model")
     return out / "model"
-
-
-def embedded_parts(tokenizer: PreTrainedTokenizerFast) -> WarmParts:
-    """Tower, language model and clock of the *nano* in this package."""
-    config = nano_text(
-        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
-    )
-    language_model, clock, where = language_of(START, tokenizer, config)
-    return WarmParts(
-        tower_of(START), TextEncoder.load(Path(resolve_model(START))), language_model, clock, where
-    )
-
-
-def read_warm_parts(folder: Path) -> WarmParts:
-    """The finished stages of a run, without any pool."""
-    language_model = Qwen2Model.from_pretrained(folder / "language", **loading_weights())
-    width = language_model.config.hidden_size
-    clock, where = ClockEmbedding(width), Where(width)
-    clock.load_state_dict(load_file(folder / "language" / CLOCK))
-    where.load_state_dict(load_file(folder / "language" / WHERE))
-    tower = CLIPVisionModel.from_pretrained(folder / "tower", **loading_weights())
-    return WarmParts(tower, TextEncoder.load(folder / "tower"), language_model, clock, where)
 
 
 def encode_pool(

@@ -1,13 +1,9 @@
 """Tune dynamic-nano on answers, with another count of tokens a frame in every step."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -24,11 +20,11 @@ from bvllm.nano.dynamic.steps import (
     write_batch,
 )
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.halves import PARTS, gradients_of, put_mean, side_by_side
 from bvllm.nano.loop import FLOOR, Control, Paced, StageLoop
 
 EXAM_SECONDS = 600.0
 WARMUP = 40  # steps
-PARTS = 2  # of a step's clips, whose gradients are found side by side
 
 
 @dataclass(frozen=True)
@@ -122,16 +118,14 @@ def tune_dynamic(
         each, clips = task
         budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
         found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
-        return found, torch.autograd.grad(found.loss, loop.parameters, allow_unused=True)
+        return found, gradients_of(found.loss, loop.parameters)
 
-    with _side_by_side() as over:
+    with side_by_side() as over:
         for _ in loop:
             each = draw.tokens(rng, model.config.native_grid)
             tasks = [(each, queue.take(each, stage.most)) for _ in range(PARTS)]
             losses, gradients = zip(*over(part_of, tasks), strict=True)
-            for parameter, parts in zip(loop.parameters, zip(*gradients, strict=True), strict=True):
-                some = [part for part in parts if part is not None]
-                parameter.grad = torch.stack(some).sum(dim=0) / PARTS if some else None
+            put_mean(loop.parameters, gradients)
             loop.descend()
             loop.record(
                 loss=float(np.mean([one.loss.item() for one in losses])),
@@ -144,19 +138,6 @@ def tune_dynamic(
     model.eval()
     if exam is not None:
         control.log(said(model, tokenizer, exam))
-
-
-@contextmanager
-def _side_by_side() -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` whose calls run side by side, each with one kernel thread, where there are two cores.
-
-    On two cores two halves of a batch take 0.82 of the time that two kernel threads take over the whole.
-    """
-    if torch.get_num_threads() < PARTS:
-        yield map
-        return
-    with ThreadPoolExecutor(PARTS, initializer=lambda: torch.set_num_threads(1)) as pool:
-        yield pool.map
 
 
 def said(model: DynamicVLMForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, exam: Exam) -> str:

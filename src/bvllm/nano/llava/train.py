@@ -1,17 +1,15 @@
 """`bvllm train llava_nano`: train a small LLaVA-OneVision on both worlds, for comparing methods on.
 
-    draw, tower, language   from nano's, with the minutes of `FROM_NOTHING` (`nano.train`)
-    words                   the tower's text side, which tells what frames of both worlds hold
-    align                   its projector, on patches whose things the world knows
-    projector               its projector, through the LLM, by the answers
-    whole                   projector and LLM
+    (no stage)   tower and language model are those of the embedded nano, or of a run of nano (`warm`)
+    words        the tower's text side, which tells what frames of both worlds hold
+    align        its projector, on patches whose things the world knows
+    projector    its projector, through the LLM, by the answers
+    whole        projector and LLM
 
-Stages leave folders, checkpoints and `run.json` as nano's do, and `resume` goes on with them. A run may start
-from the stages of a nano run (`warm`), which it copies.
+Stages leave folders, checkpoints and `run.json` as nano's do, and `resume` goes on with them.
 """
 
-import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -27,20 +25,12 @@ from bvllm.nano.llava.build import build_llava, llava_tokenizer, save_llava
 from bvllm.nano.llava.tuning import PROJECTOR, WHOLE, LlavaStage, tune_llava
 from bvllm.nano.llava.words import warm_up_words
 from bvllm.nano.loop import Control
-from bvllm.nano.progress import RunRecord
-from bvllm.nano.train import (
-    FROM_NOTHING,
-    Recipe,
-    draw_pools,
-    is_done,
-    language_stage,
-    mark_done,
-    tower_stage,
-)
+from bvllm.nano.progress import RunRecord, is_done, mark_done
+from bvllm.nano.start import bring_warm, check_warm, warm_parts
+from bvllm.nano.train import BOTH_WORLDS, Recipe, draw_pools
 from bvllm.synthetic.tokenizer import build_tokenizer
 
 WEIGHTS = "weights.safetensors"
-SHARED = ("tower", "language")  # folders that a nano run has, too
 SOME = 256  # frames by which the projector's size is set
 
 
@@ -49,13 +39,11 @@ class LlavaRecipe:
     """Llava-nano's recipe.
 
     Attributes:
-        shared: of the pool, tower and language stages.
+        nano: how the pools are drawn.
         words_minutes, align_minutes: the most that these stages take.
     """
 
-    shared: Recipe = field(
-        default_factory=lambda: replace(FROM_NOTHING, start="nano", stages=(), matching_minutes=0)
-    )
+    nano: Recipe = BOTH_WORLDS
     words_minutes: float = 2.0
     align_minutes: float = 1.5
     stages: tuple[LlavaStage, ...] = (PROJECTOR, WHOLE)
@@ -87,25 +75,15 @@ def train_llava_nano(
     """
     recipe, control = recipe or LlavaRecipe(), control or Control()
     if warm is not None:
-        _check_warm(warm)
+        check_warm(warm)
     record = RunRecord.claim(out, recipe, None, resume=resume)
     if is_done(out / "model"):
         control.log(f"nothing left to do in {out}: the run is finished")
         return out / "model"
     with control.stop.listening(), record.clocked(control):
-        for name in SHARED if warm is not None else ():
-            if not is_done(out / name):
-                shutil.copytree(Path(str(warm)) / name, out / name, dirs_exist_ok=True)
+        if warm is not None:
+            bring_warm(warm, out)
         return _train(out, recipe, control)
-
-
-def _check_warm(warm: Path) -> None:
-    missing = [name for name in SHARED if not is_done(warm / name)]
-    if missing:
-        raise ValueError(
-            f"--warm must be a run of nano with a finished {' and '.join(missing)}, got {str(warm)!r}: leave "
-            "it out to train all"
-        )
 
 
 def _train(out: Path, recipe: LlavaRecipe, control: Control) -> Path:
@@ -137,18 +115,17 @@ def _warmed(
     out: Path, recipe: LlavaRecipe, control: Control
 ) -> tuple[LlavaOnevisionForConditionalGeneration, FeatureCache, Where]:
     """The model before its own stages, and the pool as its tower sees it."""
-    shared, plain = recipe.shared, build_tokenizer()
-    pool, busy = draw_pools(shared, control)
-    tower, _ = tower_stage(out / "tower", pool, busy, shared, shared.tower_minutes, control)
-    language_model, clock, where = language_stage(out / "language", plain, shared, True, control, busy)
-    nano = build_model(plain, tower, language_model, clock, seed=recipe.seed)
+    plain = build_tokenizer()
+    pool, busy = draw_pools(recipe.nano, control)
+    parts = warm_parts(plain, out)
+    nano = build_model(plain, parts.tower, parts.language_model, parts.clock, seed=recipe.seed)
     control.log("encoding the pool")
     bank = FeatureCache.encode(
         pool, nano.model, mean=NANO_MEAN, std=NANO_STD, busy=busy, tell=control.progress
     )
     some = bank.patches[-SOME:]
-    model = build_llava(llava_tokenizer(), tower, language_model, some, seed=recipe.seed)
-    return model, bank, where
+    model = build_llava(llava_tokenizer(), parts.tower, parts.language_model, some, seed=recipe.seed)
+    return model, bank, parts.where
 
 
 def _words(folder: Path, bank: FeatureCache, recipe: LlavaRecipe, control: Control) -> TextEncoder:

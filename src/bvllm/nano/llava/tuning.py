@@ -10,10 +10,13 @@ from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedToken
 
 from bvllm.nano.captions import IGNORE
 from bvllm.nano.feature_cache import FeatureCache
+from bvllm.nano.halves import PARTS, gradients_of, put_mean, side_by_side
 from bvllm.nano.language import answer_loss
 from bvllm.nano.llava.clips import SeenClip, clip_batches
 from bvllm.nano.loop import Control, StageLoop
-from bvllm.synthetic.tokenizer import ASSISTANT, END, USER
+from bvllm.nano.packed import run_packed
+from bvllm.nano.turns import ids_of, write_turn
+from bvllm.synthetic.tokenizer import USER
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class LlavaStage:
         trained: names of the sub-modules of `LlavaOnevisionModel` that learn, beside the newline.
         steps, minutes: the most of each.
         lr: highest learning rate.
-        batch: clips a step.
+        batch: clips a step, half of them on each core.
         seconds: shortest and longest video.
         busy: share of busy examples.
     """
@@ -40,9 +43,9 @@ class LlavaStage:
     busy: float = 0.8
 
 
-PROJECTOR = LlavaStage("projector", ("multi_modal_projector",), steps=120, minutes=4, lr=2e-3, batch=24)
+PROJECTOR = LlavaStage("projector", ("multi_modal_projector",), steps=400, minutes=2, lr=2e-3, batch=16)
 WHOLE = LlavaStage(
-    "whole", ("multi_modal_projector", "language_model"), steps=1750, minutes=26, lr=6e-4, batch=20
+    "whole", ("multi_modal_projector", "language_model"), steps=6000, minutes=40, lr=6e-4, batch=16
 )
 
 
@@ -56,7 +59,6 @@ def tune_llava(
     control: Control | None = None,
 ) -> None:
     """Train one stage in place."""
-    model.set_attn_implementation("eager")  # whose backward pass is the faster one on a CPU
     loop = StageLoop(
         stage.name,
         freed(model, stage.trained),
@@ -68,15 +70,26 @@ def tune_llava(
         seed=seed,
         control=control,
     )
-    stream = clip_batches(bank, stage.seconds, stage.busy, stage.batch, loop.seed)
+    stream = clip_batches(bank, stage.seconds, stage.busy, stage.batch // PARTS, loop.seed)
     model.train()
-    for _ in loop:
-        batch = next(stream)
+
+    def half(batch: list[SeenClip]) -> tuple[float, float, tuple[Tensor | None, ...]]:
         loss, right = reply_loss(model, tokenizer, bank, batch)
-        loss.backward()
-        loop.descend()
-        tokens = float(np.mean([len(clip.rows) for clip in batch]))
-        loop.record(answer=loss.item(), right=right.item(), frames=tokens)
+        return loss.item(), right.item(), gradients_of(loss, loop.parameters)
+
+    with side_by_side() as over:
+        for _ in loop:
+            batches = [next(stream) for _ in range(PARTS)]
+            losses, right, gradients = zip(*over(half, batches), strict=True)
+            put_mean(loop.parameters, gradients)
+            loop.descend()
+            clips = [clip for batch in batches for clip in batch]
+            loop.record(
+                answer=float(np.mean(losses)),
+                right=float(np.mean(right)),
+                frames=float(np.mean([len(clip.rows) for clip in clips])),
+                questions=float(np.mean([1 + len(clip.further) for clip in clips])),
+            )
     model.eval()
 
 
@@ -107,7 +120,7 @@ def reply_loss(
     *,
     blind: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the replies, and the share that is right in every token.
+    """Cross-entropy of the replies, and the share of the clips whose replies are right in every token.
 
     Args:
         blind: show zeros in place of what the video shows.
@@ -116,19 +129,16 @@ def reply_loss(
     lengths = [len(clip.rows) for clip in batch]
     together = bank.patches[torch.cat([clip.rows for clip in batch])].float()
     parts = together.split(lengths)
+    begin = len(ids_of(tokenizer, USER))
     for clip, patches in zip(batch, parts, strict=True):
-        before, after, reply = (
-            tokenizer(text, add_special_tokens=False).input_ids
-            for text in (USER, clip.example.prompt + ASSISTANT, clip.example.reply + END)
-        )
-        text = embed(torch.tensor(before + after + reply))
+        turns = [write_turn(tokenizer, example) for example in (clip.example, *clip.further)]
+        text = embed(torch.tensor([one for turn in turns for one in turn.ids]))
+        said = torch.tensor([one for turn in turns for one in turn.labels])
         shown = packed(model, patches)
         shown = torch.zeros_like(shown) if blind else shown
-        rows.append(torch.cat([text[: len(before)], shown, text[len(before) :]]))
-        labels.append(torch.tensor([IGNORE] * (len(rows[-1]) - len(reply)) + reply))
+        rows.append(torch.cat([text[:begin], shown, text[begin:]]))
+        labels.append(torch.cat([said[:begin], said.new_full((len(shown),), IGNORE), said[begin:]]))
     mask = pad_sequence([torch.ones(len(r), dtype=torch.long) for r in rows], batch_first=True)
-    hidden = model.model.language_model(
-        inputs_embeds=pad_sequence(rows, batch_first=True), attention_mask=mask, use_cache=False
-    ).last_hidden_state
+    hidden = run_packed(model.model.language_model, pad_sequence(rows, batch_first=True), mask)
     wanted = pad_sequence(labels, batch_first=True, padding_value=IGNORE)
     return answer_loss(hidden, model.lm_head.weight, wanted)
