@@ -17,12 +17,14 @@ from bvllm.model.presets import nano_text, nano_vision
 from bvllm.model.text_encoder import TextEncoder
 from bvllm.model.visual_parts import Projector
 from bvllm.nano import captions
+from bvllm.nano.busy_examples import BusyExample
 from bvllm.nano.busy_pool import draw_busy_pool
 from bvllm.nano.captions import IGNORE
 from bvllm.nano.dynamic import align, steps, train, tuning
 from bvllm.nano.dynamic.align import align_cells, cells_of_needle, cells_of_scene, settle
 from bvllm.nano.dynamic.exam import by_task, exam_clips, option_likelihoods, right_words, with_options
 from bvllm.nano.dynamic.steps import (
+    LEAST,
     DynamicClip,
     LikeLengths,
     SideDraw,
@@ -34,7 +36,7 @@ from bvllm.nano.dynamic.steps import (
 from bvllm.nano.dynamic.train import DynamicRecipe, train_dynamic_nano
 from bvllm.nano.dynamic.tuning import DynamicStage, Exam, tune_dynamic
 from bvllm.nano.feature_cache import FeatureCache
-from bvllm.nano.frame_dataset import FrameDataset
+from bvllm.nano.frame_dataset import FrameDataset, draw_pool
 from bvllm.nano.language import Where
 from bvllm.nano.loop import Control
 from bvllm.nano.start import WarmParts
@@ -172,6 +174,50 @@ def test_of_an_uneven_clip_the_scenes_that_it_speaks_of_are_fine(model, bank):
         assert cells == [16 if t in clip.fine else 1 for t in range(len(clip.rows))]
     asked = max(1 + len(clip.further) for clip in some)
     assert 3 < asked <= 2 * steps.TURNS  # several share one reading; listings come on top
+
+
+def test_a_plain_clip_has_a_budget_of_its_own(model, monkeypatch):
+    pool = draw_pool(60, split="train", seed=3, image_size=32, workers=1)
+    frames = torch.randn(len(pool), 16), torch.randn(len(pool), 16, 16)
+    bank = FeatureCache.index(pool, *frames, draw_busy_pool(16, seed=3, image_size=32, workers=1))
+    drawn = list(islice(dynamic_clips(bank, "train", (8, 60), 4, 0.5, turns=True, plain_most=512), 60))
+    plain = [clip for clip in drawn if not isinstance(clip.example, BusyExample)]
+    assert 15 < len(plain) < 45
+    own = [clip.most for clip in plain]
+    assert min(own) >= LEAST
+    assert max(own) <= 512
+    assert 64 < np.median(own) < 180  # by ratio: 90, where evenly were 264
+    assert {clip.most for clip in drawn if isinstance(clip.example, BusyExample)} == {None}
+    clip = max(plain, key=lambda clip: len(clip.rows))
+    for most in (20, 200):
+        asked = replace(clip, most=most)
+        assert asked.budget(16, 512) == asked.visual_tokens(16, 512) == min(most, 16 * len(clip.rows))
+        assert asked.budget(16, 10) == 10
+        assert asked.budget(1, 512) <= len(clip.rows)
+    whole = dynamic_clips(bank, "train", (8, 60), 4, 0.5, turns=True)
+    assert {clip.most for clip in islice(whole, 60)} == {None}
+
+    spent = []
+
+    def write(*args):
+        spent.extend(zip(args[3], args[4], strict=True))
+        return write_batch(*args)
+
+    monkeypatch.setattr(tuning, "write_batch", write)
+    stage = DynamicStage(
+        "x",
+        ("compressor", "multi_modal_projector"),
+        2,
+        5,
+        1e-3,
+        room=600,
+        native=1.0,
+        busy=0.0,
+        plain_most=40,
+    )
+    tune_dynamic(model, TOKENIZER, bank, stage, seed=5)
+    assert spent
+    assert all(LEAST <= given == min(clip.most, 16 * len(clip.rows)) for clip, given in spent)
 
 
 def test_two_halves_side_by_side_are_the_mean_of_both(model, bank, monkeypatch):

@@ -1,5 +1,6 @@
 """Run one training step of dynamic-nano on cached patches: compress, write the prompt, answer."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -36,6 +37,7 @@ FEWEST, MOST_CLIPS = 2, 32  # of half a step
 FEWEST_PICTURES, MOST_PICTURES = 2, 6  # of a set
 TURNS = 8  # questions of a busy video, read once, at most
 FINE_FRAMES = 12  # of a clip whose other frames are coarse
+LEAST = 16  # tokens of a clip whose budget is drawn
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class DynamicClip:
         seconds: (T,) when each frame is shown; None for one a second from 0.
         pictures: the frames are pictures of their own, without a second before any.
         fine: frames that keep the tower's own grid, while every other has a token; empty treats all alike.
+        most: visual tokens; None for as many as the stage lets a clip have.
     """
 
     example: AnyExample
@@ -59,6 +62,7 @@ class DynamicClip:
     seconds: Tensor | None = None
     pictures: bool = False
     fine: frozenset[int] = frozenset()
+    most: int | None = None
 
     @property
     def text_tokens(self) -> int:
@@ -66,10 +70,14 @@ class DynamicClip:
         questions = TEXT_TOKENS * (1 + len(self.further))
         return len(self.rows) * STAMP_TOKENS + questions + LOOKUP_TOKENS * len(self.lookups)
 
+    def budget(self, each: int, most: int) -> int:
+        """Visual tokens, where a frame has so many and any clip at most `most`."""
+        return min(most, self.most or most, len(self.rows) * each)
+
     def visual_tokens(self, each: int, most: int) -> int:
-        """About so many, where a frame has so many and the clip at most `most`."""
+        """About so many are read: the budget, or what fine and coarse frames have."""
         frames, fine = len(self.rows), len(self.fine)
-        return fine * FINE_TOKENS + frames - fine if fine else min(most, frames * each)
+        return fine * FINE_TOKENS + frames - fine if fine else self.budget(each, most)
 
 
 class SideDraw(NamedTuple):
@@ -131,6 +139,7 @@ def dynamic_clips(
     drilled: float = 0.0,
     pictures: float = 0.0,
     uneven: float = 0.0,
+    plain_most: int | None = None,
 ) -> Iterator[DynamicClip]:
     """Endless clips of both worlds.
 
@@ -139,6 +148,8 @@ def dynamic_clips(
         drilled: share of the busy clips with turns that end in lookups.
         pictures: share of the clips that are several pictures in place of a video.
         uneven: share of the busy clips with turns of which a few frames are fine, see `some_fine`.
+        plain_most: a clip with turns of the plain world has a budget of its own, drawn log-uniformly up to
+            so many tokens; None lets it have as many as any other.
     """
     rng = np.random.default_rng((seed, 67))
     sets = picture_sets(bank, seed) if pictures else iter(())
@@ -159,14 +170,16 @@ def dynamic_clips(
             continue
         if turns:
             first, *more = (of_video[k] for k in rng.permutation(len(of_video)).tolist())
-            lookups: list[Lookup] = []
+            lookups, own = list[Lookup](), None
             if isinstance(first, BusyExample):
                 drill = rng.random() < drilled
                 if rng.random() < uneven and (clip := some_fine(bank, of_video, rng, drill=drill)):
                     yield clip
                     continue
                 lookups = video_lookups(first.timeline, rng) if drill else []
-            yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more), tuple(lookups))
+            elif plain_most is not None:
+                own = round(math.exp(rng.uniform(math.log(LEAST), math.log(plain_most))))
+            yield DynamicClip(first, bank.clip_rows(first, rng), tuple(more), tuple(lookups), most=own)
             continue
         for example in of_video:
             yield DynamicClip(example, bank.clip_rows(example, rng))

@@ -46,6 +46,7 @@ class DynamicStage:
         drilled: share of the busy clips that end in lookups (`nano.drills`), where frames are fine enough.
         pictures: share of the clips that are several pictures in place of a video.
         uneven: share of the busy clips of which a few frames are fine and all others coarse (`some_fine`).
+        plain_most: the most of a budget that is drawn for each plain clip; None draws none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class DynamicStage:
     drilled: float = 0.0
     pictures: float = 0.0
     uneven: float = 0.0
+    plain_most: int | None = None
 
 
 class Exam(NamedTuple):
@@ -108,7 +110,7 @@ def tune_dynamic(
     rng, draw = np.random.default_rng((loop.seed, 73)), SideDraw(stage.by_side, stage.fixed, stage.native)
     stream = dynamic_clips(
         bank, "train", stage.seconds, loop.seed, stage.busy, turns=True, drilled=stage.drilled,
-        pictures=stage.pictures, uneven=stage.uneven,
+        pictures=stage.pictures, uneven=stage.uneven, plain_most=stage.plain_most,
     )  # fmt: skip
     queue = LikeLengths(stream, stage.room // PARTS, rng)
     watch = Paced(EXAM_SECONDS)
@@ -116,7 +118,7 @@ def tune_dynamic(
 
     def part_of(task: tuple[int, list[DynamicClip]]) -> tuple[DynamicLoss, tuple[Tensor | None, ...]]:
         each, clips = task
-        budgets = [min(stage.most, each * len(clip.rows)) for clip in clips]
+        budgets = [clip.budget(each, stage.most) for clip in clips]
         found = dynamic_loss(model, write_batch(model, tokenizer, bank, clips, budgets))
         return found, gradients_of(found.loss, loop.parameters)
 
