@@ -131,7 +131,9 @@ def test_a_ladder_that_beats_fixed_budgets_is_found_beside_a_cheaper_fixed_one(t
 
 def test_a_loss_is_allowed_up_to_the_points_that_were_asked_for(telling):
     trials = telling[2]
-    assert find_steps(trials, most_lost=0.11).tokens[-1] < 32  # the three hard questions are given up
+    assert find_steps(trials, most_lost=0.16).tokens[-1] < 32  # the three hard questions are given up
+    # Three of 30 are 10 points, with a standard error of 5.5: more than 11 may be lost on others.
+    assert find_steps(trials, most_lost=0.11).measured.accuracy == 1.0
     assert find_steps(trials, most_lost=0.09).measured.accuracy >= 0.91
 
 

@@ -162,8 +162,11 @@ def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
 
     Every ladder of the budgets is looked at. One that may be kept comes first: it stops at different steps
     for different questions, saves half of the tokens, and is right more often than every fixed budget that
-    costs no more. Where there is none, one of any kind is found, of one step, too: where margins tell
-    nothing, a fixed budget, in the worst case the largest.
+    costs no more. Among those, what is lost is counted with a standard error on top: the best of many
+    ladders is the luckiest, too, and on other questions loses more than where it was chosen. The cheapest
+    that even so loses no more than it may is found; where there is none, the one that then loses least.
+    Where no ladder may be kept, one of any kind is found, of one step, too: where margins tell nothing, a
+    fixed budget, in the worst case the largest.
 
     Args:
         trials: of a validation split.
@@ -175,20 +178,25 @@ def find_steps(trials: Trials, *, most_lost: float = MOST_LOST) -> AutoBudget:
     """
     full = trials.fixed(trials.budgets[-1])
     fixed = [trials.fixed(budget) for budget in trials.budgets]
-    best: tuple[bool, float, int, float, tuple[int, ...]] | None = None
+    best: tuple[tuple[bool, float, float], int, float, tuple[int, ...]] | None = None
     for count in range(1, len(trials.budgets) + 1):
         for places in combinations(range(len(trials.budgets)), count):
             margins = _between(trials.margins[:, places[:-1]])
             right, tokens, last = trials._outcomes(places, margins)
             accuracy, costs = right.mean(axis=1), tokens.mean(axis=1)
+            lost = full.accuracy - accuracy
+            unsure = (right != full.right).mean(axis=1) - lost**2  # variance of one question's loss
+            above = lost + np.sqrt(np.maximum(unsure, 0) / len(trials)) - (most_lost + 1e-9)
             good = (last.min(axis=1) < last.max(axis=1)) & (costs <= (1 - LEAST_SAVED) * full.mean_tokens)
             for one in fixed:
                 good &= (one.mean_tokens > costs) | (one.accuracy < accuracy)
-            for place in np.flatnonzero(accuracy >= full.accuracy - most_lost - 1e-9):
-                found = (not good[place], float(costs[place]), count, -float(margins[place]), places)
+            for place in np.flatnonzero(lost <= most_lost + 1e-9):
+                cost = float(costs[place])
+                rank = (False, max(0.0, float(above[place])), cost) if good[place] else (True, cost, cost)
+                found = (rank, count, -float(margins[place]), places)
                 best = found if best is None else min(best, found)
     assert best is not None  # the largest budget alone loses nothing
-    steps = AutoBudget(tuple(trials.budgets[k] for k in best[4]), -best[3])
+    steps = AutoBudget(tuple(trials.budgets[k] for k in best[3]), -best[2])
     auto = trials.auto(steps)
     measured = Measured(len(trials), auto.accuracy, auto.mean_tokens, full.accuracy, full.mean_tokens)
     return replace(steps, measured=measured)

@@ -113,7 +113,9 @@ def test_a_folder_that_began_from_other_weights_is_refused(workshop):
     for warm in (workshop / "two", None):
         with pytest.raises(ValueError, match="recipe"):
             make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=warm)
-    with pytest.raises(ValueError, match="warm must be a run of nano with a finished tower and language") as error:
+    with pytest.raises(
+        ValueError, match="warm must be a run of nano with a finished tower and language"
+    ) as error:
         make_dynamic("dynamic_tradeoff", workshop, seeds=1, scale=SMALL, warm=workshop)
     assert HOUSE.search(str(error.value))
 

@@ -59,7 +59,9 @@ LONG = replace(
     room=6000,
     seconds=(8, 64),
     most=2048,
-    native=0.3,
+    busy=0.6,
+    native=0.35,
+    plain_most=2048,
 )
 
 
