@@ -45,8 +45,7 @@ test: lint ## everything that must hold before a change lands
 	@$(MAKE) --no-print-directory -j 2 types suite
 
 suite: $(STAMP)
-	@# Each process takes one half of the files and then steals: what a file sets up is set up once.
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -q -n 2
 
 quick: $(STAMP) ## the tests that take no more than a few seconds each
 	@$(BIN)/python -m pytest -q -n 2 -m 'not slow and not evidence and not browser and not clients and not image'

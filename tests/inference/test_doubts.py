@@ -80,9 +80,9 @@ def test_what_it_was_trained_for_is_answered_without_doubt(nano, world):
                 assert answer(encoded, row.question, nano, options=row.options).doubts == (), row.question
 
 
-@pytest.mark.parametrize(("name", "other"), [("nano", ()), ("dynamic-nano", ("relation", "arrival", "next"))])
-def test_no_question_of_the_busy_world_is_taken_for_one_of_another_kind(name, other):
-    """Its words and its wording are known, but for tasks that were worded otherwise when it was trained."""
+@pytest.mark.parametrize("name", ["nano", "dynamic-nano"])
+def test_no_question_of_the_busy_world_is_taken_for_one_of_another_kind(name):
+    """Its words and its wording are known."""
     known = Knowledge.load(resolve_model(name), channels=128)
     rng, sight = np.random.default_rng(3), torch.zeros(1, 128)
     tasks = set()
@@ -91,8 +91,7 @@ def test_no_question_of_the_busy_world_is_taken_for_one_of_another_kind(name, ot
         for question in plan_busy(rng, 60, order, fresh_scenes(rng)).questions:
             tasks.add(question.task)
             doubts = known.doubts(Question(question.stem, question.options), sight)
-            strange = any("worded" in doubt for doubt in doubts)
-            assert strange == (question.task in other), (question.stem, doubts)
+            assert not any("worded" in doubt for doubt in doubts), (question.stem, doubts)
     assert tasks == set(BUSY_TASKS)
 
 
