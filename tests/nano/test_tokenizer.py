@@ -3,11 +3,14 @@
 import itertools
 import re
 
+import numpy as np
 import pytest
 
 from bvllm.data.chat import parse_letter
 from bvllm.nano.examples import examples
 from bvllm.synthetic import phrases, vocabulary
+from bvllm.synthetic.busy.tasks import BUSY_TASKS
+from bvllm.synthetic.busy.timeline import fresh_scenes, plan_busy
 from bvllm.synthetic.tokenizer import (
     ASSISTANT,
     COMMON_WORDS,
@@ -63,6 +66,16 @@ def test_answers_come_back_as_they_were(tokenizer):
     assert len(seen) >= 14
 
 
+def test_what_an_answer_about_a_busy_scene_rests_on_comes_back_as_it_was(tokenizer):
+    rng, seen = np.random.default_rng(3), set()
+    for _ in range(10):
+        order = [str(task) for task in rng.permutation(list(BUSY_TASKS))]
+        for question in plan_busy(rng, 60, order, fresh_scenes(rng)).questions:
+            assert tokenizer.decode(ids(tokenizer, question.evidence)) == question.evidence
+            seen.add(question.task)
+    assert len(seen) > 8
+
+
 def test_case_and_accents_do_not_matter(tokenizer):
     assert ids(tokenizer, "Which COLÓUR is the Star?") == ids(tokenizer, "which colour is the star?")
 
@@ -95,8 +108,9 @@ def test_it_is_the_same_every_time_and_after_saving(tokenizer, tmp_path):
 
 @pytest.mark.parametrize(
     "said",
-    ["00:04, 00:19 = river, candle (C)", "which colour is it?", "00:11, 01:06 = 2", "xylophone, 7", ", then"],
-)
+    ["00:04, 00:19 = river, candle (C)", "which colour is it?", "00:11, 01:06 = 2", "xylophone, 7", ", then",
+     "00:10 red square 13 16: red cross, blue cross 19 22 right: below = red cross"],
+)  # fmt: skip
 def test_what_is_decoded_first_stays_as_more_follows(tokenizer, said):
     """A stream prints what is new at the end: it must never have to take anything back."""
     pieces = ids(tokenizer, said)

@@ -75,11 +75,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.Split(
         Regex(r"\d{1,2}|[a-z]+|[^\sa-z\d]"), behavior="removed", invert=True
     )
-    # Marks join the word before them as they come, so that what is decoded first stays as more follows.
+    # Marks join the word before them as they come, so that what is decoded first stays as more follows. A
+    # clock's colon joins the number behind it, too.
     core.decoder = decoders.Sequence([
         *(decoders.Replace(mark, f"##{mark}") for mark in ",:?"),
-        decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), decoders.Replace(": ", ":"),
-        decoders.Replace("##", ""),
+        decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(),
+        decoders.Replace(Regex(r"(?<=\d): (?=\d)"), ":"), decoders.Replace("##", ""),
     ])  # fmt: skip
     core.add_tokens([AddedToken(mark, normalized=False) for mark in MARKS])
     return PreTrainedTokenizerFast(
